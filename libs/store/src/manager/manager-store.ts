@@ -1,0 +1,349 @@
+/**
+ * What channel-manager keeps, as semantic operations: each is atomic, and no
+ * SQL or transaction shows above it. Two implementations pass one suite,
+ * concurrent histories included: Postgres, and a small linearizable model.
+ *
+ * Outcomes: an operation resolves with what happened, or throws `StoreError`
+ * with code `unavailable` (nothing happened, retry) or `unknown` (it may or may
+ * not have happened: reload before acting on it).
+ */
+import type { HtlcDirection, PersistedChannel, PersistedDelta } from '@fulmen/channel';
+
+export class StoreError extends Error {
+  override readonly name = 'StoreError';
+  readonly code: 'unavailable' | 'unknown';
+  constructor(code: 'unavailable' | 'unknown', message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The right to write a shard: an owner and the epoch it was given. */
+export interface Fence {
+  readonly shard: number;
+  readonly epoch: bigint;
+  readonly replicaId: string;
+}
+
+/** Identity of an incoming HTLC, or of one of our own payments' attempts. Nothing else names an HTLC. */
+export type HtlcSource =
+  | { readonly type: 'htlc'; readonly channelId: Uint8Array; readonly htlcId: bigint }
+  | { readonly type: 'payment'; readonly attemptId: Uint8Array };
+
+/** Where an irrevocably committed HTLC shall go. */
+export type IntentTarget =
+  | { readonly type: 'scid'; readonly shortChannelId: bigint }
+  | { readonly type: 'local'; readonly paymentHash: Uint8Array };
+
+/** An HTLC to be added elsewhere, or received here: written in the transaction that makes its source irrevocable. */
+export interface Intent {
+  readonly source: HtlcSource;
+  readonly target: IntentTarget;
+  /** Shard of the consumer: the outgoing channel's, or the payment hash's. */
+  readonly targetShard: number;
+  /** Shard of the source, where the resolution goes. */
+  readonly sourceShard: number;
+  readonly paymentHash: Uint8Array;
+  readonly incomingAmountMsat: bigint;
+  readonly incomingCltvExpiryHeight: number;
+  readonly outgoingAmountMsat: bigint;
+  readonly outgoingCltvExpiryHeight: number;
+  /** What travels on: the next onion (1366 bytes), or, for a local target, the final payload's bytes. */
+  readonly onion: Uint8Array;
+  /** Secret shared with the origin for this hop; wraps failures. Empty for our own payments. */
+  readonly sharedSecret: Uint8Array;
+  readonly createdUnixMs: number;
+}
+
+/** How an intent ended, for its source. First insert wins, except that `fulfilled` replaces an unconsumed failure. */
+export interface Resolution {
+  readonly source: HtlcSource;
+  readonly sourceShard: number;
+  readonly outcome:
+    | { readonly type: 'fulfilled'; readonly preimage: Uint8Array }
+    /** From downstream: encrypted by those before us on the way back; to be wrapped once more. */
+    | { readonly type: 'failed'; readonly reason: Uint8Array }
+    /** Ours: encoded failure message (code and data), not yet encrypted. */
+    | { readonly type: 'failed_here'; readonly failure: Uint8Array }
+    | { readonly type: 'failed_malformed'; readonly sha256OfOnion: Uint8Array; readonly failureCode: number };
+}
+
+export type IntentClaimOutcome = 'taken' | 'cancelled';
+
+/** Queried columns of a channel; kept beside the blobs. */
+export interface ChannelRow {
+  readonly channelId: Uint8Array;
+  readonly shard: number;
+  readonly counterpartyNodeId: Uint8Array;
+  readonly channelKeysId: Uint8Array;
+  readonly phase: string;
+  readonly capacitySat: bigint;
+  readonly holderBalanceMsat: bigint;
+  readonly counterpartyBalanceMsat: bigint;
+  readonly outboundCapacityMsat: bigint;
+  readonly inboundCapacityMsat: bigint;
+  readonly htlcsInFlight: number;
+  readonly fundingTxid?: Uint8Array;
+  readonly fundingOutputIndex?: number;
+  readonly shortChannelId?: bigint;
+  readonly holderAliasScid?: bigint;
+  readonly announce: boolean;
+  readonly holderIsFunder: boolean;
+  readonly channelType: string;
+  readonly closingReason?: string;
+  readonly closingTxid?: Uint8Array;
+}
+
+/** A durable order to chain-monitor: broadcast until confirmed. */
+export interface BroadcastOrder {
+  readonly kind: 'funding' | 'mutual_close' | 'force_close';
+  readonly transactions: readonly Uint8Array[];
+  readonly channelId: Uint8Array;
+}
+
+/** A durable question to chain-monitor: tell when this output is buried, checked for value and script. */
+export interface FundingWatch {
+  readonly channelId: Uint8Array;
+  readonly fundingTxid: Uint8Array;
+  readonly fundingOutputIndex: number;
+  readonly fundingValueSat: bigint;
+  readonly scriptPubKey: Uint8Array;
+  readonly minimumDepth: number;
+}
+
+/** What chain-monitor found so far. */
+export type FundingStatus =
+  | { readonly type: 'unconfirmed' }
+  | { readonly type: 'confirmed'; readonly height: number; readonly txIndex: number; readonly depth: number }
+  /** The outpoint exists with another value or script, or the output index does not exist. */
+  | { readonly type: 'mismatch'; readonly reason: string }
+  | { readonly type: 'spent'; readonly txid: Uint8Array; readonly height: number; readonly depth: number };
+
+/** An event of the node, numbered without gaps per shard by its owner. `body` is JSON. */
+export interface StoreEvent {
+  readonly type: string;
+  readonly timeUnixMs: number;
+  readonly body: string;
+}
+
+/** One channel's part of a group commit: all of it or none. */
+export interface ChannelCommit {
+  readonly fence: Fence;
+  readonly channelId: Uint8Array;
+  /** 0n inserts; otherwise the version read or last written. The commit writes expectedVersion + 1. */
+  readonly expectedVersion: bigint;
+  readonly delta: PersistedDelta;
+  readonly row: ChannelRow;
+  /** Encoded MonitorParameters, at the channel's birth. */
+  readonly monitorBirth?: Uint8Array;
+  /** Encoded ChannelMonitorUpdate of this step; updateId is exactly one more than the last. */
+  readonly monitorUpdate?: { readonly updateId: bigint; readonly payload: Uint8Array };
+  readonly forwarding: ForwardingWrites;
+  readonly broadcasts: readonly BroadcastOrder[];
+  readonly watches: readonly FundingWatch[];
+  /** Frames of the peer consumed with this commit. */
+  readonly consumedThrough?: { readonly generation: bigint; readonly number: bigint };
+}
+
+/** Rows that cross shards; insert-only, so that no two owners update one row. */
+export interface ForwardingWrites {
+  readonly intents: readonly Intent[];
+  /** Must win, or the whole commit of this unit is refused with 'intent_lost'. */
+  readonly intentClaims: readonly { readonly source: HtlcSource; readonly outcome: IntentClaimOutcome }[];
+  readonly resolutions: readonly Resolution[];
+  readonly resolutionsTaken: readonly HtlcSource[];
+  /** Upstream HTLCs that a preimage now makes claimable: enforcement data, written with the learning of it. */
+  readonly preimages: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly preimage: Uint8Array }[];
+  /** Links an outgoing HTLC with its source: read when it is fulfilled or failed. */
+  readonly outgoing: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly source: HtlcSource; readonly sourceShard: number }[];
+  /** Onion replay entries, inserted once, keyed by all three. A conflict with another HTLC refuses the unit with 'onion_replay'. */
+  readonly onionReplays: readonly { readonly sharedSecretHash: Uint8Array; readonly channelId: Uint8Array; readonly htlcId: bigint }[];
+  readonly events: readonly StoreEvent[];
+}
+
+/** One payment hash's part of a group commit. */
+export interface PaymentCommit {
+  readonly fence: Fence;
+  readonly paymentHash: Uint8Array;
+  readonly expectedVersion: bigint;
+  /** Opaque state of the payment actor (versioned by its own codec), and what is queried. */
+  readonly state: Uint8Array;
+  readonly row: PaymentRow;
+  readonly forwarding: ForwardingWrites;
+}
+
+export type PaymentRow =
+  | {
+      readonly type: 'inbound';
+      readonly status: 'open' | 'claimable' | 'paid' | 'expired';
+      readonly bolt11: string;
+      readonly description: string;
+      readonly amountMsat: bigint;
+      readonly receivedMsat: bigint;
+      readonly createdUnixMs: number;
+      readonly expiresUnixMs: number;
+      readonly paidUnixMs?: number;
+    }
+  | {
+      readonly type: 'outbound';
+      readonly status: 'pending' | 'succeeded' | 'failed';
+      readonly bolt11: string;
+      readonly amountMsat: bigint;
+      readonly feeMsat: bigint;
+      readonly preimage?: Uint8Array;
+      readonly failureReason: string;
+      readonly createdUnixMs: number;
+      readonly attempts: number;
+    };
+
+export type CommitUnit =
+  | { readonly kind: 'channel'; readonly commit: ChannelCommit }
+  | { readonly kind: 'payment'; readonly commit: PaymentCommit };
+
+/** Per unit, in order. */
+export type Verdict =
+  | { readonly type: 'committed' }
+  /** The shard has another owner or epoch: drop the shard. */
+  | { readonly type: 'fence_lost' }
+  /** Somebody else wrote this row under a valid fence: a second writer exists; stop the shard. */
+  | { readonly type: 'version_mismatch' }
+  /** This unit cannot be stored; the others were. Quarantine it. */
+  | { readonly type: 'bad_data'; readonly reason: string }
+  /** An intent was claimed by the other side first: drop this step's in-memory state and think again. */
+  | { readonly type: 'intent_lost'; readonly source: HtlcSource }
+  | { readonly type: 'onion_replay'; readonly channelId: Uint8Array; readonly htlcId: bigint };
+
+/** A channel as loaded. */
+export interface LoadedChannel {
+  readonly version: bigint;
+  readonly row: ChannelRow;
+  readonly persisted: PersistedChannel;
+  readonly nextMonitorUpdateId: bigint;
+  readonly fundingStatus: FundingStatus | undefined;
+  /** Sources of this channel's outgoing HTLCs. */
+  readonly outgoing: readonly { readonly htlcId: bigint; readonly source: HtlcSource; readonly sourceShard: number }[];
+  /** Own inbound HTLCs whose intent is already written (so that a restart does not write it twice). */
+  readonly intentsWritten: readonly bigint[];
+  /** Preimages known for own inbound HTLCs. */
+  readonly preimages: readonly { readonly htlcId: bigint; readonly preimage: Uint8Array }[];
+}
+
+export interface LoadedPayment {
+  readonly paymentHash: Uint8Array;
+  readonly version: bigint;
+  readonly state: Uint8Array;
+  readonly row: PaymentRow;
+}
+
+export interface Replica {
+  readonly replicaId: string;
+  /** Where the replica's RPC server is dialled. */
+  readonly address: string;
+  readonly lastHeartbeatAgeMs: number;
+}
+
+export interface ShardOwner {
+  readonly shard: number;
+  readonly epoch: bigint;
+  readonly replicaId: string | undefined;
+  readonly address: string | undefined;
+}
+
+export type AcquireOutcome =
+  | { readonly type: 'acquired'; readonly epoch: bigint }
+  /** Its owner's lease has not expired by the database's clock. */
+  | { readonly type: 'held'; readonly replicaId: string }
+  /** A transaction of the old owner holds the row; its session was ended: try again. */
+  | { readonly type: 'busy' };
+
+export type ConnectionOutcome =
+  | { readonly type: 'accepted'; readonly generation: bigint; readonly previousGatewayId: string | undefined }
+  | { readonly type: 'fence_lost' };
+
+export interface ManagerStore {
+  // --- replicas, shards, leases -------------------------------------------------
+  /** Registers or renews; the lease lasts `leaseMs` by the database's clock. False when another incarnation took the id. */
+  heartbeat(replicaId: string, incarnation: bigint, address: string, leaseMs: number): Promise<boolean>;
+  listReplicas(): Promise<readonly Replica[]>;
+  listShards(): Promise<readonly ShardOwner[]>;
+  /** Takes a shard that is free, released, or whose owner's lease expired; the epoch grows by one. */
+  acquireShard(shard: number, replicaId: string): Promise<AcquireOutcome>;
+  /** Gives a shard back so that another may take it at once. */
+  releaseShard(fence: Fence): Promise<void>;
+
+  // --- loading --------------------------------------------------------------------
+  /** Everything of a shard that is not finished. Rejects the fence like a commit. */
+  loadShard(fence: Fence): Promise<{ readonly type: 'loaded'; readonly channels: readonly LoadedChannel[]; readonly payments: readonly LoadedPayment[] } | { readonly type: 'fence_lost' }>;
+  loadPayment(fence: Fence, paymentHash: Uint8Array): Promise<LoadedPayment | undefined>;
+
+  // --- the hot path -----------------------------------------------------------------
+  /** Group commit: one server-side call; a verdict per unit, in order. */
+  commitSteps(units: readonly CommitUnit[]): Promise<readonly Verdict[]>;
+
+  // --- work that other shards left --------------------------------------------------
+  /** Intents for this shard that nobody claimed, oldest first; found by anti-join, never by a cursor. */
+  pendingIntents(fence: Fence, limit: number): Promise<readonly Intent[]>;
+  /** Resolutions for this shard's sources not yet taken. */
+  pendingResolutions(fence: Fence, limit: number): Promise<readonly Resolution[]>;
+  /** Funding watches of this shard whose status changed since last acknowledged by a commit of the channel. */
+  fundingStatuses(fence: Fence): Promise<readonly { readonly channelId: Uint8Array; readonly status: FundingStatus }[]>;
+  /** The shard of a channel by any of its scids (real, alias), for intents' targets. */
+  shardOfScid(shortChannelId: bigint): Promise<{ readonly shard: number; readonly channelId: Uint8Array } | undefined>;
+
+  // --- peers ------------------------------------------------------------------------
+  /** Fenced CAS: the newest connection of a peer wins everywhere. */
+  acceptConnection(fence: Fence, peerNodeId: Uint8Array, gatewayId: string, connectionId: bigint): Promise<ConnectionOutcome>;
+  /** Forgets the presence if this generation is still current. */
+  dropConnection(fence: Fence, peerNodeId: Uint8Array, generation: bigint): Promise<void>;
+  /** Peers to keep connected: those with an address and a channel, or asked for by the operator. */
+  upsertPeerAddress(peerNodeId: Uint8Array, host: string, port: number, wanted: 'wanted' | 'not_wanted'): Promise<void>;
+  listPeers(): Promise<readonly PeerPresence[]>;
+
+  // --- queries for the API, from committed rows ------------------------------------------
+  listChannels(filter: { readonly closed: 'include' | 'exclude' }): Promise<readonly ChannelRow[]>;
+  listPayments(type: 'inbound' | 'outbound', limit: number): Promise<readonly { readonly paymentHash: Uint8Array; readonly row: PaymentRow }[]>;
+  getPayment(paymentHash: Uint8Array): Promise<PaymentRow | undefined>;
+  listForwards(limit: number): Promise<readonly ForwardRow[]>;
+  getPolicy(channelId: Uint8Array): Promise<ChannelPolicyRow | undefined>;
+  setPolicy(fence: Fence, channelId: Uint8Array, policy: ChannelPolicyRow): Promise<'ok' | 'fence_lost'>;
+  /** Remembers the first value stored under a key of the operator's; later calls get that one. */
+  idempotent(key: string, value: Uint8Array): Promise<Uint8Array>;
+
+  // --- events -------------------------------------------------------------------------
+  /** Gives global positions to events in commit order; only the holder of the sequencer lease does it. */
+  sequenceEvents(replicaId: string, limit: number): Promise<number>;
+  readEvents(afterPosition: bigint, limit: number): Promise<readonly { readonly position: bigint; readonly event: StoreEvent }[]>;
+
+  close(): Promise<void>;
+}
+
+export interface PeerPresence {
+  readonly peerNodeId: Uint8Array;
+  readonly host?: string;
+  readonly port?: number;
+  readonly wanted: boolean;
+  readonly connected?: { readonly gatewayId: string; readonly generation: bigint };
+  readonly channels: number;
+}
+
+export interface ForwardRow {
+  readonly inboundChannelId: Uint8Array;
+  readonly inboundHtlcId: bigint;
+  readonly outboundChannelId: Uint8Array | undefined;
+  readonly inboundAmountMsat: bigint;
+  readonly outboundAmountMsat: bigint;
+  readonly status: 'pending' | 'settled' | 'failed';
+  readonly createdUnixMs: number;
+}
+
+/** Policy of our direction of a channel. */
+export interface ChannelPolicyRow {
+  readonly feeBaseMsat: number;
+  readonly feeProportionalMillionths: number;
+  readonly cltvExpiryDelta: number;
+  readonly htlcMinimumMsat: bigint;
+  readonly htlcMaximumMsat: bigint;
+  readonly updatedUnixMs: number;
+  /** The one before, accepted for ten minutes after a change (BOLT 7). */
+  readonly previous?: { readonly feeBaseMsat: number; readonly feeProportionalMillionths: number; readonly cltvExpiryDelta: number };
+}
