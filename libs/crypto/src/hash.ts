@@ -45,6 +45,11 @@ export function hmacSha256(key: Uint8Array, data: Uint8Array): Uint8Array {
   return plain(nodeCrypto.createHmac('sha256', key).update(data).digest());
 }
 
+/** HMAC-SHA-512 (64 bytes): BIP 32. */
+export function hmacSha512(key: Uint8Array, data: Uint8Array): Uint8Array {
+  return plain(nodeCrypto.createHmac('sha512', key).update(data).digest());
+}
+
 /**
  * HKDF-SHA-256 (RFC 5869), extract and expand.
  *

@@ -13,6 +13,7 @@ import {
   hash160,
   hkdfSha256,
   hmacSha256,
+  hmacSha512,
   ripemd160,
   sha256,
   sha256d,
@@ -35,6 +36,9 @@ describe('hashes', () => {
     // RFC 4231, case 2.
     expect(toHex(hmacSha256(ascii('Jefe'), ascii('what do ya want for nothing?')))).toBe(
       '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
+    );
+    expect(toHex(hmacSha512(ascii('Jefe'), ascii('what do ya want for nothing?')))).toBe(
+      '164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737',
     );
     expect(taggedHash('BIP0340/aux', ascii('x'))).toEqual(
       sha256(Uint8Array.from([...sha256(ascii('BIP0340/aux')), ...sha256(ascii('BIP0340/aux')), ...ascii('x')])),
