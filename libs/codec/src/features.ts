@@ -49,7 +49,7 @@ export const ASSUMED_FEATURES: ReadonlySet<FeatureName> = new Set<FeatureName>([
   'channel_type',
 ]);
 
-/** Direct dependencies (BOLT 9, column "Dependencies"; splicing quiesces first). */
+/** Direct dependencies (BOLT 9, column "Dependencies"). */
 export const FEATURE_DEPENDENCIES: Readonly<Partial<Record<FeatureName, readonly FeatureName[]>>> = {
   basic_mpp: ['payment_secret'],
   zeroconf: ['scid_alias'],
@@ -109,7 +109,7 @@ export class FeatureBits {
     return new FeatureBits(bytes);
   }
 
-  /** The shortest bit vector. BOLT 9: "MUST minimally-encode" the feature vector. */
+  /** The shortest bit vector. BOLT 1: "SHOULD use the minimum length required to represent the features field." */
   encode(): Uint8Array {
     return copyBytes(this.#bytes);
   }
@@ -137,7 +137,7 @@ export class FeatureBits {
     return this.hasBit(FEATURE_BITS[name]) || this.hasBit(FEATURE_BITS[name] + 1);
   }
 
-  /** The even bit is set. */
+  /** The even bit is set. BOLT 9: with both bits set "the feature should be treated as mandatory". */
   required(name: FeatureName): boolean {
     return this.hasBit(FEATURE_BITS[name]);
   }
@@ -152,7 +152,7 @@ export class FeatureBits {
     return ASSUMED_FEATURES.has(name) || this.has(name);
   }
 
-  /** This set with a feature at one level; BOLT 9: the origin node "MUST NOT set both the optional and mandatory bits". */
+  /** This set with a feature at one level. BOLT 9: "MUST NOT set both the optional and mandatory bits". */
   with(name: FeatureName, level: FeatureLevel): FeatureBits {
     const even = FEATURE_BITS[name];
     const bits = this.bits().filter((bit) => bit !== even && bit !== even + 1);
@@ -165,7 +165,7 @@ export class FeatureBits {
     return FeatureBits.fromBits(this.bits().filter((bit) => bit !== even && bit !== even + 1));
   }
 
-  /** Both sets' bits: BOLT 1, init's two feature fields are combined by logical OR. */
+  /** Both sets' bits. BOLT 1, init: "MUST combine (bitwise OR) the two feature bitmaps into one logical features map". */
   union(other: FeatureBits): FeatureBits {
     return FeatureBits.fromBits([...this.bits(), ...other.bits()]);
   }
@@ -180,12 +180,15 @@ export class FeatureBits {
     return KNOWN_NAMES.filter((name) => this.has(name));
   }
 
-  /** Even bits that are set and unknown: BOLT 9, the receiver must not go on with such a peer, channel or node. */
+  /** BOLT 1: "upon receiving unknown even feature bits that are non-zero: MUST close the connection". */
   unknownRequiredBits(): number[] {
     return this.bits().filter((bit) => bit % 2 === 0 && !NAME_OF_EVEN_BIT.has(bit));
   }
 
-  /** Dependencies that are not set; ASSUMED ones count as set. */
+  /**
+   * Dependencies that are not set; ASSUMED ones count as set. BOLT 1: "if the feature vector does not set all
+   * known, transitive dependencies: MUST close the connection".
+   */
   missingDependencies(): MissingDependency[] {
     const missing: MissingDependency[] = [];
     for (const feature of this.names()) {

@@ -40,7 +40,8 @@ export function tlv<T>(type: number | bigint, coder: Coder<T>): TlvField<T> {
 
 /**
  * Reads raw records to the end of the reader. BOLT 1: "if decoded types are not strictly-increasing
- * (including situations when two or more occurrences of the same type are met): MUST fail".
+ * (including situations when two or more occurrences of the same type are met): MUST fail to parse the
+ * tlv_stream".
  */
 export function readTlvRecords(reader: Reader): TlvRecord[] {
   const records: TlvRecord[] = [];
@@ -106,7 +107,8 @@ export function defineTlvStream<const T extends TlvFields>(fields: T): TlvStream
       }
       const valueReader = new Reader(record.value);
       tlvs[name] = field.coder.read(valueReader);
-      // BOLT 1: "if length is not exactly equal to that required for the known encoding for type: MUST fail"
+      // BOLT 1: "if length is not exactly equal to that required for the known encoding for type: MUST fail to
+      // parse the tlv_stream"
       valueReader.expectEnd();
     }
     // Every key comes from `fields`, with the value of that field's coder.

@@ -22,8 +22,8 @@ const HOSTNAME = /^[A-Za-z0-9._-]{1,255}$/;
  * The usable addresses of node_announcement's `addresses`. Skips deprecated Tor v2, port 0 and hostnames
  * with characters no hostname has. BOLT 7: "SHOULD ignore the first address descriptor that does NOT match
  * the types defined above" (and what follows, whose length is unknown). An error if a known descriptor is
- * cut short ("if addrlen is insufficient to hold the address descriptors of the known types") or more than
- * one DNS hostname is announced.
+ * cut short ("if addrlen is insufficient to hold the address descriptors of the known types", the peer gets
+ * a warning) or more than one DNS hostname is announced.
  */
 export function parseAddresses(bytes: Uint8Array): Result<readonly NodeAddress[], DecodeError> {
   return decodeWith(bytes, (reader) => {
@@ -58,7 +58,7 @@ export function parseAddress(bytes: Uint8Array): Result<NodeAddress | undefined,
   });
 }
 
-/** Address descriptors "in ascending order" of type; EncodeError for port 0, a bad hostname or two of them. */
+/** Address descriptors in ascending order of type, as BOLT 7 wants them; EncodeError for port 0, a bad hostname or two of them. */
 export function encodeAddresses(addresses: readonly NodeAddress[]): Uint8Array {
   const writer = new Writer(64);
   const ordered = [...addresses].sort((a, b) => typeOf(a) - typeOf(b));

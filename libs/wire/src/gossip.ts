@@ -12,8 +12,8 @@ const SIGNATURE_LENGTH = 64;
 
 /**
  * The bytes whose double SHA-256 a gossip message's signatures sign: all that follows the signatures.
- * BOLT 7: the hash covers "the message, beginning at offset 256, up to the end of the message", "including
- * unknown fields following" it (offset 64 for node_announcement and channel_update).
+ * BOLT 7: "the hash skips the 4 signatures but hashes the rest of the message, including any future fields
+ * appended to the end" (one signature in node_announcement and channel_update).
  *
  * Takes a decoded message or raw bytes (type number included) that decodeMessage accepted; other bytes are
  * an InternalError.

@@ -12,8 +12,8 @@ export function sanitizeForLog(text: string, maxLength = 1024): string {
 }
 
 /**
- * The text of an error or warning. BOLT 1: "if data is not composed solely of printable ASCII characters:
- * SHOULD NOT print out data verbatim"; other bytes become "?".
+ * The text of an error or warning. BOLT 1: "if data is not composed solely of printable ASCII characters …
+ * SHOULD NOT print out data verbatim"; bytes outside 32 to 126 become "?".
  */
 export function printableData(data: Uint8Array, maxLength = 1024): string {
   let out = '';
