@@ -1,0 +1,326 @@
+// What the wallet does on request, one function for each method of the protocol.
+import { createHash, randomBytes } from 'node:crypto';
+import { fromHex, ldk, must, some, scidFromText, scidToText, toDisplayHash, toHex, u128, WalletError } from './ldk.ts';
+import { type Node, orNull, userConfig } from './node.ts';
+import { addressToScript } from './onchain.ts';
+import type { ChannelInfo, PaymentInfo, RawHop, WalletMethod, WalletMethods } from './protocol.ts';
+
+type Handlers = {
+  readonly [M in WalletMethod]: (
+    node: Node,
+    params: WalletMethods[M]['params'],
+  ) => WalletMethods[M]['result'] | Promise<WalletMethods[M]['result']>;
+};
+
+const FINAL_CLTV_DELTA = 24;
+
+export const methods: Handlers = {
+  info: (node) => ({
+    nodeId: node.nodeId,
+    port: node.port,
+    heightSynced: node.chain.tip.height,
+    blockHash: node.chain.tip.hash,
+    onchainSat: Number(node.onchain.balanceSat()),
+    peers: node.peers.connected(),
+  }),
+
+  newAddress(node) {
+    const address = node.onchain.newAddress();
+    node.touch();
+    return { address };
+  },
+
+  connect(node, { nodeId, host, port }) {
+    fromHex(nodeId, 33);
+    node.peers.want({ nodeId, host, port });
+    node.touch();
+    return {};
+  },
+
+  disconnect(node, { nodeId }) {
+    node.peers.unwant(nodeId);
+    node.touch();
+    return {};
+  },
+
+  openChannel(node, { nodeId, sat, pushMsat = 0n, announced = false, anchors = node.options.anchors }) {
+    const userChannelId = node.nextUserChannelId();
+    const config = userConfig(anchors, announced);
+    const opened = node.manager.create_channel(fromHex(nodeId, 33), BigInt(sat), pushMsat, userChannelId, null, config);
+    const temporaryChannelId = toHex(must<ldk.ChannelId>(opened, 'the channel could not be opened').get_a());
+    return { temporaryChannelId, userChannelId: userChannelId.toString() };
+  },
+
+  listChannels: (node) => node.manager.list_channels().map(channelInfo),
+
+  createInvoice(node, { amountMsat, description = '', expirySeconds = 3600, cltvDelta, hold = false }) {
+    const made = node.manager.create_bolt11_invoice(
+      optionU64(amountMsat),
+      ldk.Bolt11InvoiceDescription.constructor_direct(must(ldk.Description.constructor_new(description), 'description')),
+      ldk.Option_u32Z.constructor_some(expirySeconds),
+      cltvDelta === undefined ? ldk.Option_u16Z.constructor_none() : ldk.Option_u16Z.constructor_some(cltvDelta),
+      ldk.Option_ThirtyTwoBytesZ.constructor_none(),
+    );
+    const invoice = must<ldk.Bolt11Invoice>(made, 'the invoice could not be made');
+    const parsed = must<ldk.ThreeTuple_ThirtyTwoBytesRecipientOnionFieldsRouteParametersZ>(
+      amountMsat === undefined
+        ? ldk.UtilMethods.constructor_payment_parameters_from_variable_amount_invoice(invoice, 1n)
+        : ldk.UtilMethods.constructor_payment_parameters_from_invoice(invoice),
+      'the invoice could not be read',
+    );
+    const paymentHash = toHex(parsed.get_a());
+    if (hold) node.hold(paymentHash);
+    node.touch();
+    return { bolt11: invoice.to_str(), paymentHash, paymentSecret: toHex(invoice.payment_secret()) };
+  },
+
+  claim(node, { paymentHash }) {
+    const preimage = node.takeHeld(paymentHash);
+    if (preimage === undefined || preimage === '') throw new WalletError('no payment with this hash waits');
+    node.manager.claim_funds(fromHex(preimage, 32));
+    node.wake();
+    return {};
+  },
+
+  failPayment(node, { paymentHash }) {
+    node.takeHeld(paymentHash);
+    node.manager.fail_htlc_backwards(fromHex(paymentHash, 32));
+    node.wake();
+    return {};
+  },
+
+  pay(node, { bolt11, amountMsat, maxFeeMsat, attempts = 10 }) {
+    const invoice = must<ldk.Bolt11Invoice>(ldk.Bolt11Invoice.constructor_from_str(bolt11), 'the invoice cannot be read');
+    const fixed = some<bigint>(invoice.amount_milli_satoshis());
+    const total = fixed ?? amountMsat;
+    if (total === undefined) throw new WalletError('the invoice has no amount: give one');
+    const parameters = must<ldk.ThreeTuple_ThirtyTwoBytesRecipientOnionFieldsRouteParametersZ>(
+      fixed === null
+        ? ldk.UtilMethods.constructor_payment_parameters_from_variable_amount_invoice(invoice, total)
+        : ldk.UtilMethods.constructor_payment_parameters_from_invoice(invoice),
+      'the invoice cannot be paid',
+    );
+    const route = parameters.get_c();
+    if (maxFeeMsat !== undefined) route.set_max_total_routing_fee_msat(optionU64(maxFeeMsat));
+    const hash = parameters.get_a();
+    const id = Uint8Array.from(randomBytes(32));
+    const payment = begun({ id, hash, amountMsat: total });
+    node.putPayment(payment);
+    const sent = node.manager.send_payment(hash, parameters.get_b(), id, route, ldk.Retry.constructor_attempts(attempts));
+    return finish(node, payment, sent);
+  },
+
+  payRaw(node, { hops, paymentHash, paymentSecret, paymentMetadata }) {
+    const last = hops.at(-1);
+    if (last === undefined) throw new WalletError('a route has at least one hop');
+    const hash = fromHex(paymentHash, 32);
+    const secret = paymentSecret === undefined ? Uint8Array.from(randomBytes(32)) : fromHex(paymentSecret, 32);
+    const onion = ldk.RecipientOnionFields.constructor_secret_only(secret);
+    if (paymentMetadata !== undefined) {
+      onion.set_payment_metadata(ldk.Option_CVec_u8ZZ.constructor_some(fromHex(paymentMetadata)));
+    }
+    const payee = ldk.PaymentParameters.constructor_from_node_id(fromHex(last.nodeId, 33), last.cltvDelta);
+    const route = ldk.RouteParameters.constructor_new(payee, last.feeMsat, ldk.Option_u64Z.constructor_none());
+    const id = Uint8Array.from(randomBytes(32));
+    const payment = begun({ id, hash, amountMsat: last.feeMsat });
+    node.putPayment(payment);
+    node.rawRoutes.set(paymentHash, rawPath(node, hops));
+    try {
+      const sent = node.manager.send_payment(hash, onion, id, route, ldk.Retry.constructor_attempts(0));
+      return finish(node, payment, sent);
+    } finally {
+      node.rawRoutes.delete(paymentHash);
+    }
+  },
+
+  keysend(node, { nodeId, amountMsat, maxFeeMsat }) {
+    const preimage = Uint8Array.from(randomBytes(32));
+    const hash = Uint8Array.from(createHash('sha256').update(preimage).digest());
+    const payee = ldk.PaymentParameters.constructor_for_keysend(fromHex(nodeId, 33), FINAL_CLTV_DELTA, false);
+    const route = ldk.RouteParameters.constructor_from_payment_params_and_value(payee, amountMsat);
+    if (maxFeeMsat !== undefined) route.set_max_total_routing_fee_msat(optionU64(maxFeeMsat));
+    const id = Uint8Array.from(randomBytes(32));
+    const payment = begun({ id, hash, amountMsat });
+    node.putPayment(payment);
+    const sent = node.manager.send_spontaneous_payment(
+      ldk.Option_ThirtyTwoBytesZ.constructor_some(preimage),
+      ldk.RecipientOnionFields.constructor_spontaneous_empty(),
+      id,
+      route,
+      ldk.Retry.constructor_attempts(10),
+    );
+    return finish(node, payment, sent);
+  },
+
+  listPayments: (node) => node.payments(),
+
+  closeChannel(node, { channelId, force = false }) {
+    const channel = findChannel(node, channelId);
+    const counterparty = channel.get_counterparty().get_node_id();
+    const closed = force
+      ? node.manager.force_close_broadcasting_latest_txn(channel.get_channel_id(), counterparty, 'closed on request')
+      : node.manager.close_channel(channel.get_channel_id(), counterparty);
+    must(closed, 'the channel could not be closed');
+    node.wake();
+    return {};
+  },
+
+  balances: (node) => ({
+    onchainSat: Number(node.onchain.balanceSat()),
+    channels: node.manager.list_channels().map((channel) => ({
+      channelId: toHex(channel.get_channel_id().get_a()),
+      outboundMsat: channel.get_outbound_capacity_msat(),
+      inboundMsat: channel.get_inbound_capacity_msat(),
+    })),
+    claimable: node.monitor.get_claimable_balances(node.manager.list_channels()).map((balance) => ({
+      kind: balance.constructor.name.replace('Balance_', ''),
+      sat: Number(balance.claimable_amount_satoshis()),
+      height: balance instanceof ldk.Balance_ClaimableAwaitingConfirmations ? balance.confirmation_height : null,
+    })),
+  }),
+
+  sendOnchain(node, { address, sat }) {
+    const payee = { scriptPubkey: addressToScript(address), valueSat: BigInt(sat) };
+    const transaction = node.onchain.pay(payee, node.feerateSatPerKw);
+    const txid = node.broadcast(Uint8Array.from(transaction.toBuffer()));
+    node.touch();
+    return { txid };
+  },
+
+  setFeerate(node, { feerateSatPerKw }) {
+    if (!Number.isInteger(feerateSatPerKw) || feerateSatPerKw < 253) throw new WalletError('the least feerate is 253');
+    node.feerateSatPerKw = feerateSatPerKw;
+    return {};
+  },
+
+  async sync(node) {
+    await node.sync();
+    return { heightSynced: node.chain.tip.height };
+  },
+
+  stop: () => ({}),
+};
+
+function optionU64(value: bigint | undefined): ldk.Option_u64Z {
+  return value === undefined ? ldk.Option_u64Z.constructor_none() : ldk.Option_u64Z.constructor_some(value);
+}
+
+function begun(start: { id: Uint8Array; hash: Uint8Array; amountMsat: bigint }): PaymentInfo {
+  return {
+    direction: 'sent',
+    paymentId: toHex(start.id),
+    paymentHash: toHex(start.hash),
+    amountMsat: start.amountMsat,
+    state: 'pending',
+    preimage: null,
+    feePaidMsat: null,
+    failure: null,
+  };
+}
+
+/** A payment that LDK did not take is told as failed, like one that failed on its way. */
+function finish(
+  node: Node,
+  payment: PaymentInfo,
+  sent: { is_ok(): boolean },
+): { readonly paymentId: string; readonly paymentHash: string } {
+  const { paymentId, paymentHash } = payment;
+  if (!sent.is_ok()) {
+    const code = (sent as { err?: ldk.RetryableSendFailure }).err;
+    const reason = code === undefined ? 'not sent' : (RETRYABLE[code] ?? 'not sent');
+    node.changePayment(paymentId, { state: 'failed', failure: reason });
+    setImmediate(() => node.emit({ event: 'payment_failed', paymentId, paymentHash, reason }));
+  }
+  node.wake();
+  return { paymentId, paymentHash };
+}
+
+const RETRYABLE: Record<number, string> = {
+  [ldk.RetryableSendFailure.LDKRetryableSendFailure_PaymentExpired]: 'payment_expired',
+  [ldk.RetryableSendFailure.LDKRetryableSendFailure_RouteNotFound]: 'route_not_found',
+  [ldk.RetryableSendFailure.LDKRetryableSendFailure_DuplicatePayment]: 'duplicate_payment',
+  [ldk.RetryableSendFailure.LDKRetryableSendFailure_OnionPacketSizeExceeded]: 'onion_too_large',
+};
+
+function rawPath(node: Node, hops: readonly RawHop[]): ldk.Path {
+  const route = hops.map((hop, index) => {
+    const scid = hop.shortChannelId === undefined && index === 0 ? firstScid(node, hop.nodeId) : hop.shortChannelId;
+    if (scid === undefined) throw new WalletError('only the first hop may leave its short channel id out');
+    return ldk.RouteHop.constructor_new(
+      fromHex(hop.nodeId, 33),
+      ldk.NodeFeatures.constructor_empty(),
+      scidFromText(scid),
+      ldk.ChannelFeatures.constructor_empty(),
+      hop.feeMsat,
+      hop.cltvDelta,
+      false,
+    );
+  });
+  return ldk.Path.constructor_new(route, null);
+}
+
+function firstScid(node: Node, nodeId: string): string {
+  for (const channel of node.manager.list_usable_channels()) {
+    if (toHex(channel.get_counterparty().get_node_id()) !== nodeId) continue;
+    const scid = some<bigint>(channel.get_outbound_payment_scid());
+    if (scid !== null) return scid.toString();
+  }
+  throw new WalletError(`there is no usable channel with ${nodeId}`);
+}
+
+function findChannel(node: Node, channelId: string): ldk.ChannelDetails {
+  const found = node.manager.list_channels().find((one) => toHex(one.get_channel_id().get_a()) === channelId);
+  if (found === undefined) throw new WalletError(`there is no channel ${channelId}`);
+  return found;
+}
+
+function channelInfo(channel: ldk.ChannelDetails): ChannelInfo {
+  const counterparty = channel.get_counterparty();
+  const funding = orNull(channel.get_funding_txo());
+  const forwarding = orNull(counterparty.get_forwarding_info());
+  const type = orNull(channel.get_channel_type());
+  const reserve = some<bigint>(channel.get_unspendable_punishment_reserve());
+  const shutdown = some<number>(channel.get_channel_shutdown_state());
+  const usable = Boolean(channel.get_is_usable());
+  const closing =
+    shutdown !== null && shutdown !== (ldk.ChannelShutdownState.LDKChannelShutdownState_NotShuttingDown as number);
+  return {
+    channelId: toHex(channel.get_channel_id().get_a()),
+    userChannelId: u128(channel.get_user_channel_id()).toString(),
+    counterpartyNodeId: toHex(counterparty.get_node_id()),
+    state: closing ? 'closing' : usable ? 'usable' : channel.get_is_channel_ready() ? 'ready' : 'pending',
+    usable,
+    outbound: Boolean(channel.get_is_outbound()),
+    announced: Boolean(channel.get_is_announced()),
+    anchors: type !== null && Boolean(type.supports_anchors_zero_fee_htlc_tx()),
+    capacitySat: Number(channel.get_channel_value_satoshis()),
+    outboundMsat: channel.get_outbound_capacity_msat(),
+    inboundMsat: channel.get_inbound_capacity_msat(),
+    nextOutboundLimitMsat: channel.get_next_outbound_htlc_limit_msat(),
+    reserveSat: reserve === null ? null : Number(reserve),
+    counterpartyReserveSat: Number(counterparty.get_unspendable_punishment_reserve()),
+    feerateSatPerKw: some(channel.get_feerate_sat_per_1000_weight()),
+    confirmations: some(channel.get_confirmations()),
+    confirmationsRequired: some(channel.get_confirmations_required()),
+    shortChannelId: scidOrNull(channel.get_short_channel_id()),
+    inboundAlias: scidOrNull(channel.get_inbound_scid_alias()),
+    outboundAlias: scidOrNull(channel.get_outbound_scid_alias()),
+    fundingTxid: funding === null ? null : toDisplayHash(funding.get_txid()),
+    fundingIndex: funding === null ? null : funding.get_index(),
+    pendingInboundHtlcs: channel.get_pending_inbound_htlcs().length,
+    pendingOutboundHtlcs: channel.get_pending_outbound_htlcs().length,
+    forwarding:
+      forwarding === null
+        ? null
+        : {
+            baseMsat: BigInt(forwarding.get_fee_base_msat()),
+            proportionalMillionths: forwarding.get_fee_proportional_millionths(),
+            cltvDelta: forwarding.get_cltv_expiry_delta() & 0xffff,
+          },
+  };
+}
+
+function scidOrNull(option: ldk.Option_u64Z): string | null {
+  const scid = some<bigint>(option);
+  return scid === null ? null : scidToText(scid);
+}
