@@ -1,7 +1,17 @@
 // Byte strings, the bounded reader and the growing writer, CRC32C.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compareBytes, concatBytes, copyBytes, decodeHex, equalBytes, fromHex, toHex, utf8Decode, utf8Encode } from './bytes.ts';
+import {
+  compareBytes,
+  concatBytes,
+  copyBytes,
+  decodeHex,
+  equalBytes,
+  fromHex,
+  toHex,
+  utf8Decode,
+  utf8Encode,
+} from './bytes.ts';
 import { array16, bytes16, fixedArray, fixedBytes, point, restArray, struct, u16, u8 } from './coder.ts';
 import { crc32c } from './crc32c.ts';
 import { DecodeError, EncodeError } from './errors.ts';
@@ -50,10 +60,22 @@ describe('bytes', () => {
 
 describe('reader and writer', () => {
   test('integers come back, across growth', () => {
-    const written = new Writer(1).u8(1).u16(2).u32(0xffff_ffff).u64(2n ** 64n - 1n).s64(-5n).bigsize(300).bytes(fromHex('aabb'));
+    const written = new Writer(1)
+      .u8(1)
+      .u16(2)
+      .u32(0xffff_ffff)
+      .u64(2n ** 64n - 1n)
+      .s64(-5n)
+      .bigsize(300)
+      .bytes(fromHex('aabb'));
     const reader = new Reader(written.finish());
     expect([reader.u8(), reader.u16(), reader.u32(), reader.u64(), reader.s64(), reader.bigsize()]).toEqual([
-      1, 2, 0xffff_ffff, 2n ** 64n - 1n, -5n, 300n,
+      1,
+      2,
+      0xffff_ffff,
+      2n ** 64n - 1n,
+      -5n,
+      300n,
     ]);
     expect(toHex(reader.rest())).toBe('aabb');
     expect(() => reader.expectEnd()).not.toThrow();
@@ -79,13 +101,17 @@ describe('reader and writer', () => {
 describe('coders', () => {
   test('lengths and counts beyond the input are refused', () => {
     for (const coder of [bytes16, array16(u8), array16(fixedBytes(64)), fixedArray(u16, 3), fixedBytes(4), point]) {
-      expect(decodeWith(fromHex('ffff'), (reader) => coder.read(reader))).toMatchObject({ error: { code: 'truncated' } });
+      expect(decodeWith(fromHex('ffff'), (reader) => coder.read(reader))).toMatchObject({
+        error: { code: 'truncated' },
+      });
     }
   });
 
   test('elements that take no bytes end in an error, not in a hang', () => {
     const endless = restArray(fixedBytes(0));
-    expect(decodeWith(fromHex('00'), (reader) => endless.read(reader))).toMatchObject({ error: { code: 'invalid_value' } });
+    expect(decodeWith(fromHex('00'), (reader) => endless.read(reader))).toMatchObject({
+      error: { code: 'invalid_value' },
+    });
   });
 
   test('values of a wrong length are refused', () => {

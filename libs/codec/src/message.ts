@@ -13,13 +13,17 @@ import { Writer } from './writer.ts';
 export type FieldsOf<F extends Fields> = { readonly [K in keyof F]: ValueOf<F[K]> };
 
 /** A decoded message: flat fields, its name as `type`, known TLVs by name and unknown odd ones raw. */
-export type MessageValue<N extends string, F extends Fields, T extends TlvFields> = { readonly type: N } & FieldsOf<F> & {
+export type MessageValue<N extends string, F extends Fields, T extends TlvFields> = {
+  readonly type: N;
+} & FieldsOf<F> & {
     readonly tlvs: TlvsOf<T>;
     readonly unknownTlvs: readonly TlvRecord[];
   };
 
 /** What can be encoded: as decoded, the TLVs being optional. */
-export type MessageInput<N extends string, F extends Fields, T extends TlvFields> = { readonly type: N } & FieldsOf<F> & {
+export type MessageInput<N extends string, F extends Fields, T extends TlvFields> = {
+  readonly type: N;
+} & FieldsOf<F> & {
     readonly tlvs?: TlvsOf<T>;
     readonly unknownTlvs?: readonly TlvRecord[];
   };
@@ -42,7 +46,12 @@ export function defineMessage<
   const N extends string,
   const F extends Fields,
   const T extends TlvFields = Readonly<Record<never, never>>,
->(declaration: { readonly name: N; readonly type: number; readonly fields: F; readonly tlvs?: T }): MessageCodec<N, F, T> {
+>(declaration: {
+  readonly name: N;
+  readonly type: number;
+  readonly fields: F;
+  readonly tlvs?: T;
+}): MessageCodec<N, F, T> {
   const { name, type, fields } = declaration;
   // Without a declared table the stream has no known types, which is what the empty table says.
   const tlvStream = defineTlvStream(declaration.tlvs ?? ({} as T));

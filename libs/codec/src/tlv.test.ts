@@ -68,8 +68,12 @@ describe('BOLT 1 appendix B', () => {
   });
 
   test('an invalid stream after a valid one, and a lower after a higher one, fail; a higher after a lower one does not', () => {
-    const first = vectors.filter((vector) => vector.valid && vector.namespace !== 'n2').map((vector) => fromHex(vector.stream));
-    const bad = vectors.filter((vector) => !vector.valid && vector.namespace !== 'n2').map((vector) => fromHex(vector.stream));
+    const first = vectors
+      .filter((vector) => vector.valid && vector.namespace !== 'n2')
+      .map((vector) => fromHex(vector.stream));
+    const bad = vectors
+      .filter((vector) => !vector.valid && vector.namespace !== 'n2')
+      .map((vector) => fromHex(vector.stream));
     for (const head of first) {
       for (const tail of bad) expect(n1.decode(concatBytes(head, tail)).ok).toBe(false);
       for (const tail of first) {
@@ -120,7 +124,10 @@ describe('streams', () => {
   });
 
   test('any set of records round-trips raw', () => {
-    const record = fc.record({ type: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), value: fc.uint8Array({ maxLength: 300 }) });
+    const record = fc.record({
+      type: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+      value: fc.uint8Array({ maxLength: 300 }),
+    });
     fc.assert(
       fc.property(fc.uniqueArray(record, { selector: ({ type }) => type, maxLength: 6 }), (records) => {
         const ascending = [...records].sort((a, b) => (a.type < b.type ? -1 : 1));
@@ -130,7 +137,10 @@ describe('streams', () => {
   });
 });
 
-function reencode(stream: typeof n1 | typeof n2, value: { readonly tlvs: object; readonly unknownTlvs: readonly { type: bigint; value: Uint8Array }[] }): Uint8Array {
+function reencode(
+  stream: typeof n1 | typeof n2,
+  value: { readonly tlvs: object; readonly unknownTlvs: readonly { type: bigint; value: Uint8Array }[] },
+): Uint8Array {
   return stream.encode(value.tlvs, value.unknownTlvs);
 }
 

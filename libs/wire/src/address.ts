@@ -1,7 +1,7 @@
 // Address descriptors (BOLT 7, node_announcement; BOLT 1, init's remote_addr). The message keeps the raw
 // bytes, since they are signed; these functions give them meaning.
-import { DecodeError, EncodeError, Writer, decodeWith } from '@fulmen/codec';
-import type { Reader, Result } from '@fulmen/codec';
+import { EncodeError, Writer, decodeWith } from '@fulmen/codec';
+import type { DecodeError, Reader, Result } from '@fulmen/codec';
 
 /** A place where a node can be reached. Ports are 0 to 65535; 0 is never usable. */
 export type NodeAddress =
@@ -18,16 +18,23 @@ const TYPE_DNS = 5;
 const TOR_V2_LENGTH = 12;
 const HOSTNAME = /^[A-Za-z0-9._-]{1,255}$/;
 
+/** What node_announcement's `addresses` holds. */
+export interface AnnouncedAddresses {
+  readonly addresses: readonly NodeAddress[];
+  /** BOLT 7: "if more than one type 5 address is announced: … MUST not forward the node_announcement". */
+  readonly mayForward: boolean;
+}
+
 /**
- * The usable addresses of node_announcement's `addresses`. Skips deprecated Tor v2, port 0 and hostnames
- * with characters no hostname has. BOLT 7: "SHOULD ignore the first address descriptor that does NOT match
- * the types defined above" (and what follows, whose length is unknown). An error if a known descriptor is
- * cut short ("if addrlen is insufficient to hold the address descriptors of the known types", the peer gets
- * a warning) or more than one DNS hostname is announced.
+ * The usable addresses of node_announcement's `addresses`. Skips deprecated Tor v2, port 0, hostnames with
+ * characters no hostname has, and every hostname after the first. BOLT 7: "SHOULD ignore the first address
+ * descriptor that does NOT match the types defined above" (and what follows, whose length is unknown). An
+ * error if a known descriptor is cut short ("if addrlen is insufficient to hold the address descriptors of
+ * the known types", the peer gets a warning).
  */
-export function parseAddresses(bytes: Uint8Array): Result<readonly NodeAddress[], DecodeError> {
+export function parseAddresses(bytes: Uint8Array): Result<AnnouncedAddresses, DecodeError> {
   return decodeWith(bytes, (reader) => {
-    const out: NodeAddress[] = [];
+    const addresses: NodeAddress[] = [];
     let hostnames = 0;
     while (reader.remaining > 0) {
       const type = reader.u8();
@@ -40,12 +47,10 @@ export function parseAddresses(bytes: Uint8Array): Result<readonly NodeAddress[]
         reader.rest();
         break;
       }
-      if (address.kind === 'dns' && ++hostnames > 1) {
-        throw new DecodeError('invalid_value', 'more than one DNS hostname');
-      }
-      if (address.port !== 0 && (address.kind !== 'dns' || HOSTNAME.test(address.hostname))) out.push(address);
+      if (address.kind === 'dns' && ++hostnames > 1) continue;
+      if (address.port !== 0 && (address.kind !== 'dns' || HOSTNAME.test(address.hostname))) addresses.push(address);
     }
-    return out;
+    return { addresses, mayForward: hostnames <= 1 };
   });
 }
 

@@ -16,7 +16,16 @@ import {
   u64,
   u8,
 } from '@fulmen/codec';
-import { attributionData, chainHash, channelId, featureVector, secret, sha256, shortChannelIdField, signature } from './fields.ts';
+import {
+  attributionData,
+  chainHash,
+  channelId,
+  featureVector,
+  secret,
+  sha256,
+  shortChannelIdField,
+  signature,
+} from './fields.ts';
 
 /** Bytes of a payment onion (BOLT 4). */
 export const ONION_PACKET_LENGTH = 1366;
@@ -194,7 +203,11 @@ export const MESSAGES = {
   }),
 
   // BOLT 4, "Onion Messages"
-  onion_message: defineMessage({ name: 'onion_message', type: 513, fields: { pathKey: point, onionMessagePacket: bytes16 } }),
+  onion_message: defineMessage({
+    name: 'onion_message',
+    type: 513,
+    fields: { pathKey: point, onionMessagePacket: bytes16 },
+  }),
 
   // BOLT 7
   channel_announcement: defineMessage({

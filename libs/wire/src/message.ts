@@ -1,7 +1,16 @@
 // Encoding and decoding of whole messages: the 2-byte type number, then the payload. The caller decides
 // what an unknown type means (BOLT 1: even closes the connection, odd is ignored).
 import { EncodeError, Writer, err, ok } from '@fulmen/codec';
-import type { DecodeCode, DecodeError, InputOfMessage, MessageCodec, Result, TlvFields, Fields, ValueOfMessage } from '@fulmen/codec';
+import type {
+  DecodeCode,
+  DecodeError,
+  InputOfMessage,
+  MessageCodec,
+  Result,
+  TlvFields,
+  Fields,
+  ValueOfMessage,
+} from '@fulmen/codec';
 import { MESSAGES } from './declarations.ts';
 
 /** BOLT 8 frames carry at most this many bytes, the type number included. */
