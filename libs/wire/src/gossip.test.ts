@@ -214,7 +214,10 @@ describe('signed bytes', () => {
           expect(gossipSignedBytes(gossip)).toEqual(raw.slice(offset));
           const signature = new Uint8Array(64).fill(7);
           const count = (offset - 2) / 64;
-          const resigned = withGossipSignatures(gossip, new Array<Uint8Array>(count).fill(signature));
+          const resigned = withGossipSignatures(
+            gossip,
+            Array.from({ length: count }, () => signature),
+          );
           expect(gossipSignedBytes(resigned)).toEqual(raw.slice(offset));
           expect(resigned.slice(2, 66)).toEqual(signature);
           expect(() => withGossipSignatures(gossip, [])).toThrow(InternalError);

@@ -116,7 +116,7 @@ describe('layouts', () => {
         id: 7n,
         reason: fromHex('abcd'),
         tlvs: {
-          attributionData: { htlcHoldTimes: new Array<number>(20).fill(1), truncatedHmacs: new Uint8Array(840) },
+          attributionData: { htlcHoldTimes: Array.from({ length: 20 }, () => 1), truncatedHmacs: new Uint8Array(840) },
         },
       }),
       `0083${CHANNEL_ID}00000000000000070002abcd01fd0398${'00000001'.repeat(20)}${'00'.repeat(840)}`,
