@@ -1,0 +1,126 @@
+import { describe, expect, test } from 'vitest';
+import { type RpcConnector, RpcError, type RpcServer } from './transport.ts';
+
+/** A tiny codec, so that the suite needs no generated contract. */
+const text = {
+  encode: (value: string): Buffer => Buffer.from(value, 'utf8'),
+  decode: (value: Buffer): string => value.toString('utf8'),
+};
+const method = <P extends string, Q extends boolean, S extends boolean>(path: P, requestStream: Q, responseStream: S) => ({
+  path,
+  requestStream,
+  responseStream,
+  requestSerialize: text.encode,
+  requestDeserialize: text.decode,
+  responseSerialize: text.encode,
+  responseDeserialize: text.decode,
+});
+const EchoService = {
+  echo: method('/test.v1.EchoService/Echo', false as const, false as const),
+  count: method('/test.v1.EchoService/Count', false as const, true as const),
+  chat: method('/test.v1.EchoService/Chat', true as const, true as const),
+} as const;
+
+export interface Wiring {
+  readonly server: RpcServer;
+  readonly connector: RpcConnector;
+}
+
+/** What every transport must do; run on gRPC and on memory. */
+export function transportCompliance(name: string, makeWiring: () => Wiring): void {
+  const start = async (waiting: { started?: () => void } = {}) => {
+    const { server, connector } = makeWiring();
+    server.add(EchoService, {
+      echo: async (request, context) => {
+        if (request === 'fail') throw new RpcError('failed_precondition', 'not mine', { 'fulmen-owner-address': 'x:1' });
+        if (request === 'crash') throw new TypeError('a bug');
+        if (request === 'capabilities') return [...context.capabilities].join(',');
+        if (request === 'hang') {
+          waiting.started?.();
+          await new Promise((resolve) => context.signal.addEventListener('abort', resolve));
+        }
+        return `${request}!`;
+      },
+      count: async function* (request) {
+        for (let i = 0; i < Number(request); i += 1) yield String(i);
+      },
+      chat: async (stream) => {
+        for await (const line of stream) {
+          if (line === 'break') throw new RpcError('aborted', 'asked to');
+          await stream.send(`re: ${line}`);
+        }
+      },
+    });
+    const address = await server.listen();
+    const client = connector.client(EchoService, address);
+    const stop = async (): Promise<void> => {
+      connector.close();
+      await server.stop(100);
+    };
+    return { client, connector, server, stop };
+  };
+
+  describe(`transport: ${name}`, () => {
+    test('unary calls answer', async () => {
+      const { client, stop } = await start();
+      expect(await client.echo('hello')).toBe('hello!');
+      expect(await Promise.all(Array.from({ length: 50 }, (_, i) => client.echo(String(i))))).toEqual(
+        Array.from({ length: 50 }, (_, i) => `${i}!`),
+      );
+      await stop();
+    });
+
+    test('errors keep code, message and metadata; bugs are internal', async () => {
+      const { client, stop } = await start();
+      const error = await client.echo('fail').catch((e: unknown) => e);
+      expect(error).toBeInstanceOf(RpcError);
+      expect(error).toMatchObject({ code: 'failed_precondition', message: 'not mine', metadata: { 'fulmen-owner-address': 'x:1' } });
+      await expect(client.echo('crash')).rejects.toMatchObject({ code: 'internal' });
+      await stop();
+    });
+
+    test('server streams deliver everything in order', async () => {
+      const { client, stop } = await start();
+      const seen: string[] = [];
+      for await (const item of client.count('500')) seen.push(item);
+      expect(seen).toEqual(Array.from({ length: 500 }, (_, i) => String(i)));
+      await stop();
+    });
+
+    test('duplex streams keep order under load and end cleanly', async () => {
+      const { client, stop } = await start();
+      const stream = client.chat();
+      const writer = (async () => {
+        for (let i = 0; i < 1000; i += 1) await stream.send(String(i));
+        stream.end();
+      })();
+      const seen: string[] = [];
+      for await (const line of stream) seen.push(line);
+      await writer;
+      expect(seen).toEqual(Array.from({ length: 1000 }, (_, i) => `re: ${i}`));
+      await stop();
+    });
+
+    test('a broken stream is an error on the other side', async () => {
+      const { client, stop } = await start();
+      const stream = client.chat();
+      await stream.send('break');
+      const read = async (): Promise<void> => {
+        for await (const line of stream) expect(line).toBeDefined();
+      };
+      await expect(read()).rejects.toMatchObject({ code: 'aborted' });
+      await stop();
+    });
+
+    test('a call to nobody is unavailable; a server that stops breaks its calls', async () => {
+      const started = Promise.withResolvers<void>();
+      const { client, server, connector } = await start({ started: started.resolve });
+      const hanging = client.echo('hang').catch((e: unknown) => e);
+      await started.promise;
+      await server.stop(10);
+      expect(await hanging).toBeInstanceOf(RpcError);
+      await expect(client.echo('x', { deadlineMs: 2000 })).rejects.toMatchObject({ code: 'unavailable' });
+      connector.close();
+    });
+  });
+}
