@@ -4,7 +4,8 @@
  * building it. Nothing here signs; a built commitment carries the hashes that
  * a signer signs and a peer's signatures are checked against.
  */
-import type { Transaction } from '@fulmen/bitcoin';
+import type { Tx } from '@fulmen/bitcoin';
+import type { CommitmentKeys } from '@fulmen/keys';
 import type { CommitmentHtlc, CommitmentSpec } from '../commitment-spec.ts';
 import type { CommitmentFormatName, PartyParameters } from '../parameters.ts';
 
@@ -45,17 +46,6 @@ export interface CommitmentInputs {
   readonly perCommitmentPoint: Uint8Array;
 }
 
-/** Keys of one commitment, already derived (BOLT 3, "Key Derivation"), in the owner's terms. */
-export interface CommitmentKeySet {
-  /** Who may punish: the other party, with the revealed secret. */
-  readonly revocationPubkey: Uint8Array;
-  readonly ownerDelayedPubkey: Uint8Array;
-  readonly ownerHtlcPubkey: Uint8Array;
-  readonly otherHtlcPubkey: Uint8Array;
-  /** The other party's payment basepoint itself (static_remotekey). */
-  readonly otherPaymentPubkey: Uint8Array;
-}
-
 interface CommitmentOutputBase {
   readonly outputIndex: number;
   readonly valueSat: bigint;
@@ -87,7 +77,7 @@ export interface HtlcTransaction {
   /** timeout: the owner offered the HTLC; success: the owner received it. */
   readonly kind: 'timeout' | 'success';
   /** Unsigned; one input, one output. */
-  readonly transaction: Transaction;
+  readonly transaction: Tx;
   /** The commitment's output that it spends. */
   readonly outputIndex: number;
   /** Value of that output: the HTLC's amount in whole satoshis. */
@@ -106,12 +96,15 @@ export interface HtlcTransaction {
 
 /** A commitment transaction, unsigned, with everything about it. */
 export interface BuiltCommitment {
-  readonly transaction: Transaction;
+  readonly transaction: Tx;
   /** Internal byte order. */
   readonly txid: Uint8Array;
-  /** What miners get: the base fee, trimmed outputs and roundings. */
+  /** What miners get: the base fee, trimmed outputs and what rounding to satoshis cuts off. */
   readonly feeSat: bigint;
-  readonly keys: CommitmentKeySet;
+  /** Broadcaster: the owner; countersignatory: the other. */
+  readonly keys: CommitmentKeys;
+  /** Against which the other party's signature over `sighash` verifies. */
+  readonly countersignatoryFundingPubkey: Uint8Array;
   readonly fundingWitnessScript: Uint8Array;
   /** What both sign with their funding keys (SIGHASH_ALL). */
   readonly sighash: Uint8Array;
