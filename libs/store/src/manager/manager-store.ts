@@ -9,14 +9,7 @@
  */
 import type { HtlcDirection, PersistedChannel, PersistedDelta } from '@fulmen/channel';
 
-export class StoreError extends Error {
-  override readonly name = 'StoreError';
-  readonly code: 'unavailable' | 'unknown';
-  constructor(code: 'unavailable' | 'unknown', message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
-}
+export { StoreError } from '../error.ts';
 
 /** The right to write a shard: an owner and the epoch it was given. */
 export interface Fence {

@@ -1,0 +1,54 @@
+/**
+ * Maps what the `pg` driver throws to the store's errors.
+ *
+ * An answer of severity ERROR is a promise that the statement's transaction was
+ * rolled back. Anything else after the statement was handed to the socket
+ * (FATAL, a closed or silent connection) leaves a write's outcome open: Postgres
+ * may have committed and lost the connection before saying so.
+ */
+import pg from 'pg';
+import { StatementError, StoreError } from '../error.ts';
+
+/** SQLSTATEs (or their first two characters) that say "not now" rather than "never". */
+const RETRYABLE: ReadonlySet<string> = new Set([
+  '08', // connection exceptions
+  '40', // serialization failure, deadlock
+  '53', // insufficient resources: disk full, out of memory, too many connections
+  '58', // system errors outside Postgres
+  '55P03', // lock_not_available
+  '55006', // object_in_use
+  '57014', // query_canceled: statement_timeout
+  '57P01', // admin_shutdown
+  '57P02', // crash_shutdown
+  '57P03', // cannot_connect_now
+  '57P05', // idle_session_timeout
+  '25P03', // idle_in_transaction_session_timeout
+  '25P04', // transaction_timeout
+  '25006', // read_only_sql_transaction: this server became a standby
+]);
+
+/** When the failure happened. */
+export type FailurePhase =
+  /** Before anything that could commit was sent. */
+  | 'before_commit'
+  /** After a statement that commits by itself, or COMMIT, was handed to the driver. */
+  | 'may_have_committed';
+
+/** True when the server itself answered, and stays connected. */
+export function isCleanRefusal(error: unknown): error is pg.DatabaseError {
+  return error instanceof pg.DatabaseError && error.severity === 'ERROR';
+}
+
+/** Turns any failure of the driver into a StoreError or a StatementError. */
+export function mapError(error: unknown, phase: FailurePhase): StoreError | StatementError {
+  if (error instanceof StoreError || error instanceof StatementError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  if (isCleanRefusal(error)) {
+    const sqlState = error.code ?? 'XX000';
+    if (RETRYABLE.has(sqlState) || RETRYABLE.has(sqlState.slice(0, 2))) {
+      return new StoreError('unavailable', message, { cause: error });
+    }
+    return new StatementError(sqlState, error.constraint, message, { cause: error });
+  }
+  return new StoreError(phase === 'may_have_committed' ? 'unknown' : 'unavailable', message, { cause: error });
+}
