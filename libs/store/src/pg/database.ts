@@ -86,9 +86,10 @@ export class Database {
       options: `-c search_path=${options.schema} -c tcp_user_timeout=${tcpUserTimeoutMs} -c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c jit=off`,
       types,
     });
-    // A connection that dies while idle is simply not used again.
+    // A connection that dies while idle is simply not used again; one that dies in use fails its statement as well.
     this.#pool.on('error', () => undefined);
     this.#pool.on('connect', (client) => {
+      client.on('error', () => undefined);
       client.on('notice', (notice) => {
         // "canceling wait for synchronous replication": committed here, and acknowledged, but a fail-over would forget it.
         if (notice.severity === 'WARNING' && (notice.code === '57014' || notice.code === '57P01')) this.#unreplicated.add(client);
