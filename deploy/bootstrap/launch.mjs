@@ -56,6 +56,8 @@ function run(node, file, args) {
 
 /** Shows a failure as a sentence, and a defect with its stack. */
 export function fail(error) {
-  process.stderr.write(error instanceof BootstrapError ? `fulmen: ${error.message}\n` : `${error?.stack ?? error}\n`);
+  process.stderr.write(
+    error instanceof BootstrapError ? `fulmen: ${error.message}\n` : `${error?.stack ?? error}\n`,
+  );
   process.exit(1);
 }

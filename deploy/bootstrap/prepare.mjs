@@ -53,7 +53,13 @@ const ownNodeIsEnough = Number(process.versions.node.split('.')[0]) >= NODE_MAJO
 
 function nodePath() {
   if (ownNodeIsEnough) return process.execPath;
-  return path.join(nodeHome(), 'node_modules', nodePackage(), 'bin', process.platform === 'win32' ? 'node.exe' : 'node');
+  return path.join(
+    nodeHome(),
+    'node_modules',
+    nodePackage(),
+    'bin',
+    process.platform === 'win32' ? 'node.exe' : 'node',
+  );
 }
 
 function nodeHome() {
@@ -70,7 +76,10 @@ function nodeStep() {
     run: async () => {
       say(`getting Node ${NODE_VERSION} (this machine has ${process.versions.node}; once for this checkout)`);
       await installTool(nodeHome(), `${nodePackage()}@${NODE_VERSION}`);
-      const check = await capture(nodePath(), ['--version']).catch((error) => ({ code: 1, output: String(error) }));
+      const check = await capture(nodePath(), ['--version']).catch((error) => ({
+        code: 1,
+        output: String(error),
+      }));
       if (check.code !== 0) {
         fs.rmSync(nodeHome(), { recursive: true, force: true });
         throw new BootstrapError(
@@ -107,7 +116,13 @@ function packagesStep() {
         await installTool(pnpmHome, `pnpm@${PNPM_VERSION}`);
       }
       say('installing the packages that pnpm-lock.yaml names (once, and after it changes)');
-      const args = [pnpm, 'install', '--frozen-lockfile', '--prefer-offline', '--config.confirmModulesPurge=false'];
+      const args = [
+        pnpm,
+        'install',
+        '--frozen-lockfile',
+        '--prefer-offline',
+        '--config.confirmModulesPurge=false',
+      ];
       const { code, output } = await follow(nodePath(), args, { cwd: root, env: toolEnv() });
       if (code !== 0) throw explain('pnpm could not install the packages', output);
       fs.writeFileSync(packagesStamp, hash);
@@ -154,7 +169,9 @@ function protoHash() {
   const hash = createHash('sha256').update(readOr(protoGenerator, ''));
   const dir = path.join(root, 'proto');
   const visit = (folder) => {
-    for (const entry of fs.readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    for (const entry of fs
+      .readdirSync(folder, { withFileTypes: true })
+      .sort((a, b) => (a.name < b.name ? -1 : 1))) {
       const full = path.join(folder, entry.name);
       if (entry.isDirectory()) {
         if (entry.name !== 'node_modules' && !(folder === dir && entry.name === 'gen')) visit(full);
@@ -177,7 +194,15 @@ async function installTool(home, spec) {
   makeWritableDir(temporary);
   fs.writeFileSync(path.join(temporary, 'package.json'), '{"private":true}\n');
   const npm = npmCommand();
-  const args = [...npm.args, 'install', '--prefix', temporary, '--no-audit', '--no-fund', '--no-package-lock'];
+  const args = [
+    ...npm.args,
+    'install',
+    '--prefix',
+    temporary,
+    '--no-audit',
+    '--no-fund',
+    '--no-package-lock',
+  ];
   args.push('--ignore-scripts', '--loglevel=error', spec);
   const { code, output } = await capture(npm.command, args, { cwd: temporary, env: process.env }, true);
   if (code !== 0) {
@@ -190,19 +215,32 @@ async function installTool(home, spec) {
 
 function npmCommand() {
   // Under `npm start` npm says where it is; it is run by this Node, whatever PATH holds.
-  const beside = path.join(path.dirname(process.execPath), '..', 'lib', 'node_modules', 'npm', 'bin', 'npm-cli.js');
+  const beside = path.join(
+    path.dirname(process.execPath),
+    '..',
+    'lib',
+    'node_modules',
+    'npm',
+    'bin',
+    'npm-cli.js',
+  );
   for (const cli of [process.env.npm_execpath, beside]) {
-    if (cli && path.basename(cli) === 'npm-cli.js' && fs.existsSync(cli)) return { command: process.execPath, args: [cli] };
+    if (cli && path.basename(cli) === 'npm-cli.js' && fs.existsSync(cli))
+      return { command: process.execPath, args: [cli] };
   }
   return { command: process.platform === 'win32' ? 'npm.cmd' : 'npm', args: [] };
 }
 
 /** Environment for tools that start `node` themselves: they must find the new one first. */
 function toolEnv() {
-  const env = { ...process.env, PATH: `${path.dirname(nodePath())}${path.delimiter}${process.env.PATH ?? ''}` };
+  const env = {
+    ...process.env,
+    PATH: `${path.dirname(nodePath())}${path.delimiter}${process.env.PATH ?? ''}`,
+  };
   // Settings of the outer package manager's run must not steer the inner one.
   for (const name of Object.keys(env)) {
-    if (/^npm_(config_(local_prefix|prefix|ignore_scripts|omit|production)|package_|lifecycle_)/i.test(name)) delete env[name];
+    if (/^npm_(config_(local_prefix|prefix|ignore_scripts|omit|production)|package_|lifecycle_)/i.test(name))
+      delete env[name];
   }
   return env;
 }
@@ -237,7 +275,11 @@ function start(command, args, options, onText) {
     child.stderr.on('data', take);
     child.on('error', (error) => {
       if (error.code === 'ENOENT') {
-        reject(new BootstrapError(`${command} was not found. It comes with Node: install Node 20 or newer with npm.`));
+        reject(
+          new BootstrapError(
+            `${command} was not found. It comes with Node: install Node 20 or newer with npm.`,
+          ),
+        );
       } else reject(error);
     });
     child.on('close', (code, signal) => resolve({ code: code ?? 1, signal, output }));
@@ -250,8 +292,13 @@ function explain(what, output) {
   let advice = 'The end of its output:';
   if (/ENOSPC|no space left|disk quota/i.test(output)) {
     advice = `The disk is full: free about 1 GB for ${root} and for the package manager's cache, then run this again.`;
-  } else if (/ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|network|socket hang up/i.test(output)) {
-    advice = 'The package registry could not be reached: check the network (and proxy settings), then run this again.';
+  } else if (
+    /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|network|socket hang up/i.test(
+      output,
+    )
+  ) {
+    advice =
+      'The package registry could not be reached: check the network (and proxy settings), then run this again.';
   } else if (/EACCES|EPERM|permission denied|EROFS/i.test(output)) {
     advice = `A folder is not writable for this user (${os.userInfo().username}): run as the owner of ${root}.`;
   } else if (/ERR_PNPM_OUTDATED_LOCKFILE/.test(output)) {

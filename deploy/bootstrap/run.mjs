@@ -11,4 +11,6 @@ if (file === undefined) {
   process.exit(2);
 }
 const program = path.resolve(root, file);
-launch(program, args, { skipProto: path.relative(root, program) === path.join('proto', 'generate.ts') }).catch(fail);
+launch(program, args, {
+  skipProto: path.relative(root, program) === path.join('proto', 'generate.ts'),
+}).catch(fail);

@@ -70,7 +70,10 @@ export class ChainFollower {
   /** Headers of blocks that a reorganisation removed, by hash. */
   #stale: Map<string, ChainBlock>;
 
-  constructor(rpc: ChainRpc, state: { readonly recent: readonly ChainBlock[]; readonly stale: readonly ChainBlock[] }) {
+  constructor(
+    rpc: ChainRpc,
+    state: { readonly recent: readonly ChainBlock[]; readonly stale: readonly ChainBlock[] },
+  ) {
     this.rpc = rpc;
     this.#recent = [...state.recent];
     this.#stale = new Map(state.stale.map((block) => [block.hash, block]));
@@ -83,14 +86,18 @@ export class ChainFollower {
     for (let height = await rpc.call<number>('getblockcount'); height >= 0; height -= 1) {
       // The chain may have grown between the two calls.
       if ((await rpc.call<string>('getblockhash', height)) !== hash) continue;
-      return new ChainFollower(rpc, { recent: [{ height, hash, headerHex: toHex(raw.subarray(0, 80)) }], stale: [] });
+      return new ChainFollower(rpc, {
+        recent: [{ height, hash, headerHex: toHex(raw.subarray(0, 80)) }],
+        stale: [],
+      });
     }
     throw new WalletError('the chain was reorganised while the wallet started; start it again');
   }
 
   get tip(): ChainBlock {
     const tip = this.#recent.at(-1);
-    if (tip === undefined) throw new WalletError('the chain was reorganised deeper than the wallet remembers');
+    if (tip === undefined)
+      throw new WalletError('the chain was reorganised deeper than the wallet remembers');
     return tip;
   }
 

@@ -4,7 +4,13 @@ import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { decodeLine, encodeLine, type WalletEvent, type WalletMethod, type WalletMethods } from './protocol.ts';
+import {
+  decodeLine,
+  encodeLine,
+  type WalletEvent,
+  type WalletMethod,
+  type WalletMethods,
+} from './protocol.ts';
 
 /** How to start a wallet process. */
 export type LdkWalletOptions = {
@@ -34,7 +40,10 @@ export class LdkWalletError extends Error {
   override readonly name = 'LdkWalletError';
 }
 
-type Waiter = { readonly matches: (event: WalletEvent) => boolean; readonly resolve: (event: WalletEvent) => void };
+type Waiter = {
+  readonly matches: (event: WalletEvent) => boolean;
+  readonly resolve: (event: WalletEvent) => void;
+};
 type Pending = { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void };
 
 /** One wallet process. */
@@ -73,7 +82,8 @@ export class LdkWallet {
     fs.closeSync(stderr);
     this.#child = child;
     child.stdin?.on('error', () => undefined);
-    if (child.stdout !== null) readline.createInterface({ input: child.stdout }).on('line', (line) => this.#take(line));
+    if (child.stdout !== null)
+      readline.createInterface({ input: child.stdout }).on('line', (line) => this.#take(line));
     const ready = this.#next((event) => event.event === 'ready');
     const died = new Promise<never>((_resolve, reject) => {
       child.once('exit', (code, signal) => {
@@ -133,13 +143,18 @@ export class LdkWallet {
   }
 
   /** Pays and waits for the outcome. */
-  async payAndWait(params: WalletMethods['pay']['params']): Promise<EventOf<'payment_sent'> | EventOf<'payment_failed'>> {
+  async payAndWait(
+    params: WalletMethods['pay']['params'],
+  ): Promise<EventOf<'payment_sent'> | EventOf<'payment_failed'>> {
     const { paymentId } = await this.call('pay', params);
     return await this.outcome(paymentId);
   }
 
   /** The outcome of a payment. */
-  async outcome(paymentId: string, timeoutMs = 30_000): Promise<EventOf<'payment_sent'> | EventOf<'payment_failed'>> {
+  async outcome(
+    paymentId: string,
+    timeoutMs = 30_000,
+  ): Promise<EventOf<'payment_sent'> | EventOf<'payment_failed'>> {
     return await Promise.race([
       this.event('payment_sent', (event) => event.paymentId === paymentId, timeoutMs),
       this.event('payment_failed', (event) => event.paymentId === paymentId, timeoutMs),

@@ -70,7 +70,11 @@ function tell(event: ldk.Event): WalletEvent | undefined {
 
 function fund(node: Node, event: ldk.Event_FundingGenerationReady): void {
   const refuse = (text: string) => {
-    node.manager.force_close_without_broadcasting_txn(event.temporary_channel_id, event.counterparty_node_id, text);
+    node.manager.force_close_without_broadcasting_txn(
+      event.temporary_channel_id,
+      event.counterparty_node_id,
+      text,
+    );
     node.emit({ event: 'open_failed', temporaryChannelId: toHex(event.temporary_channel_id.get_a()), text });
   };
   try {
@@ -134,7 +138,12 @@ function claimed(node: Node, event: ldk.Event_PaymentClaimed): void {
     failure: null,
   };
   node.putPayment(payment);
-  node.emit({ event: 'payment_received', paymentHash, amountMsat: event.amount_msat, claimDeadlineHeight: null });
+  node.emit({
+    event: 'payment_received',
+    paymentHash,
+    amountMsat: event.amount_msat,
+    claimDeadlineHeight: null,
+  });
 }
 
 function sent(node: Node, event: ldk.Event_PaymentSent): void {
@@ -143,7 +152,13 @@ function sent(node: Node, event: ldk.Event_PaymentSent): void {
   const feePaidMsat = some<bigint>(event.fee_paid_msat);
   const preimage = toHex(event.payment_preimage);
   node.changePayment(paymentId, { state: 'succeeded', preimage, feePaidMsat });
-  node.emit({ event: 'payment_sent', paymentId, paymentHash: toHex(event.payment_hash), preimage, feePaidMsat });
+  node.emit({
+    event: 'payment_sent',
+    paymentId,
+    paymentHash: toHex(event.payment_hash),
+    preimage,
+    feePaidMsat,
+  });
 }
 
 function failed(node: Node, event: ldk.Event_PaymentFailed): void {

@@ -50,7 +50,8 @@ export function isNull(object: object): boolean {
 /** The bindings give a u128 with its bytes in reverse. */
 export function u128(read: bigint): bigint {
   let value = 0n;
-  for (let rest = read, index = 0; index < 16; index += 1, rest >>= 8n) value = (value << 8n) | (rest & 0xffn);
+  for (let rest = read, index = 0; index < 16; index += 1, rest >>= 8n)
+    value = (value << 8n) | (rest & 0xffn);
   return value;
 }
 
@@ -61,7 +62,9 @@ export function toHex(bytes: Uint8Array): string {
 /** @throws WalletError when the text is no hex, or not of `length` bytes */
 export function fromHex(text: string, length?: number): Uint8Array {
   if (!/^([0-9a-f]{2})*$/i.test(text) || (length !== undefined && text.length !== 2 * length)) {
-    throw new WalletError(`this is not ${length === undefined ? 'hex' : `${length} bytes of hex`}: ${text.slice(0, 80)}`);
+    throw new WalletError(
+      `this is not ${length === undefined ? 'hex' : `${length} bytes of hex`}: ${text.slice(0, 80)}`,
+    );
   }
   return Uint8Array.from(Buffer.from(text, 'hex'));
 }

@@ -24,7 +24,9 @@ const { values } = parseArgs({
 });
 
 if (values.data === undefined || values.chain === undefined) {
-  process.stderr.write('usage: main.ts --data DIR --chain URL [--listen PORT] [--no-anchors] [--poll-ms N] [--log-level N]\n');
+  process.stderr.write(
+    'usage: main.ts --data DIR --chain URL [--listen PORT] [--no-anchors] [--poll-ms N] [--log-level N]\n',
+  );
   process.exit(2);
 }
 

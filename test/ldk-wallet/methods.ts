@@ -1,6 +1,17 @@
 // What the wallet does on request, one function for each method of the protocol.
 import { createHash, randomBytes } from 'node:crypto';
-import { fromHex, ldk, must, some, scidFromText, scidToText, toDisplayHash, toHex, u128, WalletError } from './ldk.ts';
+import {
+  fromHex,
+  ldk,
+  must,
+  some,
+  scidFromText,
+  scidToText,
+  toDisplayHash,
+  toHex,
+  u128,
+  WalletError,
+} from './ldk.ts';
 import { type Node, orNull, userConfig } from './node.ts';
 import { addressToScript } from './onchain.ts';
 import type { ChannelInfo, PaymentInfo, RawHop, WalletMethod, WalletMethods } from './protocol.ts';
@@ -46,7 +57,14 @@ export const methods: Handlers = {
   openChannel(node, { nodeId, sat, pushMsat = 0n, announced = false, anchors = node.options.anchors }) {
     const userChannelId = node.nextUserChannelId();
     const config = userConfig(anchors, announced);
-    const opened = node.manager.create_channel(fromHex(nodeId, 33), BigInt(sat), pushMsat, userChannelId, null, config);
+    const opened = node.manager.create_channel(
+      fromHex(nodeId, 33),
+      BigInt(sat),
+      pushMsat,
+      userChannelId,
+      null,
+      config,
+    );
     const temporaryChannelId = toHex(must<ldk.ChannelId>(opened, 'the channel could not be opened').get_a());
     return { temporaryChannelId, userChannelId: userChannelId.toString() };
   },
@@ -56,9 +74,13 @@ export const methods: Handlers = {
   createInvoice(node, { amountMsat, description = '', expirySeconds = 3600, cltvDelta, hold = false }) {
     const made = node.manager.create_bolt11_invoice(
       optionU64(amountMsat),
-      ldk.Bolt11InvoiceDescription.constructor_direct(must(ldk.Description.constructor_new(description), 'description')),
+      ldk.Bolt11InvoiceDescription.constructor_direct(
+        must(ldk.Description.constructor_new(description), 'description'),
+      ),
       ldk.Option_u32Z.constructor_some(expirySeconds),
-      cltvDelta === undefined ? ldk.Option_u16Z.constructor_none() : ldk.Option_u16Z.constructor_some(cltvDelta),
+      cltvDelta === undefined
+        ? ldk.Option_u16Z.constructor_none()
+        : ldk.Option_u16Z.constructor_some(cltvDelta),
       ldk.Option_ThirtyTwoBytesZ.constructor_none(),
     );
     const invoice = must<ldk.Bolt11Invoice>(made, 'the invoice could not be made');
@@ -90,7 +112,10 @@ export const methods: Handlers = {
   },
 
   pay(node, { bolt11, amountMsat, maxFeeMsat, attempts = 10 }) {
-    const invoice = must<ldk.Bolt11Invoice>(ldk.Bolt11Invoice.constructor_from_str(bolt11), 'the invoice cannot be read');
+    const invoice = must<ldk.Bolt11Invoice>(
+      ldk.Bolt11Invoice.constructor_from_str(bolt11),
+      'the invoice cannot be read',
+    );
     const fixed = some<bigint>(invoice.amount_milli_satoshis());
     const total = fixed ?? amountMsat;
     if (total === undefined) throw new WalletError('the invoice has no amount: give one');
@@ -106,7 +131,13 @@ export const methods: Handlers = {
     const id = Uint8Array.from(randomBytes(32));
     const payment = begun({ id, hash, amountMsat: total });
     node.putPayment(payment);
-    const sent = node.manager.send_payment(hash, parameters.get_b(), id, route, ldk.Retry.constructor_attempts(attempts));
+    const sent = node.manager.send_payment(
+      hash,
+      parameters.get_b(),
+      id,
+      route,
+      ldk.Retry.constructor_attempts(attempts),
+    );
     return finish(node, payment, sent);
   },
 
@@ -114,13 +145,18 @@ export const methods: Handlers = {
     const last = hops.at(-1);
     if (last === undefined) throw new WalletError('a route has at least one hop');
     const hash = fromHex(paymentHash, 32);
-    const secret = paymentSecret === undefined ? Uint8Array.from(randomBytes(32)) : fromHex(paymentSecret, 32);
+    const secret =
+      paymentSecret === undefined ? Uint8Array.from(randomBytes(32)) : fromHex(paymentSecret, 32);
     const onion = ldk.RecipientOnionFields.constructor_secret_only(secret);
     if (paymentMetadata !== undefined) {
       onion.set_payment_metadata(ldk.Option_CVec_u8ZZ.constructor_some(fromHex(paymentMetadata)));
     }
     const payee = ldk.PaymentParameters.constructor_from_node_id(fromHex(last.nodeId, 33), last.cltvDelta);
-    const route = ldk.RouteParameters.constructor_new(payee, last.feeMsat, ldk.Option_u64Z.constructor_none());
+    const route = ldk.RouteParameters.constructor_new(
+      payee,
+      last.feeMsat,
+      ldk.Option_u64Z.constructor_none(),
+    );
     const id = Uint8Array.from(randomBytes(32));
     const payment = begun({ id, hash, amountMsat: last.feeMsat });
     node.putPayment(payment);
@@ -158,7 +194,11 @@ export const methods: Handlers = {
     const channel = findChannel(node, channelId);
     const counterparty = channel.get_counterparty().get_node_id();
     const closed = force
-      ? node.manager.force_close_broadcasting_latest_txn(channel.get_channel_id(), counterparty, 'closed on request')
+      ? node.manager.force_close_broadcasting_latest_txn(
+          channel.get_channel_id(),
+          counterparty,
+          'closed on request',
+        )
       : node.manager.close_channel(channel.get_channel_id(), counterparty);
     must(closed, 'the channel could not be closed');
     node.wake();
@@ -175,7 +215,8 @@ export const methods: Handlers = {
     claimable: node.monitor.get_claimable_balances(node.manager.list_channels()).map((balance) => ({
       kind: balance.constructor.name.replace('Balance_', ''),
       sat: Number(balance.claimable_amount_satoshis()),
-      height: balance instanceof ldk.Balance_ClaimableAwaitingConfirmations ? balance.confirmation_height : null,
+      height:
+        balance instanceof ldk.Balance_ClaimableAwaitingConfirmations ? balance.confirmation_height : null,
     })),
   }),
 
@@ -188,7 +229,8 @@ export const methods: Handlers = {
   },
 
   setFeerate(node, { feerateSatPerKw }) {
-    if (!Number.isInteger(feerateSatPerKw) || feerateSatPerKw < 253) throw new WalletError('the least feerate is 253');
+    if (!Number.isInteger(feerateSatPerKw) || feerateSatPerKw < 253)
+      throw new WalletError('the least feerate is 253');
     node.feerateSatPerKw = feerateSatPerKw;
     return {};
   },
@@ -244,7 +286,8 @@ const RETRYABLE: Record<number, string> = {
 
 function rawPath(node: Node, hops: readonly RawHop[]): ldk.Path {
   const route = hops.map((hop, index) => {
-    const scid = hop.shortChannelId === undefined && index === 0 ? firstScid(node, hop.nodeId) : hop.shortChannelId;
+    const scid =
+      hop.shortChannelId === undefined && index === 0 ? firstScid(node, hop.nodeId) : hop.shortChannelId;
     if (scid === undefined) throw new WalletError('only the first hop may leave its short channel id out');
     return ldk.RouteHop.constructor_new(
       fromHex(hop.nodeId, 33),
@@ -283,7 +326,8 @@ function channelInfo(channel: ldk.ChannelDetails): ChannelInfo {
   const shutdown = some<number>(channel.get_channel_shutdown_state());
   const usable = Boolean(channel.get_is_usable());
   const closing =
-    shutdown !== null && shutdown !== (ldk.ChannelShutdownState.LDKChannelShutdownState_NotShuttingDown as number);
+    shutdown !== null &&
+    shutdown !== (ldk.ChannelShutdownState.LDKChannelShutdownState_NotShuttingDown as number);
   return {
     channelId: toHex(channel.get_channel_id().get_a()),
     userChannelId: u128(channel.get_user_channel_id()).toString(),

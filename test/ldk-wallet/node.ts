@@ -8,7 +8,17 @@ import { randomBytes } from 'node:crypto';
 import { Block, Transaction } from 'bitcoinjs-lib';
 import { type ChainBlock, ChainFollower, ChainRpc, type ChainStep, RpcError } from './chain.ts';
 import { handleEvent } from './events.ts';
-import { fromDisplayHash, fromHex, isNull, ldk, must, safely, scidToText, toDisplayHash, toHex } from './ldk.ts';
+import {
+  fromDisplayHash,
+  fromHex,
+  isNull,
+  ldk,
+  must,
+  safely,
+  scidToText,
+  toDisplayHash,
+  toHex,
+} from './ldk.ts';
 import { OnchainWallet, type OnchainState, SATISFACTION_WEIGHT } from './onchain.ts';
 import { Peers, type WantedPeer } from './peers.ts';
 import { decodeLine, encodeLine, type PaymentInfo, type WalletEvent } from './protocol.ts';
@@ -44,6 +54,8 @@ type OnionFailure = { readonly nodeId: string; readonly name: string; readonly c
 
 const MAX_FUNDING_SAT = 10n ** 12n;
 const REBROADCAST_BLOCKS = 300;
+// A transaction whose input is gone for this many blocks lost against another one.
+const LOST_BLOCKS = 6;
 
 /** One wallet. Build it with {@link startNode}. */
 export class Node {
@@ -95,12 +107,17 @@ export class Node {
     this.onchain.setHeight(parts.chain.tip.height);
     // The time only keeps keys of two starts apart; it is the one use of the machine's clock.
     const nowMs = Date.now();
-    this.keys = ldk.KeysManager.constructor_new(parts.seed, BigInt(Math.floor(nowMs / 1000)), (nowMs % 1000) * 1_000_000);
+    this.keys = ldk.KeysManager.constructor_new(
+      parts.seed,
+      BigInt(Math.floor(nowMs / 1000)),
+      (nowMs % 1000) * 1_000_000,
+    );
     for (const payment of (decodeLine(meta?.payments ?? '[]') as PaymentInfo[]) ?? []) {
       this.#payments.set(payment.paymentId, payment);
     }
     this.#held = new Map(meta?.held ?? []);
-    for (const [txid, hex, sinceHeight] of meta?.unconfirmed ?? []) this.#unconfirmed.set(txid, { hex, sinceHeight });
+    for (const [txid, hex, sinceHeight] of meta?.unconfirmed ?? [])
+      this.#unconfirmed.set(txid, { hex, sinceHeight });
     this.#wantedBefore = meta?.peers ?? [];
     this.#nextUserChannelId = meta?.nextUserChannelId ?? 1;
     this.port = meta?.port ?? null;
@@ -113,7 +130,8 @@ export class Node {
     const saved = storage.load();
     const seed = loadSeed(path.join(options.dataDir, 'seed'));
     const rpc = new ChainRpc(options.chainUrl);
-    const chain = saved === undefined ? await ChainFollower.fromTip(rpc) : new ChainFollower(rpc, saved.meta.chain);
+    const chain =
+      saved === undefined ? await ChainFollower.fromTip(rpc) : new ChainFollower(rpc, saved.meta.chain);
     const node = new Node(options, { seed, chain, storage, meta: saved?.meta });
     await node.#assemble(saved);
     await node.sync();
@@ -278,8 +296,10 @@ export class Node {
 
   #tellPeers(): void {
     const now = new Set(this.peers.connected());
-    for (const nodeId of now) if (!this.#connectedBefore.has(nodeId)) this.emit({ event: 'peer_connected', nodeId });
-    for (const nodeId of this.#connectedBefore) if (!now.has(nodeId)) this.emit({ event: 'peer_disconnected', nodeId });
+    for (const nodeId of now)
+      if (!this.#connectedBefore.has(nodeId)) this.emit({ event: 'peer_connected', nodeId });
+    for (const nodeId of this.#connectedBefore)
+      if (!now.has(nodeId)) this.emit({ event: 'peer_disconnected', nodeId });
     this.#connectedBefore = now;
   }
 
@@ -367,6 +387,12 @@ export class Node {
       }
     }
     for (const text of refused) this.#log.write(`INFO broadcast refused: ${text}\n`);
+    if (hexes.length === 1 && refused.some((text) => text.includes('missingorspent'))) {
+      for (const [txid, one] of this.#unconfirmed) {
+        if (one.hex === hexes[0] && one.sinceHeight < this.chain.tip.height - LOST_BLOCKS)
+          this.#unconfirmed.delete(txid);
+      }
+    }
   }
 
   #rebroadcast(): void {
@@ -385,16 +411,25 @@ export class Node {
   }
 
   async #assemble(saved: ReturnType<Storage<Meta>['load']>): Promise<void> {
-    const logger = this.#keep(ldk.Logger.new_impl({ log: safely(this.report, () => undefined, this.#logRecord) }));
+    const logger = this.#keep(
+      ldk.Logger.new_impl({ log: safely(this.report, () => undefined, this.#logRecord) }),
+    );
     const fees = this.#keep(
       ldk.FeeEstimator.new_impl({
-        get_est_sat_per_1000_weight: safely(this.report, () => 253, (target: ldk.ConfirmationTarget) => this.#feerate(target)),
+        get_est_sat_per_1000_weight: safely(
+          this.report,
+          () => 253,
+          (target: ldk.ConfirmationTarget) => this.#feerate(target),
+        ),
       }),
     );
     const broadcaster = this.#keep(
       ldk.BroadcasterInterface.new_impl({
-        broadcast_transactions: safely(this.report, () => undefined, (transactions: Uint8Array[]) =>
-          this.#broadcastPackage(transactions.map((one) => Uint8Array.from(one))),
+        broadcast_transactions: safely(
+          this.report,
+          () => undefined,
+          (transactions: Uint8Array[]) =>
+            this.#broadcastPackage(transactions.map((one) => Uint8Array.from(one))),
         ),
       }),
     );
@@ -419,34 +454,83 @@ export class Node {
       const best = ldk.BestBlock.constructor_new(fromDisplayHash(tip.hash), tip.height);
       const parameters = ldk.ChainParameters.constructor_new(ldk.Network.LDKNetwork_Regtest, best);
       this.manager = ldk.ChannelManager.constructor_new(
-        fees, watch, broadcaster, router, messageRouter, logger, entropy, nodeSigner, signerProvider, config, parameters, tipTime,
+        fees,
+        watch,
+        broadcaster,
+        router,
+        messageRouter,
+        logger,
+        entropy,
+        nodeSigner,
+        signerProvider,
+        config,
+        parameters,
+        tipTime,
       );
     } else {
       const monitors = [...saved.monitors].map(([key, bytes]) => {
-        const read = ldk.UtilMethods.constructor_C2Tuple_ThirtyTwoBytesChannelMonitorZ_read(bytes, entropy, signerProvider);
+        const read = ldk.UtilMethods.constructor_C2Tuple_ThirtyTwoBytesChannelMonitorZ_read(
+          bytes,
+          entropy,
+          signerProvider,
+        );
         return must<ldk.TwoTuple_ThirtyTwoBytesChannelMonitorZ>(read, `monitor ${key}`).get_b();
       });
       const read = ldk.UtilMethods.constructor_C2Tuple_ThirtyTwoBytesChannelManagerZ_read(
-        saved.manager, entropy, nodeSigner, signerProvider, fees, watch, broadcaster, router, messageRouter, logger, config, monitors,
+        saved.manager,
+        entropy,
+        nodeSigner,
+        signerProvider,
+        fees,
+        watch,
+        broadcaster,
+        router,
+        messageRouter,
+        logger,
+        config,
+        monitors,
       );
       this.manager = must<ldk.TwoTuple_ThirtyTwoBytesChannelManagerZ>(read, 'manager').get_b();
       // The manager was saved with the wallet's tip; a monitor may be some blocks behind.
       for (const monitor of monitors) await this.#catchUp(monitor, { broadcaster, fees, logger });
-      for (const monitor of monitors) must(watch.watch_channel(monitor.get_funding_txo().get_a(), monitor), 'monitor');
+      for (const monitor of monitors)
+        must(watch.watch_channel(monitor.get_funding_txo().get_a(), monitor), 'monitor');
     }
 
     const source = this.#keep(this.#walletSource());
     const coins = ldk.Wallet.constructor_new(source, logger).as_CoinSelectionSource();
-    this.bumpHandler = ldk.BumpTransactionEventHandler.constructor_new(broadcaster, coins, signerProvider, logger);
-    const gossip = ldk.P2PGossipSync.constructor_new(this.network, ldk.Option_UtxoLookupZ.constructor_none(), logger);
+    this.bumpHandler = ldk.BumpTransactionEventHandler.constructor_new(
+      broadcaster,
+      coins,
+      signerProvider,
+      logger,
+    );
+    const gossip = ldk.P2PGossipSync.constructor_new(
+      this.network,
+      ldk.Option_UtxoLookupZ.constructor_none(),
+      logger,
+    );
     const ignore = ldk.IgnoringMessageHandler.constructor_new();
     const messenger = ldk.OnionMessenger.constructor_new(
-      entropy, nodeSigner, logger, this.manager.as_NodeIdLookUp(), messageRouter, this.manager.as_OffersMessageHandler(),
-      this.manager.as_AsyncPaymentsMessageHandler(), this.manager.as_DNSResolverMessageHandler(), ignore.as_CustomOnionMessageHandler(),
+      entropy,
+      nodeSigner,
+      logger,
+      this.manager.as_NodeIdLookUp(),
+      messageRouter,
+      this.manager.as_OffersMessageHandler(),
+      this.manager.as_AsyncPaymentsMessageHandler(),
+      this.manager.as_DNSResolverMessageHandler(),
+      ignore.as_CustomOnionMessageHandler(),
     );
     this.peerManager = ldk.PeerManager.constructor_new(
-      this.manager.as_ChannelMessageHandler(), gossip.as_RoutingMessageHandler(), messenger.as_OnionMessageHandler(),
-      ignore.as_CustomMessageHandler(), Math.floor(Date.now() / 1000), Uint8Array.from(randomBytes(32)), logger, nodeSigner,
+      this.manager.as_ChannelMessageHandler(),
+      gossip.as_RoutingMessageHandler(),
+      messenger.as_OnionMessageHandler(),
+      ignore.as_CustomMessageHandler(),
+      Math.floor(Date.now() / 1000),
+      Uint8Array.from(randomBytes(32)),
+      logger,
+      nodeSigner,
     );
     this.#keep([coins, gossip, ignore, messenger, router, messageRouter, watch]);
     this.peers = new Peers({ manager: this.peerManager, wake: () => this.wake(), report: this.report });
@@ -461,7 +545,10 @@ export class Node {
     for (const peer of this.#wantedBefore) this.peers.want(peer);
     for (const { hex } of this.#unconfirmed.values()) void this.#send([hex]);
     const every = (ms: number, work: () => void) => this.#timers.push(setInterval(work, ms));
-    every(this.options.pollMs, () => void this.sync().catch((error) => this.#log.write(`INFO chain: ${String(error)}\n`)));
+    every(
+      this.options.pollMs,
+      () => void this.sync().catch((error) => this.#log.write(`INFO chain: ${String(error)}\n`)),
+    );
     every(500, () => this.wake());
     every(10_000, () => this.peerManager.timer_tick_occurred());
     every(30_000, () => this.monitor.rebroadcast_pending_claims());
@@ -519,11 +606,16 @@ export class Node {
       update_persisted_channel: safely(
         this.report,
         broken,
-        (funding: ldk.OutPoint, _update: ldk.ChannelMonitorUpdate, monitor: ldk.ChannelMonitor) => put(funding, monitor),
+        (funding: ldk.OutPoint, _update: ldk.ChannelMonitorUpdate, monitor: ldk.ChannelMonitor) =>
+          put(funding, monitor),
       ),
-      archive_persisted_channel: safely(this.report, () => undefined, (funding: ldk.OutPoint) => {
-        this.#dirtyMonitors.set(fundingKey(funding), null);
-      }),
+      archive_persisted_channel: safely(
+        this.report,
+        () => undefined,
+        (funding: ldk.OutPoint) => {
+          this.#dirtyMonitors.set(fundingKey(funding), null);
+        },
+      ),
     });
   }
 
@@ -542,7 +634,13 @@ export class Node {
     const lockable = this.#keep(ldk.MultiThreadedLockableScore.constructor_new(scorer.as_Score()));
     const parameters = ldk.ProbabilisticScoringFeeParameters.constructor_default();
     const own = this.#keep(
-      ldk.DefaultRouter.constructor_new(this.network, logger, entropy, lockable.as_LockableScore(), parameters),
+      ldk.DefaultRouter.constructor_new(
+        this.network,
+        logger,
+        entropy,
+        lockable.as_LockableScore(),
+        parameters,
+      ),
     );
     const found = this.#keep(own.as_Router());
     const none = () =>
@@ -551,7 +649,9 @@ export class Node {
       );
     return this.#keep(
       ldk.Router.new_impl({
-        find_route: safely(this.report, none, (payer, route, hops, inFlight) => found.find_route(payer, route, hops, inFlight)),
+        find_route: safely(this.report, none, (payer, route, hops, inFlight) =>
+          found.find_route(payer, route, hops, inFlight),
+        ),
         find_route_with_id: safely(this.report, none, (payer, route, hops, inFlight, hash, id) => {
           const raw = this.rawRoutes.get(toHex(hash));
           if (raw === undefined) return found.find_route_with_id(payer, route, hops, inFlight, hash, id);
@@ -560,7 +660,8 @@ export class Node {
         create_blinded_payment_paths: safely(
           this.report,
           () => ldk.Result_CVec_BlindedPaymentPathZNoneZ.constructor_err(),
-          (recipient, hops, tlvs, amount) => found.create_blinded_payment_paths(recipient, hops, tlvs, amount),
+          (recipient, hops, tlvs, amount) =>
+            found.create_blinded_payment_paths(recipient, hops, tlvs, amount),
         ),
       }),
     );
@@ -568,20 +669,28 @@ export class Node {
 
   #walletSource(): ldk.WalletSource {
     return ldk.WalletSource.new_impl({
-      list_confirmed_utxos: safely(this.report, () => ldk.Result_CVec_UtxoZNoneZ.constructor_err(), () =>
-        ldk.Result_CVec_UtxoZNoneZ.constructor_ok(
-          this.onchain.spendable().map((coin) => {
-            const outpoint = ldk.OutPoint.constructor_new(fromDisplayHash(coin.txid), coin.index);
-            const output = ldk.TxOut.constructor_new(BigInt(coin.valueSat), this.onchain.scriptOf(coin));
-            return ldk.Utxo.constructor_new(outpoint, output, SATISFACTION_WEIGHT);
-          }),
-        ),
+      list_confirmed_utxos: safely(
+        this.report,
+        () => ldk.Result_CVec_UtxoZNoneZ.constructor_err(),
+        () =>
+          ldk.Result_CVec_UtxoZNoneZ.constructor_ok(
+            this.onchain.spendable().map((coin) => {
+              const outpoint = ldk.OutPoint.constructor_new(fromDisplayHash(coin.txid), coin.index);
+              const output = ldk.TxOut.constructor_new(BigInt(coin.valueSat), this.onchain.scriptOf(coin));
+              return ldk.Utxo.constructor_new(outpoint, output, SATISFACTION_WEIGHT);
+            }),
+          ),
       ),
-      get_change_script: safely(this.report, () => ldk.Result_CVec_u8ZNoneZ.constructor_err(), () =>
-        ldk.Result_CVec_u8ZNoneZ.constructor_ok(this.onchain.changeScript),
+      get_change_script: safely(
+        this.report,
+        () => ldk.Result_CVec_u8ZNoneZ.constructor_err(),
+        () => ldk.Result_CVec_u8ZNoneZ.constructor_ok(this.onchain.changeScript),
       ),
-      sign_psbt: safely(this.report, () => ldk.Result_TransactionNoneZ.constructor_err(), (psbt: Uint8Array) =>
-        ldk.Result_TransactionNoneZ.constructor_ok(Uint8Array.from(this.onchain.signPsbt(psbt).toBuffer())),
+      sign_psbt: safely(
+        this.report,
+        () => ldk.Result_TransactionNoneZ.constructor_err(),
+        (psbt: Uint8Array) =>
+          ldk.Result_TransactionNoneZ.constructor_ok(Uint8Array.from(this.onchain.signPsbt(psbt).toBuffer())),
       ),
     });
   }
@@ -597,7 +706,8 @@ export class Node {
       const height = best.get_height();
       if (this.chain.at(height)?.hash !== hash) {
         const stale = this.chain.stale(hash);
-        if (stale === undefined) throw new Error(`a monitor is at block ${hash}, which the wallet does not know`);
+        if (stale === undefined)
+          throw new Error(`a monitor is at block ${hash}, which the wallet does not know`);
         monitor.block_disconnected(fromHex(stale.headerHex, 80), height, broadcaster, fees, logger);
         continue;
       }

@@ -55,7 +55,8 @@ export class OnchainWallet {
     this.#undo = [...(state?.undo ?? [])];
     this.#reserved = new Map(state?.reserved ?? []);
     for (const coin of state?.coins ?? []) this.#coins.set(outpoint(coin), coin);
-    for (let index = 0; index < this.#nextKey; index += 1) this.#keysByScript.set(toHex(this.#script(index)), index);
+    for (let index = 0; index < this.#nextKey; index += 1)
+      this.#keysByScript.set(toHex(this.#script(index)), index);
   }
 
   save(): OnchainState {
@@ -87,7 +88,8 @@ export class OnchainWallet {
   spendable(): Coin[] {
     return [...this.#coins.values()].filter(
       (coin) =>
-        !this.#reserved.has(outpoint(coin)) && (!coin.coinbase || this.#height + 1 - coin.height >= COINBASE_MATURITY),
+        !this.#reserved.has(outpoint(coin)) &&
+        (!coin.coinbase || this.#height + 1 - coin.height >= COINBASE_MATURITY),
     );
   }
 
@@ -111,14 +113,22 @@ export class OnchainWallet {
       for (const [index, output] of transaction.outs.entries()) {
         const keyIndex = this.#keysByScript.get(toHex(output.script));
         if (keyIndex === undefined) continue;
-        const coin = { txid, index, valueSat: String(output.value), keyIndex, height, coinbase: transaction.isCoinbase() };
+        const coin = {
+          txid,
+          index,
+          valueSat: String(output.value),
+          keyIndex,
+          height,
+          coinbase: transaction.isCoinbase(),
+        };
         this.#coins.set(outpoint(coin), coin);
         created.push(outpoint(coin));
       }
     }
     if (created.length > 0 || spent.length > 0) this.#undo.push({ height, created, spent });
     this.#undo = this.#undo.filter((undo) => undo.height > height - KEPT_UNDO_BLOCKS);
-    for (const [coin, since] of this.#reserved) if (since < height - RESERVED_BLOCKS) this.#reserved.delete(coin);
+    for (const [coin, since] of this.#reserved)
+      if (since < height - RESERVED_BLOCKS) this.#reserved.delete(coin);
   }
 
   disconnect(height: number): void {
@@ -142,7 +152,8 @@ export class OnchainWallet {
     const coins: Coin[] = [];
     let total = 0n;
     const outputsWeight = 4n * (BigInt(payee.scriptPubkey.length) + 9n) + 4n * 31n;
-    const feeSat = () => ((42n + outputsWeight + INPUT_WEIGHT * BigInt(coins.length)) * BigInt(feerateSatPerKw) + 999n) / 1000n;
+    const feeSat = () =>
+      ((42n + outputsWeight + INPUT_WEIGHT * BigInt(coins.length)) * BigInt(feerateSatPerKw) + 999n) / 1000n;
     const available = this.spendable().sort((a, b) => Number(BigInt(b.valueSat) - BigInt(a.valueSat)));
     for (const coin of available) {
       if (coins.length > 0 && total >= payee.valueSat + feeSat()) break;
@@ -185,7 +196,11 @@ export class OnchainWallet {
     return transaction;
   }
 
-  #sign(transaction: Transaction, index: number, coin: { readonly keyIndex: number; readonly valueSat: bigint }): void {
+  #sign(
+    transaction: Transaction,
+    index: number,
+    coin: { readonly keyIndex: number; readonly valueSat: bigint },
+  ): void {
     const secret = this.#secret(coin.keyIndex);
     const publicKey = secp256k1.getPublicKey(secret, true);
     const code = payments.p2pkh({ pubkey: publicKey, network: NETWORK }).output;
@@ -200,7 +215,10 @@ export class OnchainWallet {
   }
 
   #script(index: number): Uint8Array {
-    const output = payments.p2wpkh({ pubkey: secp256k1.getPublicKey(this.#secret(index), true), network: NETWORK }).output;
+    const output = payments.p2wpkh({
+      pubkey: secp256k1.getPublicKey(this.#secret(index), true),
+      network: NETWORK,
+    }).output;
     if (output === undefined) throw new WalletError('no script for the key');
     return output;
   }

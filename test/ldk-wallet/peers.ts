@@ -35,7 +35,10 @@ export type PeersHost = {
 export class Peers {
   readonly #host: PeersHost;
   readonly #connections = new Set<Connection>();
-  readonly #wanted = new Map<string, WantedPeer & { retryMs: number; timer: NodeJS.Timeout | undefined; dialing: boolean }>();
+  readonly #wanted = new Map<
+    string,
+    WantedPeer & { retryMs: number; timer: NodeJS.Timeout | undefined; dialing: boolean }
+  >();
   #server: net.Server | undefined;
   #nextId = 0n;
   #stopped = false;
@@ -94,7 +97,7 @@ export class Peers {
 
   stop(): void {
     this.#stopped = true;
-    for (const nodeId of [...this.#wanted.keys()]) this.#clear(nodeId);
+    for (const nodeId of this.#wanted.keys()) this.#clear(nodeId);
     this.#server?.close();
     this.#host.manager.disconnect_all_peers();
     for (const connection of this.#connections) connection.socket.destroy();
@@ -113,7 +116,11 @@ export class Peers {
     socket.once('error', () => undefined);
     socket.once('connect', () => {
       const connection = this.#add(socket);
-      const started = this.#host.manager.new_outbound_connection(fromHex(nodeId, 33), connection.descriptor, noAddress());
+      const started = this.#host.manager.new_outbound_connection(
+        fromHex(nodeId, 33),
+        connection.descriptor,
+        noAddress(),
+      );
       if (started instanceof ldk.Result_CVec_u8ZPeerHandleErrorZ_OK) {
         connection.queue.push(Uint8Array.from(started.res));
         peer.retryMs = RECONNECT_FIRST_MS;
@@ -125,7 +132,8 @@ export class Peers {
       if (this.#wanted.get(nodeId) !== peer || this.#stopped) return;
       peer.timer = setTimeout(() => {
         // The peer may have connected to the wallet meanwhile.
-        if (this.connected().includes(nodeId)) peer.timer = setTimeout(() => this.#dial(nodeId), RECONNECT_LAST_MS);
+        if (this.connected().includes(nodeId))
+          peer.timer = setTimeout(() => this.#dial(nodeId), RECONNECT_LAST_MS);
         else this.#dial(nodeId);
       }, peer.retryMs);
       peer.retryMs = Math.min(RECONNECT_LAST_MS, peer.retryMs * 2);
@@ -136,28 +144,47 @@ export class Peers {
     const id = (this.#nextId += 1n);
     const { report } = this.#host;
     const descriptor = ldk.SocketDescriptor.new_impl({
-      send_data: safely(report, () => 0, (data: Uint8Array, resumeRead: boolean) => {
-        if (resumeRead) socket.resume();
-        if (connection.queuedBytes + socket.writableLength > SEND_BUFFER_BYTES) {
-          connection.waiting = true;
-          return 0;
-        }
-        // The bytes belong to the caller's memory: copy.
-        connection.queue.push(Uint8Array.from(data));
-        connection.queuedBytes += data.length;
-        return data.length;
-      }),
-      disconnect_socket: safely(report, () => undefined, () => {
-        connection.over = true;
-        // What was said before the end (an error message) still goes out.
-        if (!socket.destroyed) socket.end(Buffer.concat(connection.queue));
-        connection.queue = [];
-        socket.destroySoon();
-      }),
-      eq: safely(report, () => false, (other: ldk.SocketDescriptor) => other.hash() === id),
+      send_data: safely(
+        report,
+        () => 0,
+        (data: Uint8Array, resumeRead: boolean) => {
+          if (resumeRead) socket.resume();
+          if (connection.queuedBytes + socket.writableLength > SEND_BUFFER_BYTES) {
+            connection.waiting = true;
+            return 0;
+          }
+          // The bytes belong to the caller's memory: copy.
+          connection.queue.push(Uint8Array.from(data));
+          connection.queuedBytes += data.length;
+          return data.length;
+        },
+      ),
+      disconnect_socket: safely(
+        report,
+        () => undefined,
+        () => {
+          connection.over = true;
+          // What was said before the end (an error message) still goes out.
+          if (!socket.destroyed) socket.end(Buffer.concat(connection.queue));
+          connection.queue = [];
+          socket.destroySoon();
+        },
+      ),
+      eq: safely(
+        report,
+        () => false,
+        (other: ldk.SocketDescriptor) => other.hash() === id,
+      ),
       hash: () => id,
     });
-    const connection: Connection = { socket, descriptor, queue: [], queuedBytes: 0, waiting: false, over: false };
+    const connection: Connection = {
+      socket,
+      descriptor,
+      queue: [],
+      queuedBytes: 0,
+      waiting: false,
+      over: false,
+    };
     this.#connections.add(connection);
     socket.setNoDelay(true);
     socket.on('error', () => undefined);

@@ -38,7 +38,11 @@ export type ChannelInfo = {
   readonly pendingInboundHtlcs: number;
   readonly pendingOutboundHtlcs: number;
   /** What the counterparty asks for a forward to the wallet, from its channel_update. */
-  readonly forwarding: { readonly baseMsat: bigint; readonly proportionalMillionths: number; readonly cltvDelta: number } | null;
+  readonly forwarding: {
+    readonly baseMsat: bigint;
+    readonly proportionalMillionths: number;
+    readonly cltvDelta: number;
+  } | null;
 };
 
 /** One outgoing or received payment. */
@@ -80,7 +84,10 @@ export type WalletMethods = {
     };
   };
   newAddress: { params: None; result: { readonly address: string } };
-  connect: { params: { readonly nodeId: string; readonly host: string; readonly port: number }; result: None };
+  connect: {
+    params: { readonly nodeId: string; readonly host: string; readonly port: number };
+    result: None;
+  };
   disconnect: { params: { readonly nodeId: string }; result: None };
   openChannel: {
     params: {
@@ -144,11 +151,18 @@ export type WalletMethods = {
         readonly inboundMsat: bigint;
       }[];
       /** What the monitors of closed channels may still bring in. */
-      readonly claimable: readonly { readonly kind: string; readonly sat: number; readonly height: number | null }[];
+      readonly claimable: readonly {
+        readonly kind: string;
+        readonly sat: number;
+        readonly height: number | null;
+      }[];
     };
   };
   /** Sends on-chain money of the wallet. */
-  sendOnchain: { params: { readonly address: string; readonly sat: number }; result: { readonly txid: string } };
+  sendOnchain: {
+    params: { readonly address: string; readonly sat: number };
+    result: { readonly txid: string };
+  };
   /** Base of all the wallet's fee estimates from now on. */
   setFeerate: { params: { readonly feerateSatPerKw: number }; result: None };
   /** Looks for new blocks at once, and answers when it has followed to the tip. */
@@ -174,7 +188,12 @@ export type WalletEvent =
       readonly fundingIndex: number;
     }
   | { readonly event: 'channel_ready'; readonly channelId: string; readonly counterpartyNodeId: string }
-  | { readonly event: 'channel_closed'; readonly channelId: string; readonly reason: string; readonly text: string }
+  | {
+      readonly event: 'channel_closed';
+      readonly channelId: string;
+      readonly reason: string;
+      readonly text: string;
+    }
   | { readonly event: 'open_failed'; readonly temporaryChannelId: string; readonly text: string }
   | {
       readonly event: 'payment_claimable' | 'payment_received';
@@ -207,13 +226,19 @@ export type WalletEvent =
       readonly shortChannelId: string | null;
       readonly permanent: boolean;
     }
-  | { readonly event: 'payment_forwarded'; readonly feeMsat: bigint | null; readonly amountMsat: bigint | null }
+  | {
+      readonly event: 'payment_forwarded';
+      readonly feeMsat: bigint | null;
+      readonly amountMsat: bigint | null;
+    }
   | { readonly event: 'onchain_sweep'; readonly txid: string; readonly channelId: string | null }
   | { readonly event: 'error'; readonly text: string };
 
 /** Writes one line's JSON. */
 export function encodeLine(value: unknown): string {
-  return JSON.stringify(value, (_key, field: unknown) => (typeof field === 'bigint' ? field.toString() : field));
+  return JSON.stringify(value, (_key, field: unknown) =>
+    typeof field === 'bigint' ? field.toString() : field,
+  );
 }
 
 /** Reads one line's JSON. */

@@ -24,7 +24,8 @@ export async function runScenario(
   options: { readonly dir: string; readonly anchors: boolean; readonly log?: (text: string) => void },
 ): Promise<void> {
   const { dir, anchors, log = () => undefined } = options;
-  const start = (name: string) => LdkWallet.start({ dataDir: path.join(dir, name), chainUrl: chain.url, anchors, pollMs: 50 });
+  const start = (name: string) =>
+    LdkWallet.start({ dataDir: path.join(dir, name), chainUrl: chain.url, anchors, pollMs: 50 });
   fs.mkdirSync(dir, { recursive: true });
   const [alice, bob] = await Promise.all([start('alice'), start('bob')]);
   const mine = async (count: number) => {
@@ -65,12 +66,22 @@ export async function runScenario(
       paymentHash: '11'.repeat(32),
     });
     assert.equal((await alice.outcome(unknown.paymentId)).event, 'payment_failed');
-    const failure = await alice.event('payment_path_failed', (event) => event.paymentId === unknown.paymentId);
+    const failure = await alice.event(
+      'payment_path_failed',
+      (event) => event.paymentId === unknown.paymentId,
+    );
     assert.equal(failure.failureCode, 0x400f);
     assert.equal(failure.failureFrom, bob.nodeId);
     const raw = await bob.call('createInvoice', { amountMsat: 2_000_000n });
     const rawPaid = await alice.call('payRaw', {
-      hops: [{ nodeId: bob.nodeId, feeMsat: 2_000_000n, cltvDelta: 40, shortChannelId: channel.shortChannelId ?? '' }],
+      hops: [
+        {
+          nodeId: bob.nodeId,
+          feeMsat: 2_000_000n,
+          cltvDelta: 40,
+          shortChannelId: channel.shortChannelId ?? '',
+        },
+      ],
       paymentHash: raw.paymentHash,
       paymentSecret: raw.paymentSecret,
     });
@@ -107,8 +118,15 @@ export async function runScenario(
     await mempoolHasSome(chain);
     await mine(7);
     await swept(bob, chain, channel.channelId);
-    const second = await alice.call('openChannel', { nodeId: bob.nodeId, sat: 500_000, pushMsat: 100_000_000n });
-    const opened = await alice.event('channel_pending', (event) => event.userChannelId === second.userChannelId);
+    const second = await alice.call('openChannel', {
+      nodeId: bob.nodeId,
+      sat: 500_000,
+      pushMsat: 100_000_000n,
+    });
+    const opened = await alice.event(
+      'channel_pending',
+      (event) => event.userChannelId === second.userChannelId,
+    );
     await mempoolHas(chain, opened.fundingTxid);
     await mine(3);
     await alice.event('channel_ready', (event) => event.channelId === opened.channelId);
@@ -128,7 +146,10 @@ export async function runScenario(
 }
 
 async function usable(wallet: LdkWallet): Promise<void> {
-  await until(async () => (await wallet.call('listChannels')).some((channel) => channel.usable), 'a usable channel');
+  await until(
+    async () => (await wallet.call('listChannels')).some((channel) => channel.usable),
+    'a usable channel',
+  );
 }
 
 async function swept(wallet: LdkWallet, chain: ScenarioChain, channelId: string): Promise<void> {
@@ -143,7 +164,10 @@ async function mempoolHas(chain: ScenarioChain, txid: string): Promise<void> {
 
 async function mempoolHasSome(chain: ScenarioChain): Promise<void> {
   const rpc = new ChainRpc(chain.url);
-  await until(async () => (await rpc.call<string[]>('getrawmempool')).length > 0, 'a transaction in the mempool');
+  await until(
+    async () => (await rpc.call<string[]>('getrawmempool')).length > 0,
+    'a transaction in the mempool',
+  );
 }
 
 async function until(check: () => Promise<boolean>, what: string): Promise<void> {

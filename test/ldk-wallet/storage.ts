@@ -74,7 +74,8 @@ export class Storage<Meta> {
       if (bytes === null) delete monitors[key];
       else monitors[key] = write(`monitor-${key.replace(':', '-')}.${generation}`, bytes);
     }
-    const manager = changes.manager === undefined ? before?.manager : write(`manager.${generation}`, changes.manager);
+    const manager =
+      changes.manager === undefined ? before?.manager : write(`manager.${generation}`, changes.manager);
     if (manager === undefined) return;
     const graph = changes.graph === undefined ? before?.graph : write(`graph.${generation}`, changes.graph);
     const manifest: Manifest<Meta> = {

@@ -37,7 +37,11 @@ export function guardChild(child: ChildProcess, signal: 'INT' | 'TERM'): void {
 
 function tell(line: string): void {
   if (shell === undefined) {
-    shell = spawn('/bin/sh', ['-c', SCRIPT], { detached: true, stdio: ['pipe', 'ignore', 'ignore'], cwd: '/' });
+    shell = spawn('/bin/sh', ['-c', SCRIPT], {
+      detached: true,
+      stdio: ['pipe', 'ignore', 'ignore'],
+      cwd: '/',
+    });
     shell.unref();
     // The guard must never keep this process alive, nor end it when the guard is gone.
     (shell.stdin as unknown as { unref(): void }).unref();

