@@ -129,8 +129,8 @@ export interface ChannelCommit {
   readonly row: ChannelRow;
   /** Encoded MonitorParameters, at the channel's birth. */
   readonly monitorBirth?: Uint8Array;
-  /** Encoded ChannelMonitorUpdate of this step; updateId is exactly one more than the last. */
-  readonly monitorUpdate?: { readonly updateId: bigint; readonly payload: Uint8Array };
+  /** Encoded ChannelMonitorUpdates of this turn, in order; each updateId is exactly one more than the last. */
+  readonly monitorUpdates: readonly { readonly updateId: bigint; readonly payload: Uint8Array }[];
   readonly forwarding: ForwardingWrites;
   readonly broadcasts: readonly BroadcastOrder[];
   readonly watches: readonly FundingWatch[];
@@ -148,7 +148,7 @@ export interface ForwardingWrites {
   /** Upstream HTLCs that a preimage now makes claimable: enforcement data, written with the learning of it. */
   readonly preimages: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly preimage: Uint8Array }[];
   /** Links an outgoing HTLC with its source: read when it is fulfilled or failed. */
-  readonly outgoing: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly source: HtlcSource; readonly sourceShard: number }[];
+  readonly outgoing: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly source: HtlcSource; readonly sourceShard: number; readonly incomingAmountMsat: bigint }[];
   /** Onion replay entries, inserted once, keyed by all three. A conflict with another HTLC refuses the unit with 'onion_replay'. */
   readonly onionReplays: readonly { readonly sharedSecretHash: Uint8Array; readonly channelId: Uint8Array; readonly htlcId: bigint }[];
   readonly events: readonly StoreEvent[];
@@ -214,7 +214,7 @@ export interface LoadedChannel {
   readonly nextMonitorUpdateId: bigint;
   readonly fundingStatus: FundingStatus | undefined;
   /** Sources of this channel's outgoing HTLCs. */
-  readonly outgoing: readonly { readonly htlcId: bigint; readonly source: HtlcSource; readonly sourceShard: number }[];
+  readonly outgoing: readonly { readonly htlcId: bigint; readonly source: HtlcSource; readonly sourceShard: number; readonly incomingAmountMsat: bigint }[];
   /** Own inbound HTLCs whose intent is already written (so that a restart does not write it twice). */
   readonly intentsWritten: readonly bigint[];
   /** Preimages known for own inbound HTLCs. */
@@ -274,12 +274,13 @@ export interface ManagerStore {
   commitSteps(units: readonly CommitUnit[]): Promise<readonly Verdict[]>;
 
   // --- work that other shards left --------------------------------------------------
-  /** Intents for this shard that nobody claimed, oldest first; found by anti-join, never by a cursor. */
-  pendingIntents(fence: Fence, limit: number): Promise<readonly Intent[]>;
-  /** Resolutions for this shard's sources not yet taken. */
-  pendingResolutions(fence: Fence, limit: number): Promise<readonly Resolution[]>;
-  /** Funding watches of this shard whose status changed since last acknowledged by a commit of the channel. */
-  fundingStatuses(fence: Fence): Promise<readonly { readonly channelId: Uint8Array; readonly status: FundingStatus }[]>;
+  // Reads for all the shards of a replica at once; whatever comes of them is fenced by its commit.
+  /** Intents for these shards that nobody claimed, oldest first; found by anti-join, never by a cursor. */
+  pendingIntents(shards: readonly number[], limit: number): Promise<readonly Intent[]>;
+  /** Resolutions for these shards' sources not yet taken. */
+  pendingResolutions(shards: readonly number[], limit: number): Promise<readonly Resolution[]>;
+  /** Funding watches of these shards' channels that are not closed, with what chain-monitor found so far. */
+  fundingStatuses(shards: readonly number[]): Promise<readonly { readonly channelId: Uint8Array; readonly status: FundingStatus }[]>;
   /** The shard of a channel by any of its scids (real, alias), for intents' targets. */
   shardOfScid(shortChannelId: bigint): Promise<{ readonly shard: number; readonly channelId: Uint8Array } | undefined>;
 
