@@ -1,0 +1,21 @@
+/** Names for the three gossip messages and the bits the graph reads in them. */
+import type { MessageOf } from '@fulmen/wire';
+import { decodeMessage } from '@fulmen/wire';
+
+/** `raw` beside a decoded message always means the whole message as it travelled, type number included. */
+export type ChannelAnnouncement = MessageOf<'channel_announcement'>;
+export type ChannelUpdate = MessageOf<'channel_update'>;
+export type NodeAnnouncement = MessageOf<'node_announcement'>;
+
+/** channel_update `channel_flags`: which end of the channel speaks. */
+export const CHANNEL_FLAG_DIRECTION = 1;
+/** channel_update `channel_flags`: no HTLC may be sent for now. */
+export const CHANNEL_FLAG_DISABLE = 2;
+/** channel_update `message_flags`: for the channel's peer alone. */
+export const MESSAGE_FLAG_DONT_FORWARD = 2;
+
+/** The channel_update in these bytes, if that is what they are; `raw` begins with the type number. */
+export function decodeChannelUpdate(raw: Uint8Array): ChannelUpdate | undefined {
+  const message = decodeMessage(raw);
+  return message.ok && message.value.type === 'channel_update' ? message.value : undefined;
+}
