@@ -8,6 +8,7 @@ export * from './fees.ts';
 export * from './build.ts';
 export * from './sign.ts';
 export * from './closing.ts';
+export * from './from-monitor.ts';
 export * from './scripts/funding.ts';
 export * from './scripts/to-local.ts';
 export * from './scripts/to-remote.ts';
