@@ -1,0 +1,41 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BitcoindChainSource } from '@fulmen/chain';
+import { chainSourceCompliance } from '@fulmen/chain/compliance';
+import { DevChain } from './devchain.ts';
+import { MemoryChainSource } from './memory-chain-source.ts';
+import type { RunningDevChain } from './start.ts';
+import { startDevChain } from './start.ts';
+
+/** One chain for a suite, as the cases are made for. */
+let running: RunningDevChain;
+beforeAll(async () => {
+  running = await startDevChain({ port: 0, rpcUser: 'user', rpcPassword: 'password', network: 'regtest' });
+});
+afterAll(async () => {
+  await running.stop();
+});
+
+function control(devChain: DevChain) {
+  return {
+    mine: async (count: number, script: Uint8Array) => devChain.mine(count, script).map(({ hash }) => hash),
+    invalidate: async (hash: string) => {
+      const node = devChain.chain.node(hash);
+      if (node !== undefined) devChain.invalidate(node);
+    },
+  };
+}
+
+describe('the port', () => {
+  const memory = new DevChain();
+  const cases = [
+    ...chainSourceCompliance('in process', async () => ({ source: new MemoryChainSource(memory), ...control(memory), close: async () => undefined })),
+    ...chainSourceCompliance('over RPC', async () => {
+      const source = new BitcoindChainSource({ host: running.host, port: running.port, auth: { kind: 'password', user: 'user', password: 'password' } });
+      return { source, ...control(running.devChain), close: async () => source.close() };
+    }),
+  ];
+  test.each(cases)('$name', ({ run }) => run());
+});

@@ -1,0 +1,11 @@
+/** The development chain: regtest in this process or behind Bitcoin Core's RPC. */
+export { DevChain } from './devchain.ts';
+export type { DevChainOptions, PackageVerdict, TransactionVerdict } from './devchain.ts';
+export { DevChainConfigError, startDevChain } from './start.ts';
+export type { RunningDevChain, StartDevChainOptions } from './start.ts';
+export { MemoryChainSource } from './memory-chain-source.ts';
+export { Rejection, storeRawTx, storeTx } from './model.ts';
+export type { BlockNode, Coin, StoredTx } from './model.ts';
+export { DEFAULT_POLICY } from './policy.ts';
+export type { MempoolPolicy } from './policy.ts';
+export { trustScripts, verifyScripts } from './script-check.ts';
