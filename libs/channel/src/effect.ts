@@ -87,7 +87,12 @@ export type ChannelEffect =
   /** Steps of this turn's ChannelMonitorUpdate; the state carries the update id. */
   | { readonly type: 'monitor_update'; readonly updateId: bigint; readonly steps: readonly ChannelMonitorUpdateStep[] }
   /** An inbound HTLC is irrevocably committed on both sides: decode its onion, act on it (once; also after a restore until resolved). */
-  | { readonly type: 'htlc_accepted'; readonly htlc: HtlcBody }
+  | {
+      readonly type: 'htlc_accepted';
+      readonly htlc: HtlcBody;
+      /** The channel carries too much dust: BOLT 2, "SHOULD fail this HTLC once it's committed". */
+      readonly mustFail?: 'dust_exposure';
+    }
   /** An outbound HTLC was fulfilled: the preimage goes upstream at once, before the dance ends. */
   | { readonly type: 'htlc_fulfilled'; readonly htlc: HtlcBody; readonly preimage: Uint8Array }
   /** An outbound HTLC is irrevocably removed with a failure: fail upstream. */
@@ -96,12 +101,21 @@ export type ChannelEffect =
   | { readonly type: 'htlc_dropped'; readonly htlc: HtlcBody; readonly reason: string }
   /** An HTLC left both commitments for good; its rows may go once nothing needs them. */
   | { readonly type: 'htlc_settled'; readonly direction: 'inbound' | 'outbound'; readonly id: bigint; readonly outcome: 'fulfilled' | 'failed' }
+  /** Build, and do not broadcast, a funding transaction with this output (LDK `FundingGenerationReady`); then `funding_transaction_created`. */
+  | { readonly type: 'fund_channel'; readonly fundingValueSat: bigint; readonly scriptPubKey: Uint8Array }
   /** Watch for this output until it has `depth` confirmations; value and script must match. */
   | { readonly type: 'watch_funding'; readonly fundingTxid: Uint8Array; readonly fundingOutputIndex: number; readonly fundingValueSat: bigint; readonly scriptPubKey: Uint8Array; readonly minimumDepth: number }
   /** The funder's shell may broadcast the funding transaction now: the holder commitment 0 is signed and committed. */
   | { readonly type: 'broadcast_funding' }
   /** The mutual close is agreed; assemble with the signer's signature and broadcast. */
   | { readonly type: 'broadcast_closing'; readonly closing: ClosingSpec; readonly counterpartySignature: Uint8Array }
+  /** Both halves of the announcement exist: assemble the channel_announcement (verifying the counterparty's signatures) and publish it. */
+  | {
+      readonly type: 'announce_channel';
+      readonly shortChannelId: bigint;
+      readonly counterpartyNodeSignature: Uint8Array;
+      readonly counterpartyBitcoinSignature: Uint8Array;
+    }
   /** Enter `closing` and let the chain side broadcast the holder commitment (or stay passive). */
   | { readonly type: 'force_close'; readonly reason: string; readonly broadcast: 'broadcast' | 'passive' }
   /** Tell the peer and, for 'error', consider the channel failed; messages are printable ASCII. */

@@ -57,7 +57,6 @@ export type ChannelErrorCode =
   | 'update_after_shutdown'
   | 'shutdown_script'
   | 'closing_fee'
-  | 'closing_output_dust'
   | 'reestablish_number'
   | 'reestablish_secret'
   | 'peer_error'

@@ -16,9 +16,9 @@ export interface HtlcBody {
   readonly pathKey?: Uint8Array;
 }
 
-/** How an HTLC ends. Written once. */
+/** How an HTLC ends. `attributionData` (BOLT 4) is kept as the 920 bytes of the message's TLV. */
 export type HtlcRemoval =
-  | { readonly type: 'fulfilled'; readonly preimage: Uint8Array }
+  | { readonly type: 'fulfilled'; readonly preimage: Uint8Array; readonly attributionData?: Uint8Array }
   /** Encrypted failure for the origin (BOLT 4), relayed as it is. */
-  | { readonly type: 'failed'; readonly reason: Uint8Array }
+  | { readonly type: 'failed'; readonly reason: Uint8Array; readonly attributionData?: Uint8Array }
   | { readonly type: 'failed_malformed'; readonly sha256OfOnion: Uint8Array; readonly failureCode: number };

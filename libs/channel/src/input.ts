@@ -1,7 +1,6 @@
 /** Everything that can happen to a channel. */
 import type { NegotiatedFeatures } from './context.ts';
 import type { OutboundMessage, PeerMessage } from './effect.ts';
-import type { HtlcRemoval } from './htlc.ts';
 
 export type ChannelInput =
   /** A message of the peer for this channel (not open_channel: see `acceptChannel`). */
@@ -34,8 +33,8 @@ export type ChannelInput =
       readonly onionRoutingPacket: Uint8Array;
       readonly pathKey?: Uint8Array;
     }
-  | { readonly type: 'fulfil_htlc'; readonly id: bigint; readonly preimage: Uint8Array }
-  | { readonly type: 'fail_htlc'; readonly id: bigint; readonly reason: Uint8Array }
+  | { readonly type: 'fulfil_htlc'; readonly id: bigint; readonly preimage: Uint8Array; readonly attributionData?: Uint8Array }
+  | { readonly type: 'fail_htlc'; readonly id: bigint; readonly reason: Uint8Array; readonly attributionData?: Uint8Array }
   | { readonly type: 'fail_malformed_htlc'; readonly id: bigint; readonly sha256OfOnion: Uint8Array; readonly failureCode: number }
   | { readonly type: 'update_fee'; readonly feerateSatPerKw: number }
   /** Send commitment_signed if there is something to commit and none is outstanding; otherwise nothing happens. */
@@ -55,6 +54,3 @@ export type ChannelInput =
    */
   | { readonly type: 'monitor_update_in_progress'; readonly held: readonly OutboundMessage[] }
   | { readonly type: 'monitor_update_completed'; readonly updateId: bigint };
-
-/** How an inbound HTLC is removed by a command. */
-export type RemovalCommand = { readonly id: bigint; readonly removal: HtlcRemoval };

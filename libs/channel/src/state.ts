@@ -7,7 +7,8 @@
  * established (a funding output may exist): two shapes, so that neither carries
  * what it cannot have.
  */
-import type { CompactShachain } from '@fulmen/keys';
+import { InternalError } from '@fulmen/codec';
+import type { SecretStore } from '@fulmen/keys';
 import type { NegotiatedFeatures } from './context.ts';
 import type { ClosingSpec } from './effect.ts';
 import type { HtlcBody, HtlcRemoval } from './htlc.ts';
@@ -32,6 +33,8 @@ export interface OpeningTerms {
   readonly shutdownScript: Uint8Array;
   /** Sent in channel_ready (BOLT 2 `alias`). */
   readonly aliasScid?: bigint;
+  /** Of the connection on which the opening is negotiated; an opening does not outlive it. */
+  readonly features: NegotiatedFeatures;
 }
 
 export interface OpeningChannel {
@@ -51,7 +54,7 @@ export interface CounterpartyTerms {
 
 export type OpeningPhase =
   /** Funder: open_channel went out. */
-  | { readonly type: 'awaiting_accept'; readonly features: NegotiatedFeatures }
+  | { readonly type: 'awaiting_accept' }
   /** Funder: the shell builds the funding transaction. */
   | { readonly type: 'awaiting_funding_transaction'; readonly counterparty: CounterpartyTerms }
   /** Funder: funding_created went out. */
@@ -98,10 +101,9 @@ export interface ChannelChanges {
   readonly holderCommitmentNumber: bigint;
   /** Number of the counterparty's latest commitment that the holder decided to sign. */
   readonly counterpartyCommitmentNumber: bigint;
-  /** How many of the counterparty's commitments it revoked: this or one less than the number above. */
-  readonly counterpartyRevocationNumber: bigint;
   readonly counterpartyPoints: CounterpartyPoints;
-  readonly counterpartySecrets: CompactShachain;
+  /** Its `count` is how many commitments the counterparty revoked: the number above, or one less while a secret is awaited. */
+  readonly counterpartySecrets: SecretStore;
   /** Which of revoke_and_ack and commitment_signed went out last (BOLT 2: "in the same relative order as initially transmitted"). */
   readonly lastSent: 'revoke_and_ack' | 'commitment_signed';
 }
@@ -177,7 +179,7 @@ export type FundingConfirmation =
 export type AnnouncementProgress =
   | { readonly type: 'unannounced' }
   | { readonly type: 'holder_sent' }
-  | { readonly type: 'counterparty_signed'; readonly holder: 'unsent' | 'sent'; readonly shortChannelId: bigint; readonly nodeSignature: Uint8Array; readonly bitcoinSignature: Uint8Array };
+  | { readonly type: 'counterparty_signed'; readonly holder: 'unsent' | 'sent' | 'answered'; readonly shortChannelId: bigint; readonly nodeSignature: Uint8Array; readonly bitcoinSignature: Uint8Array };
 
 export type Phase =
   /** The holder has not sent channel_ready. */
@@ -210,8 +212,6 @@ export type Phase =
   | { readonly type: 'closed'; readonly reason: string };
 
 export type HolderShutdown =
-  /** Nothing asked for yet; the peer did. */
-  | { readonly type: 'unsent' }
   /** Waits until the holder's updates are committed. */
   | { readonly type: 'pending'; readonly script: Uint8Array }
   | { readonly type: 'sent'; readonly script: Uint8Array };
@@ -254,6 +254,6 @@ export interface OwedMessages {
 /** The oldest funding: the one whose terms the peer-visible numbers and messages carry. */
 export function primaryFunding(state: EstablishedChannel): Funding {
   const [funding] = state.fundings;
-  if (funding === undefined) throw new RangeError('a channel has at least one funding');
+  if (funding === undefined) throw new InternalError('a channel has at least one funding');
   return funding;
 }

@@ -1,0 +1,71 @@
+/** Leaving the channel without the counterparty's consent, or being told to. */
+import { utf8Encode } from '@fulmen/codec';
+import type { MessageOf } from '@fulmen/wire';
+import { make } from '@fulmen/wire';
+import type { ChannelEffect } from '../effect.ts';
+import type { EstablishedChannel } from '../state.ts';
+import type { Step, StepResult } from '../step.ts';
+import { sendReady, stepOf, withMonitorUpdate } from '../step.ts';
+
+export function errorMessage(channelId: Uint8Array, text: string): MessageOf<'error'> {
+  return make('error', { channelId, data: utf8Encode(text) });
+}
+
+export function warningMessage(channelId: Uint8Array, text: string): MessageOf<'warning'> {
+  return make('warning', { channelId, data: utf8Encode(text) });
+}
+
+/** Whether the channel is past the point where another close could start. */
+export function isClosing(state: EstablishedChannel): boolean {
+  const { type } = state.phase;
+  return type === 'closing_force' || type === 'passive' || type === 'closed' || type === 'closing_mutual';
+}
+
+/**
+ * The holder's latest commitment goes to the chain. HTLCs that were never
+ * committed are given back; the others are the chain's.
+ */
+export function forceClose(state: EstablishedChannel, reason: string): Step<EstablishedChannel> {
+  if (state.phase.type === 'closing_force' || state.phase.type === 'passive' || state.phase.type === 'closed') return { state, effects: [] };
+  return leave(state, reason, 'broadcast');
+}
+
+/**
+ * The counterparty proved that this state is old: the commitment must never
+ * be broadcast. BOLT 2: "MUST NOT broadcast its commitment transaction. SHOULD
+ * send an error to request the peer to fail the channel."
+ */
+export function goPassive(state: EstablishedChannel, reason: string): Step<EstablishedChannel> {
+  return leave(state, reason, 'passive');
+}
+
+function leave(state: EstablishedChannel, reason: string, broadcast: 'broadcast' | 'passive'): Step<EstablishedChannel> {
+  const isUnsent = (htlc: EstablishedChannel['changes']['htlcs'][number]) => htlc.body.direction === 'outbound' && htlc.state === 'add_pending';
+  const dropped = state.changes.htlcs.filter(isUnsent);
+  const left: EstablishedChannel = {
+    ...state,
+    changes: {
+      ...state.changes,
+      htlcs: state.changes.htlcs.filter((htlc) => !isUnsent(htlc)),
+      nextOutboundHtlcId: state.changes.nextOutboundHtlcId - BigInt(dropped.length),
+    },
+    phase: broadcast === 'broadcast' ? { type: 'closing_force', reason } : { type: 'passive', reason },
+  };
+  const step = withMonitorUpdate(left, { type: 'channel_force_closed', shouldBroadcast: broadcast, reason });
+  const told: ChannelEffect[] = state.connection.type === 'disconnected' ? [] : [sendReady(errorMessage(state.channelId, reason))];
+  return {
+    state: step.state,
+    effects: [
+      ...step.effects,
+      ...told,
+      { type: 'force_close', reason, broadcast },
+      ...dropped.map(({ body }): ChannelEffect => ({ type: 'htlc_dropped', htlc: body, reason })),
+      { type: 'event', event: { type: 'channel_closed', reason } },
+    ],
+  };
+}
+
+/** Everything is resolved on-chain. */
+export function closed(state: EstablishedChannel, reason: string): StepResult<EstablishedChannel> {
+  return state.phase.type === 'closed' ? stepOf(state) : stepOf({ ...state, phase: { type: 'closed', reason } });
+}

@@ -1,0 +1,46 @@
+/** Which HTLCs demand the chain (LDK's constants). Policy that needs the height alone, for the shell and chain-monitor. */
+import { CLTV_CLAIM_BUFFER_BLOCKS, LATENCY_GRACE_PERIOD_BLOCKS } from './config.ts';
+import type { HtlcDirection } from './htlc.ts';
+import type { EstablishedChannel } from './state.ts';
+import { isFulfilled } from './updates/transitions.ts';
+
+export interface HtlcDeadline {
+  readonly direction: HtlcDirection;
+  readonly id: bigint;
+  /** From this height on the channel is to be force-closed. */
+  readonly deadlineHeight: number;
+  readonly reason: 'outbound_expired' | 'inbound_preimage_known';
+}
+
+/**
+ * The HTLCs that demand a force close at `height`, dust included.
+ *
+ * BOLT 2: "if an HTLC which it offered is in either node's current commitment
+ * transaction, AND is past this timeout deadline: MUST fail the channel"; "if an
+ * HTLC it has fulfilled is in either node's current commitment transaction, AND
+ * is past this fulfillment deadline: MUST fail the channel."
+ */
+export function htlcDeadlines(state: EstablishedChannel, height: number): readonly HtlcDeadline[] {
+  return allDeadlines(state).filter(({ deadlineHeight }) => height >= deadlineHeight);
+}
+
+/** The first height at which some HTLC demands a force close. */
+export function nextDeadlineHeight(state: EstablishedChannel): number | undefined {
+  return allDeadlines(state).reduce<number | undefined>(
+    (first, { deadlineHeight }) => (first === undefined || deadlineHeight < first ? deadlineHeight : first),
+    undefined,
+  );
+}
+
+function allDeadlines(state: EstablishedChannel): readonly HtlcDeadline[] {
+  const deadlines: HtlcDeadline[] = [];
+  for (const htlc of state.changes.htlcs) {
+    const { direction, id, cltvExpiryHeight } = htlc.body;
+    if (direction === 'outbound' && htlc.state !== 'add_pending') {
+      deadlines.push({ direction, id, deadlineHeight: cltvExpiryHeight + LATENCY_GRACE_PERIOD_BLOCKS, reason: 'outbound_expired' });
+    } else if (direction === 'inbound' && isFulfilled(htlc)) {
+      deadlines.push({ direction, id, deadlineHeight: cltvExpiryHeight - CLTV_CLAIM_BUFFER_BLOCKS, reason: 'inbound_preimage_known' });
+    }
+  }
+  return deadlines;
+}

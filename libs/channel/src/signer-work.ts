@@ -1,0 +1,66 @@
+/** What the signer is owed, derived from the state and from what the signer says of itself. */
+import type { Result } from '@fulmen/codec';
+import { err, ok } from '@fulmen/codec';
+import { lookupSecret } from '@fulmen/keys';
+import { holderSignatures } from './commit.ts';
+import type { SignerWork } from './effect.ts';
+import type { ChannelInput } from './input.ts';
+import type { EstablishedChannel } from './state.ts';
+import { holderSpec } from './updates/spec.ts';
+
+/** How far the signer is: the last holder commitment that it validated, and how many of the counterparty's secrets it has. */
+export interface SignerProgress {
+  readonly holderCommitmentNumber: bigint;
+  readonly counterpartyRevocations: bigint;
+}
+
+/** The signer's and the channel's state do not fit together: the channel must go passive. */
+export interface SignerMismatch {
+  readonly type: 'signer_mismatch';
+  readonly reason: string;
+}
+
+/** Where a signer stands that is told of every step. */
+export function signerProgress(state: EstablishedChannel): SignerProgress {
+  return { holderCommitmentNumber: state.changes.holderCommitmentNumber, counterpartyRevocations: state.changes.counterpartySecrets.count };
+}
+
+/**
+ * The work to hand over before or with the signer's next call, given how far
+ * it is: after a step, and after a restore with a signer that is one step
+ * behind. A signer that is ahead by one validated commitment belongs to a step
+ * that was never committed, and is refused: nothing can be ahead of the state
+ * that caused it (law 2).
+ */
+export function signerWork(state: EstablishedChannel, since: SignerProgress): Result<SignerWork, SignerMismatch> {
+  const { holderCommitmentNumber, counterpartySecrets } = state.changes;
+  if (since.holderCommitmentNumber > holderCommitmentNumber || since.counterpartyRevocations > counterpartySecrets.count) {
+    return err({ type: 'signer_mismatch', reason: 'the signer is ahead of the channel' });
+  }
+  if (since.holderCommitmentNumber < holderCommitmentNumber - 1n) {
+    return err({ type: 'signer_mismatch', reason: 'the signer is more than one holder commitment behind' });
+  }
+  const counterpartyRevocations: { readonly commitmentNumber: bigint; readonly secret: Uint8Array }[] = [];
+  for (let number = since.counterpartyRevocations; number < counterpartySecrets.count; number += 1n) {
+    const secret = lookupSecret(counterpartySecrets, number);
+    if (secret !== undefined) counterpartyRevocations.push({ commitmentNumber: number, secret });
+  }
+  if (since.holderCommitmentNumber === holderCommitmentNumber) return ok({ counterpartyRevocations });
+  return ok({ counterpartyRevocations, holderCommitment: { spec: holderSpec(state), signatures: holderSignatures(state) } });
+}
+
+/** The holder's per-commitment points that a step with this input may ask `ctx.holderPoint` for. */
+export function requiredHolderPoints(state: EstablishedChannel, input: ChannelInput): readonly bigint[] {
+  if (input.type === 'commitment_signed_batch') return [state.changes.holderCommitmentNumber + 1n];
+  if (input.type !== 'message') return [];
+  switch (input.message.type) {
+    case 'commitment_signed':
+      return [state.changes.holderCommitmentNumber + 1n];
+    case 'channel_reestablish':
+      return input.message.nextRevocationNumber > 0n ? [input.message.nextRevocationNumber - 1n] : [];
+    case 'open_channel': case 'accept_channel': case 'funding_created': case 'funding_signed': case 'channel_ready':
+    case 'update_add_htlc': case 'update_fulfill_htlc': case 'update_fail_htlc': case 'update_fail_malformed_htlc': case 'update_fee':
+    case 'revoke_and_ack': case 'shutdown': case 'closing_signed': case 'announcement_signatures': case 'stfu': case 'error': case 'warning':
+      return [];
+  }
+}
