@@ -100,8 +100,8 @@ function sources(): Source[] {
         found.push({
           file: path.join(group, name, 'src', entry),
           owner: `${group}/${name}`,
-          // Test code beside the source: tests, what only tests import, and readers of vectors.
-          isTest: /\.test\.tsx?$|(^|\/)(vectors|testing)\//.test(entry),
+          // Test code beside the source: tests, generators of values, and readers of vectors.
+          isTest: /\.test\.tsx?$|(^|\/)(vectors|testing)\/|(^|\/)arbitrar(y|ies)\.ts$/.test(entry),
           imports: importsOf(text),
           code: bareCode(text),
         });
