@@ -42,8 +42,10 @@ export interface VerifiedFunding {
 
 function sameContentAfterTimestamp(a: Uint8Array, b: Uint8Array): boolean {
   return (
-    equalBytes(a.subarray(SIGNATURE_END, SIGNATURE_END + 40), b.subarray(SIGNATURE_END, SIGNATURE_END + 40)) &&
-    equalBytes(a.subarray(SIGNED_PART_AFTER_TIMESTAMP), b.subarray(SIGNED_PART_AFTER_TIMESTAMP))
+    equalBytes(
+      a.subarray(SIGNATURE_END, SIGNATURE_END + 40),
+      b.subarray(SIGNATURE_END, SIGNATURE_END + 40),
+    ) && equalBytes(a.subarray(SIGNED_PART_AFTER_TIMESTAMP), b.subarray(SIGNED_PART_AFTER_TIMESTAMP))
   );
 }
 
@@ -62,8 +64,10 @@ export function precheckChannelAnnouncement(
   if (compareBytes(message.nodeId1, message.nodeId2) >= 0) return punished('node_ids_out_of_order', 'warn');
   // BOLT 7: "does NOT have at least 6 confirmations: MAY accept the message if the output is close to 6
   // confirmations, in case the receiving node hasn't received the latest block(s) yet": one block of grace.
-  if (currentHeight - shortChannelId.parts(message.shortChannelId).blockHeight + 1 < MIN_CONFIRMATIONS - 1) return ignored('not_deep_enough');
-  if (graph.isBlacklisted(message.nodeId1) || graph.isBlacklisted(message.nodeId2)) return ignored('blacklisted_node');
+  if (currentHeight - shortChannelId.parts(message.shortChannelId).blockHeight + 1 < MIN_CONFIRMATIONS - 1)
+    return ignored('not_deep_enough');
+  if (graph.isBlacklisted(message.nodeId1) || graph.isBlacklisted(message.nodeId2))
+    return ignored('blacklisted_node');
   const channel = graph.channelIndex(message.shortChannelId);
   if (channel !== undefined) {
     return connects(graph, channel, message) ? ignored('duplicate') : ok(undefined);
@@ -93,14 +97,17 @@ export function applyChannelAnnouncement(
 ): Result<Applied, Rejection> {
   if (!equalBytes(message.chainHash, graph.chainHash)) return ignored('unknown_chain');
   if (compareBytes(message.nodeId1, message.nodeId2) >= 0) return punished('node_ids_out_of_order', 'warn');
-  if (graph.isBlacklisted(message.nodeId1) || graph.isBlacklisted(message.nodeId2)) return ignored('blacklisted_node');
+  if (graph.isBlacklisted(message.nodeId1) || graph.isBlacklisted(message.nodeId2))
+    return ignored('blacklisted_node');
   const existing = graph.channelIndex(message.shortChannelId);
   if (existing !== undefined) {
     if (connects(graph, existing, message)) return ignored('duplicate');
     // BOLT 7: "for the same transaction, in the same block, but for a different `node_id_1` or `node_id_2`: SHOULD
     // blacklist the previous message's […] as well as this `node_id_1` and `node_id_2` AND forget any channels".
     // Both messages carry all four signatures, so only nodes whose keys leaked can be hit.
-    const previous = [2 * existing, 2 * existing + 1].map((edge) => graph.nodeId(graph.edgeSource[edge] ?? 0));
+    const previous = [2 * existing, 2 * existing + 1].map((edge) =>
+      graph.nodeId(graph.edgeSource[edge] ?? 0),
+    );
     for (const nodeId of [...previous, message.nodeId1, message.nodeId2]) graph.blacklist(nodeId);
     return ignored('conflicting_announcement');
   }
@@ -147,13 +154,16 @@ export function precheckChannelUpdate(
     const last = graph.edgeTimestamp[edge] ?? 0;
     if (message.timestamp === last) {
       // "MAY blacklist this `node_id`": not done, for the bearer may have delayed an honest second update.
-      return ignored(sameContentAfterTimestamp(raw, previous) ? 'duplicate' : 'same_timestamp_different_content');
+      return ignored(
+        sameContentAfterTimestamp(raw, previous) ? 'duplicate' : 'same_timestamp_different_content',
+      );
     }
     if (message.timestamp < last) return ignored('stale');
   }
   // BOLT 7: "if the `timestamp` is unreasonably far in the future: MAY discard the `channel_update`."
   if (message.timestamp > nowSeconds + MAX_FUTURE_SECONDS) return ignored('too_far_in_the_future');
-  if (message.timestamp === 0 || message.timestamp < nowSeconds - STALE_AFTER_SECONDS) return ignored('too_old');
+  if (message.timestamp === 0 || message.timestamp < nowSeconds - STALE_AFTER_SECONDS)
+    return ignored('too_old');
   return ok(graph.nodeId(graph.edgeSource[edge] ?? 0));
 }
 
@@ -172,7 +182,12 @@ export function applyChannelUpdate(
 }
 
 /** Writes an update's terms into a directed edge, past all rules: for `applyChannelUpdate` and snapshots. */
-export function writeUpdate(graph: NetworkGraph, edge: number, message: ChannelUpdate, raw: Uint8Array): void {
+export function writeUpdate(
+  graph: NetworkGraph,
+  edge: number,
+  message: ChannelUpdate,
+  raw: Uint8Array,
+): void {
   const capacityMsat = (graph.channelCapacitySat[edge >> 1] ?? 0) * 1000;
   const minimumMsat = clampAmount(message.htlcMinimumMsat);
   const maximumMsat = clampAmount(message.htlcMaximumMsat);
@@ -180,7 +195,9 @@ export function writeUpdate(graph: NetworkGraph, edge: number, message: ChannelU
   // this channel during route considerations."
   const unusable = maximumMsat < minimumMsat || (capacityMsat > 0 && maximumMsat > capacityMsat);
   graph.edgeFlags[edge] =
-    EDGE_KNOWN | (message.channelFlags & CHANNEL_FLAG_DISABLE ? EDGE_DISABLED : 0) | (unusable ? EDGE_UNUSABLE : 0);
+    EDGE_KNOWN |
+    (message.channelFlags & CHANNEL_FLAG_DISABLE ? EDGE_DISABLED : 0) |
+    (unusable ? EDGE_UNUSABLE : 0);
   graph.edgeTimestamp[edge] = message.timestamp;
   graph.edgeCltvExpiryDelta[edge] = message.cltvExpiryDelta;
   graph.edgeFeeBaseMsat[edge] = message.feeBaseMsat;
@@ -242,7 +259,12 @@ export function applyNodeAnnouncement(
 }
 
 /** Writes what a node says of itself, past all rules: for `applyNodeAnnouncement` and snapshots. */
-export function writeNode(graph: NetworkGraph, node: number, message: NodeAnnouncement, raw: Uint8Array): void {
+export function writeNode(
+  graph: NetworkGraph,
+  node: number,
+  message: NodeAnnouncement,
+  raw: Uint8Array,
+): void {
   graph.nodeTimestamp[node] = message.timestamp;
   graph.nodeAvoided[node] = asksForUnknown(message.features) ? 1 : 0;
   // BOLT 7: "if more than one `type 5` address is announced: SHOULD ignore the additional data. MUST not forward"
@@ -254,7 +276,8 @@ export function writeNode(graph: NetworkGraph, node: number, message: NodeAnnoun
 /** The funding output was spent (or its block reorganised away) at this height; a later call does not move it. */
 export function markSpent(graph: NetworkGraph, scid: bigint, height: number): void {
   const channel = graph.channelIndex(scid);
-  if (channel !== undefined && graph.channelSpentHeight[channel] === 0) graph.channelSpentHeight[channel] = height;
+  if (channel !== undefined && graph.channelSpentHeight[channel] === 0)
+    graph.channelSpentHeight[channel] = height;
 }
 
 /** A reorganisation took the spend back. */
@@ -281,7 +304,8 @@ export function pruneStale(graph: NetworkGraph, nowSeconds: number): bigint[] {
   return removeWhere(graph, (channel) => {
     const receivedAt = graph.channelReceivedAt[channel] ?? 0;
     return [2 * channel, 2 * channel + 1].some(
-      (edge) => ((graph.edgeFlags[edge] ?? 0) & EDGE_KNOWN ? (graph.edgeTimestamp[edge] ?? 0) : receivedAt) < oldest,
+      (edge) =>
+        ((graph.edgeFlags[edge] ?? 0) & EDGE_KNOWN ? (graph.edgeTimestamp[edge] ?? 0) : receivedAt) < oldest,
     );
   });
 }

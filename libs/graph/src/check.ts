@@ -27,7 +27,8 @@ export interface UtxoLookup {
  * Transaction Output") sorts.
  */
 export function fundingOutputScript(bitcoinKey1: Uint8Array, bitcoinKey2: Uint8Array): Uint8Array {
-  const [first, second] = compareBytes(bitcoinKey1, bitcoinKey2) <= 0 ? [bitcoinKey1, bitcoinKey2] : [bitcoinKey2, bitcoinKey1];
+  const [first, second] =
+    compareBytes(bitcoinKey1, bitcoinKey2) <= 0 ? [bitcoinKey1, bitcoinKey2] : [bitcoinKey2, bitcoinKey1];
   // OP_2 <33> key <33> key OP_2 OP_CHECKMULTISIG
   const witnessScript = new Uint8Array(71);
   witnessScript.set([0x52, 0x21], 0);

@@ -22,7 +22,11 @@ export interface GraphLimits {
 }
 
 /** About ten times today's network. */
-export const DEFAULT_GRAPH_LIMITS: GraphLimits = { maxNodes: 200_000, maxChannels: 500_000, maxBlacklistedNodes: 1_000 };
+export const DEFAULT_GRAPH_LIMITS: GraphLimits = {
+  maxNodes: 200_000,
+  maxChannels: 500_000,
+  maxBlacklistedNodes: 1_000,
+};
 
 /** The direction has a channel_update. */
 export const EDGE_KNOWN = 1;
@@ -169,7 +173,8 @@ export class NetworkGraph {
 
   /** The edges that leave a node. */
   *edgesFrom(node: number): Generator<number> {
-    for (let edge = this.firstEdge[node] ?? NONE; edge !== NONE; edge = this.nextEdge[edge] ?? NONE) yield edge;
+    for (let edge = this.firstEdge[node] ?? NONE; edge !== NONE; edge = this.nextEdge[edge] ?? NONE)
+      yield edge;
   }
 
   /** Every channel's index, in no particular order. */
@@ -303,7 +308,10 @@ export class NetworkGraph {
     this.edgeTimestamp = into(new Uint32Array(length * 2), this.edgeTimestamp);
     this.edgeCltvExpiryDelta = into(new Uint16Array(length * 2), this.edgeCltvExpiryDelta);
     this.edgeFeeBaseMsat = into(new Uint32Array(length * 2), this.edgeFeeBaseMsat);
-    this.edgeFeeProportionalMillionths = into(new Uint32Array(length * 2), this.edgeFeeProportionalMillionths);
+    this.edgeFeeProportionalMillionths = into(
+      new Uint32Array(length * 2),
+      this.edgeFeeProportionalMillionths,
+    );
     this.edgeHtlcMinimumMsat = into(new Float64Array(length * 2), this.edgeHtlcMinimumMsat);
     this.edgeHtlcMaximumMsat = into(new Float64Array(length * 2), this.edgeHtlcMaximumMsat);
     this.edgeChecksum = into(new Uint32Array(length * 2), this.edgeChecksum);

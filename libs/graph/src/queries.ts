@@ -74,7 +74,10 @@ export function timestampsOf(graph: NetworkGraph, shortChannelId: bigint): Chann
 /** Checksums of both directions' updates, 0 where there is none. */
 export function checksumsOf(graph: NetworkGraph, shortChannelId: bigint): ChannelChecksums {
   const channel = graph.channelIndex(shortChannelId) ?? -1;
-  return { checksumNodeId1: graph.edgeChecksum[2 * channel] ?? 0, checksumNodeId2: graph.edgeChecksum[2 * channel + 1] ?? 0 };
+  return {
+    checksumNodeId1: graph.edgeChecksum[2 * channel] ?? 0,
+    checksumNodeId2: graph.edgeChecksum[2 * channel + 1] ?? 0,
+  };
 }
 
 /**
@@ -89,9 +92,13 @@ export function* channelRangeReplies(
   const options = query.tlvs.queryOption ?? 0n;
   const wantTimestamps = (options & QUERY_OPTION.timestamps) !== 0n;
   const wantChecksums = (options & QUERY_OPTION.checksums) !== 0n;
-  const perReply = Math.floor(REPLY_BYTES / (SCID_BYTES + (wantTimestamps ? PAIR_BYTES : 0) + (wantChecksums ? PAIR_BYTES : 0)));
+  const perReply = Math.floor(
+    REPLY_BYTES / (SCID_BYTES + (wantTimestamps ? PAIR_BYTES : 0) + (wantChecksums ? PAIR_BYTES : 0)),
+  );
   const { firstBlocknum, numberOfBlocks } = query;
-  const all = equalBytes(query.chainHash, graph.chainHash) ? channelRange(graph, firstBlocknum, numberOfBlocks) : [];
+  const all = equalBytes(query.chainHash, graph.chainHash)
+    ? channelRange(graph, firstBlocknum, numberOfBlocks)
+    : [];
   const end = firstBlocknum + numberOfBlocks;
   let start = firstBlocknum;
   for (let offset = 0; offset === 0 || offset < all.length; offset += perReply) {
@@ -106,7 +113,9 @@ export function* channelRangeReplies(
       syncComplete: next === undefined ? 1 : 0,
       encodedShortIds: encodeShortIds(shortChannelIds),
       tlvs: {
-        ...(wantTimestamps ? { timestamps: encodeTimestamps(shortChannelIds.map((scid) => timestampsOf(graph, scid))) } : {}),
+        ...(wantTimestamps
+          ? { timestamps: encodeTimestamps(shortChannelIds.map((scid) => timestampsOf(graph, scid))) }
+          : {}),
         ...(wantChecksums ? { checksums: shortChannelIds.map((scid) => checksumsOf(graph, scid)) } : {}),
       },
     });
@@ -135,7 +144,11 @@ export function* messagesForScids(
     if (flags & QUERY_FLAG.channelUpdate2) yield* present(graph.edgeUpdateRaw[2 * channel + 1]);
     for (const side of [0, 1]) {
       const node = graph.edgeSource[2 * channel + side] ?? -1;
-      if (!(flags & (side === 0 ? QUERY_FLAG.nodeAnnouncement1 : QUERY_FLAG.nodeAnnouncement2)) || sentNodes.has(node)) continue;
+      if (
+        !(flags & (side === 0 ? QUERY_FLAG.nodeAnnouncement1 : QUERY_FLAG.nodeAnnouncement2)) ||
+        sentNodes.has(node)
+      )
+        continue;
       sentNodes.add(node);
       yield* relayableNode(graph, node);
     }
@@ -201,7 +214,8 @@ export function backlogBatch(
     nextNode = cursor.nextNode;
   }
   for (; nextNode < graph.nodeEnd && messages.length < maxMessages && budget > 0; nextNode++, budget--) {
-    if (passesFilter(filter, graph.nodeTimestamp[nextNode] ?? 0)) messages.push(...relayableNode(graph, nextNode));
+    if (passesFilter(filter, graph.nodeTimestamp[nextNode] ?? 0))
+      messages.push(...relayableNode(graph, nextNode));
   }
   return { messages, next: nextNode < graph.nodeEnd ? { phase: 'nodes', nextNode } : undefined };
 }

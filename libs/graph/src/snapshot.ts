@@ -28,7 +28,13 @@ const CHANNEL_FIELDS_LENGTH = 1 + 8 + 4 + 4;
 const MAX_MESSAGE_LENGTH = 65_535;
 
 /** Why a snapshot cannot be loaded. */
-export type SnapshotError = 'not_a_snapshot' | 'wrong_chain' | 'truncated' | 'invalid_message' | 'inconsistent' | 'too_large';
+export type SnapshotError =
+  | 'not_a_snapshot'
+  | 'wrong_chain'
+  | 'truncated'
+  | 'invalid_message'
+  | 'inconsistent'
+  | 'too_large';
 
 /** One channel as it is stored: in snapshots and in the writer's database. */
 export interface StoredChannel {
@@ -40,10 +46,15 @@ export interface StoredChannel {
   readonly updates: readonly [Uint8Array | undefined, Uint8Array | undefined];
 }
 
-function decoded<N extends Message['type']>(type: N, raw: Uint8Array): Extract<Message, { type: N }> | undefined {
+function decoded<N extends Message['type']>(
+  type: N,
+  raw: Uint8Array,
+): Extract<Message, { type: N }> | undefined {
   const message = decodeMessage(raw);
   // The name selects the member of the union.
-  return message.ok && message.value.type === type ? (message.value as Extract<Message, { type: N }>) : undefined;
+  return message.ok && message.value.type === type
+    ? (message.value as Extract<Message, { type: N }>)
+    : undefined;
 }
 
 /**
@@ -52,7 +63,8 @@ function decoded<N extends Message['type']>(type: N, raw: Uint8Array): Extract<M
  */
 export function restoreChannel(graph: NetworkGraph, stored: StoredChannel): boolean {
   const message = decoded('channel_announcement', stored.announcement);
-  if (message === undefined || graph.isFull || graph.channelIndex(message.shortChannelId) !== undefined) return false;
+  if (message === undefined || graph.isFull || graph.channelIndex(message.shortChannelId) !== undefined)
+    return false;
   const updates: (ChannelUpdate | undefined)[] = [];
   for (const [direction, raw] of stored.updates.entries()) {
     const update = raw === undefined ? undefined : decoded('channel_update', raw);
@@ -101,7 +113,8 @@ export function encodeSnapshot(graph: NetworkGraph): Uint8Array {
   let length = HEADER_LENGTH + 1;
   for (const channel of channels) {
     length += CHANNEL_FIELDS_LENGTH + 12 + (graph.channelAnnouncementRaw[channel]?.length ?? 0);
-    length += (graph.edgeUpdateRaw[2 * channel]?.length ?? 0) + (graph.edgeUpdateRaw[2 * channel + 1]?.length ?? 0);
+    length +=
+      (graph.edgeUpdateRaw[2 * channel]?.length ?? 0) + (graph.edgeUpdateRaw[2 * channel + 1]?.length ?? 0);
   }
   for (const raw of nodes) length += 1 + 4 + raw.length;
 
@@ -139,7 +152,8 @@ export function decodeSnapshot(
   chainHash: Uint8Array,
   limits: GraphLimits = DEFAULT_GRAPH_LIMITS,
 ): Result<NetworkGraph, SnapshotError> {
-  if (bytes.length < HEADER_LENGTH || !equalBytes(bytes.subarray(0, MAGIC.length), MAGIC)) return err('not_a_snapshot');
+  if (bytes.length < HEADER_LENGTH || !equalBytes(bytes.subarray(0, MAGIC.length), MAGIC))
+    return err('not_a_snapshot');
   if (!equalBytes(bytes.subarray(MAGIC.length, HEADER_LENGTH), chainHash)) return err('wrong_chain');
   const graph = new NetworkGraph(chainHash, limits);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -5,7 +5,13 @@
 import type { Secp256k1 } from '@fulmen/crypto';
 import { sha256, sha256d } from '@fulmen/crypto';
 import { compareBytes } from '@fulmen/codec';
-import { encodeMessage, gossipSignedBytes, make, shortChannelId as scids, withGossipSignatures } from '@fulmen/wire';
+import {
+  encodeMessage,
+  gossipSignedBytes,
+  make,
+  shortChannelId as scids,
+  withGossipSignatures,
+} from '@fulmen/wire';
 import { applyChannelAnnouncement, applyChannelUpdate } from './apply.ts';
 import { NetworkGraph } from './graph.ts';
 import type { ChannelAnnouncement, ChannelUpdate, NodeAnnouncement } from './messages.ts';
@@ -36,7 +42,9 @@ export function syntheticAnnouncement(
   keys: readonly [number, number],
   features: Uint8Array = new Uint8Array(0),
 ): Signed<ChannelAnnouncement> {
-  const secrets = keys.map(syntheticKey).sort((a, b) => compareBytes(secp.publicKeyOf(a), secp.publicKeyOf(b)));
+  const secrets = keys
+    .map(syntheticKey)
+    .sort((a, b) => compareBytes(secp.publicKeyOf(a), secp.publicKeyOf(b)));
   const [secret1 = syntheticKey(0), secret2 = syntheticKey(1)] = secrets;
   const unsigned = make('channel_announcement', {
     nodeSignature1: NO_SIGNATURE,
@@ -64,7 +72,9 @@ export function syntheticAnnouncement(
 }
 
 /** Terms for a made-up update; what is absent is moderate. */
-export type SyntheticTerms = Partial<Omit<ChannelUpdate, 'type' | 'signature' | 'chainHash' | 'tlvs' | 'unknownTlvs'>> & {
+export type SyntheticTerms = Partial<
+  Omit<ChannelUpdate, 'type' | 'signature' | 'chainHash' | 'tlvs' | 'unknownTlvs'>
+> & {
   readonly shortChannelId: bigint;
   readonly timestamp: number;
 };
@@ -88,7 +98,12 @@ export function syntheticUpdate(secp: Secp256k1, key: number, terms: SyntheticTe
 }
 
 /** A node_announcement signed by a key index. */
-export function syntheticNode(secp: Secp256k1, key: number, timestamp: number, addresses: Uint8Array = new Uint8Array(0)): Signed<NodeAnnouncement> {
+export function syntheticNode(
+  secp: Secp256k1,
+  key: number,
+  timestamp: number,
+  addresses: Uint8Array = new Uint8Array(0),
+): Signed<NodeAnnouncement> {
   const unsigned = make('node_announcement', {
     signature: NO_SIGNATURE,
     features: new Uint8Array(0),
@@ -123,7 +138,12 @@ export function syntheticNodeId(index: number): Uint8Array {
  * A graph without signatures, whose degrees are as uneven as the real
  * network's: a new node prefers nodes that have many channels.
  */
-export function syntheticGraph(nodes: number, channels: number, seed: number, nowSeconds: number): NetworkGraph {
+export function syntheticGraph(
+  nodes: number,
+  channels: number,
+  seed: number,
+  nowSeconds: number,
+): NetworkGraph {
   const random = syntheticRandom(seed);
   const graph = new NetworkGraph(SYNTHETIC_CHAIN_HASH);
   const ids = Array.from({ length: nodes }, (_, index) => syntheticNodeId(index));
@@ -131,7 +151,10 @@ export function syntheticGraph(nodes: number, channels: number, seed: number, no
   const pick = (below: number): number => Math.floor(random.next().value * below);
   for (let channel = 0; channel < channels; channel++) {
     const a = channel < nodes - 1 ? channel + 1 : pick(nodes);
-    let b = ends.length > 0 && random.next().value < 0.8 ? (ends[pick(ends.length)] ?? 0) : pick(Math.min(channel + 1, nodes));
+    let b =
+      ends.length > 0 && random.next().value < 0.8
+        ? (ends[pick(ends.length)] ?? 0)
+        : pick(Math.min(channel + 1, nodes));
     if (b === a) b = (a + 1) % nodes;
     ends.push(a, b);
     const [idA = ids[0], idB = ids[0]] = [ids[a], ids[b]];

@@ -12,10 +12,24 @@ import { assertNever, compareBytes, concatBytes, equalBytes, err, ok } from '@fu
 import type { Secp256k1 } from '@fulmen/crypto';
 import { sha256 } from '@fulmen/crypto';
 import type { ChannelPolicy } from '@fulmen/graph';
-import { CHANNEL_FLAG_DIRECTION, CHANNEL_FLAG_DISABLE, checkChannelUpdate, decodeChannelUpdate, nodeKey } from '@fulmen/graph';
+import {
+  CHANNEL_FLAG_DIRECTION,
+  CHANNEL_FLAG_DISABLE,
+  checkChannelUpdate,
+  decodeChannelUpdate,
+  nodeKey,
+} from '@fulmen/graph';
 import { failureDisposition } from '@fulmen/onion/failure-disposition';
 import type { FailureMessage } from '@fulmen/onion/failure-message';
-import type { FinalDetails, HopPayloadTlvs, Route, RouteError, RouteHint, RouteHop, RouteRequest } from './route.ts';
+import type {
+  FinalDetails,
+  HopPayloadTlvs,
+  Route,
+  RouteError,
+  RouteHint,
+  RouteHop,
+  RouteRequest,
+} from './route.ts';
 import { directedKey, payloadsOf } from './route.ts';
 import type { Observation } from './scorer.ts';
 
@@ -91,7 +105,12 @@ export type AttemptFailure =
   | { readonly kind: 'not_added' };
 
 export type PaymentInput =
-  | { readonly type: 'route_found'; readonly route: Route; readonly sessionKey: Uint8Array; readonly nowSeconds: number }
+  | {
+      readonly type: 'route_found';
+      readonly route: Route;
+      readonly sessionKey: Uint8Array;
+      readonly nowSeconds: number;
+    }
   | { readonly type: 'route_not_found'; readonly error: RouteError }
   | { readonly type: 'htlc_fulfilled'; readonly preimage: Uint8Array }
   | { readonly type: 'htlc_failed'; readonly failure: AttemptFailure; readonly nowSeconds: number }
@@ -112,7 +131,13 @@ export interface PaymentTransition {
 }
 
 /** An input that cannot belong to the state: a bug or a replay of the shell's; the state stands. */
-export type PaymentInputError = 'not_routing' | 'not_in_flight' | 'finished' | 'wrong_preimage' | 'hop_out_of_range' | 'route_breaks_limits';
+export type PaymentInputError =
+  | 'not_routing'
+  | 'not_in_flight'
+  | 'finished'
+  | 'wrong_preimage'
+  | 'hop_out_of_range'
+  | 'route_breaks_limits';
 
 /** The terms a route update may change: what the sender could have got wrong. */
 const CORRECTABLE: ReadonlySet<FailureMessage['kind']> = new Set([
@@ -123,7 +148,13 @@ const CORRECTABLE: ReadonlySet<FailureMessage['kind']> = new Set([
 
 /** Begins a payment. */
 export function startPayment(parameters: PaymentParameters): PaymentTransition {
-  const lessons: Lessons = { attempts: 0, avoidedChannels: [], avoidedNodes: [], overrides: [], lastFailure: undefined };
+  const lessons: Lessons = {
+    attempts: 0,
+    avoidedChannels: [],
+    avoidedNodes: [],
+    overrides: [],
+    lastFailure: undefined,
+  };
   return { state: { type: 'routing', parameters, lessons }, effects: [{ kind: 'find_route' }] };
 }
 
@@ -140,10 +171,15 @@ export function routeRequestParts(
     hints: parameters.hints,
     maxFeeMsat: parameters.maxFeeMsat,
     maxCltvDelta: parameters.maxCltvDelta,
-    avoidedChannels: new Set(lessons.avoidedChannels.map((channel) => directedKey(channel.shortChannelId, channel.direction))),
+    avoidedChannels: new Set(
+      lessons.avoidedChannels.map((channel) => directedKey(channel.shortChannelId, channel.direction)),
+    ),
     avoidedNodes: new Set(lessons.avoidedNodes.map(nodeKey)),
     policyOverrides: new Map(
-      lessons.overrides.map((override) => [directedKey(override.shortChannelId, override.direction), override.policy]),
+      lessons.overrides.map((override) => [
+        directedKey(override.shortChannelId, override.direction),
+        override.policy,
+      ]),
     ),
   };
 }
@@ -179,7 +215,11 @@ export function stepPayment(
   return assertNever(input);
 }
 
-function fail(state: PaymentState, reason: PaymentFailureReason, before: readonly PaymentEffect[] = []): PaymentTransition {
+function fail(
+  state: PaymentState,
+  reason: PaymentFailureReason,
+  before: readonly PaymentEffect[] = [],
+): PaymentTransition {
   return {
     state: { type: 'failed', parameters: state.parameters, lessons: state.lessons, reason },
     effects: [...before, { kind: 'payment_failed', reason }],
@@ -239,11 +279,17 @@ function attemptFailed(
 ): Result<PaymentTransition, PaymentInputError> {
   if (state.type !== 'in_flight') return err('not_in_flight');
   const { route } = state.attempt;
-  if (failure.kind === 'failure' && route.hops[failure.hopIndex] === undefined) return err('hop_out_of_range');
+  if (failure.kind === 'failure' && route.hops[failure.hopIndex] === undefined)
+    return err('hop_out_of_range');
   const outcome = learn(secp, route, failure, state.lessons);
-  const effects: PaymentEffect[] = outcome.observations.length > 0 ? [{ kind: 'learn', observations: outcome.observations }] : [];
+  const effects: PaymentEffect[] =
+    outcome.observations.length > 0 ? [{ kind: 'learn', observations: outcome.observations }] : [];
   const { parameters } = state;
-  const next: PaymentState = { type: 'routing', parameters, lessons: { ...outcome.lessons, lastFailure: failure } };
+  const next: PaymentState = {
+    type: 'routing',
+    parameters,
+    lessons: { ...outcome.lessons, lastFailure: failure },
+  };
   const reason: PaymentFailureReason | undefined =
     outcome.refusal !== undefined
       ? { kind: 'refused_by_payee', failure: outcome.refusal }
@@ -272,14 +318,23 @@ function learn(secp: Secp256k1, route: Route, failure: AttemptFailure, lessons: 
     case 'undecodable':
       // Somebody garbled it and nobody can be blamed: none of these channels again, nothing for the scorer. With a
       // single hop there is only our counterparty, who is the payee.
-      return { lessons: avoidChannels(lessons, route.hops.length > 1 ? route.hops.slice(1) : route.hops), observations: [] };
+      return {
+        lessons: avoidChannels(lessons, route.hops.length > 1 ? route.hops.slice(1) : route.hops),
+        observations: [],
+      };
     case 'failure':
       return learnFromHop(secp, route, failure.hopIndex, failure.failure, lessons);
   }
   return assertNever(failure);
 }
 
-function learnFromHop(secp: Secp256k1, route: Route, hopIndex: number, failure: FailureMessage, lessons: Lessons): Outcome {
+function learnFromHop(
+  secp: Secp256k1,
+  route: Route,
+  hopIndex: number,
+  failure: FailureMessage,
+  lessons: Lessons,
+): Outcome {
   const erring = route.hops[hopIndex];
   const failed = route.hops[hopIndex + 1];
   // Every channel up to the node that spoke carried the HTLC; the first is our own and is not scored.
@@ -297,7 +352,9 @@ function learnFromHop(secp: Secp256k1, route: Route, hopIndex: number, failure: 
         : { lessons: avoidChannels(lessons, route.hops.slice(-1)), observations: passed };
     case 'avoid_blinded_path':
       // Without blinded paths in use, this is a node that breaks the protocol.
-      return isFinal ? { lessons, observations: passed, refusal: failure } : { lessons: avoidNode(lessons, erring), observations: passed };
+      return isFinal
+        ? { lessons, observations: passed, refusal: failure }
+        : { lessons: avoidNode(lessons, erring), observations: passed };
     case 'avoid_node':
       // The payee itself is never avoided: `findRoute` would not reach it.
       return { lessons: avoidNode(lessons, erring), observations: passed };
@@ -310,7 +367,8 @@ function learnFromHop(secp: Secp256k1, route: Route, hopIndex: number, failure: 
         return { lessons: { ...lessons, overrides: [...lessons.overrides, override] }, observations: passed };
       }
       // Only want of liquidity says something of liquidity.
-      const observations = failure.kind === 'temporary_channel_failure' ? [...passed, observation(failed, 'failed')] : passed;
+      const observations =
+        failure.kind === 'temporary_channel_failure' ? [...passed, observation(failed, 'failed')] : passed;
       return { lessons: avoidChannels(lessons, [failed]), observations };
     }
   }
@@ -334,7 +392,8 @@ function correctedPolicy(
 ): PolicyOverride | undefined {
   if (bytes === undefined) return undefined;
   const known = lessons.overrides.some(
-    (override) => override.shortChannelId === failed.shortChannelId && override.direction === failed.direction,
+    (override) =>
+      override.shortChannelId === failed.shortChannelId && override.direction === failed.direction,
   );
   if (known) return undefined;
   // Some nodes leave the message's type number out.
@@ -342,7 +401,8 @@ function correctedPolicy(
   const update = decodeChannelUpdate(raw);
   if (update === undefined || update.shortChannelId !== failed.shortChannelId) return undefined;
   if ((update.channelFlags & CHANNEL_FLAG_DIRECTION) !== failed.direction) return undefined;
-  if (update.channelFlags & CHANNEL_FLAG_DISABLE || update.timestamp <= failed.policyTimestamp) return undefined;
+  if (update.channelFlags & CHANNEL_FLAG_DISABLE || update.timestamp <= failed.policyTimestamp)
+    return undefined;
   if (!checkChannelUpdate(secp, update, raw, erring.nodeId).ok) return undefined;
   const { shortChannelId, direction } = failed;
   return {
@@ -371,6 +431,7 @@ function avoidChannels(lessons: Lessons, hops: readonly RouteHop[]): Lessons {
 }
 
 function avoidNode(lessons: Lessons, hop: RouteHop | undefined): Lessons {
-  if (hop === undefined || lessons.avoidedNodes.some((node) => compareBytes(node, hop.nodeId) === 0)) return lessons;
+  if (hop === undefined || lessons.avoidedNodes.some((node) => compareBytes(node, hop.nodeId) === 0))
+    return lessons;
   return { ...lessons, avoidedNodes: [...lessons.avoidedNodes, hop.nodeId] };
 }

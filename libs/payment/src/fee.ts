@@ -10,11 +10,17 @@ export interface FeeTerms {
 
 /** BOLT 7: "fee_base_msat + ( amount_to_forward * fee_proportional_millionths / 1000000 )", rounded down. */
 export function forwardingFeeMsat(amountToForwardMsat: bigint, terms: FeeTerms): bigint {
-  return BigInt(terms.feeBaseMsat) + (amountToForwardMsat * BigInt(terms.feeProportionalMillionths)) / 1_000_000n;
+  return (
+    BigInt(terms.feeBaseMsat) + (amountToForwardMsat * BigInt(terms.feeProportionalMillionths)) / 1_000_000n
+  );
 }
 
 /** The same for path finding, exact for amounts below 2^53. */
-export function forwardingFeeNumber(amountMsat: number, feeBaseMsat: number, feeProportionalMillionths: number): number {
+export function forwardingFeeNumber(
+  amountMsat: number,
+  feeBaseMsat: number,
+  feeProportionalMillionths: number,
+): number {
   const product = amountMsat * feeProportionalMillionths;
   if (product > Number.MAX_SAFE_INTEGER) {
     return Number(forwardingFeeMsat(BigInt(amountMsat), { feeBaseMsat, feeProportionalMillionths }));

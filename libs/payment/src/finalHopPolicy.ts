@@ -61,7 +61,8 @@ export function checkFinalHop(
   if (request.incomingAmountMsat < request.amountToForwardMsat) {
     return err({ kind: 'final_incorrect_htlc_amount', incomingHtlcMsat: request.incomingAmountMsat });
   }
-  const accepted = invoice === undefined ? acceptKeysend(request, context) : acceptInvoice(request, invoice, context);
+  const accepted =
+    invoice === undefined ? acceptKeysend(request, context) : acceptInvoice(request, invoice, context);
   if (accepted !== undefined) return ok(accepted);
   return err({
     kind: 'incorrect_or_unknown_payment_details',
@@ -82,11 +83,13 @@ function acceptInvoice(
 ): AcceptedFinalHop | undefined {
   const { paymentData } = request;
   // "if the `payment_secret` doesn't match […], or the `payment_secret` is required and is not present"
-  if (paymentData === undefined || !constantTimeEqual(paymentData.paymentSecret, invoice.paymentSecret)) return undefined;
+  if (paymentData === undefined || !constantTimeEqual(paymentData.paymentSecret, invoice.paymentSecret))
+    return undefined;
   if (invoice.status !== 'open' || context.nowSeconds >= invoice.expiresAtSeconds) return undefined;
   if (invoice.paymentMetadata !== undefined) {
     const { paymentMetadata } = request;
-    if (paymentMetadata === undefined || !constantTimeEqual(paymentMetadata, invoice.paymentMetadata)) return undefined;
+    if (paymentMetadata === undefined || !constantTimeEqual(paymentMetadata, invoice.paymentMetadata))
+      return undefined;
   }
   if (invoice.amountMsat !== undefined) {
     // "if the amount paid is less than the amount expected: MUST fail the HTLC."
@@ -103,10 +106,12 @@ function acceptInvoice(
 
 function acceptKeysend(request: FinalHopRequest, context: FinalHopContext): AcceptedFinalHop | undefined {
   const { keysendPreimage } = request;
-  if (context.keysend === 'refused' || keysendPreimage === undefined || keysendPreimage.length !== 32) return undefined;
+  if (context.keysend === 'refused' || keysendPreimage === undefined || keysendPreimage.length !== 32)
+    return undefined;
   if (!constantTimeEqual(sha256(keysendPreimage), request.paymentHash)) return undefined;
   // Without an invoice there is no secret that binds parts together, so a spontaneous payment has one part.
-  if (request.paymentData !== undefined && request.paymentData.totalMsat > request.amountToForwardMsat) return undefined;
+  if (request.paymentData !== undefined && request.paymentData.totalMsat > request.amountToForwardMsat)
+    return undefined;
   if (expiresTooSoon(request, 0, context.currentHeight)) return undefined;
   return { kind: 'keysend', totalMsat: request.amountToForwardMsat };
 }

@@ -24,7 +24,14 @@ interface Terms {
 }
 
 /** Adds a channel whose two ends charge `a` (from → to) and `b`. */
-function connect(graph: NetworkGraph, shortChannelId: bigint, from: Uint8Array, to: Uint8Array, a: Terms, b: Terms = a): void {
+function connect(
+  graph: NetworkGraph,
+  shortChannelId: bigint,
+  from: Uint8Array,
+  to: Uint8Array,
+  a: Terms,
+  b: Terms = a,
+): void {
   const inOrder = compareBytes(from, to) < 0;
   const channel = graph.addChannel(shortChannelId, inOrder ? from : to, inOrder ? to : from);
   graph.channelCapacitySat[channel] = 10_000_000;
@@ -79,7 +86,9 @@ describe('BOLT 7, "Routing Example"', () => {
     expect(route.hops.map((hop) => [hop.shortChannelId, hop.amountMsat, hop.cltvExpiryHeight])).toEqual([
       [3n, 4_999_999n, HEIGHT + 18 + 42],
     ]);
-    expect(payloadsOf(route, {})).toEqual([{ amtToForwardMsat: 4_999_999n, outgoingCltvHeight: HEIGHT + 18 + 42 }]);
+    expect(payloadsOf(route, {})).toEqual([
+      { amtToForwardMsat: 4_999_999n, outgoingCltvHeight: HEIGHT + 18 + 42 },
+    ]);
   });
 
   test.each([
@@ -104,15 +113,28 @@ describe('BOLT 7, "Routing Example"', () => {
 
   test('limits, each named when it is what stands in the way', () => {
     const firstHops = [firstHop(1n, B)];
-    const outcome = (overrides: Partial<RouteRequest>) => findRoute(graph, request({ firstHops, ...overrides }));
-    expect(outcome({ maxFeeMsat: 10_198n })).toEqual({ ok: false, error: { kind: 'no_route', exceeded: ['fee'] } });
+    const outcome = (overrides: Partial<RouteRequest>) =>
+      findRoute(graph, request({ firstHops, ...overrides }));
+    expect(outcome({ maxFeeMsat: 10_198n })).toEqual({
+      ok: false,
+      error: { kind: 'no_route', exceeded: ['fee'] },
+    });
     expect(outcome({ maxFeeMsat: 10_199n }).ok).toBe(true);
-    expect(outcome({ maxCltvDelta: 37 })).toEqual({ ok: false, error: { kind: 'no_route', exceeded: ['cltv'] } });
+    expect(outcome({ maxCltvDelta: 37 })).toEqual({
+      ok: false,
+      error: { kind: 'no_route', exceeded: ['cltv'] },
+    });
     expect(outcome({ maxCltvDelta: 38 }).ok).toBe(true);
     expect(outcome({ maxHops: 1 })).toEqual({ ok: false, error: { kind: 'no_route', exceeded: ['hops'] } });
     expect(outcome({ firstHops: [firstHop(1n, B, 5_010_198n)] }).ok).toBe(true);
-    expect(outcome({ firstHops: [firstHop(1n, B, 5_010_197n)] })).toEqual({ ok: false, error: { kind: 'no_route', exceeded: [] } });
-    expect(outcome({ firstHops: [firstHop(1n, B, 1n)] })).toEqual({ ok: false, error: { kind: 'no_first_hop' } });
+    expect(outcome({ firstHops: [firstHop(1n, B, 5_010_197n)] })).toEqual({
+      ok: false,
+      error: { kind: 'no_route', exceeded: [] },
+    });
+    expect(outcome({ firstHops: [firstHop(1n, B, 1n)] })).toEqual({
+      ok: false,
+      error: { kind: 'no_first_hop' },
+    });
     expect(outcome({ payee: A })).toEqual({ ok: false, error: { kind: 'payer_is_payee' } });
     expect(outcome({ amountMsat: 0n })).toEqual({ ok: false, error: { kind: 'invalid_amount' } });
     expect(outcome({ amountMsat: 2n ** 63n })).toEqual({ ok: false, error: { kind: 'invalid_amount' } });
@@ -121,16 +143,25 @@ describe('BOLT 7, "Routing Example"', () => {
   test('avoided channels and nodes are not used', () => {
     const firstHops = [firstHop(1n, B), firstHop(2n, D)];
     const direction = compareBytes(B, C) < 0 ? 0 : 1;
-    expect(found(graph, { firstHops, avoidedChannels: new Set([directedKey(3n, direction)]) }).hops[0]?.nodeId).toEqual(D);
+    expect(
+      found(graph, { firstHops, avoidedChannels: new Set([directedKey(3n, direction)]) }).hops[0]?.nodeId,
+    ).toEqual(D);
     expect(found(graph, { firstHops, avoidedNodes: new Set([nodeKey(B)]) }).hops[0]?.nodeId).toEqual(D);
-    expect(findRoute(graph, request({ firstHops, avoidedNodes: new Set([nodeKey(B), nodeKey(D)]) })).ok).toBe(false);
+    expect(findRoute(graph, request({ firstHops, avoidedNodes: new Set([nodeKey(B), nodeKey(D)]) })).ok).toBe(
+      false,
+    );
   });
 
   test('terms learnt for this payment replace the graph’s', () => {
     const direction = compareBytes(B, C) < 0 ? 0 : 1;
     const policy = {
-      timestamp: NOW + 1, cltvExpiryDelta: 33, htlcMinimumMsat: 0n, htlcMaximumMsat: 10n ** 10n,
-      feeBaseMsat: 77, feeProportionalMillionths: 0, disabled: false,
+      timestamp: NOW + 1,
+      cltvExpiryDelta: 33,
+      htlcMinimumMsat: 0n,
+      htlcMaximumMsat: 10n ** 10n,
+      feeBaseMsat: 77,
+      feeProportionalMillionths: 0,
+      disabled: false,
     };
     const policyOverrides = new Map([[directedKey(3n, direction), policy]]);
     const route = found(graph, { firstHops: [firstHop(1n, B)], policyOverrides });
@@ -143,9 +174,20 @@ describe('BOLT 7, "Routing Example"', () => {
     const [hidden, between] = [syntheticNodeId(77), syntheticNodeId(78)];
     const hint = [
       { nodeId: C, shortChannelId: 50n, feeBaseMsat: 10, feeProportionalMillionths: 0, cltvExpiryDelta: 5 },
-      { nodeId: between, shortChannelId: 51n, feeBaseMsat: 20, feeProportionalMillionths: 0, cltvExpiryDelta: 7 },
+      {
+        nodeId: between,
+        shortChannelId: 51n,
+        feeBaseMsat: 20,
+        feeProportionalMillionths: 0,
+        cltvExpiryDelta: 7,
+      },
     ];
-    const route = found(graph, { payee: hidden, hints: [hint], firstHops: [firstHop(1n, B)], amountMsat: 1_000_000n });
+    const route = found(graph, {
+      payee: hidden,
+      hints: [hint],
+      firstHops: [firstHop(1n, B)],
+      amountMsat: 1_000_000n,
+    });
     expect(route.hops.map((hop) => hop.shortChannelId)).toEqual([1n, 3n, 50n, 51n]);
     expect(route.hops.at(-2)?.amountMsat).toBe(1_000_020n);
     expect(route.hops.at(-3)?.amountMsat).toBe(1_000_030n);
@@ -168,10 +210,15 @@ test('a dear path within the fee limit hides no cheap one: the search repeats wi
 
 test('fees by number are exact wherever a payment may be', () => {
   fc.assert(
-    fc.property(fc.bigInt(0n, 2n ** 53n - 1n), fc.nat(0xffff_ffff), fc.nat(0xffff_ffff), (amount, base, ppm) => {
-      const exact = forwardingFeeMsat(amount, { feeBaseMsat: base, feeProportionalMillionths: ppm });
-      if (exact < 2n ** 53n) expect(BigInt(forwardingFeeNumber(Number(amount), base, ppm))).toBe(exact);
-    }),
+    fc.property(
+      fc.bigInt(0n, 2n ** 53n - 1n),
+      fc.nat(0xffff_ffff),
+      fc.nat(0xffff_ffff),
+      (amount, base, ppm) => {
+        const exact = forwardingFeeMsat(amount, { feeBaseMsat: base, feeProportionalMillionths: ppm });
+        if (exact < 2n ** 53n) expect(BigInt(forwardingFeeNumber(Number(amount), base, ppm))).toBe(exact);
+      },
+    ),
   );
 });
 
@@ -180,7 +227,13 @@ describe('every route of a random graph', () => {
   const scorer = new LiquidityScorer();
   for (const channel of graph.channels()) {
     scorer.observe(
-      { shortChannelId: graph.channelScid[channel] ?? 0n, direction: (channel & 1) as 0 | 1, amountMsat: BigInt(channel) * 100_000n, capacityMsat: 10n ** 10n, outcome: channel % 3 === 0 ? 'passed' : 'failed' },
+      {
+        shortChannelId: graph.channelScid[channel] ?? 0n,
+        direction: (channel & 1) as 0 | 1,
+        amountMsat: BigInt(channel) * 100_000n,
+        capacityMsat: 10n ** 10n,
+        outcome: channel % 3 === 0 ? 'passed' : 'failed',
+      },
       NOW,
     );
   }
@@ -190,13 +243,28 @@ describe('every route of a random graph', () => {
     let routes = 0;
     fc.assert(
       fc.property(
-        fc.nat(399), fc.uniqueArray(fc.nat(399), { minLength: 1, maxLength: 4 }), fc.oneof(fc.bigInt(1n, 100_000_000n), fc.bigInt(1n, 2_000_000_000n)),
-        fc.bigInt(0n, 3_000_000n), fc.integer({ min: 200, max: 1008 }), fc.integer({ min: 3, max: 19 }),
+        fc.nat(399),
+        fc.uniqueArray(fc.nat(399), { minLength: 1, maxLength: 4 }),
+        fc.oneof(fc.bigInt(1n, 100_000_000n), fc.bigInt(1n, 2_000_000_000n)),
+        fc.bigInt(0n, 3_000_000n),
+        fc.integer({ min: 200, max: 1008 }),
+        fc.integer({ min: 3, max: 19 }),
         (payeeIndex, peers, amountMsat, maxFeeMsat, maxCltvDelta, maxHops) => {
-          const firstHops = peers.map((peer, index) => firstHop(BigInt(index), syntheticNodeId(peer), 3_000_000_000n));
+          const firstHops = peers.map((peer, index) =>
+            firstHop(BigInt(index), syntheticNodeId(peer), 3_000_000_000n),
+          );
           const result = findRoute(
             graph,
-            request({ payer, payee: syntheticNodeId(payeeIndex), amountMsat, maxFeeMsat, maxCltvDelta, maxHops, firstHops, finalCltvDelta: 60 }),
+            request({
+              payer,
+              payee: syntheticNodeId(payeeIndex),
+              amountMsat,
+              maxFeeMsat,
+              maxCltvDelta,
+              maxHops,
+              firstHops,
+              finalCltvDelta: 60,
+            }),
             scorer.at(NOW + 60),
           );
           if (!result.ok) return;
@@ -207,8 +275,18 @@ describe('every route of a random graph', () => {
           expect(hops.length).toBeLessThanOrEqual(maxHops);
           expect(hops[0]?.cltvExpiryHeight).toBeLessThanOrEqual(HEIGHT + maxCltvDelta);
           expect(new Set(hops.map((hop) => nodeKey(hop.nodeId))).size).toBe(hops.length);
-          expect(hops.at(-1)).toMatchObject({ amountMsat, cltvExpiryHeight: HEIGHT + 60, nodeId: syntheticNodeId(payeeIndex) });
-          expect(firstHops.some((hop) => hop.shortChannelId === hops[0]?.shortChannelId && compareBytes(hop.counterparty, hops[0].nodeId) === 0)).toBe(true);
+          expect(hops.at(-1)).toMatchObject({
+            amountMsat,
+            cltvExpiryHeight: HEIGHT + 60,
+            nodeId: syntheticNodeId(payeeIndex),
+          });
+          expect(
+            firstHops.some(
+              (hop) =>
+                hop.shortChannelId === hops[0]?.shortChannelId &&
+                compareBytes(hop.counterparty, hops[0].nodeId) === 0,
+            ),
+          ).toBe(true);
           for (const [index, hop] of hops.entries()) {
             const next = hops[index + 1];
             if (next === undefined) continue;

@@ -49,7 +49,8 @@ export function findRoute(
   if (request.amountMsat <= 0n || request.maxFeeMsat < 0n || ceiling >= BigInt(Number.MAX_SAFE_INTEGER)) {
     return err({ kind: 'invalid_amount' });
   }
-  if (!request.firstHops.some((hop) => hop.maximumMsat >= request.amountMsat)) return err({ kind: 'no_first_hop' });
+  if (!request.firstHops.some((hop) => hop.maximumMsat >= request.amountMsat))
+    return err({ kind: 'no_first_hop' });
 
   const search = new Search(graph, request, scorer);
   const exceeded = new Set<Limit>();
@@ -78,7 +79,10 @@ class Search {
   readonly #firstHopsTo = new Map<number, FirstHop[]>();
   readonly #avoidedEdges = new Set<number>();
   readonly #avoidedNodes = new Set<number>();
-  readonly #overrides = new Map<number, { base: number; ppm: number; cltv: number; min: number; max: number; timestamp: number }>();
+  readonly #overrides = new Map<
+    number,
+    { base: number; ppm: number; cltv: number; min: number; max: number; timestamp: number }
+  >();
   readonly #payer: number;
   readonly #payee: number;
   readonly #maxFee: number;
@@ -202,7 +206,8 @@ class Search {
       const override = this.#overrides.size === 0 ? undefined : this.#overrides.get(edge);
       // Known, enabled and usable: exactly that one flag.
       if (override === undefined && graph.edgeFlags[edge] !== EDGE_KNOWN) continue;
-      if (graph.channelAvoided[channel] || graph.channelSpentHeight[channel] || graph.nodeAvoided[source]) continue;
+      if (graph.channelAvoided[channel] || graph.channelSpentHeight[channel] || graph.nodeAvoided[source])
+        continue;
       if (this.#avoidedEdges.size > 0 && this.#avoidedEdges.has(edge)) continue;
       const capacity = (graph.channelCapacitySat[channel] ?? 0) * 1000;
       const maximum = override?.max ?? graph.edgeHtlcMaximumMsat[edge] ?? 0;
@@ -236,12 +241,23 @@ class Search {
       const override = this.#request.policyOverrides?.get(directedKey(edge.shortChannelId, edge.direction));
       if (override !== undefined) {
         const amountMsat = BigInt(amount);
-        if (override.disabled || amountMsat < override.htlcMinimumMsat || amountMsat > override.htlcMaximumMsat) continue;
+        if (
+          override.disabled ||
+          amountMsat < override.htlcMinimumMsat ||
+          amountMsat > override.htlcMaximumMsat
+        )
+          continue;
       }
       const terms = override ?? edge;
       const fee = forwardingFeeNumber(amount, terms.feeBaseMsat, terms.feeProportionalMillionths);
       this.#offer(edge.source, node, -2 - index, fee, terms.cltvExpiryDelta, heap, objective, exceeded, () =>
-        this.#scorer.penaltyMsat(edge.shortChannelId, edge.direction, amount, HINT_CAPACITY_MSAT, HINT_CAPACITY_MSAT),
+        this.#scorer.penaltyMsat(
+          edge.shortChannelId,
+          edge.direction,
+          amount,
+          HINT_CAPACITY_MSAT,
+          HINT_CAPACITY_MSAT,
+        ),
       );
     }
   }
@@ -276,7 +292,13 @@ class Search {
       return;
     }
     const step =
-      objective === 'balanced' ? feeMsat + penalty() : objective === 'fee' ? feeMsat : objective === 'cltv' ? cltvDelta : 1;
+      objective === 'balanced'
+        ? feeMsat + penalty()
+        : objective === 'fee'
+          ? feeMsat
+          : objective === 'cltv'
+            ? cltvDelta
+            : 1;
     const cost = (this.#cost[node] ?? 0) + step;
     if (cost >= (this.#cost[source] ?? Infinity)) return;
     this.#cost[source] = cost;
@@ -292,7 +314,13 @@ class Search {
     const firstHop = this.#usableFirstHop(node);
     if (firstHop === undefined) return undefined;
     const hops: RouteHop[] = [
-      this.#hop(node, firstHop.shortChannelId, directionBetween(this.#request.payer, firstHop.counterparty), firstHop.maximumMsat, 0),
+      this.#hop(
+        node,
+        firstHop.shortChannelId,
+        directionBetween(this.#request.payer, firstHop.counterparty),
+        firstHop.maximumMsat,
+        0,
+      ),
     ];
     while (node !== this.#payee) {
       const edge = this.#onward[node] ?? NO_EDGE;
@@ -300,13 +328,31 @@ class Search {
         const extra = this.#extraEdges[-2 - edge];
         if (extra === undefined) return undefined;
         node = extra.target;
-        hops.push(this.#hop(node, extra.shortChannelId, extra.direction, BigInt(HINT_CAPACITY_MSAT), this.#timestampOfHint(extra)));
+        hops.push(
+          this.#hop(
+            node,
+            extra.shortChannelId,
+            extra.direction,
+            BigInt(HINT_CAPACITY_MSAT),
+            this.#timestampOfHint(extra),
+          ),
+        );
       } else {
         node = this.#graph.edgeSource[edge ^ 1] ?? NO_EDGE;
         const capacitySat = this.#graph.channelCapacitySat[edge >> 1] ?? 0;
-        const capacityMsat = BigInt(capacitySat > 0 ? capacitySat * 1000 : (this.#graph.edgeHtlcMaximumMsat[edge] ?? 0));
+        const capacityMsat = BigInt(
+          capacitySat > 0 ? capacitySat * 1000 : (this.#graph.edgeHtlcMaximumMsat[edge] ?? 0),
+        );
         const timestamp = this.#overrides.get(edge)?.timestamp ?? this.#graph.edgeTimestamp[edge] ?? 0;
-        hops.push(this.#hop(node, this.#graph.channelScid[edge >> 1] ?? 0n, (edge & 1) as 0 | 1, capacityMsat, timestamp));
+        hops.push(
+          this.#hop(
+            node,
+            this.#graph.channelScid[edge >> 1] ?? 0n,
+            (edge & 1) as 0 | 1,
+            capacityMsat,
+            timestamp,
+          ),
+        );
       }
     }
     const amountMsat = this.#request.amountMsat;
@@ -314,10 +360,18 @@ class Search {
   }
 
   #timestampOfHint(edge: ExtraEdge): number {
-    return this.#request.policyOverrides?.get(directedKey(edge.shortChannelId, edge.direction))?.timestamp ?? 0;
+    return (
+      this.#request.policyOverrides?.get(directedKey(edge.shortChannelId, edge.direction))?.timestamp ?? 0
+    );
   }
 
-  #hop(node: number, shortChannelId: bigint, direction: 0 | 1, capacityMsat: bigint, policyTimestamp: number): RouteHop {
+  #hop(
+    node: number,
+    shortChannelId: bigint,
+    direction: 0 | 1,
+    capacityMsat: bigint,
+    policyTimestamp: number,
+  ): RouteHop {
     return {
       nodeId: this.#idOf(node),
       shortChannelId,
@@ -335,7 +389,11 @@ class Search {
       const direction = directionBetween(entry.nodeId, target);
       const channel = this.#graph.channelIndex(entry.shortChannelId);
       // A channel that the graph knows is used with the graph's terms.
-      if (channel !== undefined && this.#graph.edgeSource[2 * channel + direction] === this.#graph.nodeIndex(entry.nodeId)) continue;
+      if (
+        channel !== undefined &&
+        this.#graph.edgeSource[2 * channel + direction] === this.#graph.nodeIndex(entry.nodeId)
+      )
+        continue;
       const targetIndex = this.#indexOf(target);
       const source = this.#indexOf(entry.nodeId);
       if (source === this.#payee || source === targetIndex) continue;

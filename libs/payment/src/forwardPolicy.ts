@@ -61,7 +61,8 @@ export function checkForward(
   // BOLT 4: "if the receiving peer specified by the onion is NOT known: return an `unknown_next_peer` error."
   if (outgoing === undefined) return err({ kind: 'unknown_next_peer' });
   const termsFailure = checkTerms(request, outgoing.policy, outgoing.channelUpdate);
-  if (termsFailure !== undefined && !previousPolicyAllows(request, outgoing, nowSeconds)) return err(termsFailure);
+  if (termsFailure !== undefined && !previousPolicyAllows(request, outgoing, nowSeconds))
+    return err(termsFailure);
 
   const { channelUpdate } = outgoing;
   // BOLT 4: "if the `cltv_expiry` is unreasonably near the present: […] return an `expiry_too_soon` error."
@@ -74,13 +75,19 @@ export function checkForward(
     return err({ kind: 'expiry_too_soon', channelUpdate });
   }
   // BOLT 4: "if the channel is disabled: report the current channel setting for the outgoing channel."
-  if (outgoing.status === 'disabled') return err({ kind: 'channel_disabled', disabledFlags: 0, channelUpdate });
+  if (outgoing.status === 'disabled')
+    return err({ kind: 'channel_disabled', disabledFlags: 0, channelUpdate });
   // BOLT 4: "if the `cltv_expiry` is more than `max_htlc_cltv` in the future: return an `expiry_too_far` error."
-  if (request.incomingCltvExpiryHeight > currentHeight + MAX_HTLC_CLTV) return err({ kind: 'expiry_too_far' });
+  if (request.incomingCltvExpiryHeight > currentHeight + MAX_HTLC_CLTV)
+    return err({ kind: 'expiry_too_far' });
   return ok(undefined);
 }
 
-function previousPolicyAllows(request: ForwardRequest, outgoing: OutgoingChannelTerms, nowSeconds: number): boolean {
+function previousPolicyAllows(
+  request: ForwardRequest,
+  outgoing: OutgoingChannelTerms,
+  nowSeconds: number,
+): boolean {
   const { previous } = outgoing;
   return (
     previous !== undefined &&
@@ -95,9 +102,11 @@ function checkTerms(
   policy: ForwardingPolicy,
   channelUpdate: Uint8Array,
 ): FailureMessage | undefined {
-  const { amountToForwardMsat, incomingAmountMsat, incomingCltvExpiryHeight, outgoingCltvExpiryHeight } = request;
+  const { amountToForwardMsat, incomingAmountMsat, incomingCltvExpiryHeight, outgoingCltvExpiryHeight } =
+    request;
   // There is no code for "above the maximum"; the channel cannot carry it.
-  if (amountToForwardMsat > policy.htlcMaximumMsat) return { kind: 'temporary_channel_failure', channelUpdate };
+  if (amountToForwardMsat > policy.htlcMaximumMsat)
+    return { kind: 'temporary_channel_failure', channelUpdate };
   // BOLT 4: "less than the currently specified minimum amount: report the amount of the outgoing HTLC"
   if (amountToForwardMsat < policy.htlcMinimumMsat) {
     return { kind: 'amount_below_minimum', htlcMsat: amountToForwardMsat, channelUpdate };

@@ -33,7 +33,8 @@ export class CostHeap {
     const node = nodes[0];
     const lastCost = costs.pop();
     const lastNode = nodes.pop();
-    if (cost === undefined || node === undefined || lastCost === undefined || lastNode === undefined) return undefined;
+    if (cost === undefined || node === undefined || lastCost === undefined || lastNode === undefined)
+      return undefined;
     const length = costs.length;
     if (length > 0) {
       let at = 0;

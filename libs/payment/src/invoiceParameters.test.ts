@@ -25,7 +25,12 @@ const INVOICE: Invoice = {
 };
 
 function ask(changes: Partial<Invoice>, limits: Partial<PayerLimits> = {}, nowSeconds = NOW) {
-  return invoicePaymentParameters({ ...INVOICE, ...changes }, 'bcrt', { maxFeeMsat: 5n, ...limits }, nowSeconds);
+  return invoicePaymentParameters(
+    { ...INVOICE, ...changes },
+    'bcrt',
+    { maxFeeMsat: 5n, ...limits },
+    nowSeconds,
+  );
 }
 
 test('carries the invoice’s terms', () => {
@@ -34,10 +39,16 @@ test('carries the invoice’s terms', () => {
     value: {
       amountMsat: 1_000n,
       finalCltvDelta: 18 + FINAL_CLTV_SAFETY,
-      final: { paymentData: { paymentSecret: INVOICE.paymentSecret, totalMsat: 1_000n }, paymentMetadata: Uint8Array.of(7) },
+      final: {
+        paymentData: { paymentSecret: INVOICE.paymentSecret, totalMsat: 1_000n },
+        paymentMetadata: Uint8Array.of(7),
+      },
     },
   });
-  expect(ask({ amountMsat: undefined }, { amountMsat: 77n })).toMatchObject({ ok: true, value: { amountMsat: 77n } });
+  expect(ask({ amountMsat: undefined }, { amountMsat: 77n })).toMatchObject({
+    ok: true,
+    value: { amountMsat: 77n },
+  });
   expect(ask({}, { amountMsat: 2_000n }).ok).toBe(true);
 });
 

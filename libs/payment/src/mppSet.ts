@@ -72,5 +72,9 @@ export function addPart<P>(
     set.parts.length < MAX_PARTS &&
     !isComplete(set);
   if (fits) return ok({ ...set, parts: [...set.parts, part] });
-  return err({ kind: 'incorrect_or_unknown_payment_details', htlcMsat: part.amountMsat, height: at.currentHeight });
+  return err({
+    kind: 'incorrect_or_unknown_payment_details',
+    htlcMsat: part.amountMsat,
+    height: at.currentHeight,
+  });
 }

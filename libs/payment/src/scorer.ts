@@ -106,7 +106,12 @@ export class LiquidityScorer {
   }
 
   /** The bounds of a direction as they are believed at `nowSeconds`. */
-  bounds(shortChannelId: bigint, direction: 0 | 1, capacityMsat: number, nowSeconds: number): LiquidityBounds {
+  bounds(
+    shortChannelId: bigint,
+    direction: 0 | 1,
+    capacityMsat: number,
+    nowSeconds: number,
+  ): LiquidityBounds {
     const offsets = this.#channels.get(shortChannelId);
     if (offsets === undefined) return { lowerMsat: 0, upperMsat: capacityMsat };
     const decay = this.#decay(offsets, nowSeconds);
@@ -135,7 +140,8 @@ export class LiquidityScorer {
         upperMsat = Math.max(upperMsat, amount) - amount;
         break;
     }
-    const [low, high] = direction === 0 ? [lowerMsat, capacity - upperMsat] : [capacity - upperMsat, lowerMsat];
+    const [low, high] =
+      direction === 0 ? [lowerMsat, capacity - upperMsat] : [capacity - upperMsat, lowerMsat];
     // Deleting first moves the entry to the end: the map's order is the order of observation.
     this.#channels.delete(shortChannelId);
     this.#channels.set(shortChannelId, { low, high, updatedAtSeconds: nowSeconds });
@@ -150,7 +156,8 @@ export class LiquidityScorer {
   /** Forgets what has faded to nothing: ten half-lives leave a thousandth. */
   prune(nowSeconds: number): void {
     for (const [shortChannelId, offsets] of this.#channels) {
-      if (nowSeconds - offsets.updatedAtSeconds > 10 * this.parameters.halfLifeSeconds) this.#channels.delete(shortChannelId);
+      if (nowSeconds - offsets.updatedAtSeconds > 10 * this.parameters.halfLifeSeconds)
+        this.#channels.delete(shortChannelId);
     }
   }
 
@@ -215,7 +222,8 @@ function penalty(
   capacityMsat: number,
   htlcMaximumMsat: number,
 ): number {
-  const base = parameters.basePenaltyMsat + (parameters.basePenaltyAmountMultiplierMsat * amountMsat) / 2 ** 30;
+  const base =
+    parameters.basePenaltyMsat + (parameters.basePenaltyAmountMultiplierMsat * amountMsat) / 2 ** 30;
   const probing = htlcMaximumMsat >= capacityMsat / 2 ? parameters.antiProbingPenaltyMsat : 0;
   if (amountMsat <= bounds.lowerMsat) return base + probing;
   if (amountMsat > bounds.upperMsat) return base + probing + parameters.impossiblePenaltyMsat;
@@ -226,6 +234,7 @@ function penalty(
     base +
     probing +
     negativeLog10 *
-      (parameters.liquidityPenaltyMultiplierMsat + (parameters.liquidityPenaltyAmountMultiplierMsat * amountMsat) / 2 ** 20)
+      (parameters.liquidityPenaltyMultiplierMsat +
+        (parameters.liquidityPenaltyAmountMultiplierMsat * amountMsat) / 2 ** 20)
   );
 }
