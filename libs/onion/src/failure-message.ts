@@ -234,14 +234,14 @@ function readData(reader: Reader, kind: FailureName): FailureMessage {
 export function failureFromMalformed(code: number, sha256OfOnion: Uint8Array): FailureMessage | undefined {
   if ((code & BADONION) === 0) return undefined;
   const name = NAME_OF_CODE.get(code);
-  switch (name) {
-    case 'invalid_onion_version':
-    case 'invalid_onion_hmac':
-    case 'invalid_onion_key':
-    case 'invalid_onion_blinding':
-      return { kind: name, sha256OfOnion };
-    default:
-      // Codes of later specifications pass through with the hash as their data.
-      return { kind: 'unknown', failureCode: code, data: sha256OfOnion };
+  if (
+    name === 'invalid_onion_version' ||
+    name === 'invalid_onion_hmac' ||
+    name === 'invalid_onion_key' ||
+    name === 'invalid_onion_blinding'
+  ) {
+    return { kind: name, sha256OfOnion };
   }
+  // Codes of later specifications pass through with the hash as their data.
+  return { kind: 'unknown', failureCode: code, data: sha256OfOnion };
 }

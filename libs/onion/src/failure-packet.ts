@@ -111,7 +111,9 @@ export function wrapAgainAttributed(
  * whole packet, so that its time does not tell the erring node where in the
  * route it is.
  *
- * @param sharedSecrets of every hop, from the first to the final one, as `buildOnion` returned them.
+ * @param sharedSecrets of every hop, from the first to the final one, as
+ *   `buildOnion` returned them; hops of a blinded path may be left out, since
+ *   only its introduction node answers.
  */
 export function unwrapFailure(sharedSecrets: readonly Uint8Array[], packet: FailurePacket): UnwrappedFailure {
   const attribution =

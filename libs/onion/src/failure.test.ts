@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { equalBytes, fromHex, toHex } from '@fulmen/codec';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import fc from 'fast-check';
@@ -21,7 +22,11 @@ import {
   wrapFulfillAttribution,
 } from './index.ts';
 import type { FailureMessage, FailurePacket } from './index.ts';
-import { vectorFile } from './vectors/read.ts';
+
+/** A vector file, parsed; the caller states its shape. */
+function vectorFile<T>(name: string): T {
+  return JSON.parse(readFileSync(new URL(`./vectors/${name}`, import.meta.url), 'utf8')) as T;
+}
 
 interface ErrorVector {
   generate: { session_key: string; failure_message: string; hops: { pubkey: string; hop_shared_secret: string }[] };

@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { concatBytes, encodeBigsize, fromHex, toHex } from '@fulmen/codec';
-import { sha256 } from '@fulmen/crypto';
+import { hmacSha256, sha256 } from '@fulmen/crypto';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -8,12 +9,18 @@ import {
   buildOnion,
   decodeHopPayload,
   encodeHopPayload,
+  joinPacket,
   onionEphemeralKey,
   onionSharedSecrets,
   peelOnion,
 } from './index.ts';
 import type { BuiltOnion, PeeledOnion } from './index.ts';
-import { vectorFile } from './vectors/read.ts';
+import { deriveKey, deriveStream, xorInto } from './keys.ts';
+
+/** A vector file, parsed; the caller states its shape. */
+function vectorFile<T>(name: string): T {
+  return JSON.parse(readFileSync(new URL(`./vectors/${name}`, import.meta.url), 'utf8')) as T;
+}
 
 interface OnionVector {
   generate: { session_key: string; associated_data: string; hops: { pubkey: string; payload: string }[] };
@@ -140,17 +147,22 @@ describe('refusals', () => {
     );
   });
 
-  test('payload lengths that reach beyond the packet are refused even with a right HMAC', () => {
-    // A hop's payload fills the packet exactly: there is no room left for a lie, so the length is the only variable.
-    const nodeId = secp.publicKeyOf(firstKey);
-    const full = built(
-      buildOnion(secp, {
-        sessionKey: new Uint8Array(32).fill(7),
-        hops: [{ nodeId, payload: new Uint8Array(1300 - 32 - 3) }],
-        associatedData,
-      }),
-    );
-    expect(peel(full.packet, firstKey, associatedData).payload.length).toBe(1265);
+  test('payload lengths out of bounds, in a packet whose HMAC is right', () => {
+    const sharedSecret = new Uint8Array(32).fill(5);
+    const lengthPrefix = (front: readonly number[]): string => {
+      const payloads = deriveStream('rho', sharedSecret, 1300);
+      xorInto(payloads, Uint8Array.from(front));
+      const hmac = hmacSha256(deriveKey('mu', sharedSecret), concatBytes(payloads, associatedData));
+      const packet = joinPacket({ ephemeralKey: secp.publicKeyOf(firstKey), payloads, hmac });
+      const result = peelOnion(secp, packet, sharedSecret, associatedData);
+      return result.ok ? `${result.value.payload.length} bytes` : result.error.kind;
+    };
+    expect(lengthPrefix([2])).toBe('2 bytes');
+    // 3 bytes of length, 1265 of payload and 32 of HMAC fill the packet.
+    expect(lengthPrefix([0xfd, 0x04, 0xf1])).toBe('1265 bytes');
+    for (const front of [[0], [1], [0xfd, 0x04, 0xf2], [0xfd, 0, 5], [0xfe, 0xff, 0xff, 0xff, 0xff], Array.from({ length: 9 }, () => 0xff)]) {
+      expect(lengthPrefix(front)).toBe('invalid_onion_payload');
+    }
   });
 });
 
