@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BitcoindChainSource } from '@fulmen/chain';
+import { BitcoindChainSource, BitcoindRpc } from '@fulmen/chain';
 import { chainSourceCompliance } from '@fulmen/chain/compliance';
 import { DevChain } from './devchain.ts';
+import { rpcCompliance } from './rpc-compliance.ts';
 import { MemoryChainSource } from './memory-chain-source.ts';
 import type { RunningDevChain } from './start.ts';
 import { startDevChain } from './start.ts';
@@ -37,5 +38,25 @@ describe('the port', () => {
       return { source, ...control(running.devChain), close: async () => source.close() };
     }),
   ];
+  test.each(cases)('$name', ({ run }) => run());
+});
+
+describe('the RPC', () => {
+  const clients: BitcoindRpc[] = [];
+  afterAll(() => {
+    for (const client of clients) client.close();
+  });
+  const cases = rpcCompliance('development chain', async () => {
+    const node = await startDevChain({
+      port: 0,
+      rpcUser: 'user',
+      rpcPassword: 'password',
+      network: 'regtest',
+      policy: { dustRelayFeerateSatPerKvb: 0 },
+    });
+    const client = new BitcoindRpc({ host: node.host, port: node.port, auth: { kind: 'password', user: 'user', password: 'password' } });
+    clients.push(client);
+    return client;
+  });
   test.each(cases)('$name', ({ run }) => run());
 });

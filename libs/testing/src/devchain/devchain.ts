@@ -62,6 +62,16 @@ const MAX_PACKAGE_WEIGHT = 404_000;
 /** The header, the coinbase and what a pool might add. */
 const RESERVED_WEIGHT = 8000;
 
+/** True for one transaction, or parents that do not depend on each other followed by their child. */
+export function isChildWithParents(transactions: readonly StoredTx[]): boolean {
+  const child = transactions.at(-1);
+  if (child === undefined) return false;
+  const parentsOf = ({ tx }: StoredTx): Set<string> => new Set(tx.inputs.map(({ txid }) => displayHash(txid)));
+  const wanted = parentsOf(child);
+  const parents = transactions.slice(0, -1);
+  return parents.every((parent) => wanted.has(parent.txid) && parents.every(({ txid }) => !parentsOf(parent).has(txid)));
+}
+
 /** A regtest chain with a mempool. */
 export class DevChain {
   readonly chain: ChainState;
@@ -324,7 +334,8 @@ export class DevChain {
 
   /** Submits a child with its unconfirmed parents (`submitpackage`). */
   submitPackage(transactions: readonly StoredTx[]): PackageVerdict {
-    const malformed = this.#malformedPackage(transactions) ?? this.#notChildWithParents(transactions);
+    const topology = isChildWithParents(transactions) ? undefined : 'package-not-child-with-parents';
+    const malformed = topology ?? this.#malformedPackage(transactions) ?? this.#missingParents(transactions);
     if (malformed !== undefined) return this.#verdict(malformed, transactions.map((stored) => this.#rejected(stored, new Rejection('package-not-validated'))));
     const verdicts = new Map<string, TransactionVerdict>();
     const replaced: string[] = [];
@@ -333,7 +344,7 @@ export class DevChain {
     for (const stored of transactions) {
       const same = this.mempool.get(stored.txid);
       if (same !== undefined) {
-        verdicts.set(stored.txid, { ...this.#accepted({ ...same, coins: [], conflicts: new Set(), evicted: new Set() }), known: true });
+        verdicts.set(stored.txid, { ...this.#accepted({ ...same, coins: [], conflicts: new Set(), evicted: new Set(), evictsSibling: false }), known: true });
         continue;
       }
       // While an earlier one waits for its child to pay, the child cannot stand alone.
@@ -349,7 +360,7 @@ export class DevChain {
       } catch (error) {
         verdicts.set(stored.txid, this.#rejected(stored, error));
         const reason = error instanceof Rejection ? error.reason : '';
-        if (reason === 'min relay fee not met' || reason === 'insufficient fee' || reason === 'missing-ephemeral-spends') pending.push(stored);
+        if (reason === 'min relay fee not met' || reason.startsWith('insufficient fee') || reason === 'missing-ephemeral-spends') pending.push(stored);
         else failed = true;
       }
     }
@@ -367,18 +378,16 @@ export class DevChain {
     return stored.tx.inputs.some(({ txid }) => ids.has(displayHash(txid)));
   }
 
-  #notChildWithParents(transactions: readonly StoredTx[]): string | undefined {
+  /** Parents may also be missing: then the child is judged by what is known and refused for its inputs. */
+  #missingParents(transactions: readonly StoredTx[]): string | undefined {
     const child = transactions.at(-1);
-    if (child === undefined || transactions.length < 2) return transactions.length === 1 ? undefined : 'package-empty';
-    const parents = new Set(child.tx.inputs.map(({ txid }) => displayHash(txid)));
-    const topology = 'package-not-child-with-unconfirmed-parents';
-    if (!transactions.slice(0, -1).every(({ txid }) => parents.has(txid))) return topology;
+    if (child === undefined) return 'package-empty';
     const given = new Set(transactions.map(({ txid }) => txid));
     const complete = child.tx.inputs.every(({ txid, vout }) => {
       const id = displayHash(txid);
       return given.has(id) || this.mempool.get(id) !== undefined || this.chain.coin(coinKey(id, vout)) !== undefined;
     });
-    return complete ? undefined : topology;
+    return complete || transactions.length === 1 ? undefined : 'package-not-child-with-unconfirmed-parents';
   }
 
   /** Parents too poor for themselves, and the child that pays for them: judged by their common feerate. */

@@ -34,6 +34,8 @@ export interface Candidate {
   readonly conflicts: ReadonlySet<string>;
   /** Those and all their descendants. */
   readonly evicted: ReadonlySet<string>;
+  /** It takes the place of a TRUC sibling rather than of a double spend. */
+  readonly evictsSibling: boolean;
 }
 
 /** How to judge. */
@@ -171,14 +173,14 @@ export class Mempool {
       if (feeSat !== 0n && dustOutputs(tx, this.policy).length > 0) throw new Rejection('dust', 'tx with dust output must be 0-fee');
       if (options.packageFeerate !== true) this.checkFeerate(feeSat, stored.vsize);
     }
-    const candidate: Candidate = { stored, feeSat, coins, parents, conflicts, evicted: new Set() };
+    const candidate: Candidate = { stored, feeSat, coins, parents, conflicts, evicted: new Set(), evictsSibling: false };
     const siblings = this.#checkTruc(candidate, earlier, options.bypassLimits === true);
     const allConflicts = new Set([...conflicts, ...siblings]);
     const evicted = this.withDescendants(allConflicts);
     if (options.bypassLimits !== true) this.#checkLimits(candidate, evicted, earlier);
     const ancestors = this.withAncestors(parents);
     for (const txid of allConflicts) if (ancestors.has(txid)) throw new Rejection('bad-txns-spends-conflicting-tx', `${stored.txid} spends conflicting transaction ${txid}`);
-    const judged = { ...candidate, conflicts: allConflicts, evicted };
+    const judged = { ...candidate, conflicts: allConflicts, evicted, evictsSibling: siblings.length > 0 };
     if (allConflicts.size > 0 && options.packageFeerate !== true) this.checkReplacement([judged]);
     if (options.bypassLimits !== true && options.packageFeerate !== true) this.checkEphemeral([judged]);
     if (options.trusted !== true) this.verify(judged);
@@ -253,6 +255,7 @@ export class Mempool {
     const evicted = this.withDescendants(conflicts);
     const last = candidates.at(-1) as Candidate;
     const name = last.stored.txid;
+    const insufficient = `insufficient fee${last.evictsSibling ? ' (including sibling eviction)' : ''}`;
     if (evicted.size > MAX_REPLACED) throw new Rejection('too many potential replacements', `rejecting replacement ${name}; too many potential replacements (${evicted.size} > ${MAX_REPLACED})`);
     const allowed = new Set([...conflicts].flatMap((txid) => [...(this.#entries.get(txid)?.parents ?? [])]));
     const own = new Set(candidates.map(({ stored }) => stored.txid));
@@ -267,13 +270,13 @@ export class Mempool {
     for (const txid of conflicts) {
       const old = this.#entries.get(txid);
       if (old !== undefined && feeSat * BigInt(old.stored.vsize) <= old.feeSat * BigInt(vsize)) {
-        throw new Rejection('insufficient fee', `rejecting replacement ${name}; new feerate is not above the feerate of ${txid}`);
+        throw new Rejection(insufficient, `rejecting replacement ${name}; new feerate is not above the feerate of ${txid}`);
       }
     }
     const oldFees = this.feesOf(evicted);
-    if (feeSat < oldFees) throw new Rejection('insufficient fee', `rejecting replacement ${name}, less fees than conflicting txs; ${feeSat} < ${oldFees}`);
+    if (feeSat < oldFees) throw new Rejection(insufficient, `rejecting replacement ${name}, less fees than conflicting txs; ${feeSat} < ${oldFees}`);
     const relay = feeAtRateSat(this.policy.incrementalRelayFeerateSatPerKvb, vsize);
-    if (feeSat - oldFees < relay) throw new Rejection('insufficient fee', `rejecting replacement ${name}, not enough additional fees to relay; ${feeSat - oldFees} < ${relay}`);
+    if (feeSat - oldFees < relay) throw new Rejection(insufficient, `rejecting replacement ${name}, not enough additional fees to relay; ${feeSat - oldFees} < ${relay}`);
   }
 
   /** Every child spends all dust of its unconfirmed parents, or the dust would stay for good. */

@@ -1,6 +1,7 @@
 /** The RPC methods about transactions that wait. */
 import { toHex } from '@fulmen/bitcoin/bytes';
 import type { DevChain, TransactionVerdict } from './devchain.ts';
+import { isChildWithParents } from './devchain.ts';
 import type { StoredTx } from './model.ts';
 import { Rejection, coinKey } from './model.ts';
 import type { Json } from './rpc-format.ts';
@@ -155,6 +156,10 @@ export function submitPackage(dev: DevChain, params: Params): unknown {
   const maxFeerate = params.amountOr(1, DEFAULT_MAX_FEERATE);
   const maxBurn = params.amountOr(2, 0);
   for (const stored of transactions) assertBurn(stored, maxBurn);
+  if (!isChildWithParents(transactions)) {
+    const message = 'package topology disallowed. not child-with-parents or parents depend on each other.';
+    throw new RpcError(RPC.VERIFY_ERROR, message);
+  }
   const tested = dev.test(transactions);
   if (tested.verdicts.some(({ feeSat, stored }) => feeSat !== undefined && exceeds(maxFeerate, feeSat, stored.vsize))) {
     throw new RpcError(RPC.VERIFY_ERROR, 'max feerate exceeded');
