@@ -28,3 +28,6 @@ export type { HtlcDeadline } from './deadlines.ts';
 export { summary, unresolvedInboundHtlcs } from './summary.ts';
 export type { ChannelSummary } from './summary.ts';
 export { counterpartySpec, holderSpec } from './updates/spec.ts';
+export { persistDelta } from './persist/delta.ts';
+export { restore } from './persist/restore.ts';
+export type { RestoreError } from './persist/restore.ts';
