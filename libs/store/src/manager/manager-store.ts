@@ -112,7 +112,10 @@ export type FundingStatus =
   | { readonly type: 'mismatch'; readonly reason: string }
   | { readonly type: 'spent'; readonly txid: Uint8Array; readonly height: number; readonly depth: number };
 
-/** An event of the node, numbered without gaps per shard by its owner. `body` is JSON. */
+/**
+ * An event of the node. `body` is JSON. It commits with its step, waits, and gets its global position from the
+ * sequencer afterwards: positions have no gaps, and causes come before their effects.
+ */
 export interface StoreEvent {
   readonly type: string;
   readonly timeUnixMs: number;
@@ -144,7 +147,11 @@ export interface ForwardingWrites {
   /** Must win, or the whole commit of this unit is refused with 'intent_lost'. */
   readonly intentClaims: readonly { readonly source: HtlcSource; readonly outcome: IntentClaimOutcome }[];
   readonly resolutions: readonly Resolution[];
-  readonly resolutionsTaken: readonly HtlcSource[];
+  /**
+   * Resolutions that this step acts on, as it read them. One that a preimage replaced meanwhile refuses the unit with
+   * 'resolution_changed': failing back after a preimage is known would lose the HTLC's amount.
+   */
+  readonly resolutionsTaken: readonly { readonly source: HtlcSource; readonly outcome: Resolution['outcome']['type'] }[];
   /** Upstream HTLCs that a preimage now makes claimable: enforcement data, written with the learning of it. */
   readonly preimages: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly preimage: Uint8Array }[];
   /** Links an outgoing HTLC with its source: read when it is fulfilled or failed. */
@@ -204,6 +211,8 @@ export type Verdict =
   | { readonly type: 'bad_data'; readonly reason: string }
   /** An intent was claimed by the other side first: drop this step's in-memory state and think again. */
   | { readonly type: 'intent_lost'; readonly source: HtlcSource }
+  /** A resolution that the step consumed is another one now (a preimage replaced a failure), or was consumed already: read it again. */
+  | { readonly type: 'resolution_changed'; readonly source: HtlcSource }
   | { readonly type: 'onion_replay'; readonly channelId: Uint8Array; readonly htlcId: bigint };
 
 /** A channel as loaded. */
@@ -259,7 +268,10 @@ export interface ManagerStore {
   heartbeat(replicaId: string, incarnation: bigint, address: string, leaseMs: number): Promise<boolean>;
   listReplicas(): Promise<readonly Replica[]>;
   listShards(): Promise<readonly ShardOwner[]>;
-  /** Takes a shard that is free, released, or whose owner's lease expired; the epoch grows by one. */
+  /**
+   * Takes a shard that is free, released, this replica's own (an earlier incarnation's), or whose owner's lease
+   * expired; the epoch grows by one.
+   */
   acquireShard(shard: number, replicaId: string): Promise<AcquireOutcome>;
   /** Gives a shard back so that another may take it at once. */
   releaseShard(fence: Fence): Promise<void>;
@@ -304,10 +316,23 @@ export interface ManagerStore {
   idempotent(key: string, value: Uint8Array): Promise<Uint8Array>;
 
   // --- events -------------------------------------------------------------------------
-  /** Gives global positions to events in commit order; only the holder of the sequencer lease does it. */
+  /**
+   * Gives global positions to at most `limit` waiting events, causes before effects; resolves with how many. Anyone
+   * may call it: while one does, others get 0.
+   */
   sequenceEvents(replicaId: string, limit: number): Promise<number>;
   readEvents(afterPosition: bigint, limit: number): Promise<readonly { readonly position: bigint; readonly event: StoreEvent }[]>;
 
+  // --- upkeep -------------------------------------------------------------------------
+  /**
+   * Removes, on connections of its own and at most `limit` rows of each kind, what nothing needs: intents, claims,
+   * resolutions and preimages of HTLCs that left their channel (a forward keeps a line of history), onion replay
+   * entries of HTLCs that expired before `blockHeight`, and keys of idempotency older than `idempotencyMs`.
+   * @returns how many intents, replay entries and keys went
+   */
+  prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number>;
+
+  /** Ends this handle; the state stays. */
   close(): Promise<void>;
 }
 
