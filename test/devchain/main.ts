@@ -12,7 +12,8 @@ function feerate(name: string): number | undefined {
   const text = process.env[name];
   if (text === undefined || text === '') return undefined;
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 0) throw new RangeError(`${name} must be a whole number of satoshis per 1000 vbytes`);
+  if (!Number.isInteger(value) || value < 0)
+    throw new RangeError(`${name} must be a whole number of satoshis per 1000 vbytes`);
   return value;
 }
 

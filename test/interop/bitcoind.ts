@@ -47,7 +47,8 @@ async function waitUntilReady(rpc: BitcoindRpc): Promise<void> {
       await rpc.call('getblockcount');
       return;
     } catch (error) {
-      if (!(error instanceof ChainSourceError) || !error.isTransient || performance.now() > deadline) throw error;
+      if (!(error instanceof ChainSourceError) || !error.isTransient || performance.now() > deadline)
+        throw error;
       await delay(POLL_MS);
     }
   }
@@ -60,7 +61,11 @@ if (bitcoind === undefined) {
 }
 const dataDir = mkdtempSync(join(tmpdir(), 'fulmen-bitcoind-'));
 const port = await freePort();
-const config: BitcoindRpcConfig = { host: '127.0.0.1', port, auth: { kind: 'cookie', path: join(dataDir, 'regtest', '.cookie') } };
+const config: BitcoindRpcConfig = {
+  host: '127.0.0.1',
+  port,
+  auth: { kind: 'cookie', path: join(dataDir, 'regtest', '.cookie') },
+};
 const args = [
   '-regtest',
   `-datadir=${dataDir}`,
@@ -79,7 +84,10 @@ const exited = once(child, 'exit');
 const rpc = new BitcoindRpc(config);
 let failures = 0;
 try {
-  await Promise.race([waitUntilReady(rpc), exited.then(() => Promise.reject(new ChainSourceError('unreachable', 'bitcoind ended')))]);
+  await Promise.race([
+    waitUntilReady(rpc),
+    exited.then(() => Promise.reject(new ChainSourceError('unreachable', 'bitcoind ended'))),
+  ]);
   const cases = [
     ...rpcCompliance('bitcoind RPC', async () => rpc),
     ...chainSourceCompliance('bitcoind port', async () => {
@@ -90,7 +98,11 @@ try {
           const address = encodeAddress(script, NETWORKS.regtest);
           // Only addresses can be mined to; a script without one is a descriptor's business.
           if (address !== undefined) return (await rpc.call('generatetoaddress', count, address)) as string[];
-          return (await rpc.call('generatetodescriptor', count, `raw(${Buffer.from(script).toString('hex')})`)) as string[];
+          return (await rpc.call(
+            'generatetodescriptor',
+            count,
+            `raw(${Buffer.from(script).toString('hex')})`,
+          )) as string[];
         },
         invalidate: async (hash) => void (await rpc.call('invalidateblock', hash)),
         close: async () => source.close(),
@@ -103,7 +115,9 @@ try {
       process.stdout.write(`ok   ${name}\n`);
     } catch (error) {
       failures += 1;
-      process.stdout.write(`FAIL ${name}\n${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+      process.stdout.write(
+        `FAIL ${name}\n${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+      );
     }
   }
   process.stdout.write(`${cases.length - failures} of ${cases.length} cases agree\n`);

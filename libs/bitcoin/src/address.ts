@@ -23,8 +23,14 @@ export function encodeAddress(script: Uint8Array, network: Network): string | un
     return codec.encode(network.bech32Hrp, [witness.version, ...codec.toWords(witness.program)]);
   }
   const kind = scriptKind(script);
-  if (kind === 'p2pkh') return base58check.encode(concatBytes(Uint8Array.from([network.pubkeyHashVersion]), script.subarray(3, 23)));
-  if (kind === 'p2sh') return base58check.encode(concatBytes(Uint8Array.from([network.scriptHashVersion]), script.subarray(2, 22)));
+  if (kind === 'p2pkh')
+    return base58check.encode(
+      concatBytes(Uint8Array.from([network.pubkeyHashVersion]), script.subarray(3, 23)),
+    );
+  if (kind === 'p2sh')
+    return base58check.encode(
+      concatBytes(Uint8Array.from([network.scriptHashVersion]), script.subarray(2, 22)),
+    );
   return undefined;
 }
 
@@ -36,14 +42,18 @@ function decodeSegwit(address: string, network: Network): Result<Uint8Array, Bit
   for (const codec of [bech32, bech32m]) {
     const decoded = codec.decodeUnsafe(address, MAX_ADDRESS_LENGTH);
     if (decoded === undefined) continue;
-    if (decoded.prefix !== network.bech32Hrp) return err(new BitcoinError('wrong-network', `address is of ${decoded.prefix}, not of ${network.bech32Hrp}`));
+    if (decoded.prefix !== network.bech32Hrp)
+      return err(
+        new BitcoinError('wrong-network', `address is of ${decoded.prefix}, not of ${network.bech32Hrp}`),
+      );
     const [version, ...words] = decoded.words;
     const program = codec.fromWordsUnsafe(words);
     if (version === undefined || program === undefined) return bad('no witness program');
     // BIP 350: version 0 with bech32, all others with bech32m.
     if ((version === 0) !== (codec === bech32)) return bad('wrong checksum for the witness version');
     if (version > 16 || program.length < 2 || program.length > 40) return bad('no witness program');
-    if (version === 0 && program.length !== 20 && program.length !== 32) return bad('version 0 programs have 20 or 32 bytes');
+    if (version === 0 && program.length !== 20 && program.length !== 32)
+      return bad('version 0 programs have 20 or 32 bytes');
     // A program of one byte could compile to a small-integer opcode; the bounds above exclude it.
     return ok(compileScript([version === 0 ? OP.FALSE : OP.N1 + version - 1, program]));
   }
@@ -66,6 +76,10 @@ export function decodeAddress(address: string, network: Network): Result<Uint8Ar
   const hash = payload.slice(1);
   if (version === network.pubkeyHashVersion) return ok(p2pkhScript(hash));
   if (version === network.scriptHashVersion) return ok(p2shScriptOfHash(hash));
-  const known = Object.values(NETWORKS).some((other) => version === other.pubkeyHashVersion || version === other.scriptHashVersion);
-  return known ? err(new BitcoinError('wrong-network', 'address of another network')) : bad('unknown version');
+  const known = Object.values(NETWORKS).some(
+    (other) => version === other.pubkeyHashVersion || version === other.scriptHashVersion,
+  );
+  return known
+    ? err(new BitcoinError('wrong-network', 'address of another network'))
+    : bad('unknown version');
 }

@@ -12,7 +12,10 @@ export function toBitcoinjs(tx: Tx): Transaction {
   out.locktime = tx.locktime;
   for (const [index, input] of tx.inputs.entries()) {
     out.addInput(input.txid.slice(), input.vout, input.sequence, input.scriptSig.slice());
-    out.setWitness(index, input.witness.map((item) => item.slice()));
+    out.setWitness(
+      index,
+      input.witness.map((item) => item.slice()),
+    );
   }
   for (const output of tx.outputs) out.addOutput(output.script.slice(), output.valueSat);
   return out;

@@ -52,7 +52,13 @@ export function decodeBlockHeader(bytes: Uint8Array): Result<BlockHeader, Bitcoi
 /** The 80 bytes of a header. */
 export function encodeBlockHeader(header: BlockHeader): Uint8Array {
   const writer = new ByteWriter(BLOCK_HEADER_LENGTH);
-  writer.u32(header.version).raw(header.prevHash).raw(header.merkleRoot).u32(header.time).u32(header.bits).u32(header.nonce);
+  writer
+    .u32(header.version)
+    .raw(header.prevHash)
+    .raw(header.merkleRoot)
+    .u32(header.time)
+    .u32(header.bits)
+    .u32(header.nonce);
   return writer.bytes;
 }
 
@@ -81,7 +87,10 @@ export function meetsProofOfWork(header: BlockHeader): boolean {
   const exponent = header.bits >>> 24;
   const mantissa = header.bits & 0x7f_ffff;
   if (mantissa === 0 || (header.bits & 0x80_0000) !== 0 || exponent > 34) return false;
-  const target = exponent <= 3 ? BigInt(mantissa) >> BigInt(8 * (3 - exponent)) : BigInt(mantissa) << BigInt(8 * (exponent - 3));
+  const target =
+    exponent <= 3
+      ? BigInt(mantissa) >> BigInt(8 * (3 - exponent))
+      : BigInt(mantissa) << BigInt(8 * (exponent - 3));
   let value = 0n;
   for (const byte of blockHash(header).reverse()) value = (value << 8n) | BigInt(byte);
   return value <= target;
@@ -101,7 +110,8 @@ export function decodeBlock(bytes: Uint8Array): Result<Block, BitcoinError> {
     for (let i = 0; i < count; i++) transactions.push(readTx(reader));
     reader.assertEnd();
     const txids = transactions.map(txid);
-    if (!bytesEqual(merkleRoot(txids), header.merkleRoot)) throw new BitcoinError('bad-merkle-root', 'transactions are not those of the header');
+    if (!bytesEqual(merkleRoot(txids), header.merkleRoot))
+      throw new BitcoinError('bad-merkle-root', 'transactions are not those of the header');
     return { hash: blockHash(header), header, transactions, txids };
   });
 }

@@ -16,7 +16,8 @@ export function toHex(bytes: Uint8Array): string {
 
 /** Bytes of a hexadecimal string. @throws BitcoinError `bad-hash` for an odd length or a character that is no digit. */
 export function fromHex(hex: string): Uint8Array {
-  if (hex.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(hex)) throw new BitcoinError('bad-hash', 'not hexadecimal');
+  if (hex.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(hex))
+    throw new BitcoinError('bad-hash', 'not hexadecimal');
   const out = new Uint8Array(hex.length / 2);
   for (let i = 0; i < out.length; i++) out[i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
   return out;
@@ -79,7 +80,8 @@ export class ByteReader {
   }
 
   #advance(length: number): number {
-    if (length > this.remaining) throw new BitcoinError('truncated', `needs ${length} bytes, has ${this.remaining}`);
+    if (length > this.remaining)
+      throw new BitcoinError('truncated', `needs ${length} bytes, has ${this.remaining}`);
     const at = this.#offset;
     this.#offset += length;
     return at;
@@ -128,7 +130,8 @@ export class ByteReader {
   /** A count of things of at least `minimumLength` bytes each; refused when the rest cannot hold so many. */
   count(minimumLength: number): number {
     const count = this.compactSize();
-    if (count * minimumLength > this.remaining) throw new BitcoinError('count-exceeds-data', `${count} items in ${this.remaining} bytes`);
+    if (count * minimumLength > this.remaining)
+      throw new BitcoinError('count-exceeds-data', `${count} items in ${this.remaining} bytes`);
     return count;
   }
 

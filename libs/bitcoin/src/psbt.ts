@@ -45,7 +45,12 @@ export interface PsbtInputToSign {
 
 /** A signer's answer: 64 bytes (compact ECDSA, or BIP 340). */
 export type PsbtInputSignature =
-  | { readonly inputIndex: number; readonly kind: 'p2wpkh'; readonly signature: Uint8Array; readonly publicKey: Uint8Array }
+  | {
+      readonly inputIndex: number;
+      readonly kind: 'p2wpkh';
+      readonly signature: Uint8Array;
+      readonly publicKey: Uint8Array;
+    }
   | { readonly inputIndex: number; readonly kind: 'p2tr'; readonly signature: Uint8Array };
 
 /** bitcoinjs throws plain errors for malformed containers; they are the input's fault. */
@@ -74,7 +79,12 @@ export function createPsbt(template: PsbtTemplate): Uint8Array {
     psbt.setVersion(template.version);
     psbt.setLocktime(template.locktime);
     for (const { txid, vout, sequence, spent } of template.inputs) {
-      psbt.addInput({ hash: txid.slice(), index: vout, sequence, witnessUtxo: { script: spent.script, value: spent.valueSat } });
+      psbt.addInput({
+        hash: txid.slice(),
+        index: vout,
+        sequence,
+        witnessUtxo: { script: spent.script, value: spent.valueSat },
+      });
     }
     for (const { script, valueSat } of template.outputs) psbt.addOutput({ script, value: valueSat });
     return serialize(psbt);
@@ -94,7 +104,10 @@ function unsignedTxOf(psbt: Psbt): Tx {
       scriptSig: new Uint8Array(0),
       witness: [],
     })),
-    outputs: psbt.txOutputs.map(({ script, value }) => ({ script: Uint8Array.from(script), valueSat: value })),
+    outputs: psbt.txOutputs.map(({ script, value }) => ({
+      script: Uint8Array.from(script),
+      valueSat: value,
+    })),
   };
 }
 
@@ -106,7 +119,8 @@ export function psbtUnsignedTx(psbt: Uint8Array): Result<Tx, BitcoinError> {
 /** The output an input spends, from the witness UTXO or the whole previous transaction. */
 function spentOutputOf(psbt: Psbt, tx: Tx, inputIndex: number): TxOutput | undefined {
   const data = psbt.data.inputs[inputIndex];
-  if (data?.witnessUtxo !== undefined) return { script: data.witnessUtxo.script, valueSat: data.witnessUtxo.value };
+  if (data?.witnessUtxo !== undefined)
+    return { script: data.witnessUtxo.script, valueSat: data.witnessUtxo.value };
   const input = tx.inputs[inputIndex];
   if (data?.nonWitnessUtxo === undefined || input === undefined) return undefined;
   const previous = decodeTx(data.nonWitnessUtxo);
@@ -122,7 +136,8 @@ function spentOutputsOf(psbt: Psbt): TxOutput[] {
   const tx = unsignedTxOf(psbt);
   return tx.inputs.map((_, index) => {
     const spent = spentOutputOf(psbt, tx, index);
-    if (spent === undefined) throw new BitcoinError('psbt-incomplete', `input ${index} does not say what it spends`);
+    if (spent === undefined)
+      throw new BitcoinError('psbt-incomplete', `input ${index} does not say what it spends`);
     return spent;
   });
 }
@@ -144,7 +159,13 @@ export function psbtInputsToSign(psbt: Uint8Array): Result<PsbtInputToSign[], Bi
         const sighash = segwitV0Sighash(tx, inputIndex, scriptCode, spent.valueSat, SIGHASH.ALL);
         wanted.push({ inputIndex, outPoint, spent, kind, sighash });
       } else if (kind === 'p2tr') {
-        wanted.push({ inputIndex, outPoint, spent, kind, sighash: taprootKeyPathSighash(tx, inputIndex, spentOutputs, SIGHASH.DEFAULT) });
+        wanted.push({
+          inputIndex,
+          outPoint,
+          spent,
+          kind,
+          sighash: taprootKeyPathSighash(tx, inputIndex, spentOutputs, SIGHASH.DEFAULT),
+        });
       }
     }
     return wanted;
@@ -152,20 +173,29 @@ export function psbtInputsToSign(psbt: Uint8Array): Result<PsbtInputToSign[], Bi
 }
 
 /** Adds signatures. Fails with `bad-psbt` when one names no input, or a public key that is not the output's. */
-export function addPsbtSignatures(psbt: Uint8Array, signatures: readonly PsbtInputSignature[]): Result<Uint8Array, BitcoinError> {
+export function addPsbtSignatures(
+  psbt: Uint8Array,
+  signatures: readonly PsbtInputSignature[],
+): Result<Uint8Array, BitcoinError> {
   return guard(() => {
     const parsed = parse(psbt);
     const spentOutputs = spentOutputsOf(parsed);
     for (const signature of signatures) {
       const spent = spentOutputs[signature.inputIndex];
-      if (spent === undefined) throw new BitcoinError('bad-psbt', `there is no input ${signature.inputIndex}`);
-      if (signature.signature.length !== 64) throw new BitcoinError('bad-signature', 'a signature has 64 bytes');
+      if (spent === undefined)
+        throw new BitcoinError('bad-psbt', `there is no input ${signature.inputIndex}`);
+      if (signature.signature.length !== 64)
+        throw new BitcoinError('bad-signature', 'a signature has 64 bytes');
       if (signature.kind === 'p2wpkh') {
-        if (!bytesEqual(p2wpkhScript(signature.publicKey), spent.script)) throw new BitcoinError('bad-psbt', 'not the key of this output');
-        const partialSig = [{ pubkey: signature.publicKey, signature: derFromCompact(signature.signature, SIGHASH.ALL) }];
+        if (!bytesEqual(p2wpkhScript(signature.publicKey), spent.script))
+          throw new BitcoinError('bad-psbt', 'not the key of this output');
+        const partialSig = [
+          { pubkey: signature.publicKey, signature: derFromCompact(signature.signature, SIGHASH.ALL) },
+        ];
         parsed.updateInput(signature.inputIndex, { partialSig });
       } else {
-        if (witnessProgram(spent.script)?.version !== 1) throw new BitcoinError('bad-psbt', 'not a taproot output');
+        if (witnessProgram(spent.script)?.version !== 1)
+          throw new BitcoinError('bad-psbt', 'not a taproot output');
         parsed.updateInput(signature.inputIndex, { tapKeySig: signature.signature });
       }
     }
@@ -180,7 +210,10 @@ export function signPsbt(
 ): Result<Uint8Array, BitcoinError> {
   const wanted = psbtInputsToSign(psbt);
   if (!wanted.ok) return wanted;
-  return addPsbtSignatures(psbt, wanted.value.map(signer).filter((signature) => signature !== undefined));
+  return addPsbtSignatures(
+    psbt,
+    wanted.value.map(signer).filter((signature) => signature !== undefined),
+  );
 }
 
 function serializeWitness(witness: readonly Uint8Array[]): Uint8Array {
@@ -202,7 +235,8 @@ export function finalizePsbt(psbt: Uint8Array): Result<Uint8Array, BitcoinError>
         witness = [input.tapKeySig];
       } else if (partial !== undefined && compactFromDer(partial.signature).ok) {
         const spent = spentOutputsOf(parsed)[index];
-        if (spent === undefined || scriptKind(spent.script) !== 'p2wpkh') throw new BitcoinError('psbt-incomplete', `input ${index} is of no form known here`);
+        if (spent === undefined || scriptKind(spent.script) !== 'p2wpkh')
+          throw new BitcoinError('psbt-incomplete', `input ${index} is of no form known here`);
         witness = [partial.signature, partial.pubkey];
       } else {
         throw new BitcoinError('psbt-incomplete', `input ${index} is not signed`);
@@ -218,7 +252,9 @@ export function finalizePsbt(psbt: Uint8Array): Result<Uint8Array, BitcoinError>
 export function extractPsbt(psbt: Uint8Array): Result<Tx, BitcoinError> {
   return guard(() => {
     const parsed = parse(psbt);
-    const open = parsed.data.inputs.findIndex((input) => input.finalScriptWitness === undefined && input.finalScriptSig === undefined);
+    const open = parsed.data.inputs.findIndex(
+      (input) => input.finalScriptWitness === undefined && input.finalScriptSig === undefined,
+    );
     if (open >= 0) throw new BitcoinError('psbt-incomplete', `input ${open} is not final`);
     const extracted = decodeTx(Uint8Array.from(parsed.extractTransaction(true).toBuffer()));
     if (!extracted.ok) throw extracted.error;
@@ -235,4 +271,3 @@ export function encodePsbtBase64(psbt: Uint8Array): string {
 export function decodePsbtBase64(text: string): Result<Uint8Array, BitcoinError> {
   return guard(() => serialize(parse(base64.decode(text.trim()))));
 }
-

@@ -39,7 +39,11 @@ function writePush(writer: ByteWriter, data: Uint8Array): void {
   }
   if (data.length < OP.PUSHDATA1) writer.u8(data.length);
   else if (data.length <= 0xff) writer.u8(OP.PUSHDATA1).u8(data.length);
-  else writer.u8(OP.PUSHDATA2).u8(data.length & 0xff).u8(data.length >> 8);
+  else
+    writer
+      .u8(OP.PUSHDATA2)
+      .u8(data.length & 0xff)
+      .u8(data.length >> 8);
   writer.raw(data);
 }
 
@@ -52,7 +56,8 @@ export function compileScript(parts: readonly ScriptPart[]): Uint8Array {
   let length = 0;
   for (const part of parts) {
     if (typeof part === 'number') {
-      if (!Number.isInteger(part) || part < 0 || part > 0xff) throw new BitcoinError('bad-script', `${part} is no opcode`);
+      if (!Number.isInteger(part) || part < 0 || part > 0xff)
+        throw new BitcoinError('bad-script', `${part} is no opcode`);
       length += 1;
     } else {
       if (part.length > MAX_PUSH_LENGTH) throw new BitcoinError('bad-script', 'a push has at most 520 bytes');
@@ -81,7 +86,8 @@ export function decompileScript(script: Uint8Array): Result<ScriptPart[], Bitcoi
       length = opcode;
     } else {
       const lengthBytes = opcode === OP.PUSHDATA1 ? 1 : opcode === OP.PUSHDATA2 ? 2 : 4;
-      if (at + lengthBytes > script.length) return err(new BitcoinError('bad-script', 'push length is cut off'));
+      if (at + lengthBytes > script.length)
+        return err(new BitcoinError('bad-script', 'push length is cut off'));
       length = 0;
       for (let i = 0; i < lengthBytes; i++) length += (script[at + i] as number) * 2 ** (8 * i);
       at += lengthBytes;
@@ -112,7 +118,8 @@ export function scriptNumber(value: number): Uint8Array {
 }
 
 function assertHashLength(hash: Uint8Array, length: number): void {
-  if (hash.length !== length) throw new BitcoinError('bad-script', `expects ${length} bytes, got ${hash.length}`);
+  if (hash.length !== length)
+    throw new BitcoinError('bad-script', `expects ${length} bytes, got ${hash.length}`);
 }
 
 /** SHA-256 of a witness script: the program of its P2WSH output. */
@@ -166,21 +173,32 @@ export function opReturnScript(data: Uint8Array): Uint8Array {
 /** Version and program of a witness output (BIP 141), or undefined. */
 export function witnessProgram(script: Uint8Array): { version: number; program: Uint8Array } | undefined {
   const [first, length] = script;
-  if (first === undefined || length === undefined || script.length < 4 || script.length > 42) return undefined;
+  if (first === undefined || length === undefined || script.length < 4 || script.length > 42)
+    return undefined;
   if (first !== OP.FALSE && (first < OP.N1 || first > OP.N16)) return undefined;
   if (length !== script.length - 2) return undefined;
   return { version: first === OP.FALSE ? 0 : first - OP.N1 + 1, program: script.slice(2) };
 }
 
 /** The form of an output script. */
-export type ScriptKind = 'p2pkh' | 'p2sh' | 'p2wpkh' | 'p2wsh' | 'p2tr' | 'p2a' | 'witness-unknown' | 'op-return' | 'nonstandard';
+export type ScriptKind =
+  | 'p2pkh'
+  | 'p2sh'
+  | 'p2wpkh'
+  | 'p2wsh'
+  | 'p2tr'
+  | 'p2a'
+  | 'witness-unknown'
+  | 'op-return'
+  | 'nonstandard';
 
 /** Recognizes the form of an output script. */
 export function scriptKind(script: Uint8Array): ScriptKind {
   const witness = witnessProgram(script);
   if (witness !== undefined) {
     const { version, program } = witness;
-    if (version === 0) return program.length === 20 ? 'p2wpkh' : program.length === 32 ? 'p2wsh' : 'nonstandard';
+    if (version === 0)
+      return program.length === 20 ? 'p2wpkh' : program.length === 32 ? 'p2wsh' : 'nonstandard';
     if (version === 1 && program.length === 32) return 'p2tr';
     return bytesEqual(script, P2A_SCRIPT) ? 'p2a' : 'witness-unknown';
   }
@@ -217,5 +235,11 @@ export function isShutdownOpReturn(script: Uint8Array): boolean {
   const [first, second, third] = script;
   if (first !== OP.RETURN || second === undefined) return false;
   if (second >= 6 && second <= 75) return script.length === 2 + second;
-  return second === OP.PUSHDATA1 && third !== undefined && third >= 76 && third <= 80 && script.length === 3 + third;
+  return (
+    second === OP.PUSHDATA1 &&
+    third !== undefined &&
+    third >= 76 &&
+    third <= 80 &&
+    script.length === 3 + third
+  );
 }

@@ -5,7 +5,14 @@ import { BitcoinError } from './errors.ts';
 import type { Tx, TxOutput } from './transaction.ts';
 
 /** Signature hash types. `default` exists in taproot only. */
-export const SIGHASH = { DEFAULT: 0, ALL: 1, NONE: 2, SINGLE: 3, ANYONECANPAY: 0x80, SINGLE_ANYONECANPAY: 0x83 } as const;
+export const SIGHASH = {
+  DEFAULT: 0,
+  ALL: 1,
+  NONE: 2,
+  SINGLE: 3,
+  ANYONECANPAY: 0x80,
+  SINGLE_ANYONECANPAY: 0x83,
+} as const;
 
 const ZERO_HASH = new Uint8Array(32);
 const OUTPUT_MASK = 0x1f;
@@ -38,7 +45,13 @@ function serializeOutputs(outputs: readonly TxOutput[]): Uint8Array {
  * @param valueSat the spent output's amount.
  * @throws BitcoinError `value-out-of-range` for an index that is no input.
  */
-export function segwitV0Sighash(tx: Tx, inputIndex: number, scriptCode: Uint8Array, valueSat: bigint, sighashType: number): Uint8Array {
+export function segwitV0Sighash(
+  tx: Tx,
+  inputIndex: number,
+  scriptCode: Uint8Array,
+  valueSat: bigint,
+  sighashType: number,
+): Uint8Array {
   const input = tx.inputs[inputIndex];
   if (input === undefined) throw new BitcoinError('value-out-of-range', `there is no input ${inputIndex}`);
   const anyoneCanPay = (sighashType & SIGHASH.ANYONECANPAY) !== 0;
@@ -49,10 +62,17 @@ export function segwitV0Sighash(tx: Tx, inputIndex: number, scriptCode: Uint8Arr
   let hashOutputs: Uint8Array = ZERO_HASH;
   const single = tx.outputs[inputIndex];
   if (all) hashOutputs = sha256d(serializeOutputs(tx.outputs));
-  else if (outputType === SIGHASH.SINGLE && single !== undefined) hashOutputs = sha256d(serializeOutputs([single]));
+  else if (outputType === SIGHASH.SINGLE && single !== undefined)
+    hashOutputs = sha256d(serializeOutputs([single]));
 
   const writer = new ByteWriter(156 + compactSizeLength(scriptCode.length) + scriptCode.length);
-  writer.u32(tx.version).raw(hashPrevouts).raw(hashSequence).raw(input.txid).u32(input.vout).varBytes(scriptCode);
+  writer
+    .u32(tx.version)
+    .raw(hashPrevouts)
+    .raw(hashSequence)
+    .raw(input.txid)
+    .u32(input.vout)
+    .varBytes(scriptCode);
   writer.u64(valueSat).u32(input.sequence).raw(hashOutputs).u32(tx.locktime).u32(sighashType);
   return sha256d(writer.bytes);
 }
@@ -64,7 +84,12 @@ export function segwitV0Sighash(tx: Tx, inputIndex: number, scriptCode: Uint8Arr
  * @throws BitcoinError `value-out-of-range` for a wrong index, number of
  * spent outputs or hash type, or SINGLE without a matching output.
  */
-export function taprootKeyPathSighash(tx: Tx, inputIndex: number, spentOutputs: readonly TxOutput[], sighashType: number): Uint8Array {
+export function taprootKeyPathSighash(
+  tx: Tx,
+  inputIndex: number,
+  spentOutputs: readonly TxOutput[],
+  sighashType: number,
+): Uint8Array {
   const input = tx.inputs[inputIndex];
   const spent = spentOutputs[inputIndex];
   if (input === undefined || spent === undefined || spentOutputs.length !== tx.inputs.length) {
@@ -76,7 +101,8 @@ export function taprootKeyPathSighash(tx: Tx, inputIndex: number, spentOutputs: 
   }
   const anyoneCanPay = (sighashType & SIGHASH.ANYONECANPAY) !== 0;
   const single = tx.outputs[inputIndex];
-  if (outputType === SIGHASH.SINGLE && single === undefined) throw new BitcoinError('value-out-of-range', 'SINGLE needs an output of the same index');
+  if (outputType === SIGHASH.SINGLE && single === undefined)
+    throw new BitcoinError('value-out-of-range', 'SINGLE needs an output of the same index');
 
   const scriptLength = compactSizeLength(spent.script.length) + spent.script.length;
   const inputLength = anyoneCanPay ? 48 + scriptLength : 4;
@@ -87,13 +113,20 @@ export function taprootKeyPathSighash(tx: Tx, inputIndex: number, spentOutputs: 
   if (!anyoneCanPay) {
     const amounts = new ByteWriter(8 * spentOutputs.length);
     for (const output of spentOutputs) amounts.u64(output.valueSat);
-    const scripts = new ByteWriter(spentOutputs.reduce((sum, { script }) => sum + compactSizeLength(script.length) + script.length, 0));
+    const scripts = new ByteWriter(
+      spentOutputs.reduce((sum, { script }) => sum + compactSizeLength(script.length) + script.length, 0),
+    );
     for (const output of spentOutputs) scripts.varBytes(output.script);
-    writer.raw(sha256(prevoutsOf(tx))).raw(sha256(amounts.bytes)).raw(sha256(scripts.bytes)).raw(sha256(sequencesOf(tx)));
+    writer
+      .raw(sha256(prevoutsOf(tx)))
+      .raw(sha256(amounts.bytes))
+      .raw(sha256(scripts.bytes))
+      .raw(sha256(sequencesOf(tx)));
   }
   if (outputType === SIGHASH.ALL) writer.raw(sha256(serializeOutputs(tx.outputs)));
   writer.u8(0);
-  if (anyoneCanPay) writer.raw(input.txid).u32(input.vout).u64(spent.valueSat).varBytes(spent.script).u32(input.sequence);
+  if (anyoneCanPay)
+    writer.raw(input.txid).u32(input.vout).u64(spent.valueSat).varBytes(spent.script).u32(input.sequence);
   else writer.u32(inputIndex);
   if (outputType === SIGHASH.SINGLE && single !== undefined) writer.raw(sha256(serializeOutputs([single])));
   return tapSighash(writer.bytes);

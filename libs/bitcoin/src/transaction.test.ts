@@ -7,26 +7,68 @@ import { BitcoinError } from './errors.ts';
 import { derFromCompact, compactFromDer } from './signature.ts';
 import { SIGHASH, segwitV0Sighash, taprootKeyPathSighash } from './sighash.ts';
 import type { Tx } from './transaction.ts';
-import { decodeTx, displayHash, encodeTx, parseDisplayHash, txVsize, txWeight, txid, wtxid, MAX_MONEY_SAT } from './transaction.ts';
-import { compileScript, decompileScript, isValidShutdownScript, opReturnScript, p2pkhScript, scriptNumber } from './script.ts';
+import {
+  decodeTx,
+  displayHash,
+  encodeTx,
+  parseDisplayHash,
+  txVsize,
+  txWeight,
+  txid,
+  wtxid,
+  MAX_MONEY_SAT,
+} from './transaction.ts';
+import {
+  compileScript,
+  decompileScript,
+  isValidShutdownScript,
+  opReturnScript,
+  p2pkhScript,
+  scriptNumber,
+} from './script.ts';
 import { decodeAddress, encodeAddress } from './address.ts';
 import { NETWORKS } from './networks.ts';
 import { blockHash, decodeBlock, decodeBlockHeader, encodeBlockHeader, meetsProofOfWork } from './block.ts';
-import { dustThresholdSat, feeForWeightSat, feerateSatPerKwFromBtcPerKvb, feerateSatPerKwFromSatPerVb } from './fees.ts';
-import { addPsbtSignatures, createPsbt, extractPsbt, finalizePsbt, psbtInputsToSign, psbtUnsignedTx, signPsbt, decodePsbtBase64, encodePsbtBase64 } from './psbt.ts';
+import {
+  dustThresholdSat,
+  feeForWeightSat,
+  feerateSatPerKwFromBtcPerKvb,
+  feerateSatPerKwFromSatPerVb,
+} from './fees.ts';
+import {
+  addPsbtSignatures,
+  createPsbt,
+  extractPsbt,
+  finalizePsbt,
+  psbtInputsToSign,
+  psbtUnsignedTx,
+  signPsbt,
+  decodePsbtBase64,
+  encodePsbtBase64,
+} from './psbt.ts';
 import { p2trScript, p2wpkhScript, p2wshScript } from './script.ts';
 import { taprootOutputKey, taprootOutputSecretKey } from './taproot.ts';
 
-const bytes = (max: number, min = 0): fc.Arbitrary<Uint8Array> => fc.uint8Array({ minLength: min, maxLength: max });
+const bytes = (max: number, min = 0): fc.Arbitrary<Uint8Array> =>
+  fc.uint8Array({ minLength: min, maxLength: max });
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
 const arbitraryTx: fc.Arbitrary<Tx> = fc.record({
   version: u32,
   locktime: u32,
   inputs: fc.array(
-    fc.record({ txid: bytes(32, 32), vout: u32, scriptSig: bytes(300), sequence: u32, witness: fc.array(bytes(300), { maxLength: 4 }) }),
+    fc.record({
+      txid: bytes(32, 32),
+      vout: u32,
+      scriptSig: bytes(300),
+      sequence: u32,
+      witness: fc.array(bytes(300), { maxLength: 4 }),
+    }),
     { minLength: 1, maxLength: 4 },
   ),
-  outputs: fc.array(fc.record({ valueSat: fc.bigInt({ min: 0n, max: MAX_MONEY_SAT }), script: bytes(60) }), { minLength: 1, maxLength: 4 }),
+  outputs: fc.array(fc.record({ valueSat: fc.bigInt({ min: 0n, max: MAX_MONEY_SAT }), script: bytes(60) }), {
+    minLength: 1,
+    maxLength: 4,
+  }),
 });
 
 describe('transactions', () => {
@@ -85,12 +127,20 @@ describe('signature hashes', () => {
 
   test('segwit v0 agrees with bitcoinjs for every type', () => {
     fc.assert(
-      fc.property(arbitraryTx, types, bytes(120, 1), fc.bigInt({ min: 0n, max: MAX_MONEY_SAT }), (tx, type, script, value) => {
-        for (const index of tx.inputs.keys()) {
-          const expected = toBitcoinjs(tx).hashForWitnessV0(index, script, value, type);
-          expect(toHex(segwitV0Sighash(tx, index, script, value, type))).toBe(toHex(Uint8Array.from(expected)));
-        }
-      }),
+      fc.property(
+        arbitraryTx,
+        types,
+        bytes(120, 1),
+        fc.bigInt({ min: 0n, max: MAX_MONEY_SAT }),
+        (tx, type, script, value) => {
+          for (const index of tx.inputs.keys()) {
+            const expected = toBitcoinjs(tx).hashForWitnessV0(index, script, value, type);
+            expect(toHex(segwitV0Sighash(tx, index, script, value, type))).toBe(
+              toHex(Uint8Array.from(expected)),
+            );
+          }
+        },
+      ),
       { numRuns: 60 },
     );
   });
@@ -98,14 +148,22 @@ describe('signature hashes', () => {
   test('taproot key path agrees with bitcoinjs for every type', () => {
     fc.assert(
       fc.property(arbitraryTx, fc.constantFrom(0, 1, 2, 3, 0x81, 0x82, 0x83), (tx, type) => {
-        const spent = tx.inputs.map((_, index) => ({ valueSat: BigInt(index) * 1000n, script: p2trScript(new Uint8Array(32).fill(index)) }));
+        const spent = tx.inputs.map((_, index) => ({
+          valueSat: BigInt(index) * 1000n,
+          script: p2trScript(new Uint8Array(32).fill(index)),
+        }));
         for (const index of tx.inputs.keys()) {
           const ours = (): string => toHex(taprootKeyPathSighash(tx, index, spent, type));
           if ((type & 3) === 3 && index >= tx.outputs.length) {
             expect(ours).toThrow(BitcoinError);
             continue;
           }
-          const theirs = toBitcoinjs(tx).hashForWitnessV1(index, spent.map((s) => s.script), spent.map((s) => s.valueSat), type);
+          const theirs = toBitcoinjs(tx).hashForWitnessV1(
+            index,
+            spent.map((s) => s.script),
+            spent.map((s) => s.valueSat),
+            type,
+          );
           expect(ours()).toBe(toHex(Uint8Array.from(theirs)));
         }
       }),
@@ -173,7 +231,13 @@ describe('scripts', () => {
     expect(isValidShutdownScript(fromHex('6001ab'), all)).toBe(false);
     expect(isValidShutdownScript(fromHex(`0016${'00'.repeat(22)}`), all)).toBe(false);
     expect(isValidShutdownScript(p2pkhScript(new Uint8Array(20)), all)).toBe(false);
-    for (const [length, valid] of [[5, false], [6, true], [75, true], [76, true], [80, true]] as const) {
+    for (const [length, valid] of [
+      [5, false],
+      [6, true],
+      [75, true],
+      [76, true],
+      [80, true],
+    ] as const) {
       const script = opReturnScript(new Uint8Array(length).fill(7));
       expect(isValidShutdownScript(script, all)).toBe(valid);
       expect(isValidShutdownScript(script, none)).toBe(false);
@@ -206,7 +270,10 @@ describe('signatures', () => {
         r[31] = 1;
         s[31] = 1;
         const signature = Uint8Array.from([...r, ...s]);
-        expect(compactFromDer(derFromCompact(signature, type))).toEqual({ ok: true, value: { signature, sighashType: type } });
+        expect(compactFromDer(derFromCompact(signature, type))).toEqual({
+          ok: true,
+          value: { signature, sighashType: type },
+        });
       }),
     );
   });
@@ -214,12 +281,17 @@ describe('signatures', () => {
   test('arbitrary bytes fail typed or re-encode to themselves', () => {
     const check = (der: Uint8Array): void => {
       const parsed = compactFromDer(der);
-      if (parsed.ok) expect(toHex(derFromCompact(parsed.value.signature, parsed.value.sighashType))).toBe(toHex(der));
+      if (parsed.ok)
+        expect(toHex(derFromCompact(parsed.value.signature, parsed.value.sighashType))).toBe(toHex(der));
       else expect(parsed.error.code).toBe('bad-signature');
     };
     fc.assert(fc.property(bytes(80), check));
     const valid = derFromCompact(nobleSecp256k1.sign(new Uint8Array(32), new Uint8Array(32).fill(9)), 1);
-    fc.assert(fc.property(fc.nat(valid.length - 1), fc.integer({ min: 0, max: 255 }), (at, value) => check(valid.map((byte, i) => (i === at ? value : byte)))));
+    fc.assert(
+      fc.property(fc.nat(valid.length - 1), fc.integer({ min: 0, max: 255 }), (at, value) =>
+        check(valid.map((byte, i) => (i === at ? value : byte))),
+      ),
+    );
   });
 });
 
@@ -227,10 +299,22 @@ describe('addresses', () => {
   // BIP 173 and BIP 350, valid segwit addresses.
   test.each([
     ['BC1QW508D6QEJXTDG4Y5R3ZARVARY0C5XW7KV8F3T4', '0014751e76e8199196d454941c45d1b3a323f1433bd6', 'mainnet'],
-    ['tb1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3q0sl5k7', '00201863143c14c5166804bd19203356da136c985678cd4d27a1b8c6329604903262', 'testnet'],
-    ['bc1pw508d6qejxtdg4y5r3zarvary0c5xw7kw508d6qejxtdg4y5r3zarvary0c5xw7kt5nd6y', '5128751e76e8199196d454941c45d1b3a323f1433bd6751e76e8199196d454941c45d1b3a323f1433bd6', 'mainnet'],
+    [
+      'tb1qrp33g0q5c5txsp9arysrx4k6zdkfs4nce4xj0gdcccefvpysxf3q0sl5k7',
+      '00201863143c14c5166804bd19203356da136c985678cd4d27a1b8c6329604903262',
+      'testnet',
+    ],
+    [
+      'bc1pw508d6qejxtdg4y5r3zarvary0c5xw7kw508d6qejxtdg4y5r3zarvary0c5xw7kt5nd6y',
+      '5128751e76e8199196d454941c45d1b3a323f1433bd6751e76e8199196d454941c45d1b3a323f1433bd6',
+      'mainnet',
+    ],
     ['BC1SW50QGDZ25J', '6002751e', 'mainnet'],
-    ['bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0', '512079be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798', 'mainnet'],
+    [
+      'bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0',
+      '512079be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798',
+      'mainnet',
+    ],
   ] as const)('%s', (address, script, network) => {
     const decoded = decodeAddress(address, NETWORKS[network]);
     if (!decoded.ok) throw decoded.error;
@@ -263,13 +347,18 @@ describe('addresses', () => {
   test('base58 and the wrong network', () => {
     const script = p2pkhScript(fromHex('62e907b15cbf27d5425399ebf6f0fb50ebb88f18'));
     expect(encodeAddress(script, NETWORKS.mainnet)).toBe('1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa');
-    expect(decodeAddress('1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa', NETWORKS.mainnet)).toEqual({ ok: true, value: script });
+    expect(decodeAddress('1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa', NETWORKS.mainnet)).toEqual({
+      ok: true,
+      value: script,
+    });
     const wrong = decodeAddress('1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa', NETWORKS.regtest);
     expect(wrong.ok ? undefined : wrong.error.code).toBe('wrong-network');
   });
 
   test('noise is refused', () => {
-    fc.assert(fc.property(fc.string({ maxLength: 100 }), (text) => !decodeAddress(text, NETWORKS.regtest).ok));
+    fc.assert(
+      fc.property(fc.string({ maxLength: 100 }), (text) => !decodeAddress(text, NETWORKS.regtest).ok),
+    );
   });
 });
 
@@ -293,12 +382,16 @@ describe('blocks', () => {
 
   test('damage is found', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 36, max: raw.length - 1 }), fc.integer({ min: 1, max: 255 }), (at, flip) => {
-        const damaged = raw.map((byte, i) => (i === at ? byte ^ flip : byte));
-        const block = decodeBlock(damaged);
-        if (block.ok) expect(block.value.hash).not.toEqual(NETWORKS.mainnet.chainHash);
-        else expect(block.error).toBeInstanceOf(BitcoinError);
-      }),
+      fc.property(
+        fc.integer({ min: 36, max: raw.length - 1 }),
+        fc.integer({ min: 1, max: 255 }),
+        (at, flip) => {
+          const damaged = raw.map((byte, i) => (i === at ? byte ^ flip : byte));
+          const block = decodeBlock(damaged);
+          if (block.ok) expect(block.value.hash).not.toEqual(NETWORKS.mainnet.chainHash);
+          else expect(block.error).toBeInstanceOf(BitcoinError);
+        },
+      ),
     );
   });
 });
@@ -311,8 +404,18 @@ describe('PSBT', () => {
     version: 2,
     locktime: 100,
     inputs: [
-      { txid: new Uint8Array(32).fill(1), vout: 0, sequence: 0xffff_fffd, spent: { valueSat: 100_000n, script: p2wpkhScript(publicKey) } },
-      { txid: new Uint8Array(32).fill(2), vout: 3, sequence: 0xffff_fffd, spent: { valueSat: 50_000n, script: p2trScript(outputKey) } },
+      {
+        txid: new Uint8Array(32).fill(1),
+        vout: 0,
+        sequence: 0xffff_fffd,
+        spent: { valueSat: 100_000n, script: p2wpkhScript(publicKey) },
+      },
+      {
+        txid: new Uint8Array(32).fill(2),
+        vout: 3,
+        sequence: 0xffff_fffd,
+        spent: { valueSat: 50_000n, script: p2trScript(outputKey) },
+      },
     ],
     outputs: [{ valueSat: 140_000n, script: p2wshScript(publicKey) }],
   });
@@ -321,7 +424,15 @@ describe('PSBT', () => {
     const signed = signPsbt(psbt, ({ inputIndex, kind, sighash }) =>
       kind === 'p2wpkh'
         ? { inputIndex, kind, publicKey, signature: nobleSecp256k1.sign(sighash, secret) }
-        : { inputIndex, kind, signature: nobleSecp256k1.schnorrSign(sighash, taprootOutputSecretKey(nobleSecp256k1, secret), new Uint8Array(32)) },
+        : {
+            inputIndex,
+            kind,
+            signature: nobleSecp256k1.schnorrSign(
+              sighash,
+              taprootOutputSecretKey(nobleSecp256k1, secret),
+              new Uint8Array(32),
+            ),
+          },
     );
     if (!signed.ok) throw signed.error;
     const open = finalizePsbt(psbt);
@@ -337,13 +448,19 @@ describe('PSBT', () => {
     const wanted = psbtInputsToSign(psbt);
     if (!wanted.ok) throw wanted.error;
     const taproot = wanted.value[1]?.sighash ?? new Uint8Array();
-    expect(nobleSecp256k1.schnorrVerify(taproot, tx.value.inputs[1]?.witness[0] ?? new Uint8Array(), outputKey)).toBe(true);
+    expect(
+      nobleSecp256k1.schnorrVerify(taproot, tx.value.inputs[1]?.witness[0] ?? new Uint8Array(), outputKey),
+    ).toBe(true);
     expect(psbtInputsToSign(final.value)).toEqual({ ok: true, value: [] });
   });
 
   test('a foreign key is refused, and noise is no PSBT', () => {
     const foreign = nobleSecp256k1.publicKeyOf(new Uint8Array(32).fill(8));
-    expect(addPsbtSignatures(psbt, [{ inputIndex: 0, kind: 'p2wpkh', publicKey: foreign, signature: new Uint8Array(64).fill(1) }]).ok).toBe(false);
+    expect(
+      addPsbtSignatures(psbt, [
+        { inputIndex: 0, kind: 'p2wpkh', publicKey: foreign, signature: new Uint8Array(64).fill(1) },
+      ]).ok,
+    ).toBe(false);
     expect(decodePsbtBase64(encodePsbtBase64(psbt))).toEqual({ ok: true, value: psbt });
     fc.assert(
       fc.property(fc.nat(psbt.length - 1), fc.integer({ min: 0, max: 255 }), (at, value) => {

@@ -72,7 +72,8 @@ export function hasWitness(tx: Tx): boolean {
 
 function strippedLength(tx: Tx): number {
   let length = 8 + compactSizeLength(tx.inputs.length) + compactSizeLength(tx.outputs.length);
-  for (const { scriptSig } of tx.inputs) length += 40 + compactSizeLength(scriptSig.length) + scriptSig.length;
+  for (const { scriptSig } of tx.inputs)
+    length += 40 + compactSizeLength(scriptSig.length) + scriptSig.length;
   for (const { script } of tx.outputs) length += 8 + compactSizeLength(script.length) + script.length;
   return length;
 }
@@ -97,7 +98,8 @@ function encode(tx: Tx, withWitness: boolean): Uint8Array {
   writer.u32(tx.version);
   if (withWitness) writer.u8(0).u8(1);
   writer.compactSize(tx.inputs.length);
-  for (const input of tx.inputs) writer.raw(input.txid).u32(input.vout).varBytes(input.scriptSig).u32(input.sequence);
+  for (const input of tx.inputs)
+    writer.raw(input.txid).u32(input.vout).varBytes(input.scriptSig).u32(input.sequence);
   writer.compactSize(tx.outputs.length);
   for (const output of tx.outputs) writer.u64(output.valueSat).varBytes(output.script);
   if (withWitness) {
@@ -148,7 +150,12 @@ export function txVsize(tx: Tx): number {
 /** True for the first transaction of a block: one input that spends nothing. */
 export function isCoinbase(tx: Tx): boolean {
   const [input] = tx.inputs;
-  return tx.inputs.length === 1 && input !== undefined && input.vout === 0xffff_ffff && input.txid.every((byte) => byte === 0);
+  return (
+    tx.inputs.length === 1 &&
+    input !== undefined &&
+    input.vout === 0xffff_ffff &&
+    input.txid.every((byte) => byte === 0)
+  );
 }
 
 /** Key of an outpoint for maps: `<display txid>:<vout>`. */
@@ -158,7 +165,10 @@ export function outPointKey(outPoint: OutPoint): string {
 
 /** The transaction with another witness for one input. */
 export function withWitness(tx: Tx, inputIndex: number, witness: readonly Uint8Array[]): Tx {
-  return { ...tx, inputs: tx.inputs.map((input, index) => (index === inputIndex ? { ...input, witness } : input)) };
+  return {
+    ...tx,
+    inputs: tx.inputs.map((input, index) => (index === inputIndex ? { ...input, witness } : input)),
+  };
 }
 
 /**
@@ -178,13 +188,19 @@ export function readTx(reader: ByteReader): Tx {
   if (inputCount === 0) throw new BitcoinError('no-inputs', 'a transaction has at least one input');
   const bare: Omit<TxInput, 'witness'>[] = [];
   for (let i = 0; i < inputCount; i++) {
-    bare.push({ txid: reader.bytes(32), vout: reader.u32(), scriptSig: reader.varBytes(), sequence: reader.u32() });
+    bare.push({
+      txid: reader.bytes(32),
+      vout: reader.u32(),
+      scriptSig: reader.varBytes(),
+      sequence: reader.u32(),
+    });
   }
   const outputCount = reader.count(MIN_OUTPUT_LENGTH);
   const outputs: TxOutput[] = [];
   for (let i = 0; i < outputCount; i++) {
     const valueSat = reader.u64();
-    if (valueSat > MAX_MONEY_SAT) throw new BitcoinError('value-out-of-range', 'an output is above 21 million bitcoin');
+    if (valueSat > MAX_MONEY_SAT)
+      throw new BitcoinError('value-out-of-range', 'an output is above 21 million bitcoin');
     outputs.push({ valueSat, script: reader.varBytes() });
   }
   let anyWitness = false;
@@ -197,7 +213,8 @@ export function readTx(reader: ByteReader): Tx {
     }
     return { ...input, witness };
   });
-  if (segwit && !anyWitness) throw new BitcoinError('superfluous-witness', 'witness serialization without a witness');
+  if (segwit && !anyWitness)
+    throw new BitcoinError('superfluous-witness', 'witness serialization without a witness');
   return { version, locktime: reader.u32(), inputs, outputs };
 }
 

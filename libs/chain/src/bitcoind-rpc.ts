@@ -36,7 +36,9 @@ export interface RpcFailure {
   readonly message: string;
 }
 
-export type RpcOutcome = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: RpcFailure };
+export type RpcOutcome =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly error: RpcFailure };
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_MAX_RESPONSE_BYTES = 32 * 1024 * 1024;
@@ -73,9 +75,13 @@ export class BitcoindRpc {
     if (calls.length === 0) return [];
     const first = this.#nextId;
     this.#nextId += calls.length;
-    const answer = await this.#exchange(calls.map(({ method, params }, index) => ({ jsonrpc: '1.0', id: first + index, method, params })));
+    const answer = await this.#exchange(
+      calls.map(({ method, params }, index) => ({ jsonrpc: '1.0', id: first + index, method, params })),
+    );
     if (!Array.isArray(answer)) throw new ChainSourceError('malformed', 'a batch was not answered by a list');
-    const byId = new Map<unknown, unknown>(answer.map((item: unknown) => [isRecord(item) ? item['id'] : undefined, item]));
+    const byId = new Map<unknown, unknown>(
+      answer.map((item: unknown) => [isRecord(item) ? item['id'] : undefined, item]),
+    );
     return calls.map((_, index) => outcomeOf(byId.get(first + index), first + index));
   }
 
@@ -91,7 +97,8 @@ export class BitcoindRpc {
       this.#authorization = undefined;
       response = await this.#post(payload);
     }
-    if (response.status === 401 || response.status === 403) throw new ChainSourceError('unauthorized', `the node answered ${response.status}`);
+    if (response.status === 401 || response.status === 403)
+      throw new ChainSourceError('unauthorized', `the node answered ${response.status}`);
     try {
       return JSON.parse(response.body.toString('utf8')) as unknown;
     } catch {
@@ -111,7 +118,10 @@ export class BitcoindRpc {
       try {
         credentials = (await readFile(auth.path, 'utf8')).trim();
       } catch {
-        throw new ChainSourceError('unreachable', 'the cookie file cannot be read; the node may not be running');
+        throw new ChainSourceError(
+          'unreachable',
+          'the cookie file cannot be read; the node may not be running',
+        );
       }
     }
     this.#authorization = `Basic ${Buffer.from(credentials).toString('base64')}`;
@@ -126,17 +136,23 @@ export class BitcoindRpc {
     return await new Promise((resolve, reject) => {
       const signal = AbortSignal.timeout(timeoutMs);
       const headers = { authorization, 'content-type': 'application/json', 'content-length': payload.length };
-      const call = request({ host, port, method: 'POST', path: '/', agent: this.#agent, headers, signal }, (response) => {
-        const chunks: Buffer[] = [];
-        let size = 0;
-        response.on('data', (chunk: Buffer) => {
-          size += chunk.length;
-          if (size > limit) call.destroy(new ChainSourceError('too-large', `the answer exceeds ${limit} bytes`));
-          else chunks.push(chunk);
-        });
-        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));
-        response.on('error', (error) => reject(asChainSourceError(error, signal)));
-      });
+      const call = request(
+        { host, port, method: 'POST', path: '/', agent: this.#agent, headers, signal },
+        (response) => {
+          const chunks: Buffer[] = [];
+          let size = 0;
+          response.on('data', (chunk: Buffer) => {
+            size += chunk.length;
+            if (size > limit)
+              call.destroy(new ChainSourceError('too-large', `the answer exceeds ${limit} bytes`));
+            else chunks.push(chunk);
+          });
+          response.on('end', () =>
+            resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }),
+          );
+          response.on('error', (error) => reject(asChainSourceError(error, signal)));
+        },
+      );
       call.on('error', (error) => reject(asChainSourceError(error, signal)));
       call.end(payload);
     });
@@ -154,10 +170,12 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 function outcomeOf(answer: unknown, id: number): RpcOutcome {
-  if (!isRecord(answer) || (answer['id'] !== id && answer['id'] !== null)) throw new ChainSourceError('malformed', 'the answer is of another call');
+  if (!isRecord(answer) || (answer['id'] !== id && answer['id'] !== null))
+    throw new ChainSourceError('malformed', 'the answer is of another call');
   const error = answer['error'];
   if (error === undefined || error === null) return { ok: true, value: answer['result'] };
-  if (!isRecord(error) || typeof error['code'] !== 'number') throw new ChainSourceError('malformed', 'the error has no number');
+  if (!isRecord(error) || typeof error['code'] !== 'number')
+    throw new ChainSourceError('malformed', 'the error has no number');
   const failure = { code: error['code'], message: String(error['message']) };
   if (failure.code === RPC_IN_WARMUP) throw new ChainSourceError('warming-up', failure.message, failure.code);
   return { ok: false, error: failure };

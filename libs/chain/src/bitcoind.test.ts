@@ -71,7 +71,9 @@ describe('a node that misbehaves', () => {
 
   test('does not answer', async () => {
     const at = await serve(() => undefined);
-    expect((await failureOf(client({ ...at, auth, timeoutMs: 30 }).call('getblockcount'))).code).toBe('timeout');
+    expect((await failureOf(client({ ...at, auth, timeoutMs: 30 }).call('getblockcount'))).code).toBe(
+      'timeout',
+    );
   });
 
   test('answers without end', async () => {
@@ -79,15 +81,20 @@ describe('a node that misbehaves', () => {
       response.on('error', () => undefined);
       response.end('x'.repeat(100_000));
     });
-    expect((await failureOf(client({ ...at, auth, maxResponseBytes: 1000 }).call('getblockcount'))).code).toBe('too-large');
+    expect(
+      (await failureOf(client({ ...at, auth, maxResponseBytes: 1000 }).call('getblockcount'))).code,
+    ).toBe('too-large');
   });
 
-  test.each(['', 'not json', '[]', '{}', '{"id":7,"result":1}', '{"id":1,"error":"no"}', 'null', '3'])('answers %j', async (body) => {
-    const at = await serve((_, response) => response.end(body));
-    const rpc = client({ ...at, auth });
-    const error = await failureOf(rpc.call('getblockcount'));
-    expect(error.code).toBe('malformed');
-  });
+  test.each(['', 'not json', '[]', '{}', '{"id":7,"result":1}', '{"id":1,"error":"no"}', 'null', '3'])(
+    'answers %j',
+    async (body) => {
+      const at = await serve((_, response) => response.end(body));
+      const rpc = client({ ...at, auth });
+      const error = await failureOf(rpc.call('getblockcount'));
+      expect(error.code).toBe('malformed');
+    },
+  );
 
   test('is starting, too busy, or refuses the password', async () => {
     const answers: [number, string][] = [
@@ -146,7 +153,12 @@ describe('a node that misbehaves', () => {
   });
 
   test('a fee beyond all reason is malformed', async () => {
-    const source = await answering({ value: 22_000_000, scriptPubKey: { hex: '00' }, confirmations: 1, coinbase: false });
+    const source = await answering({
+      value: 22_000_000,
+      scriptPubKey: { hex: '00' },
+      confirmations: 1,
+      coinbase: false,
+    });
     expect((await failureOf(source.getUtxo('ab'.repeat(32), 0))).code).toBe('malformed');
   });
 });
@@ -160,7 +172,9 @@ describe('authentication', () => {
     const at = await serve((request, response) => {
       const good = request.headers.authorization === `Basic ${Buffer.from(expected).toString('base64')}`;
       request.resume();
-      request.on('end', () => (good ? response.end(`{"result":5,"error":null,"id":${call}}`) : response.writeHead(401).end()));
+      request.on('end', () =>
+        good ? response.end(`{"result":5,"error":null,"id":${call}}`) : response.writeHead(401).end(),
+      );
     });
     let call = 1;
     const rpc = client({ ...at, auth: { kind: 'cookie', path } });

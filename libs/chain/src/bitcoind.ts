@@ -54,13 +54,15 @@ function integer(value: unknown, what: string): number {
 }
 
 function bytesOf(value: unknown, what: string): Uint8Array {
-  if (typeof value !== 'string' || value.length % 2 !== 0 || !/^[0-9a-f]*$/.test(value)) throw malformed(what);
+  if (typeof value !== 'string' || value.length % 2 !== 0 || !/^[0-9a-f]*$/.test(value))
+    throw malformed(what);
   return fromHex(value);
 }
 
 /** Amounts arrive as decimal bitcoin; a double holds every satoshi amount below 21 million bitcoin exactly enough to round. */
 function satoshis(value: unknown, what: string): bigint {
-  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0 || value > 21_000_000) throw malformed(what);
+  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0 || value > 21_000_000)
+    throw malformed(what);
   return BigInt(Math.round(value * 1e8));
 }
 
@@ -98,12 +100,20 @@ export class BitcoindChainSource implements ChainSource {
   }
 
   async getBlockHash(height: number): Promise<string | undefined> {
-    const hash = this.#unless(await this.rpc.try('getblockhash', height), 'getblockhash', RPC_INVALID_PARAMETER);
+    const hash = this.#unless(
+      await this.rpc.try('getblockhash', height),
+      'getblockhash',
+      RPC_INVALID_PARAMETER,
+    );
     return hash === undefined ? undefined : hashOf(hash, 'block hash');
   }
 
   async getBlockHeader(hash: string): Promise<ChainHeader | undefined> {
-    const found = this.#unless(await this.rpc.try('getblockheader', hash, true), 'getblockheader', RPC_NOT_FOUND);
+    const found = this.#unless(
+      await this.rpc.try('getblockheader', hash, true),
+      'getblockheader',
+      RPC_NOT_FOUND,
+    );
     if (found === undefined) return undefined;
     const header = record(found, 'header');
     const prevHash = header['previousblockhash'];
@@ -118,7 +128,12 @@ export class BitcoindChainSource implements ChainSource {
   }
 
   async getBlock(hash: string): Promise<Uint8Array | undefined> {
-    const found = this.#unless(await this.rpc.try('getblock', hash, 0), 'getblock', RPC_NOT_FOUND, RPC_MISC_ERROR);
+    const found = this.#unless(
+      await this.rpc.try('getblock', hash, 0),
+      'getblock',
+      RPC_NOT_FOUND,
+      RPC_MISC_ERROR,
+    );
     return found === undefined ? undefined : bytesOf(found, 'block');
   }
 
@@ -126,13 +141,22 @@ export class BitcoindChainSource implements ChainSource {
     const blockHash = await this.getBlockHash(height);
     if (blockHash === undefined) return undefined;
     // Verbosity 1 lists ids only: far less than the block; then one transaction by its block, which needs no index.
-    const found = this.#unless(await this.rpc.try('getblock', blockHash, 1), 'getblock', RPC_NOT_FOUND, RPC_MISC_ERROR);
+    const found = this.#unless(
+      await this.rpc.try('getblock', blockHash, 1),
+      'getblock',
+      RPC_NOT_FOUND,
+      RPC_MISC_ERROR,
+    );
     if (found === undefined) return undefined;
     const ids = record(found, 'block')['tx'];
     if (!Array.isArray(ids)) throw malformed('list of transactions');
     if (!Number.isSafeInteger(index) || index < 0 || index >= ids.length) return undefined;
     const txid = hashOf(ids[index], 'txid');
-    const raw = this.#unless(await this.rpc.try('getrawtransaction', txid, false, blockHash), 'getrawtransaction', RPC_NOT_FOUND);
+    const raw = this.#unless(
+      await this.rpc.try('getrawtransaction', txid, false, blockHash),
+      'getrawtransaction',
+      RPC_NOT_FOUND,
+    );
     if (raw === undefined) return undefined;
     const tx = bytesOf(raw, 'transaction');
     const decoded = decodeTx(tx);
@@ -189,19 +213,26 @@ export class BitcoindChainSource implements ChainSource {
   async broadcastPackage(transactions: readonly Uint8Array[]): Promise<BroadcastOutcome> {
     const [only] = transactions;
     if (only === undefined) return { kind: 'accepted', txids: [] };
-    return transactions.length === 1 ? await this.#broadcastOne(only) : await this.#submitPackage(transactions);
+    return transactions.length === 1
+      ? await this.#broadcastOne(only)
+      : await this.#submitPackage(transactions);
   }
 
   async #broadcastOne(tx: Uint8Array): Promise<BroadcastOutcome> {
     const [verdict] = await this.testMempoolAccept([tx]);
     if (verdict === undefined) throw malformed('verdict');
     const { txid } = verdict;
-    if (verdict.kind === 'rejected') return { kind: 'rejected', reason: verdict.reason, rejections: [{ txid, reason: verdict.reason }] };
+    if (verdict.kind === 'rejected')
+      return { kind: 'rejected', reason: verdict.reason, rejections: [{ txid, reason: verdict.reason }] };
     if (verdict.kind === 'accepted') {
       // Fee and burn limits guard a person's mistake; here the caller has decided.
       const sent = await this.rpc.try('sendrawtransaction', toHex(tx), 0, 21_000_000);
       if (!sent.ok && sent.error.code !== RPC_ALREADY_IN_CHAIN) {
-        return { kind: 'rejected', reason: sent.error.message, rejections: [{ txid, reason: sent.error.message }] };
+        return {
+          kind: 'rejected',
+          reason: sent.error.message,
+          rejections: [{ txid, reason: sent.error.message }],
+        };
       }
     }
     return { kind: 'accepted', txids: [txid] };
@@ -215,23 +246,32 @@ export class BitcoindChainSource implements ChainSource {
     });
     const outcome = await this.rpc.try('submitpackage', transactions.map(toHex), 0, 21_000_000);
     if (!outcome.ok) {
-      return { kind: 'rejected', reason: outcome.error.message, rejections: txids.map((txid) => ({ txid, reason: outcome.error.message })) };
+      return {
+        kind: 'rejected',
+        reason: outcome.error.message,
+        rejections: txids.map((txid) => ({ txid, reason: outcome.error.message })),
+      };
     }
     const answer = record(outcome.value, 'package verdict');
     const rejections: { txid: string; reason: string }[] = [];
     for (const item of Object.values(record(answer['tx-results'], 'package verdict'))) {
       const result = record(item, 'package verdict');
       const reason = result['error'];
-      if (typeof reason === 'string' && !KNOWN_REASONS.has(reason)) rejections.push({ txid: hashOf(result['txid'], 'txid'), reason });
+      if (typeof reason === 'string' && !KNOWN_REASONS.has(reason))
+        rejections.push({ txid: hashOf(result['txid'], 'txid'), reason });
     }
     const message = answer['package_msg'];
     if (rejections.length === 0 && message === 'success') return { kind: 'accepted', txids };
     // The message is generic when single transactions failed; their reasons say more.
-    const specific = message === 'transaction failed' || message === 'success' ? rejections[0]?.reason : undefined;
+    const specific =
+      message === 'transaction failed' || message === 'success' ? rejections[0]?.reason : undefined;
     return { kind: 'rejected', reason: specific ?? String(message), rejections };
   }
 
-  async estimateFeerateSatPerKw(confirmationTarget: number, mode: FeeEstimateMode): Promise<number | undefined> {
+  async estimateFeerateSatPerKw(
+    confirmationTarget: number,
+    mode: FeeEstimateMode,
+  ): Promise<number | undefined> {
     const answer = record(await this.rpc.call('estimatesmartfee', confirmationTarget, mode), 'estimate');
     const feerate = answer['feerate'];
     return typeof feerate === 'number' && feerate > 0 ? feerateSatPerKwFromBtcPerKvb(feerate) : undefined;

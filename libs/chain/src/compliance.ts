@@ -4,7 +4,18 @@
  * run against a real bitcoind.
  */
 import { deepStrictEqual, ok, strictEqual } from 'node:assert/strict';
-import { NETWORKS, SEQUENCE_FINAL, decodeBlock, decodeTx, displayHash, encodeTx, opReturnScript, p2wshScript, parseDisplayHash, txidHex } from '@fulmen/bitcoin';
+import {
+  NETWORKS,
+  SEQUENCE_FINAL,
+  decodeBlock,
+  decodeTx,
+  displayHash,
+  encodeTx,
+  opReturnScript,
+  p2wshScript,
+  parseDisplayHash,
+  txidHex,
+} from '@fulmen/bitcoin';
 import type { Tx } from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/bitcoin/bytes';
 import type { ChainSource } from './source.ts';
@@ -110,9 +121,17 @@ const CASES: Readonly<Record<string, Case>> = {
     const { source } = harness;
     const coin = await freshCoin(harness);
     const utxo = await source.getUtxo(coin.txid, coin.vout);
-    deepStrictEqual(utxo, { valueSat: coin.valueSat, script: ANYONE_SCRIPT, confirmations: 101, coinbase: true });
+    deepStrictEqual(utxo, {
+      valueSat: coin.valueSat,
+      script: ANYONE_SCRIPT,
+      confirmations: 101,
+      coinbase: true,
+    });
     const tx = spendAnyone([coin], [coin.valueSat - 10_000n]);
-    deepStrictEqual(await source.broadcastPackage([encodeTx(tx)]), { kind: 'accepted', txids: [txidHex(tx)] });
+    deepStrictEqual(await source.broadcastPackage([encodeTx(tx)]), {
+      kind: 'accepted',
+      txids: [txidHex(tx)],
+    });
     // A spend that waits does not count.
     strictEqual((await source.getUtxo(coin.txid, coin.vout))?.valueSat, coin.valueSat);
     strictEqual(await source.getUtxo(txidHex(tx), 0), undefined);
@@ -165,7 +184,12 @@ const CASES: Readonly<Record<string, Case>> = {
     const young = await coinbaseAt(source, height);
     strictEqual(await reasonOf(spendAnyone([young], [1000n])), 'bad-txns-premature-spend-of-coinbase');
     // The locks are met to the block: next height and relative depth.
-    strictEqual(await reasonOf(spendAnyone([{ ...coin, sequence: 101 }], [coin.valueSat - 5000n], { locktime: height })), undefined);
+    strictEqual(
+      await reasonOf(
+        spendAnyone([{ ...coin, sequence: 101 }], [coin.valueSat - 5000n], { locktime: height }),
+      ),
+      undefined,
+    );
   },
 
   'replacement needs a higher fee': async (harness) => {
@@ -219,7 +243,7 @@ const CASES: Readonly<Record<string, Case>> = {
     ok(toHex((await source.getBlock(stale)) ?? new Uint8Array()).length > 160);
   },
 
-  'feerates': async ({ source }) => {
+  feerates: async ({ source }) => {
     const estimate = await source.estimateFeerateSatPerKw(6, 'conservative');
     ok(estimate === undefined || estimate >= 253);
     ok((await source.mempoolMinFeerateSatPerKw()) >= 253);
@@ -230,7 +254,10 @@ const CASES: Readonly<Record<string, Case>> = {
  * The cases. Each runs on its own harness; a harness may be a view of a
  * chain that earlier cases have used.
  */
-export function chainSourceCompliance(name: string, makeSource: () => Promise<ChainSourceHarness>): readonly ComplianceCase[] {
+export function chainSourceCompliance(
+  name: string,
+  makeSource: () => Promise<ChainSourceHarness>,
+): readonly ComplianceCase[] {
   return Object.entries(CASES).map(([title, run]) => ({
     name: `${name}: ${title}`,
     async run() {

@@ -48,7 +48,11 @@ export type MempoolVerdict =
 /** Outcome of a broadcast. Transactions known already count as accepted, so a broadcast may be repeated. */
 export type BroadcastOutcome =
   | { readonly kind: 'accepted'; readonly txids: readonly string[] }
-  | { readonly kind: 'rejected'; readonly reason: string; readonly rejections: readonly { readonly txid: string; readonly reason: string }[] };
+  | {
+      readonly kind: 'rejected';
+      readonly reason: string;
+      readonly rejections: readonly { readonly txid: string; readonly reason: string }[];
+    };
 
 /** How an estimate weighs recent falls of the feerate (Bitcoin Core's `estimate_mode`). */
 export type FeeEstimateMode = 'economical' | 'conservative';
@@ -93,7 +97,14 @@ export interface ChainSource {
 }
 
 /** Why a source could not answer. */
-export type ChainSourceErrorCode = 'unreachable' | 'timeout' | 'unauthorized' | 'too-large' | 'malformed' | 'refused' | 'warming-up';
+export type ChainSourceErrorCode =
+  | 'unreachable'
+  | 'timeout'
+  | 'unauthorized'
+  | 'too-large'
+  | 'malformed'
+  | 'refused'
+  | 'warming-up';
 
 /** The source cannot answer. `unreachable`, `timeout` and `warming-up` are worth a retry. */
 export class ChainSourceError extends Error {

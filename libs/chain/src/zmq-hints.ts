@@ -27,7 +27,10 @@ export async function subscribeBlockHints(endpoint: string, onHint: () => void):
     socket.connect(endpoint);
     socket.subscribe('hashblock');
   } catch (error) {
-    throw new ChainSourceError('refused', `no block hints from ${endpoint}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new ChainSourceError(
+      'refused',
+      `no block hints from ${endpoint}: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
   let closed = false;
   const loop = (async () => {

@@ -29,8 +29,15 @@ declare module 'bitcore-lib' {
     ): boolean;
   }
   const bitcore: {
-    readonly Transaction: { new (raw: Buffer): BitcoreTransaction; readonly Output: new (fields: { satoshis: number; script: Buffer }) => BitcoreOutput };
-    readonly Script: { fromBuffer(raw: Buffer): BitcoreScript; empty(): BitcoreScript; Interpreter: Interpreter };
+    readonly Transaction: {
+      new (raw: Buffer): BitcoreTransaction;
+      readonly Output: new (fields: { satoshis: number; script: Buffer }) => BitcoreOutput;
+    };
+    readonly Script: {
+      fromBuffer(raw: Buffer): BitcoreScript;
+      empty(): BitcoreScript;
+      Interpreter: Interpreter;
+    };
   };
   type Interpreter = (new () => BitcoreInterpreter) & Readonly<Record<`SCRIPT_VERIFY_${string}`, number>>;
   export default bitcore;

@@ -112,7 +112,10 @@ export class ChainState {
    *
    * @param trusted skips scripts: the block passed before and comes from our own file.
    */
-  addBlock(raw: Uint8Array, options: { readonly trusted: boolean }): { node: BlockNode; change: ChainChange } {
+  addBlock(
+    raw: Uint8Array,
+    options: { readonly trusted: boolean },
+  ): { node: BlockNode; change: ChainChange } {
     const node = this.#index(raw);
     const change = this.activateBest(options);
     if (node.failed) throw new Rejection(this.#failures.get(node.hash) ?? 'invalid');
@@ -121,7 +124,11 @@ export class ChainState {
 
   #index(raw: Uint8Array): BlockNode {
     const decoded = decodeBlock(raw);
-    if (!decoded.ok) throw new Rejection(decoded.error.code === 'bad-merkle-root' ? 'bad-txnmrklroot' : 'bad-block-encoding', decoded.error.message);
+    if (!decoded.ok)
+      throw new Rejection(
+        decoded.error.code === 'bad-merkle-root' ? 'bad-txnmrklroot' : 'bad-block-encoding',
+        decoded.error.message,
+      );
     const { header } = decoded.value;
     const hash = displayHash(decoded.value.hash);
     if (this.#nodes.has(hash)) throw new Rejection('duplicate');
@@ -166,9 +173,14 @@ export class ChainState {
     const scriptSig = coinbase.tx.inputs[0]?.scriptSig ?? new Uint8Array();
     const expected = heightScript(node.height);
     if (!bytesEqual(scriptSig.subarray(0, expected.length), expected)) throw new Rejection('bad-cb-height');
-    const commitment = coinbase.tx.outputs.findLast(({ script }) => script.length >= 38 && compareBytes(script.subarray(0, 6), witnessCommitment([coinbase]).subarray(0, 6)) === 0);
+    const commitment = coinbase.tx.outputs.findLast(
+      ({ script }) =>
+        script.length >= 38 &&
+        compareBytes(script.subarray(0, 6), witnessCommitment([coinbase]).subarray(0, 6)) === 0,
+    );
     if (commitment !== undefined) {
-      if (!bytesEqual(commitment.script, witnessCommitment(transactions))) throw new Rejection('bad-witness-merkle-match');
+      if (!bytesEqual(commitment.script, witnessCommitment(transactions)))
+        throw new Rejection('bad-witness-merkle-match');
     } else if (anyWitness(transactions)) {
       throw new Rejection('unexpected-witness');
     }
@@ -217,7 +229,8 @@ export class ChainState {
 
   #bestCandidate(): BlockNode {
     let best = this.#active[0] as BlockNode;
-    for (const node of this.#nodes.values()) if (this.#better(node, best) && this.#isCandidate(node)) best = node;
+    for (const node of this.#nodes.values())
+      if (this.#better(node, best) && this.#isCandidate(node)) best = node;
     return best;
   }
 
@@ -248,16 +261,24 @@ export class ChainState {
     }
     this.#undo.set(node.hash, { spent });
     this.#active.push(node);
-    for (const [index, { txid }] of node.transactions.entries()) this.#transactions.set(txid, { node, index });
+    for (const [index, { txid }] of node.transactions.entries())
+      this.#transactions.set(txid, { node, index });
   }
 
-  #spendInputs(stored: StoredTx, node: BlockNode, prevMedianTime: number, spent: [string, Coin][], trusted: boolean): bigint {
+  #spendInputs(
+    stored: StoredTx,
+    node: BlockNode,
+    prevMedianTime: number,
+    spent: [string, Coin][],
+    trusted: boolean,
+  ): bigint {
     const coins: Coin[] = [];
     for (const { txid, vout } of stored.tx.inputs) {
       const key = coinKey(displayHash(txid), vout);
       const coin = this.#coins.get(key);
       if (coin === undefined) throw new Rejection('bad-txns-inputs-missingorspent');
-      if (coin.coinbase && node.height - (coin.height ?? 0) < COINBASE_MATURITY) throw new Rejection('bad-txns-premature-spend-of-coinbase');
+      if (coin.coinbase && node.height - (coin.height ?? 0) < COINBASE_MATURITY)
+        throw new Rejection('bad-txns-premature-spend-of-coinbase');
       coins.push(coin);
       this.#coins.delete(key);
       spent.push([key, coin]);
@@ -266,10 +287,12 @@ export class ChainState {
     if (fee < 0n) throw new Rejection('bad-txns-in-belowout');
     const heights = coins.map(({ height }) => height ?? node.height);
     const medianTimeAt = (height: number): number => this.medianTimeAt(height);
-    if (!sequenceLocksMet(stored.tx, heights, node.height, prevMedianTime, medianTimeAt)) throw new Rejection('bad-txns-nonfinal');
+    if (!sequenceLocksMet(stored.tx, heights, node.height, prevMedianTime, medianTimeAt))
+      throw new Rejection('bad-txns-nonfinal');
     if (!trusted && !this.#verified.has(stored.wtxid)) {
       const failure = this.#verify(stored, coins, 'consensus');
-      if (failure !== undefined) throw new Rejection(`mandatory-script-verify-flag-failed (${failure.error})`);
+      if (failure !== undefined)
+        throw new Rejection(`mandatory-script-verify-flag-failed (${failure.error})`);
     }
     this.#verified.add(stored.wtxid);
     return fee;

@@ -39,8 +39,12 @@ export function subsidySat(height: number): bigint {
 
 /** The regtest genesis block. */
 export function genesisBlock(): Uint8Array {
-  const message = new TextEncoder().encode('The Times 03/Jan/2009 Chancellor on brink of second bailout for banks');
-  const publicKey = fromHex('04678afdb0fe5548271967f1a67130b7105cd6a828e03909a67962e0ea1f61deb649f6bc3f4cef38c4f35504e51ec112de5c384df7ba0b8d578a4c702b6bf11d5f');
+  const message = new TextEncoder().encode(
+    'The Times 03/Jan/2009 Chancellor on brink of second bailout for banks',
+  );
+  const publicKey = fromHex(
+    '04678afdb0fe5548271967f1a67130b7105cd6a828e03909a67962e0ea1f61deb649f6bc3f4cef38c4f35504e51ec112de5c384df7ba0b8d578a4c702b6bf11d5f',
+  );
   const scriptSig = concatBytes(fromHex('04ffff001d0104'), Uint8Array.from([message.length]), message);
   const coinbase: Tx = {
     version: 1,
@@ -58,7 +62,8 @@ export function genesisBlock(): Uint8Array {
     nonce: 2,
   };
   const raw = encodeBlock(header, [stored]);
-  if (!sha256d(raw.subarray(0, 80)).every((byte, i) => byte === NETWORKS.regtest.chainHash[i])) throw new Rejection('bad-genesis');
+  if (!sha256d(raw.subarray(0, 80)).every((byte, i) => byte === NETWORKS.regtest.chainHash[i]))
+    throw new Rejection('bad-genesis');
   return raw;
 }
 
@@ -80,7 +85,13 @@ export function witnessCommitment(transactions: readonly StoredTx[]): Uint8Array
 }
 
 /** A coinbase that pays subsidy and fees to a script. */
-export function createCoinbase(height: number, script: Uint8Array, feesSat: bigint, rest: readonly StoredTx[], extraNonce: number): StoredTx {
+export function createCoinbase(
+  height: number,
+  script: Uint8Array,
+  feesSat: bigint,
+  rest: readonly StoredTx[],
+  extraNonce: number,
+): StoredTx {
   const placeholder = { raw: new Uint8Array() } as StoredTx;
   const tx: Tx = {
     version: 2,
@@ -114,7 +125,8 @@ export function mineHeader(header: BlockHeader): BlockHeader {
 /** Rules for a transaction by itself (`CheckTransaction`). */
 export function checkTransaction(tx: Tx): void {
   if (tx.outputs.length === 0) throw new Rejection('bad-txns-vout-empty');
-  if (txWeight({ ...tx, inputs: tx.inputs.map((input) => ({ ...input, witness: [] })) }) > MAX_BLOCK_WEIGHT) throw new Rejection('bad-txns-oversize');
+  if (txWeight({ ...tx, inputs: tx.inputs.map((input) => ({ ...input, witness: [] })) }) > MAX_BLOCK_WEIGHT)
+    throw new Rejection('bad-txns-oversize');
   let total = 0n;
   for (const { valueSat } of tx.outputs) {
     total += valueSat;
@@ -167,11 +179,13 @@ export function sumSat(outputs: readonly TxOutput[]): bigint {
 
 /** Weight of a whole block. */
 export function blockWeight(transactions: readonly StoredTx[]): number {
-  return transactions.reduce((sum, { weight }) => sum + weight, 4 * (80 + compactSizeLength(transactions.length)));
+  return transactions.reduce(
+    (sum, { weight }) => sum + weight,
+    4 * (80 + compactSizeLength(transactions.length)),
+  );
 }
 
 /** True if the serialized transaction carries a witness anywhere; such a block must commit to it. */
 export function anyWitness(transactions: readonly StoredTx[]): boolean {
   return transactions.some(({ tx }) => tx.inputs.some(({ witness }) => witness.length > 0));
 }
-

@@ -1,7 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, test } from 'vitest';
 import { BitcoindChainSource, BitcoindRpc } from '@fulmen/chain';
 import { chainSourceCompliance } from '@fulmen/chain/compliance';
 import { DevChain } from './devchain.ts';
@@ -32,9 +29,17 @@ function control(devChain: DevChain) {
 describe('the port', () => {
   const memory = new DevChain();
   const cases = [
-    ...chainSourceCompliance('in process', async () => ({ source: new MemoryChainSource(memory), ...control(memory), close: async () => undefined })),
+    ...chainSourceCompliance('in process', async () => ({
+      source: new MemoryChainSource(memory),
+      ...control(memory),
+      close: async () => undefined,
+    })),
     ...chainSourceCompliance('over RPC', async () => {
-      const source = new BitcoindChainSource({ host: running.host, port: running.port, auth: { kind: 'password', user: 'user', password: 'password' } });
+      const source = new BitcoindChainSource({
+        host: running.host,
+        port: running.port,
+        auth: { kind: 'password', user: 'user', password: 'password' },
+      });
       return { source, ...control(running.devChain), close: async () => source.close() };
     }),
   ];
@@ -54,7 +59,11 @@ describe('the RPC', () => {
       network: 'regtest',
       policy: { dustRelayFeerateSatPerKvb: 0 },
     });
-    const client = new BitcoindRpc({ host: node.host, port: node.port, auth: { kind: 'password', user: 'user', password: 'password' } });
+    const client = new BitcoindRpc({
+      host: node.host,
+      port: node.port,
+      auth: { kind: 'password', user: 'user', password: 'password' },
+    });
     clients.push(client);
     return client;
   });

@@ -1,6 +1,7 @@
 /** The development chain: regtest in this process or behind Bitcoin Core's RPC. */
 export { DevChain } from './devchain.ts';
-export type { DevChainOptions, PackageVerdict, TransactionVerdict } from './devchain.ts';
+export type { DevChainOptions } from './devchain.ts';
+export type { PackageVerdict, TransactionVerdict } from './packages.ts';
 export { DevChainConfigError, startDevChain } from './start.ts';
 export type { RunningDevChain, StartDevChainOptions } from './start.ts';
 export { MemoryChainSource } from './memory-chain-source.ts';

@@ -49,7 +49,7 @@ function recordOf(kind: (typeof KINDS)[number], payload: Uint8Array): JournalRec
     case 'transactions': {
       const raws: Uint8Array[] = [];
       const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
-      for (let at = 0; at + 4 <= payload.length; ) {
+      for (let at = 0; at + 4 <= payload.length;) {
         const length = view.getUint32(at, true);
         raws.push(payload.slice(at + 4, at + 4 + length));
         at += 4 + length;
@@ -97,7 +97,7 @@ export class Journal {
     const payload = payloadOf(record);
     const kind = Uint8Array.from([KINDS.indexOf(record.kind)]);
     const bytes = concatBytes(kind, lengthBytes(payload.length), sha256(payload).subarray(0, 4), payload);
-    for (let written = 0; written < bytes.length; ) written += writeSync(this.#file, bytes, written);
+    for (let written = 0; written < bytes.length;) written += writeSync(this.#file, bytes, written);
   }
 
   close(): void {

@@ -56,7 +56,14 @@ export class MemoryChainSource implements ChainSource {
     const node = this.devChain.chain.node(hash);
     if (node === undefined) return undefined;
     const { height, medianTime, header, prev } = node;
-    return { hash, prevHash: prev?.hash, height, time: header.time, medianTime, inBestChain: this.devChain.chain.isActive(node) };
+    return {
+      hash,
+      prevHash: prev?.hash,
+      height,
+      time: header.time,
+      medianTime,
+      inBestChain: this.devChain.chain.isActive(node),
+    };
   }
 
   async getBlock(hash: string): Promise<Uint8Array | undefined> {
@@ -66,7 +73,9 @@ export class MemoryChainSource implements ChainSource {
   async getTxByBlockAndIndex(height: number, index: number): Promise<ChainTransaction | undefined> {
     const node = this.devChain.chain.at(height);
     const stored = node?.transactions[index];
-    return node === undefined || stored === undefined ? undefined : { txid: stored.txid, blockHash: node.hash, tx: stored.raw };
+    return node === undefined || stored === undefined
+      ? undefined
+      : { txid: stored.txid, blockHash: node.hash, tx: stored.raw };
   }
 
   async getUtxo(txid: string, vout: number): Promise<ChainUtxo | undefined> {
@@ -86,11 +95,14 @@ export class MemoryChainSource implements ChainSource {
 
   async testMempoolAccept(transactions: readonly Uint8Array[]): Promise<readonly MempoolVerdict[]> {
     const stored = transactions.map(storedOf);
-    const verdicts = new Map(this.devChain.test(stored).verdicts.map((verdict) => [verdict.stored.txid, verdict]));
+    const verdicts = new Map(
+      this.devChain.test(stored).verdicts.map((verdict) => [verdict.stored.txid, verdict]),
+    );
     return stored.map(({ txid, vsize }): MempoolVerdict => {
       const verdict = verdicts.get(txid);
       if (verdict === undefined) return { txid, kind: 'rejected', reason: 'package-not-validated' };
-      if (verdict.rejection === undefined) return { txid, kind: 'accepted', vsize, feeSat: verdict.feeSat ?? 0n };
+      if (verdict.rejection === undefined)
+        return { txid, kind: 'accepted', vsize, feeSat: verdict.feeSat ?? 0n };
       const reason = reasonOf(verdict.rejection);
       return KNOWN_REASONS.has(reason) ? { txid, kind: 'known' } : { txid, kind: 'rejected', reason };
     });
@@ -103,7 +115,12 @@ export class MemoryChainSource implements ChainSource {
     if (only === undefined) return { kind: 'accepted', txids };
     if (stored.length === 1) {
       const [verdict] = await this.testMempoolAccept(transactions);
-      if (verdict?.kind === 'rejected') return { kind: 'rejected', reason: verdict.reason, rejections: [{ txid: only.txid, reason: verdict.reason }] };
+      if (verdict?.kind === 'rejected')
+        return {
+          kind: 'rejected',
+          reason: verdict.reason,
+          rejections: [{ txid: only.txid, reason: verdict.reason }],
+        };
       if (verdict?.kind === 'accepted') this.devChain.submit(only);
       return { kind: 'accepted', txids };
     }
@@ -112,10 +129,17 @@ export class MemoryChainSource implements ChainSource {
       .filter(({ rejection }) => rejection !== undefined && !KNOWN_REASONS.has(rejection.reason))
       .map(({ stored: { txid }, rejection }) => ({ txid, reason: rejection?.message ?? '' }));
     if (rejections.length === 0) return { kind: 'accepted', txids };
-    return { kind: 'rejected', reason: message === 'transaction failed' ? (rejections[0]?.reason ?? message) : message, rejections };
+    return {
+      kind: 'rejected',
+      reason: message === 'transaction failed' ? (rejections[0]?.reason ?? message) : message,
+      rejections,
+    };
   }
 
-  async estimateFeerateSatPerKw(_confirmationTarget: number, _mode: FeeEstimateMode): Promise<number | undefined> {
+  async estimateFeerateSatPerKw(
+    _confirmationTarget: number,
+    _mode: FeeEstimateMode,
+  ): Promise<number | undefined> {
     const estimate = this.devChain.feerateEstimateSatPerKvb;
     return estimate === undefined ? undefined : feerateSatPerKwFromBtcPerKvb(estimate / 1e8);
   }

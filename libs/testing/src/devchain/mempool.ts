@@ -10,7 +10,15 @@ import { COINBASE_MATURITY, checkTransaction, isFinalTx, sequenceLocksMet, sumSa
 import type { Coin, ScriptVerifier, StoredTx } from './model.ts';
 import { Rejection, coinKey } from './model.ts';
 import type { MempoolPolicy } from './policy.ts';
-import { TRUC_CHILD_MAX_VSIZE, TRUC_MAX_VSIZE, TRUC_VERSION, checkStandard, checkStandardInputs, dustOutputs, feeAtRateSat } from './policy.ts';
+import {
+  TRUC_CHILD_MAX_VSIZE,
+  TRUC_MAX_VSIZE,
+  TRUC_VERSION,
+  checkStandard,
+  checkStandardInputs,
+  dustOutputs,
+  feeAtRateSat,
+} from './policy.ts';
 
 /** A transaction that waits. */
 export interface MempoolEntry {
@@ -122,10 +130,15 @@ export class Mempool {
     return total;
   }
 
-  #coinFor(txid: string, vout: number, earlier: ReadonlyMap<string, Candidate> | undefined): Coin | undefined {
+  #coinFor(
+    txid: string,
+    vout: number,
+    earlier: ReadonlyMap<string, Candidate> | undefined,
+  ): Coin | undefined {
     const parent = earlier?.get(txid)?.stored ?? this.#entries.get(txid)?.stored;
     const output = parent?.tx.outputs[vout];
-    if (parent !== undefined) return output === undefined ? undefined : { ...output, height: undefined, coinbase: false };
+    if (parent !== undefined)
+      return output === undefined ? undefined : { ...output, height: undefined, coinbase: false };
     return this.#chain.coin(coinKey(txid, vout));
   }
 
@@ -141,7 +154,9 @@ export class Mempool {
     if (!isFinalTx(tx, height, tip.medianTime)) throw new Rejection('non-final');
     const same = this.#entries.get(stored.txid);
     if (same !== undefined) {
-      throw new Rejection(same.stored.wtxid === stored.wtxid ? 'txn-already-in-mempool' : 'txn-same-nonwitness-data-in-mempool');
+      throw new Rejection(
+        same.stored.wtxid === stored.wtxid ? 'txn-already-in-mempool' : 'txn-same-nonwitness-data-in-mempool',
+      );
     }
     const conflicts = new Set<string>();
     const parents = new Set<string>();
@@ -153,16 +168,22 @@ export class Mempool {
       if (this.#entries.has(txid) || earlier?.has(txid) === true) parents.add(txid);
       const coin = this.#coinFor(txid, vout, earlier);
       if (coin === undefined) {
-        const known = tx.outputs.some((_, index) => this.#chain.coin(coinKey(stored.txid, index)) !== undefined);
+        const known = tx.outputs.some(
+          (_, index) => this.#chain.coin(coinKey(stored.txid, index)) !== undefined,
+        );
         throw new Rejection(known ? 'txn-already-known' : 'bad-txns-inputs-missingorspent');
       }
       coins.push(coin);
     }
     const heights = coins.map((coin) => coin.height ?? height);
-    if (!sequenceLocksMet(tx, heights, height, tip.medianTime, (at) => this.#chain.medianTimeAt(at))) throw new Rejection('non-BIP68-final');
+    if (!sequenceLocksMet(tx, heights, height, tip.medianTime, (at) => this.#chain.medianTimeAt(at)))
+      throw new Rejection('non-BIP68-final');
     for (const coin of coins) {
       if (coin.coinbase && height - (coin.height ?? 0) < COINBASE_MATURITY) {
-        throw new Rejection('bad-txns-premature-spend-of-coinbase', `tried to spend coinbase at depth ${height - (coin.height ?? 0)}`);
+        throw new Rejection(
+          'bad-txns-premature-spend-of-coinbase',
+          `tried to spend coinbase at depth ${height - (coin.height ?? 0)}`,
+        );
       }
     }
     const feeSat = sumSat(coins) - sumSat(tx.outputs);
@@ -170,16 +191,30 @@ export class Mempool {
     checkStandardInputs(stored, coins);
     if (options.bypassLimits !== true) {
       // A transaction with dust must leave it to its child to pay: nobody mines it alone.
-      if (feeSat !== 0n && dustOutputs(tx, this.policy).length > 0) throw new Rejection('dust', 'tx with dust output must be 0-fee');
+      if (feeSat !== 0n && dustOutputs(tx, this.policy).length > 0)
+        throw new Rejection('dust', 'tx with dust output must be 0-fee');
       if (options.packageFeerate !== true) this.checkFeerate(feeSat, stored.vsize);
     }
-    const candidate: Candidate = { stored, feeSat, coins, parents, conflicts, evicted: new Set(), evictsSibling: false };
+    const candidate: Candidate = {
+      stored,
+      feeSat,
+      coins,
+      parents,
+      conflicts,
+      evicted: new Set(),
+      evictsSibling: false,
+    };
     const siblings = this.#checkTruc(candidate, earlier, options.bypassLimits === true);
     const allConflicts = new Set([...conflicts, ...siblings]);
     const evicted = this.withDescendants(allConflicts);
     if (options.bypassLimits !== true) this.#checkLimits(candidate, evicted, earlier);
     const ancestors = this.withAncestors(parents);
-    for (const txid of allConflicts) if (ancestors.has(txid)) throw new Rejection('bad-txns-spends-conflicting-tx', `${stored.txid} spends conflicting transaction ${txid}`);
+    for (const txid of allConflicts)
+      if (ancestors.has(txid))
+        throw new Rejection(
+          'bad-txns-spends-conflicting-tx',
+          `${stored.txid} spends conflicting transaction ${txid}`,
+        );
     const judged = { ...candidate, conflicts: allConflicts, evicted, evictsSibling: siblings.length > 0 };
     if (allConflicts.size > 0 && options.packageFeerate !== true) this.checkReplacement([judged]);
     if (options.bypassLimits !== true && options.packageFeerate !== true) this.checkEphemeral([judged]);
@@ -205,43 +240,76 @@ export class Mempool {
   }
 
   /** BIP 431 for one transaction; returns the sibling that it may replace. */
-  #checkTruc(candidate: Candidate, earlier: ReadonlyMap<string, Candidate> | undefined, bypass: boolean): readonly string[] {
+  #checkTruc(
+    candidate: Candidate,
+    earlier: ReadonlyMap<string, Candidate> | undefined,
+    bypass: boolean,
+  ): readonly string[] {
     const { stored, parents, conflicts } = candidate;
     const isTruc = stored.tx.version === TRUC_VERSION;
     const violation = (details: string): Rejection => new Rejection('TRUC-violation', details);
     for (const txid of parents) {
       const parent = earlier?.get(txid)?.stored ?? this.#entries.get(txid)?.stored;
       const parentIsTruc = parent?.tx.version === TRUC_VERSION;
-      if (isTruc && !parentIsTruc) throw violation(`version=3 tx ${stored.txid} (wtxid=${stored.wtxid}) cannot spend from non-version=3 tx ${txid}`);
-      if (!isTruc && parentIsTruc) throw violation(`non-version=3 tx ${stored.txid} (wtxid=${stored.wtxid}) cannot spend from version=3 tx ${txid}`);
+      if (isTruc && !parentIsTruc)
+        throw violation(
+          `version=3 tx ${stored.txid} (wtxid=${stored.wtxid}) cannot spend from non-version=3 tx ${txid}`,
+        );
+      if (!isTruc && parentIsTruc)
+        throw violation(
+          `non-version=3 tx ${stored.txid} (wtxid=${stored.wtxid}) cannot spend from version=3 tx ${txid}`,
+        );
     }
     if (!isTruc || bypass) return [];
-    if (stored.vsize > TRUC_MAX_VSIZE) throw violation(`version=3 tx ${stored.txid} is too big: ${stored.vsize} > ${TRUC_MAX_VSIZE} virtual bytes`);
+    if (stored.vsize > TRUC_MAX_VSIZE)
+      throw violation(
+        `version=3 tx ${stored.txid} is too big: ${stored.vsize} > ${TRUC_MAX_VSIZE} virtual bytes`,
+      );
     const [parentId] = parents;
     if (parentId === undefined) return [];
     const grandparents = earlier?.get(parentId)?.parents ?? this.#entries.get(parentId)?.parents ?? new Set();
-    if (parents.size > 1 || grandparents.size > 0) throw violation(`tx ${stored.txid} would have too many ancestors`);
-    if (stored.vsize > TRUC_CHILD_MAX_VSIZE) throw violation(`version=3 child tx ${stored.txid} is too big: ${stored.vsize} > ${TRUC_CHILD_MAX_VSIZE} virtual bytes`);
-    const siblings = [...(this.#entries.get(parentId)?.children ?? [])].filter((txid) => !conflicts.has(txid));
+    if (parents.size > 1 || grandparents.size > 0)
+      throw violation(`tx ${stored.txid} would have too many ancestors`);
+    if (stored.vsize > TRUC_CHILD_MAX_VSIZE)
+      throw violation(
+        `version=3 child tx ${stored.txid} is too big: ${stored.vsize} > ${TRUC_CHILD_MAX_VSIZE} virtual bytes`,
+      );
+    const siblings = [...(this.#entries.get(parentId)?.children ?? [])].filter(
+      (txid) => !conflicts.has(txid),
+    );
     const inPackage = [...(earlier?.values() ?? [])].some((other) => other.parents.has(parentId));
-    if (inPackage || siblings.length > 1) throw violation(`tx ${parentId} would exceed descendant count limit`);
+    if (inPackage || siblings.length > 1)
+      throw violation(`tx ${parentId} would exceed descendant count limit`);
     return siblings;
   }
 
-  #checkLimits(candidate: Candidate, evicted: ReadonlySet<string>, earlier: ReadonlyMap<string, Candidate> | undefined): void {
+  #checkLimits(
+    candidate: Candidate,
+    evicted: ReadonlySet<string>,
+    earlier: ReadonlyMap<string, Candidate> | undefined,
+  ): void {
     const { maxRelatives, maxRelativesVsize } = this.policy;
     const { stored } = candidate;
     const inPackage = [...candidate.parents].filter((txid) => earlier?.has(txid) === true);
-    const ancestors = this.withAncestors([...candidate.parents, ...inPackage.flatMap((txid) => [...(earlier?.get(txid)?.parents ?? [])])]);
+    const ancestors = this.withAncestors([
+      ...candidate.parents,
+      ...inPackage.flatMap((txid) => [...(earlier?.get(txid)?.parents ?? [])]),
+    ]);
     const ancestorCount = ancestors.size + inPackage.length + 1;
     const tooLong = (details: string): Rejection => new Rejection('too-long-mempool-chain', details);
-    if (ancestorCount > maxRelatives) throw tooLong(`too many unconfirmed ancestors [limit: ${maxRelatives}]`);
-    const packageVsize = inPackage.reduce((sum, txid) => sum + (earlier?.get(txid)?.stored.vsize ?? 0), stored.vsize);
-    if (this.vsizeOf(ancestors) + packageVsize > maxRelativesVsize) throw tooLong(`exceeds ancestor size limit [limit: ${maxRelativesVsize}]`);
+    if (ancestorCount > maxRelatives)
+      throw tooLong(`too many unconfirmed ancestors [limit: ${maxRelatives}]`);
+    const packageVsize = inPackage.reduce(
+      (sum, txid) => sum + (earlier?.get(txid)?.stored.vsize ?? 0),
+      stored.vsize,
+    );
+    if (this.vsizeOf(ancestors) + packageVsize > maxRelativesVsize)
+      throw tooLong(`exceeds ancestor size limit [limit: ${maxRelativesVsize}]`);
     const carveOut = stored.vsize <= CARVE_OUT_VSIZE && ancestorCount <= 2;
     for (const txid of ancestors) {
       const descendants = [...this.withDescendants([txid])].filter((other) => !evicted.has(other));
-      if (descendants.length + 1 > maxRelatives + (carveOut ? 1 : 0)) throw tooLong(`too many descendants for tx ${txid} [limit: ${maxRelatives}]`);
+      if (descendants.length + 1 > maxRelatives + (carveOut ? 1 : 0))
+        throw tooLong(`too many descendants for tx ${txid} [limit: ${maxRelatives}]`);
       if (this.vsizeOf(descendants) + stored.vsize > maxRelativesVsize + (carveOut ? CARVE_OUT_VSIZE : 0)) {
         throw tooLong(`exceeds descendant size limit for tx ${txid} [limit: ${maxRelativesVsize}]`);
       }
@@ -256,13 +324,18 @@ export class Mempool {
     const last = candidates.at(-1) as Candidate;
     const name = last.stored.txid;
     const insufficient = `insufficient fee${last.evictsSibling ? ' (including sibling eviction)' : ''}`;
-    if (evicted.size > MAX_REPLACED) throw new Rejection('too many potential replacements', `rejecting replacement ${name}; too many potential replacements (${evicted.size} > ${MAX_REPLACED})`);
+    if (evicted.size > MAX_REPLACED)
+      throw new Rejection(
+        'too many potential replacements',
+        `rejecting replacement ${name}; too many potential replacements (${evicted.size} > ${MAX_REPLACED})`,
+      );
     const allowed = new Set([...conflicts].flatMap((txid) => [...(this.#entries.get(txid)?.parents ?? [])]));
     const own = new Set(candidates.map(({ stored }) => stored.txid));
     for (const { parents } of candidates) {
       for (const parent of parents) {
         // A sibling eviction keeps the parent that both share.
-        if (!allowed.has(parent) && !own.has(parent)) throw new Rejection('replacement-adds-unconfirmed', `replacement ${name} adds unconfirmed input`);
+        if (!allowed.has(parent) && !own.has(parent))
+          throw new Rejection('replacement-adds-unconfirmed', `replacement ${name} adds unconfirmed input`);
       }
     }
     const feeSat = candidates.reduce((sum, candidate) => sum + candidate.feeSat, 0n);
@@ -270,13 +343,24 @@ export class Mempool {
     for (const txid of conflicts) {
       const old = this.#entries.get(txid);
       if (old !== undefined && feeSat * BigInt(old.stored.vsize) <= old.feeSat * BigInt(vsize)) {
-        throw new Rejection(insufficient, `rejecting replacement ${name}; new feerate is not above the feerate of ${txid}`);
+        throw new Rejection(
+          insufficient,
+          `rejecting replacement ${name}; new feerate is not above the feerate of ${txid}`,
+        );
       }
     }
     const oldFees = this.feesOf(evicted);
-    if (feeSat < oldFees) throw new Rejection(insufficient, `rejecting replacement ${name}, less fees than conflicting txs; ${feeSat} < ${oldFees}`);
+    if (feeSat < oldFees)
+      throw new Rejection(
+        insufficient,
+        `rejecting replacement ${name}, less fees than conflicting txs; ${feeSat} < ${oldFees}`,
+      );
     const relay = feeAtRateSat(this.policy.incrementalRelayFeerateSatPerKvb, vsize);
-    if (feeSat - oldFees < relay) throw new Rejection(insufficient, `rejecting replacement ${name}, not enough additional fees to relay; ${feeSat - oldFees} < ${relay}`);
+    if (feeSat - oldFees < relay)
+      throw new Rejection(
+        insufficient,
+        `rejecting replacement ${name}, not enough additional fees to relay; ${feeSat - oldFees} < ${relay}`,
+      );
   }
 
   /** Every child spends all dust of its unconfirmed parents, or the dust would stay for good. */
@@ -286,8 +370,14 @@ export class Mempool {
       const spent = new Set(stored.tx.inputs.map(({ txid, vout }) => coinKey(displayHash(txid), vout)));
       for (const txid of parents) {
         const parent = inPackage.get(txid) ?? this.#entries.get(txid)?.stored;
-        if (parent !== undefined && dustOutputs(parent.tx, this.policy).some((vout) => !spent.has(coinKey(txid, vout)))) {
-          throw new Rejection('missing-ephemeral-spends', `tx ${stored.txid} did not spend parent's ephemeral dust`);
+        if (
+          parent !== undefined &&
+          dustOutputs(parent.tx, this.policy).some((vout) => !spent.has(coinKey(txid, vout)))
+        ) {
+          throw new Rejection(
+            'missing-ephemeral-spends',
+            `tx ${stored.txid} did not spend parent's ephemeral dust`,
+          );
         }
       }
     }
@@ -299,8 +389,16 @@ export class Mempool {
     const { stored } = candidate;
     for (const parent of candidate.parents) this.#entries.get(parent)?.children.add(stored.txid);
     const { feeSat, parents } = candidate;
-    this.#entries.set(stored.txid, { stored, feeSat, time, height: this.#chain.tip.height, parents: new Set(parents), children: new Set() });
-    for (const { txid, vout } of stored.tx.inputs) this.#spends.set(coinKey(displayHash(txid), vout), stored.txid);
+    this.#entries.set(stored.txid, {
+      stored,
+      feeSat,
+      time,
+      height: this.#chain.tip.height,
+      parents: new Set(parents),
+      children: new Set(),
+    });
+    for (const { txid, vout } of stored.tx.inputs)
+      this.#spends.set(coinKey(displayHash(txid), vout), stored.txid);
     return replaced;
   }
 
@@ -341,7 +439,10 @@ export class Mempool {
   rebuild(returning: readonly StoredTx[], time: number): void {
     const waiting = this.entries();
     this.remove(waiting.map(({ stored }) => stored.txid));
-    for (const [stored, at] of [...returning.map((stored) => [stored, time] as const), ...waiting.map((entry) => [entry.stored, entry.time] as const)]) {
+    for (const [stored, at] of [
+      ...returning.map((stored) => [stored, time] as const),
+      ...waiting.map((entry) => [entry.stored, entry.time] as const),
+    ]) {
       try {
         this.add(this.judge(stored, { bypassLimits: true, trusted: true }), at);
       } catch (error) {

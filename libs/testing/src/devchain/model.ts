@@ -50,7 +50,11 @@ export class Rejection extends Error {
 }
 
 /** Checks one transaction's scripts against the outputs it spends; a string is the interpreter's error. */
-export type ScriptVerifier = (stored: StoredTx, spent: readonly TxOutput[], mode: 'consensus' | 'policy') => { input: number; error: string } | undefined;
+export type ScriptVerifier = (
+  stored: StoredTx,
+  spent: readonly TxOutput[],
+  mode: 'consensus' | 'policy',
+) => { input: number; error: string } | undefined;
 
 /** Derives ids and sizes. */
 export function storeTx(tx: Tx): StoredTx {

@@ -50,7 +50,8 @@ function isPushOnly(script: Uint8Array): boolean {
 
 /** True for an output that is not worth spending. */
 export function isDust(output: TxOutput, policy: MempoolPolicy): boolean {
-  const threshold = (dustThresholdSat(output.script) * BigInt(policy.dustRelayFeerateSatPerKvb)) / BigInt(DUST_TABLE_FEERATE);
+  const threshold =
+    (dustThresholdSat(output.script) * BigInt(policy.dustRelayFeerateSatPerKvb)) / BigInt(DUST_TABLE_FEERATE);
   return output.valueSat < threshold;
 }
 
@@ -64,7 +65,11 @@ function isMultisig(script: Uint8Array): boolean {
 }
 
 function isPayToPublicKey(script: Uint8Array): boolean {
-  return script.at(-1) === OP.CHECKSIG && (script.length === 35 || script.length === 67) && script[0] === script.length - 2;
+  return (
+    script.at(-1) === OP.CHECKSIG &&
+    (script.length === 35 || script.length === 67) &&
+    script[0] === script.length - 2
+  );
 }
 
 /** `IsStandardTx`. */
@@ -99,7 +104,10 @@ export function checkStandardInputs(stored: StoredTx, coins: readonly Coin[]): v
   for (const [index, coin] of coins.entries()) {
     const kind = scriptKind(coin.script);
     const { witness } = stored.tx.inputs[index] as (typeof stored.tx.inputs)[number];
-    if (kind === 'witness-unknown' || (kind === 'nonstandard' && !isMultisig(coin.script) && !isPayToPublicKey(coin.script))) {
+    if (
+      kind === 'witness-unknown' ||
+      (kind === 'nonstandard' && !isMultisig(coin.script) && !isPayToPublicKey(coin.script))
+    ) {
       throw new Rejection('bad-txns-nonstandard-inputs');
     }
     if (witness.length === 0) continue;
@@ -108,11 +116,17 @@ export function checkStandardInputs(stored: StoredTx, coins: readonly Coin[]): v
     if (kind === 'p2wsh') {
       const stack = witness.slice(0, -1);
       const tooLarge = (witness.at(-1)?.length ?? 0) > MAX_STANDARD_P2WSH_SCRIPT_SIZE;
-      if (tooLarge || stack.length > MAX_STANDARD_P2WSH_STACK_ITEMS || stack.some((item) => item.length > MAX_STANDARD_P2WSH_STACK_ITEM_SIZE)) {
+      if (
+        tooLarge ||
+        stack.length > MAX_STANDARD_P2WSH_STACK_ITEMS ||
+        stack.some((item) => item.length > MAX_STANDARD_P2WSH_STACK_ITEM_SIZE)
+      ) {
         throw new Rejection('bad-witness-nonstandard');
       }
     }
-    if (witnessProgram(coin.script) === undefined && kind !== 'p2sh') throw new Rejection('bad-witness-nonstandard');
-    if (kind === 'p2tr' && witness.length > 1 && witness.at(-1)?.[0] === 0x50) throw new Rejection('bad-witness-nonstandard');
+    if (witnessProgram(coin.script) === undefined && kind !== 'p2sh')
+      throw new Rejection('bad-witness-nonstandard');
+    if (kind === 'p2tr' && witness.length > 1 && witness.at(-1)?.[0] === 0x50)
+      throw new Rejection('bad-witness-nonstandard');
   }
 }

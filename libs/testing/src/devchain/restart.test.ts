@@ -109,14 +109,29 @@ describe('a restart', () => {
   test('of the process after kill -9 resumes at the last answer', async () => {
     const dataDir = folder();
     const start = async () => {
-      const child = spawn(process.execPath, [join(import.meta.dirname, '../../../../test/devchain/main.ts')], {
-        env: { ...process.env, NODE_OPTIONS: '', FULMEN_DEVCHAIN_PORT: '0', FULMEN_DEVCHAIN_DATA_DIR: dataDir, FULMEN_DEVCHAIN_RPC_USER: 'u', FULMEN_DEVCHAIN_RPC_PASSWORD: 'p' },
-        stdio: ['ignore', 'pipe', 'inherit'],
-      });
+      const child = spawn(
+        process.execPath,
+        [join(import.meta.dirname, '../../../../test/devchain/main.ts')],
+        {
+          env: {
+            ...process.env,
+            NODE_OPTIONS: '',
+            FULMEN_DEVCHAIN_PORT: '0',
+            FULMEN_DEVCHAIN_DATA_DIR: dataDir,
+            FULMEN_DEVCHAIN_RPC_USER: 'u',
+            FULMEN_DEVCHAIN_RPC_PASSWORD: 'p',
+          },
+          stdio: ['ignore', 'pipe', 'inherit'],
+        },
+      );
       closers.push(() => child.kill('SIGKILL'));
       const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
       const { port } = JSON.parse(line) as { port: number };
-      const rpc = new BitcoindRpc({ host: '127.0.0.1', port, auth: { kind: 'password', user: 'u', password: 'p' } });
+      const rpc = new BitcoindRpc({
+        host: '127.0.0.1',
+        port,
+        auth: { kind: 'password', user: 'u', password: 'p' },
+      });
       closers.push(() => rpc.close());
       return { child, rpc };
     };
@@ -140,7 +155,9 @@ describe('a restart', () => {
 describe('rules of the chain', () => {
   test('only regtest exists', async () => {
     for (const network of ['mainnet', 'main', 'testnet', 'signet', '']) {
-      await expect(startDevChain({ port: 0, rpcUser: 'u', rpcPassword: 'p', network })).rejects.toThrow('regtest only');
+      await expect(startDevChain({ port: 0, rpcUser: 'u', rpcPassword: 'p', network })).rejects.toThrow(
+        'regtest only',
+      );
     }
   });
 
@@ -150,12 +167,15 @@ describe('rules of the chain', () => {
     const coin = reward(first);
     const before = summary(dev);
     const spend = (value: bigint): Tx => spendAnyone([coin], [value]);
-    const attempt = (...transactions: Tx[]): string | undefined => reasonOf(() => dev.mineWith(transactions.map(storeTx), ANYONE_SCRIPT));
+    const attempt = (...transactions: Tx[]): string | undefined =>
+      reasonOf(() => dev.mineWith(transactions.map(storeTx), ANYONE_SCRIPT));
     expect(attempt(spend(coin.valueSat + 1n))).toBe('bad-txns-in-belowout');
     expect(attempt(spend(1n), spend(2n))).toBe('bad-txns-inputs-missingorspent');
     const badScript = withWitness(spend(1000n), 0, [Uint8Array.from([0x52])]);
     expect(attempt(badScript)).toBe('mandatory-script-verify-flag-failed (Witness program hash mismatch)');
-    expect(attempt(spendAnyone([reward(dev.chain.at(50))], [1n]))).toBe('bad-txns-premature-spend-of-coinbase');
+    expect(attempt(spendAnyone([reward(dev.chain.at(50))], [1n]))).toBe(
+      'bad-txns-premature-spend-of-coinbase',
+    );
     expect(attempt(spendAnyone([coin], [1n], { locktime: 500 }))).toBe('bad-txns-nonfinal');
     expect(attempt(spendAnyone([{ ...coin, sequence: 500 }], [1n]))).toBe('bad-txns-nonfinal');
     const { tip } = dev.chain;
@@ -223,7 +243,11 @@ describe('ephemeral dust', () => {
     const left = dev.submitPackage([parent, leaves].map(storeTx));
     expect(left.verdicts.map(({ rejection }) => rejection?.reason)).toContain('missing-ephemeral-spends');
     const fees = reward(nodes[1]);
-    const takes = withWitness(spendAnyone([{ txid, vout: 1 }, fees], [fees.valueSat - 5000n], { version: 3 }), 0, []);
+    const takes = withWitness(
+      spendAnyone([{ txid, vout: 1 }, fees], [fees.valueSat - 5000n], { version: 3 }),
+      0,
+      [],
+    );
     expect(dev.submitPackage([parent, takes].map(storeTx)).message).toBe('success');
     const two: Tx = { ...parent, outputs: [...parent.outputs, { valueSat: 1n, script: P2A_SCRIPT }] };
     expect(reasonOf(() => dev.submit(storeTx(two)))).toBe('dust');

@@ -108,7 +108,14 @@ export function scanTxOutSet(dev: DevChain, params: Params): unknown {
       confirmations: tip.height - height + 1,
     });
   }
-  return { success: true, txouts: scanned, height: tip.height, bestblock: tip.hash, unspents, total_amount: bitcoinOf(totalSat) };
+  return {
+    success: true,
+    txouts: scanned,
+    height: tip.height,
+    bestblock: tip.hash,
+    unspents,
+    total_amount: bitcoinOf(totalSat),
+  };
 }
 
 export function generateToAddress(dev: DevChain, params: Params): unknown {
@@ -125,7 +132,10 @@ export function generateBlock(dev: DevChain, params: Params): unknown {
       if (entry === undefined) throw new RpcError(RPC.NOT_FOUND, `Transaction ${item} not in mempool.`);
       return entry.stored;
     }
-    return txOf(item, `Transaction decode failed for ${String(item)}. Make sure the tx has at least one input.`);
+    return txOf(
+      item,
+      `Transaction decode failed for ${String(item)}. Make sure the tx has at least one input.`,
+    );
   });
   const submit = params.booleanOr(2, true);
   try {
@@ -167,7 +177,8 @@ export function getChainTips(dev: DevChain): unknown {
   const { chain } = dev;
   return chain.tips().map((node) => {
     let length = 0;
-    for (let at: BlockNode | undefined = node; at !== undefined && !chain.isActive(at); at = at.prev) length += 1;
+    for (let at: BlockNode | undefined = node; at !== undefined && !chain.isActive(at); at = at.prev)
+      length += 1;
     const status = length === 0 ? 'active' : node.invalidated || node.failed ? 'invalid' : 'valid-fork';
     return { height: node.height, hash: node.hash, branchlen: length, status };
   });
@@ -197,10 +208,14 @@ export function getNetworkInfo(dev: DevChain): unknown {
 
 export function estimateSmartFee(dev: DevChain, params: Params): unknown {
   const target = params.integer(0);
-  if (target < 1 || target > 1008) throw new RpcError(RPC.INVALID_PARAMETER, 'Invalid conf_target, must be between 1 and 1008');
+  if (target < 1 || target > 1008)
+    throw new RpcError(RPC.INVALID_PARAMETER, 'Invalid conf_target, must be between 1 and 1008');
   const mode = params.raw(1) === undefined ? 'economical' : params.string(1).toLowerCase();
   if (!['unset', 'economical', 'conservative'].includes(mode)) {
-    throw new RpcError(RPC.INVALID_PARAMETER, 'Invalid estimate_mode parameter, must be one of: "unset", "economical", "conservative"');
+    throw new RpcError(
+      RPC.INVALID_PARAMETER,
+      'Invalid estimate_mode parameter, must be one of: "unset", "economical", "conservative"',
+    );
   }
   const estimate = dev.feerateEstimateSatPerKvb;
   const blocks = Math.max(2, target);
@@ -210,7 +225,8 @@ export function estimateSmartFee(dev: DevChain, params: Params): unknown {
 
 /** Ours alone: what `estimatesmartfee` answers, in BTC per 1000 vbytes; null for no data. */
 export function setFeeEstimate(dev: DevChain, params: Params): unknown {
-  dev.feerateEstimateSatPerKvb = params.raw(0) === undefined ? undefined : Math.round(params.amountOr(0, 0) * 1e8);
+  dev.feerateEstimateSatPerKvb =
+    params.raw(0) === undefined ? undefined : Math.round(params.amountOr(0, 0) * 1e8);
   return null;
 }
 
@@ -224,4 +240,3 @@ export function validateAddress(params: Params): unknown {
     return { isvalid: false, error: 'Invalid or unsupported Segwit (Bech32) or Base58 encoding.' };
   }
 }
-

@@ -30,7 +30,13 @@ export class RpcError extends Error {
   }
 }
 
-const TYPE_NAMES = { number: 'number', string: 'string', boolean: 'bool', array: 'array', object: 'object' } as const;
+const TYPE_NAMES = {
+  number: 'number',
+  string: 'string',
+  boolean: 'bool',
+  array: 'array',
+  object: 'object',
+} as const;
 type TypeName = keyof typeof TYPE_NAMES;
 
 function typeOf(value: unknown): string {
@@ -60,7 +66,10 @@ export class Params {
     const value = this.raw(index);
     const actual = typeOf(value);
     if (actual !== TYPE_NAMES[type]) {
-      throw new RpcError(RPC.TYPE, `JSON value of type ${actual} is not of expected type ${TYPE_NAMES[type]}`);
+      throw new RpcError(
+        RPC.TYPE,
+        `JSON value of type ${actual} is not of expected type ${TYPE_NAMES[type]}`,
+      );
     }
     return value;
   }
@@ -98,7 +107,8 @@ export class Params {
     const value = this.raw(index);
     if (value === undefined) return fallback;
     const amount = Number(value);
-    if ((typeof value !== 'number' && typeof value !== 'string') || !Number.isFinite(amount)) throw new RpcError(RPC.TYPE, 'Invalid amount');
+    if ((typeof value !== 'number' && typeof value !== 'string') || !Number.isFinite(amount))
+      throw new RpcError(RPC.TYPE, 'Invalid amount');
     if (amount < 0) throw new RpcError(RPC.TYPE, 'Amount out of range');
     return amount;
   }
@@ -106,15 +116,21 @@ export class Params {
   /** A 32-byte hash in display order. */
   hash(index: number, name: string): string {
     const value = this.string(index);
-    if (value.length !== 64) throw new RpcError(RPC.INVALID_PARAMETER, `${name} must be of length 64 (not ${value.length}, for '${value}')`);
-    if (!/^[0-9a-fA-F]*$/.test(value)) throw new RpcError(RPC.INVALID_PARAMETER, `${name} must be hexadecimal string (not '${value}')`);
+    if (value.length !== 64)
+      throw new RpcError(
+        RPC.INVALID_PARAMETER,
+        `${name} must be of length 64 (not ${value.length}, for '${value}')`,
+      );
+    if (!/^[0-9a-fA-F]*$/.test(value))
+      throw new RpcError(RPC.INVALID_PARAMETER, `${name} must be hexadecimal string (not '${value}')`);
     return value.toLowerCase();
   }
 }
 
 /** Decodes a transaction in hex. */
 export function txOf(value: unknown, message: string): StoredTx {
-  if (typeof value !== 'string') throw new RpcError(RPC.TYPE, `JSON value of type ${typeOf(value)} is not of expected type string`);
+  if (typeof value !== 'string')
+    throw new RpcError(RPC.TYPE, `JSON value of type ${typeOf(value)} is not of expected type string`);
   const stored = /^([0-9a-fA-F]{2})*$/.test(value) ? storeRawTx(fromHex(value)) : undefined;
   if (stored === undefined) throw new RpcError(RPC.DESERIALIZATION, message);
   return stored;

@@ -1,6 +1,15 @@
 /** Bitcoin Core's JSON forms of blocks, transactions and scripts. */
 import type { TxOutput } from '@fulmen/bitcoin';
-import { NETWORKS, OP, decompileScript, displayHash, encodeAddress, encodeBlockHeader, isCoinbase, scriptKind } from '@fulmen/bitcoin';
+import {
+  NETWORKS,
+  OP,
+  decompileScript,
+  displayHash,
+  encodeAddress,
+  encodeBlockHeader,
+  isCoinbase,
+  scriptKind,
+} from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/bitcoin/bytes';
 import type { DevChain } from './devchain.ts';
 import { blockWeight } from './consensus.ts';
@@ -37,7 +46,9 @@ function asm(script: Uint8Array): string {
       if (typeof part !== 'number') return toHex(part);
       if (part === 0) return '0';
       if (part === OP.NEGATE1) return '-1';
-      return part >= OP.N1 && part <= OP.N16 ? String(part - OP.N1 + 1) : (OPCODE_NAMES.get(part) ?? 'OP_UNKNOWN');
+      return part >= OP.N1 && part <= OP.N16
+        ? String(part - OP.N1 + 1)
+        : (OPCODE_NAMES.get(part) ?? 'OP_UNKNOWN');
     })
     .join(' ');
 }
@@ -45,7 +56,12 @@ function asm(script: Uint8Array): string {
 /** `scriptPubKey` of an output. */
 export function scriptJson(script: Uint8Array): Json {
   const address = encodeAddress(script, NETWORKS.regtest);
-  return { asm: asm(script), ...(address === undefined ? {} : { address }), hex: toHex(script), type: KIND_NAMES[scriptKind(script)] };
+  return {
+    asm: asm(script),
+    ...(address === undefined ? {} : { address }),
+    hex: toHex(script),
+    type: KIND_NAMES[scriptKind(script)],
+  };
 }
 
 function outputJson(output: TxOutput, n: number): Json {
@@ -56,7 +72,9 @@ function outputJson(output: TxOutput, n: number): Json {
 export function txJson(stored: StoredTx, spent?: (key: string) => Coin | undefined): Json {
   const { tx } = stored;
   const coinbase = isCoinbase(tx);
-  let feeSat: bigint | undefined = coinbase ? undefined : -tx.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
+  let feeSat: bigint | undefined = coinbase
+    ? undefined
+    : -tx.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   const vin = tx.inputs.map((input): Json => {
     const witness = input.witness.length === 0 ? {} : { txinwitness: input.witness.map(toHex) };
     if (coinbase) return { coinbase: toHex(input.scriptSig), ...witness, sequence: input.sequence };
@@ -66,7 +84,14 @@ export function txJson(stored: StoredTx, spent?: (key: string) => Coin | undefin
     const prevout =
       coin === undefined
         ? {}
-        : { prevout: { generated: coin.coinbase, height: coin.height, value: bitcoinOf(coin.valueSat), scriptPubKey: scriptJson(coin.script) } };
+        : {
+            prevout: {
+              generated: coin.coinbase,
+              height: coin.height,
+              value: bitcoinOf(coin.valueSat),
+              scriptPubKey: scriptJson(coin.script),
+            },
+          };
     const scriptSig = { asm: asm(input.scriptSig), hex: toHex(input.scriptSig) };
     return { txid, vout: input.vout, scriptSig, ...witness, ...prevout, sequence: input.sequence };
   });
@@ -126,8 +151,17 @@ export function blockJson(dev: DevChain, node: BlockNode, verbosity: number): Js
     if (verbosity === 2) json['vin'] = (json['vin'] as Json[]).map(({ prevout: _, ...rest }) => rest);
     return json;
   });
-  const stripped = node.transactions.reduce((sum, stored) => sum + (stored.weight - stored.raw.length) / 3, 0);
-  return { ...headerJson(dev, node), strippedsize: 81 + stripped, size: node.raw.length, weight: blockWeight(node.transactions), tx };
+  const stripped = node.transactions.reduce(
+    (sum, stored) => sum + (stored.weight - stored.raw.length) / 3,
+    0,
+  );
+  return {
+    ...headerJson(dev, node),
+    strippedsize: 81 + stripped,
+    size: node.raw.length,
+    weight: blockWeight(node.transactions),
+    tx,
+  };
 }
 
 /** `getmempoolentry`. */
@@ -146,7 +180,12 @@ export function mempoolEntryJson(dev: DevChain, entry: MempoolEntry): Json {
     ancestorcount: ancestors.size,
     ancestorsize: mempool.vsizeOf(ancestors),
     wtxid: entry.stored.wtxid,
-    fees: { base: fee, modified: fee, ancestor: bitcoinOf(mempool.feesOf(ancestors)), descendant: bitcoinOf(mempool.feesOf(descendants)) },
+    fees: {
+      base: fee,
+      modified: fee,
+      ancestor: bitcoinOf(mempool.feesOf(ancestors)),
+      descendant: bitcoinOf(mempool.feesOf(descendants)),
+    },
     depends: [...entry.parents],
     spentby: [...entry.children],
     'bip125-replaceable': entry.stored.tx.inputs.some(({ sequence }) => sequence < 0xffff_fffe),

@@ -1,7 +1,8 @@
 /** The RPC methods about transactions that wait. */
 import { toHex } from '@fulmen/bitcoin/bytes';
-import type { DevChain, TransactionVerdict } from './devchain.ts';
-import { isChildWithParents } from './devchain.ts';
+import type { DevChain } from './devchain.ts';
+import type { TransactionVerdict } from './packages.ts';
+import { isChildWithParents } from './packages.ts';
 import type { StoredTx } from './model.ts';
 import { Rejection, coinKey } from './model.ts';
 import type { Json } from './rpc-format.ts';
@@ -32,7 +33,9 @@ export function getMempoolEntry(dev: DevChain, params: Params): unknown {
 function relatives(dev: DevChain, params: Params, all: Set<string>, self: string): unknown {
   all.delete(self);
   if (!params.booleanOr(1, false)) return [...all];
-  return Object.fromEntries([...all].map((txid) => [txid, mempoolEntryJson(dev, dev.mempool.get(txid) as MempoolEntry)]));
+  return Object.fromEntries(
+    [...all].map((txid) => [txid, mempoolEntryJson(dev, dev.mempool.get(txid) as MempoolEntry)]),
+  );
 }
 
 export function getMempoolAncestors(dev: DevChain, params: Params): unknown {
@@ -66,7 +69,8 @@ export function getMempoolInfo(dev: DevChain): unknown {
 export function getTxSpendingPrevout(dev: DevChain, params: Params): unknown {
   return params.array(0).map((item) => {
     const { txid, vout } = item as { txid?: unknown; vout?: unknown };
-    if (typeof txid !== 'string' || typeof vout !== 'number') throw new RpcError(RPC.TYPE, 'Missing txid or vout');
+    if (typeof txid !== 'string' || typeof vout !== 'number')
+      throw new RpcError(RPC.TYPE, 'Missing txid or vout');
     if (vout < 0) throw new RpcError(RPC.INVALID_PARAMETER, 'Invalid parameter, vout cannot be negative');
     const spender = dev.mempool.spender(coinKey(txid, vout));
     return { txid, vout, ...(spender === undefined ? {} : { spendingtxid: spender }) };
@@ -85,7 +89,10 @@ function exceeds(maxFeerate: number, feeSat: bigint, vsize: number): boolean {
 function assertBurn(stored: StoredTx, maxBurn: number): void {
   for (const { script, valueSat } of stored.tx.outputs) {
     if ((script[0] === 0x6a || script.length > 10_000) && bitcoinOf(valueSat) > maxBurn) {
-      throw new RpcError(RPC.VERIFY_ERROR, 'Unspendable output exceeds maximum configured by user (maxburnamount)');
+      throw new RpcError(
+        RPC.VERIFY_ERROR,
+        'Unspendable output exceeds maximum configured by user (maxburnamount)',
+      );
     }
   }
 }
@@ -101,7 +108,10 @@ export function sendRawTransaction(dev: DevChain, params: Params): unknown {
   try {
     const { feeSat } = dev.mempool.judge(stored);
     if (exceeds(maxFeerate, feeSat, stored.vsize)) {
-      throw new RpcError(RPC.VERIFY_ERROR, 'Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)');
+      throw new RpcError(
+        RPC.VERIFY_ERROR,
+        'Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)',
+      );
     }
     dev.submit(stored);
   } catch (error) {
@@ -117,7 +127,9 @@ function packageOf(params: Params, minimum: number): readonly StoredTx[] {
   if (raws.length < minimum || raws.length > 25) {
     throw new RpcError(RPC.INVALID_PARAMETER, `Array must contain between ${minimum} and 25 transactions.`);
   }
-  return raws.map((raw) => txOf(raw, `TX decode failed: ${String(raw)} Make sure the tx has at least one input.`));
+  return raws.map((raw) =>
+    txOf(raw, `TX decode failed: ${String(raw)} Make sure the tx has at least one input.`),
+  );
 }
 
 function effective(verdict: TransactionVerdict): Json {
@@ -128,7 +140,10 @@ export function testMempoolAccept(dev: DevChain, params: Params): unknown {
   const transactions = packageOf(params, 1);
   const maxFeerate = params.amountOr(1, DEFAULT_MAX_FEERATE);
   const { message, verdicts } = dev.test(transactions);
-  const packageError = message.startsWith('package') || message === 'conflict-in-package' ? { 'package-error': message } : undefined;
+  const packageError =
+    message.startsWith('package') || message === 'conflict-in-package'
+      ? { 'package-error': message }
+      : undefined;
   const byId = new Map(verdicts.map((verdict) => [verdict.stored.txid, verdict]));
   let stop = false;
   return transactions.map((stored): Json => {
@@ -140,14 +155,24 @@ export function testMempoolAccept(dev: DevChain, params: Params): unknown {
     if (verdict.rejection !== undefined) {
       stop = true;
       const { rejection } = verdict;
-      return { ...ids, allowed: false, 'reject-reason': reasonOf(rejection), 'reject-details': reasonOf(rejection) === 'missing-inputs' ? 'missing-inputs' : rejection.message };
+      return {
+        ...ids,
+        allowed: false,
+        'reject-reason': reasonOf(rejection),
+        'reject-details': reasonOf(rejection) === 'missing-inputs' ? 'missing-inputs' : rejection.message,
+      };
     }
     const feeSat = verdict.feeSat ?? 0n;
     if (exceeds(maxFeerate, feeSat, stored.vsize)) {
       stop = true;
       return { ...ids, allowed: false, 'reject-reason': 'max-fee-exceeded' };
     }
-    return { ...ids, allowed: true, vsize: stored.vsize, fees: { base: bitcoinOf(feeSat), ...effective(verdict) } };
+    return {
+      ...ids,
+      allowed: true,
+      vsize: stored.vsize,
+      fees: { base: bitcoinOf(feeSat), ...effective(verdict) },
+    };
   });
 }
 
@@ -161,7 +186,11 @@ export function submitPackage(dev: DevChain, params: Params): unknown {
     throw new RpcError(RPC.VERIFY_ERROR, message);
   }
   const tested = dev.test(transactions);
-  if (tested.verdicts.some(({ feeSat, stored }) => feeSat !== undefined && exceeds(maxFeerate, feeSat, stored.vsize))) {
+  if (
+    tested.verdicts.some(
+      ({ feeSat, stored }) => feeSat !== undefined && exceeds(maxFeerate, feeSat, stored.vsize),
+    )
+  ) {
     throw new RpcError(RPC.VERIFY_ERROR, 'max feerate exceeded');
   }
   const { message, verdicts, replaced } = dev.submitPackage(transactions);
@@ -171,7 +200,11 @@ export function submitPackage(dev: DevChain, params: Params): unknown {
     const fees = { base: bitcoinOf(verdict.feeSat ?? 0n), ...(verdict.known ? {} : effective(verdict)) };
     return [stored.wtxid, { txid: stored.txid, vsize: stored.vsize, fees }];
   });
-  return { package_msg: message, 'tx-results': Object.fromEntries(results), 'replaced-transactions': replaced };
+  return {
+    package_msg: message,
+    'tx-results': Object.fromEntries(results),
+    'replaced-transactions': replaced,
+  };
 }
 
 export function getRawTransaction(dev: DevChain, params: Params): unknown {
@@ -180,7 +213,8 @@ export function getRawTransaction(dev: DevChain, params: Params): unknown {
   const blockHash = params.raw(2) === undefined ? undefined : params.hash(2, 'parameter 3');
   const waiting = blockHash === undefined ? dev.mempool.get(txid)?.stored : undefined;
   let node = blockHash === undefined ? dev.chain.transaction(txid)?.node : dev.chain.node(blockHash);
-  if (blockHash !== undefined && node === undefined) throw new RpcError(RPC.NOT_FOUND, 'Block hash not found');
+  if (blockHash !== undefined && node === undefined)
+    throw new RpcError(RPC.NOT_FOUND, 'Block hash not found');
   // The genesis coinbase is in no index.
   if (blockHash === undefined && node?.height === 0) node = undefined;
   const stored = waiting ?? node?.transactions.find((candidate) => candidate.txid === txid);
@@ -205,4 +239,3 @@ export function getRawTransaction(dev: DevChain, params: Params): unknown {
     ...(active ? { time: node.header.time, blocktime: node.header.time } : {}),
   };
 }
-

@@ -66,7 +66,12 @@ function methods(started: number, options: RpcServerOptions): ReadonlyMap<string
     stop: ['', () => (options.onStop?.(), 'Bitcoin Core stopping')],
     help: ['command', () => Object.keys(table).toSorted().join('\n')],
   };
-  return new Map(Object.entries(table).map(([name, [names, run]]) => [name, { names: names.split(' ').filter((n) => n !== ''), run }]));
+  return new Map(
+    Object.entries(table).map(([name, [names, run]]) => [
+      name,
+      { names: names.split(' ').filter((n) => n !== ''), run },
+    ]),
+  );
 }
 
 function decoded(params: Params): Json {
@@ -79,7 +84,11 @@ function isRecord(value: unknown): value is Json {
 }
 
 /** Runs one call; never throws. */
-function dispatch(dev: DevChain, table: ReadonlyMap<string, Method>, call: unknown): { readonly reply: Json; readonly status: number } {
+function dispatch(
+  dev: DevChain,
+  table: ReadonlyMap<string, Method>,
+  call: unknown,
+): { readonly reply: Json; readonly status: number } {
   const id = isRecord(call) ? (call['id'] ?? null) : null;
   const version2 = isRecord(call) && call['jsonrpc'] === '2.0';
   const reply = (result: unknown, error: unknown): Json => {
@@ -87,7 +96,8 @@ function dispatch(dev: DevChain, table: ReadonlyMap<string, Method>, call: unkno
     return error === null ? { jsonrpc: '2.0', result, id } : { jsonrpc: '2.0', error, id };
   };
   try {
-    if (!isRecord(call) || typeof call['method'] !== 'string') throw new RpcError(RPC.INVALID_REQUEST, 'Invalid Request object');
+    if (!isRecord(call) || typeof call['method'] !== 'string')
+      throw new RpcError(RPC.INVALID_REQUEST, 'Invalid Request object');
     const method = table.get(call['method']);
     if (method === undefined) throw new RpcError(RPC.METHOD_NOT_FOUND, 'Method not found');
     const given = call['params'] ?? [];
@@ -96,19 +106,28 @@ function dispatch(dev: DevChain, table: ReadonlyMap<string, Method>, call: unkno
       values = given;
     } else if (isRecord(given)) {
       const unknown = Object.keys(given).find((name) => name !== 'args' && !method.names.includes(name));
-      if (unknown !== undefined) throw new RpcError(RPC.INVALID_PARAMETER, `Unknown named parameter ${unknown}`);
+      if (unknown !== undefined)
+        throw new RpcError(RPC.INVALID_PARAMETER, `Unknown named parameter ${unknown}`);
       const positional = Array.isArray(given['args']) ? given['args'] : [];
       values = method.names.map((name, index) => given[name] ?? positional[index]);
     } else {
       throw new RpcError(RPC.INVALID_REQUEST, 'Params must be an array or object');
     }
-    if (values.length > method.names.length) throw new RpcError(RPC.MISC, `${call['method']} ${method.names.join(' ')}`);
+    if (values.length > method.names.length)
+      throw new RpcError(RPC.MISC, `${call['method']} ${method.names.join(' ')}`);
     return { reply: reply(method.run(dev, new Params(values)), null), status: 200 };
   } catch (error) {
     // Anything else is a fault of ours; a client of a real node would see the same number.
-    const failure = error instanceof RpcError ? error : new RpcError(RPC.MISC, error instanceof Error ? error.message : String(error));
-    const status = failure.code === RPC.INVALID_REQUEST ? 400 : failure.code === RPC.METHOD_NOT_FOUND ? 404 : 500;
-    return { reply: reply(null, { code: failure.code, message: failure.message }), status: version2 ? 200 : status };
+    const failure =
+      error instanceof RpcError
+        ? error
+        : new RpcError(RPC.MISC, error instanceof Error ? error.message : String(error));
+    const status =
+      failure.code === RPC.INVALID_REQUEST ? 400 : failure.code === RPC.METHOD_NOT_FOUND ? 404 : 500;
+    return {
+      reply: reply(null, { code: failure.code, message: failure.message }),
+      status: version2 ? 200 : status,
+    };
   }
 }
 
@@ -130,10 +149,14 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer | undefined> {
 /** Makes the server; it does not listen yet. */
 export function createRpcServer(dev: DevChain, options: RpcServerOptions): Server {
   const table = methods(performance.now(), options);
-  const expected = Buffer.from(`Basic ${Buffer.from(`${options.rpcUser}:${options.rpcPassword}`).toString('base64')}`);
+  const expected = Buffer.from(
+    `Basic ${Buffer.from(`${options.rpcUser}:${options.rpcPassword}`).toString('base64')}`,
+  );
   const answer = (response: ServerResponse, status: number, body: unknown): void => {
     const payload = Buffer.from(body === undefined ? '' : `${JSON.stringify(body)}\n`);
-    response.writeHead(status, { 'content-type': 'application/json', 'content-length': payload.length }).end(payload);
+    response
+      .writeHead(status, { 'content-type': 'application/json', 'content-length': payload.length })
+      .end(payload);
   };
   return createServer((request, response) => {
     const serve = async (): Promise<void> => {
@@ -159,7 +182,11 @@ export function createRpcServer(dev: DevChain, options: RpcServerOptions): Serve
         return;
       }
       if (Array.isArray(call)) {
-        answer(response, 200, call.map((item) => dispatch(dev, table, item).reply));
+        answer(
+          response,
+          200,
+          call.map((item) => dispatch(dev, table, item).reply),
+        );
         return;
       }
       const { reply, status } = dispatch(dev, table, call);

@@ -16,7 +16,15 @@ const I = bitcore.Script.Interpreter;
 const flag = (name: string): number => I[`SCRIPT_VERIFY_${name}`] ?? 0;
 const flags = (...names: readonly string[]): number => names.reduce((all, name) => all | flag(name), 0);
 
-const CONSENSUS_FLAGS = flags('P2SH', 'DERSIG', 'NULLDUMMY', 'CHECKLOCKTIMEVERIFY', 'CHECKSEQUENCEVERIFY', 'WITNESS', 'TAPROOT');
+const CONSENSUS_FLAGS = flags(
+  'P2SH',
+  'DERSIG',
+  'NULLDUMMY',
+  'CHECKLOCKTIMEVERIFY',
+  'CHECKSEQUENCEVERIFY',
+  'WITNESS',
+  'TAPROOT',
+);
 const POLICY_FLAGS =
   CONSENSUS_FLAGS |
   flags(
@@ -35,8 +43,10 @@ const POLICY_FLAGS =
 /** The interpreter's names of failures, in Bitcoin Core's words where clients see them. */
 const MESSAGES: Readonly<Record<string, string>> = {
   SCRIPT_ERR_EVAL_FALSE: 'Script evaluated without error but finished with a false/empty top stack element',
-  SCRIPT_ERR_EVAL_FALSE_IN_STACK: 'Script evaluated without error but finished with a false/empty top stack element',
-  SCRIPT_ERR_EVAL_FALSE_NO_RESULT: 'Script evaluated without error but finished with a false/empty top stack element',
+  SCRIPT_ERR_EVAL_FALSE_IN_STACK:
+    'Script evaluated without error but finished with a false/empty top stack element',
+  SCRIPT_ERR_EVAL_FALSE_NO_RESULT:
+    'Script evaluated without error but finished with a false/empty top stack element',
   SCRIPT_ERR_UNSATISFIED_LOCKTIME: 'Locktime requirement not satisfied',
   SCRIPT_ERR_NEGATIVE_LOCKTIME: 'Negative locktime',
   SCRIPT_ERR_EQUALVERIFY: 'Script failed an OP_EQUALVERIFY operation',
@@ -61,7 +71,11 @@ export const verifyScripts: ScriptVerifier = (stored, spent, mode) => {
   const transaction = new bitcore.Transaction(Buffer.from(stored.raw));
   for (const [index, output] of spent.entries()) {
     const input = transaction.inputs[index];
-    if (input !== undefined) input.output = new bitcore.Transaction.Output({ satoshis: Number(output.valueSat), script: Buffer.from(output.script) });
+    if (input !== undefined)
+      input.output = new bitcore.Transaction.Output({
+        satoshis: Number(output.valueSat),
+        script: Buffer.from(output.script),
+      });
   }
   for (const [index, output] of spent.entries()) {
     const kind = scriptKind(output.script);
@@ -69,8 +83,10 @@ export const verifyScripts: ScriptVerifier = (stored, spent, mode) => {
     const ours = stored.tx.inputs[index];
     if (input === undefined || ours === undefined) return { input: index, error: 'no such input' };
     if (kind === 'p2a' || kind === 'witness-unknown') {
-      if (ours.scriptSig.length > 0) return { input: index, error: MESSAGES['SCRIPT_ERR_WITNESS_MALLEATED'] ?? '' };
-      if (mode === 'policy' && kind === 'witness-unknown') return { input: index, error: 'Witness version reserved for soft-fork upgrades' };
+      if (ours.scriptSig.length > 0)
+        return { input: index, error: MESSAGES['SCRIPT_ERR_WITNESS_MALLEATED'] ?? '' };
+      if (mode === 'policy' && kind === 'witness-unknown')
+        return { input: index, error: 'Witness version reserved for soft-fork upgrades' };
       continue;
     }
     const interpreter = new I();
@@ -91,7 +107,8 @@ export const verifyScripts: ScriptVerifier = (stored, spent, mode) => {
       valid = false;
       error = thrown instanceof Error ? thrown.message : String(thrown);
     }
-    if (!valid) return { input: index, error: MESSAGES[error] ?? (error === '' ? 'Invalid Schnorr signature' : error) };
+    if (!valid)
+      return { input: index, error: MESSAGES[error] ?? (error === '' ? 'Invalid Schnorr signature' : error) };
   }
   return undefined;
 };

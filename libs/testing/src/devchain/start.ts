@@ -37,10 +37,15 @@ export class DevChainConfigError extends Error {
 
 /** Starts the chain and its RPC server. @throws DevChainConfigError for a network other than regtest. */
 export async function startDevChain(options: StartDevChainOptions): Promise<RunningDevChain> {
-  if (options.network !== 'regtest') throw new DevChainConfigError(`the development chain is regtest only, not ${options.network}`);
-  if (options.rpcUser === '' || options.rpcPassword === '') throw new DevChainConfigError('the development chain needs an RPC user and password');
+  if (options.network !== 'regtest')
+    throw new DevChainConfigError(`the development chain is regtest only, not ${options.network}`);
+  if (options.rpcUser === '' || options.rpcPassword === '')
+    throw new DevChainConfigError('the development chain needs an RPC user and password');
   const { dataDir, policy } = options;
-  const devChain = new DevChain({ ...(dataDir === undefined ? {} : { dataDir }), ...(policy === undefined ? {} : { policy }) });
+  const devChain = new DevChain({
+    ...(dataDir === undefined ? {} : { dataDir }),
+    ...(policy === undefined ? {} : { policy }),
+  });
   let finish: () => void = () => undefined;
   const stopped = new Promise<void>((resolve) => (finish = resolve));
   let closing: Promise<void> | undefined;
@@ -48,14 +53,18 @@ export async function startDevChain(options: StartDevChainOptions): Promise<Runn
     const closed = once(server, 'close');
     server.close();
     server.closeIdleConnections();
-    // Only answers under way keep it from closing; they get a moment from their own socket.
-    server.on('request', (_, response) => response.destroy());
+    // Calls are answered at once, so what is still open afterwards waits for its client.
+    setImmediate(() => server.closeAllConnections());
     await closed;
     devChain.close();
     finish();
   };
   const stop = (): Promise<void> => (closing ??= close());
-  const server = createRpcServer(devChain, { rpcUser: options.rpcUser, rpcPassword: options.rpcPassword, onStop: () => void setImmediate(stop) });
+  const server = createRpcServer(devChain, {
+    rpcUser: options.rpcUser,
+    rpcPassword: options.rpcPassword,
+    onStop: () => void setImmediate(stop),
+  });
   const host = options.host ?? '127.0.0.1';
   server.listen(options.port, host);
   await once(server, 'listening');
