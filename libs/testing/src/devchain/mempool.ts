@@ -68,6 +68,8 @@ export class Mempool {
   readonly #verify: ScriptVerifier;
   readonly #entries = new Map<string, MempoolEntry>();
   readonly #spends = new Map<string, string>();
+  /** Transactions (by wtxid) whose scripts passed: clients test before they send. */
+  readonly #passed = new Set<string>();
   readonly policy: MempoolPolicy;
 
   constructor(chain: ChainState, verify: ScriptVerifier, policy: MempoolPolicy) {
@@ -224,12 +226,15 @@ export class Mempool {
 
   /** Runs the scripts of a judged transaction. */
   verify({ stored, coins }: Candidate): void {
+    // A witness id commits to the scripts, to what they sign and to the outputs spent.
+    if (this.#passed.has(stored.wtxid)) return;
     const failure = this.#verify(stored, coins, 'policy');
     if (failure !== undefined) {
       const { txid, vout } = stored.tx.inputs[failure.input] as (typeof stored.tx.inputs)[number];
       const where = `input ${failure.input} of ${stored.txid} (wtxid ${stored.wtxid}), spending ${displayHash(txid)}:${vout}`;
       throw new Rejection(`mempool-script-verify-flag-failed (${failure.error})`, where);
     }
+    this.#passed.add(stored.wtxid);
     this.#chain.markVerified(stored.wtxid);
   }
 
