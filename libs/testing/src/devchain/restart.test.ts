@@ -227,6 +227,27 @@ describe('rules of the chain', () => {
   });
 });
 
+test('the minimum relay fee is a setting', () => {
+  for (const [feerate, vbytes] of [
+    [1000, 1],
+    [100, 10],
+  ] as const) {
+    const dev = new DevChain({
+      policy: { minRelayFeerateSatPerKvb: feerate, incrementalRelayFeerateSatPerKvb: feerate },
+    });
+    const coin = reward(dev.mine(101, ANYONE_SCRIPT)[0]);
+    const { vsize } = storeTx(spendAnyone([coin], [coin.valueSat]));
+    const needed = BigInt(Math.ceil(vsize / vbytes));
+    const pay = (fee: bigint): string | undefined =>
+      reasonOf(() => dev.submit(storeTx(spendAnyone([coin], [coin.valueSat - fee]))));
+    expect(pay(needed - 1n)).toBe('min relay fee not met');
+    expect(pay(needed)).toBeUndefined();
+    // A replacement pays for its own relay on top.
+    expect(pay(2n * needed - 1n)).toBe('insufficient fee');
+    expect(pay(2n * needed)).toBeUndefined();
+  }
+});
+
 describe('ephemeral dust', () => {
   test('lives only in a package whose child spends it', () => {
     const dev = new DevChain();
