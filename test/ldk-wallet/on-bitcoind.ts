@@ -67,5 +67,5 @@ try {
 } finally {
   bitcoind.kill('SIGTERM');
   await ended;
-  fs.rmSync(dir, { recursive: true, force: true });
+  if (process.exitCode === 0) fs.rmSync(dir, { recursive: true, force: true });
 }

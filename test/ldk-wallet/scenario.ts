@@ -42,7 +42,7 @@ export async function runScenario(
     await alice.event('peer_connected');
     await alice.call('openChannel', { nodeId: bob.nodeId, sat: 1_000_000, pushMsat: 200_000_000n });
     const pending = await alice.event('channel_pending');
-    await mempoolHas(chain, pending.fundingTxid);
+    await chainKnows(chain, pending.fundingTxid);
     await mine(3);
     await Promise.all([alice.event('channel_ready'), bob.event('channel_ready')]);
     const [channel] = await alice.call('listChannels');
@@ -127,7 +127,7 @@ export async function runScenario(
       'channel_pending',
       (event) => event.userChannelId === second.userChannelId,
     );
-    await mempoolHas(chain, opened.fundingTxid);
+    await chainKnows(chain, opened.fundingTxid);
     await mine(3);
     await alice.event('channel_ready', (event) => event.channelId === opened.channelId);
     const before = await alice.call('balances');
@@ -154,12 +154,18 @@ async function usable(wallet: LdkWallet): Promise<void> {
 
 async function swept(wallet: LdkWallet, chain: ScenarioChain, channelId: string): Promise<void> {
   const { txid } = await wallet.event('onchain_sweep', (event) => event.channelId === channelId);
-  await mempoolHas(chain, txid);
+  await chainKnows(chain, txid);
 }
 
-async function mempoolHas(chain: ScenarioChain, txid: string): Promise<void> {
+/** In the mempool, or in a block already: a wallet follows while blocks are being mined. */
+async function chainKnows(chain: ScenarioChain, txid: string): Promise<void> {
   const rpc = new ChainRpc(chain.url);
-  await until(async () => (await rpc.call<string[]>('getrawmempool')).includes(txid), `transaction ${txid}`);
+  const known = () =>
+    rpc.call('getrawtransaction', txid).then(
+      () => true,
+      () => false,
+    );
+  await until(known, `transaction ${txid}`);
 }
 
 async function mempoolHasSome(chain: ScenarioChain): Promise<void> {
