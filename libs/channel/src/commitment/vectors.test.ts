@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { OP, compactFromDer, compileScript, derFromCompact, encodeTx, p2pkhScript, parseDisplayHash, txidHex } from '@fulmen/bitcoin';
 import type { Tx } from '@fulmen/bitcoin';
-import { concatBytes, fromHex, toHex } from '@fulmen/codec';
+import { InternalError, concatBytes, fromHex, toHex } from '@fulmen/codec';
 import { sha256, sha256d } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { derivePrivateKey } from '@fulmen/keys';
@@ -181,13 +181,14 @@ function check(vector: Vector, local: CommitmentOwner): void {
   const signed = assembleCommitment(built, inputs.funding, byParty);
   expect(toHex(encodeTx(signed))).toBe(vector.commitmentTransaction);
   const { holderFundingPubkey, counterpartyFundingPubkey, fundingValueSat } = inputs.funding;
-  expect(runInput(signed, 0, { valueSat: fundingValueSat, scriptPubKey: fundingScriptPubKey(holderFundingPubkey, counterpartyFundingPubkey) })).toBe('ok');
+  // The bytes are the same from both points of view: one run through the (slow) interpreter is enough.
+  if (local === 'holder') expect(runInput(signed, 0, { valueSat: fundingValueSat, scriptPubKey: fundingScriptPubKey(holderFundingPubkey, counterpartyFundingPubkey) })).toBe('ok');
   expect(decodeCommitmentNumber(signed, obscuringFactor(inputs.parameters))).toBe(42n);
 
   for (const [index, expected] of vector.htlcTransactions.entries()) {
     const built2 = built.htlcTransactions[index];
     const counterpartySignature = signatures.htlcSignatures[index];
-    if (built2 === undefined || counterpartySignature === undefined) throw new RangeError('fewer HTLC transactions than the vector');
+    if (built2 === undefined || counterpartySignature === undefined) throw new InternalError('fewer HTLC transactions than the vector');
     expect(toHex(derFromCompact(counterpartySignature, 1)).slice(0, -2)).toBe(expected.remoteSignature);
     const witness = htlcTransactionWitness(
       built2,
@@ -195,12 +196,12 @@ function check(vector: Vector, local: CommitmentOwner): void {
       built2.kind === 'success' ? preimage(Number(built2.htlc.id)) : undefined,
     );
     const [input] = built2.transaction.inputs;
-    if (input === undefined) throw new RangeError('no input');
+    if (input === undefined) throw new InternalError('no input');
     const complete: Tx = { ...built2.transaction, inputs: [{ ...input, witness }] };
     expect(toHex(encodeTx(complete))).toBe(expected.transaction);
     const spent = built.outputs[built2.outputIndex];
-    if (spent === undefined) throw new RangeError('no such output');
-    expect(runInput(complete, 0, spent)).toBe('ok');
+    if (spent === undefined) throw new InternalError('no such output');
+    if (local === 'holder') expect(runInput(complete, 0, spent)).toBe('ok');
   }
 }
 
@@ -238,7 +239,7 @@ test('BOLT 3 appendix B: the funding transaction', () => {
   // The coinbase is P2PKH: its legacy hash is over the transaction with the spent script in place of the signature.
   const signature = secp256k1.sign(sha256d(concatBytes(encodeTx(unsigned), Uint8Array.of(1, 0, 0, 0))), coinbaseSecret);
   const [input] = unsigned.inputs;
-  if (input === undefined) throw new RangeError('no input');
+  if (input === undefined) throw new InternalError('no input');
   const scriptSig = compileScript([derFromCompact(signature, 1), secp256k1.publicKeyOf(coinbaseSecret)]);
   const signed: Tx = { ...unsigned, inputs: [{ ...input, scriptSig }] };
   expect(toHex(encodeTx(signed))).toBe(
