@@ -1,0 +1,49 @@
+/** Commands of the operator about peers and channels, as the RPC handlers see them. */
+import type { RpcError } from '@fulmen/rpc';
+
+export interface OpenChannelCommand {
+  readonly nodeId: Uint8Array;
+  readonly fundingSat: bigint;
+  readonly pushMsat: bigint;
+  readonly announce: boolean;
+  readonly fundingFeerateSatPerKw: number | undefined;
+}
+
+export interface OpenedChannel {
+  readonly channelId: Uint8Array;
+  readonly fundingTxid: Uint8Array;
+  readonly fundingOutputIndex: number;
+}
+
+export interface PolicyChange {
+  readonly feeBaseMsat?: number;
+  readonly feeProportionalMillionths?: number;
+  readonly cltvExpiryDelta?: number;
+  readonly htlcMinimumMsat?: bigint;
+  readonly htlcMaximumMsat?: bigint;
+}
+
+/**
+ * Every method rejects with `RpcError`: 'failed_precondition' with the owner's
+ * address in the metadata `fulmen-owner-address` when another replica owns the
+ * shard, and a sentence that says what to do otherwise.
+ */
+export interface EngineApi {
+  /** Resolves when the peer is connected and accepted. */
+  connectPeer(nodeId: Uint8Array, host: string, port: number): Promise<void>;
+  disconnectPeer(nodeId: Uint8Array): Promise<void>;
+  /** Resolves when the channel is funded (funding_signed received and committed). */
+  openChannel(command: OpenChannelCommand): Promise<OpenedChannel>;
+  /** Cooperative close: resolves when shutdown is decided and committed; force: when closing is. */
+  closeChannel(channelId: Uint8Array, how: { readonly kind: 'cooperative'; readonly script: Uint8Array | undefined } | { readonly kind: 'force' }): Promise<void>;
+  /** One channel, or every channel of this replica; resolves with how many changed. */
+  updatePolicy(channelId: Uint8Array | undefined, change: PolicyChange): Promise<number>;
+  /** Whether the peer of a channel is connected, as this replica knows. */
+  isConnected(nodeId: Uint8Array): boolean;
+  /** Throws when another replica owns the shard. */
+  requireShard(shard: number): void;
+  /** Name of the replica that owns a shard, as last read. */
+  ownerOf(shard: number): string | undefined;
+}
+
+export type { RpcError };

@@ -1,0 +1,22 @@
+/** What lies in a channel actor's mailbox. */
+import type { ChannelError, ChannelInput, NegotiatedFeatures } from '@fulmen/channel';
+import type { BroadcastOrder, FundingStatus, Intent, Resolution } from '@fulmen/store';
+
+export type Item =
+  /** A message of the peer; `frame` is acknowledged when its turn is committed. */
+  | { readonly kind: 'message'; readonly input: Extract<ChannelInput, { type: 'message' }>; readonly generation: bigint; readonly frame: bigint }
+  | { readonly kind: 'connected'; readonly generation: bigint; readonly features: NegotiatedFeatures }
+  | { readonly kind: 'disconnected'; readonly generation: bigint }
+  /** An HTLC to add here, from an inbound HTLC elsewhere or a payment of ours. */
+  | { readonly kind: 'forward'; readonly intent: Intent }
+  /** The end of an HTLC that came in here. */
+  | { readonly kind: 'resolution'; readonly resolution: Resolution }
+  | { readonly kind: 'funding_status'; readonly status: FundingStatus }
+  /** A command of the operator, the clock or the shell; `settle` hears how it went, after the commit. */
+  | { readonly kind: 'command'; readonly input: ChannelInput; readonly settle: (outcome: CommandOutcome) => void }
+  /** A transaction of this channel's for chain-monitor, made after the commit that decided it. */
+  | { readonly kind: 'broadcast'; readonly order: BroadcastOrder }
+  /** Inbound HTLCs that were committed before a restart and have no intent yet are taken up again. */
+  | { readonly kind: 'resume' };
+
+export type CommandOutcome = { readonly ok: true } | { readonly ok: false; readonly error: Pick<ChannelError, 'code' | 'message'> };

@@ -1,0 +1,39 @@
+/** What the engine of a replica works with, wired once at the start. */
+import type { Bus } from '@fulmen/bus';
+import type { ChannelConfig, FeerateEstimates } from '@fulmen/channel';
+import type { Secp256k1 } from '@fulmen/crypto';
+import type { ChainServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
+import type { RouterServiceService } from '@fulmen/proto/router/v1/router';
+import type { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
+import type { Client } from '@fulmen/rpc';
+import type { Logger, Metrics, Runtime } from '@fulmen/service';
+import type { ManagerStore } from '@fulmen/store';
+import type { Lease } from '../lease/lease.ts';
+import type { SignLane } from '../signing/sign-lane.ts';
+import type { Committer } from './committer.ts';
+
+export interface EnginePorts {
+  readonly store: ManagerStore;
+  readonly bus: Bus;
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly secp: Secp256k1;
+  readonly signer: Client<SignerServiceService>;
+  readonly signLane: SignLane;
+  readonly chain: Client<ChainServiceService>;
+  readonly wallet: Client<WalletServiceService>;
+  readonly router: Client<RouterServiceService>;
+  readonly committer: Committer;
+  readonly lease: Lease;
+}
+
+/** What every channel of the node shares: policy, and facts of the chain kept fresh by the engine. */
+export interface NodeView {
+  readonly nodeId: Uint8Array;
+  readonly chainHash: Uint8Array;
+  readonly channelConfig: ChannelConfig;
+  /** Latest estimates; the engine renews them. */
+  feerates: FeerateEstimates;
+  blockHeight: number;
+}

@@ -1,0 +1,26 @@
+/** Rendezvous hashing: each shard prefers one replica; when replicas come or go only their share moves. */
+import { sha256 } from '@fulmen/crypto';
+import { compareBytes, concatBytes, utf8Encode } from '@fulmen/codec';
+
+/** A channel's shard is given at its creation, from its peer; payments by their hash. */
+export const SHARD_COUNT = 256;
+
+/** hash(peer node id) mod 256: a peer's channels live together. */
+export function shardOfPeer(peerNodeId: Uint8Array): number {
+  return sha256(peerNodeId)[0] ?? 0;
+}
+
+/** Payments have their own shards' numbering, by payment hash. */
+export function shardOfPaymentHash(paymentHash: Uint8Array): number {
+  return sha256(paymentHash)[0] ?? 0;
+}
+
+/** The replica that should own a shard, of those alive; undefined when none is. */
+export function preferredReplica(shard: number, replicaIds: readonly string[]): string | undefined {
+  let best: { id: string; score: Uint8Array } | undefined;
+  for (const id of replicaIds) {
+    const score = sha256(concatBytes(Uint8Array.of(shard), utf8Encode(id)));
+    if (best === undefined || compareBytes(score, best.score) > 0) best = { id, score };
+  }
+  return best?.id;
+}
