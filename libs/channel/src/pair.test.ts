@@ -25,26 +25,29 @@ import { counterpartySpec, holderSpec } from './updates/spec.ts';
 
 /** Histories on the fake curve and on the real one; FULMEN_HISTORIES multiplies both. */
 const SCALE = Number(process.env['FULMEN_HISTORIES'] ?? 1);
-const FAKE_RUNS = Math.ceil(300 * SCALE);
-const REAL_RUNS = Math.ceil(12 * SCALE);
+const FAKE_RUNS = Math.ceil(120 * SCALE);
+const REAL_RUNS = Math.ceil(8 * SCALE);
 
 type Operation =
   | { readonly type: 'add'; readonly side: Side; readonly amount: number }
   | { readonly type: 'remove'; readonly side: Side; readonly which: number; readonly how: 'fulfil' | 'fail' | 'malformed' }
   | { readonly type: 'fee'; readonly feerate: number }
-  | { readonly type: 'commit' | 'deliver' | 'restart' | 'die' | 'hold_monitor' | 'complete_monitor'; readonly side: Side }
-  | { readonly type: 'disconnect' | 'connect' };
+  | { readonly type: 'deliver'; readonly side: Side; readonly messages: number }
+  | { readonly type: 'commit' | 'restart' | 'die' | 'hold_monitor' | 'complete_monitor'; readonly side: Side }
+  | { readonly type: 'disconnect' | 'connect' | 'reconnect' | 'exchange' };
 
 const side = fc.constantFrom<Side>('alice', 'bob');
 const AMOUNTS = [1, 999, 353_999, 354_000, 700_000, 1_500_000, 10_000_000, 60_000_000, 250_000_000, 599_000_000];
+const removal = fc.constantFrom('fulfil' as const, 'fail' as const, 'malformed' as const);
 const operation: fc.Arbitrary<Operation> = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ type: fc.constant('add' as const), side, amount: fc.constantFrom(...AMOUNTS) }) },
-  { weight: 6, arbitrary: fc.record({ type: fc.constant('remove' as const), side, which: fc.nat(20), how: fc.constantFrom('fulfil' as const, 'fail' as const, 'malformed' as const) }) },
+  { weight: 10, arbitrary: fc.record({ type: fc.constant('add' as const), side, amount: fc.constantFrom(...AMOUNTS) }) },
+  { weight: 10, arbitrary: fc.record({ type: fc.constant('remove' as const), side, which: fc.nat(20), how: removal }) },
   { weight: 2, arbitrary: fc.record({ type: fc.constant('fee' as const), feerate: fc.constantFrom(253, 1000, 2500, 7000, 20_000) }) },
-  { weight: 8, arbitrary: fc.record({ type: fc.constant('commit' as const), side }) },
-  { weight: 16, arbitrary: fc.record({ type: fc.constant('deliver' as const), side }) },
-  { weight: 1, arbitrary: fc.record({ type: fc.constantFrom('restart' as const, 'die' as const, 'hold_monitor' as const, 'complete_monitor' as const), side }) },
-  { weight: 2, arbitrary: fc.record({ type: fc.constantFrom('disconnect' as const, 'connect' as const) }) },
+  { weight: 10, arbitrary: fc.record({ type: fc.constant('commit' as const), side }) },
+  { weight: 20, arbitrary: fc.record({ type: fc.constant('deliver' as const), side, messages: fc.integer({ min: 1, max: 6 }) }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constant('exchange' as const) }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constantFrom('restart' as const, 'die' as const, 'hold_monitor' as const, 'complete_monitor' as const), side }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constantFrom('disconnect' as const, 'connect' as const, 'connect' as const, 'reconnect' as const) }) },
 );
 
 class History {
@@ -80,8 +83,23 @@ class History {
         this.pair.node(operation.side).must({ type: 'commit' });
         return;
       case 'deliver':
-        this.pair.deliver(operation.side);
+        for (let i = 0; i < operation.messages; i += 1) {
+          this.pair.deliver(operation.side);
+          this.#afterDeath();
+        }
         return;
+      case 'exchange':
+        for (let i = 0; i < 8; i += 1) {
+          for (const one of ['alice', 'bob'] as const) {
+            this.pair.node(one).must({ type: 'commit' });
+            this.#afterDeath();
+            while (this.pair.deliver(this.pair.other(one))) this.#afterDeath();
+          }
+        }
+        return;
+      case 'reconnect':
+        this.disconnect();
+        return this.connect();
       case 'restart':
         this.pair.node(operation.side).restart();
         return this.disconnect();
@@ -206,7 +224,7 @@ function expectBroadcastable(node: TestNode): void {
 
 test.each<CommitmentFormatName>(['anchors', 'static_remotekey'])('random histories agree and conserve money (%s, fake curve)', (format) => {
   fc.assert(
-    fc.property(fc.array(operation, { minLength: 10, maxLength: 120 }), (operations) => {
+    fc.property(fc.array(operation, { minLength: 30, maxLength: 160, size: 'max' }), (operations) => {
       runHistory(new Pair(fakeSecp256k1, { format, alice: { restores: 'checked' } }), operations);
     }),
     { numRuns: FAKE_RUNS },
@@ -215,7 +233,7 @@ test.each<CommitmentFormatName>(['anchors', 'static_remotekey'])('random histori
 
 test.each<CommitmentFormatName>(['anchors', 'static_remotekey'])('random histories end in commitments that a script interpreter accepts (%s, real curve)', (format) => {
   fc.assert(
-    fc.property(fc.array(operation, { minLength: 10, maxLength: 80 }), (operations) => {
+    fc.property(fc.array(operation, { minLength: 20, maxLength: 80, size: 'max' }), (operations) => {
       const pair = new Pair(secp256k1, { format });
       const history = new History(pair);
       for (const operation of operations) history.run(operation);
