@@ -18,10 +18,17 @@ export class StatementError extends Error {
   /** Five characters, see Postgres' appendix "Error Codes". */
   readonly sqlState: string;
   readonly constraint: string | undefined;
-  constructor(sqlState: string, constraint: string | undefined, message: string, options?: ErrorOptions) {
+  readonly detail: string | undefined;
+  constructor(
+    sqlState: string,
+    place: { readonly constraint?: string | undefined; readonly detail?: string | undefined },
+    message: string,
+    options?: ErrorOptions,
+  ) {
     super(message, options);
     this.sqlState = sqlState;
-    this.constraint = constraint;
+    this.constraint = place.constraint;
+    this.detail = place.detail;
   }
 }
 

@@ -28,6 +28,8 @@ export interface DatabaseOptions {
   readonly idleInTransactionTimeoutMs?: number;
   /** Longest wait for a connection, from the pool or of the network. Default 5 000 ms. */
   readonly connectTimeoutMs?: number;
+  /** More server settings of these connections, such as `{ plan_cache_mode: 'force_generic_plan' }`. */
+  readonly settings?: Readonly<Record<string, string>>;
   /** Unacknowledged TCP data ends the connection after this, on the server's side. Default 5 000 ms. */
   readonly tcpUserTimeoutMs?: number;
 }
@@ -49,14 +51,23 @@ export interface Session {
   query<R extends object = Row>(statement: Statement | string, values?: readonly Parameter[]): Promise<R[]>;
 }
 
-const MAX_INT8_OID = 20;
+const OID_INT8 = 20;
+const OID_BYTEA = 17;
 
 const types = {
   getTypeParser(oid: number, format?: 'text' | 'binary'): (value: never) => unknown {
-    if (oid === MAX_INT8_OID && format !== 'binary') return (value: string) => BigInt(value);
+    if (oid === OID_INT8 && format !== 'binary') return (value: string) => BigInt(value);
+    if (oid === OID_BYTEA && format !== 'binary') return parseBytea;
     return pg.types.getTypeParser(oid, format as 'text') as (value: never) => unknown;
   },
 };
+
+/** `\\x…`; its own memory, not a slice of Node's shared slab. */
+function parseBytea(value: string): Uint8Array {
+  const bytes = new Uint8Array((value.length - 2) / 2);
+  Buffer.from(bytes.buffer).write(value.slice(2), 'hex');
+  return bytes;
+}
 
 /** A pool of connections to one schema. */
 export class Database {
@@ -83,7 +94,9 @@ export class Database {
       query_timeout: statementTimeoutMs + 1_000,
       lock_timeout: options.lockTimeoutMs ?? 2_000,
       idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs ?? 3_000,
-      options: `-c search_path=${options.schema} -c tcp_user_timeout=${tcpUserTimeoutMs} -c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c jit=off`,
+      options: `-c search_path=${options.schema} -c tcp_user_timeout=${tcpUserTimeoutMs} -c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c jit=off${Object.entries(options.settings ?? {})
+        .map(([name, value]) => ` -c ${name}=${value}`)
+        .join('')}`,
       types,
     });
     // A connection that dies while idle is simply not used again; one that dies in use fails its statement as well.

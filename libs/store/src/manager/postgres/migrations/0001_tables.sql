@@ -229,7 +229,6 @@ CREATE INDEX broadcast_by_channel ON broadcast (channel_id);
 
 CREATE TABLE funding_watch (
   channel_id           bytea PRIMARY KEY,
-  shard                int4 NOT NULL,
   funding_txid         bytea NOT NULL CHECK (length(funding_txid) = 32),
   funding_output_index int4 NOT NULL,
   funding_value_sat    int8 NOT NULL,
@@ -243,7 +242,6 @@ CREATE TABLE funding_watch (
   reason               text,
   spending_txid        bytea
 ) WITH (fillfactor = 60);
-CREATE INDEX funding_watch_by_shard ON funding_watch (shard);
 
 CREATE TABLE peer_address (
   peer_node_id bytea PRIMARY KEY CHECK (length(peer_node_id) = 33),

@@ -28,7 +28,7 @@ CREATE FUNCTION commit_channels(
   m_id bytea[], m_update int8[], m_payload bytea[],
   -- orders and questions to chain-monitor
   bc_id bytea[], bc_order int4[], bc_kind text[], bc_tx bytea[],
-  w_id bytea[], w_shard int4[], w_txid bytea[], w_index int4[], w_value int8[], w_script bytea[], w_depth int4[]
+  w_id bytea[], w_txid bytea[], w_index int4[], w_value int8[], w_script bytea[], w_depth int4[]
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   done int4[];
@@ -98,7 +98,8 @@ BEGIN
     -- The usual case, all known already, writes nothing. Another channel's row collides and is refused.
     INSERT INTO scid (scid, channel_id, kind)
     SELECT n.scid, n.id, n.kind FROM unnest(s_id, s_scid, s_kind) AS n(id, scid, kind)
-    WHERE NOT EXISTS (SELECT FROM scid AS s WHERE s.scid = n.scid AND s.channel_id = n.id);
+    WHERE NOT EXISTS (SELECT FROM scid AS s WHERE s.scid = n.scid AND s.channel_id = n.id)
+    ORDER BY n.scid;
   END IF;
 
   IF cardinality(cold_id) > 0 THEN
@@ -145,8 +146,8 @@ BEGIN
     GROUP BY n.number, n.id, n.kind ORDER BY n.number;
   END IF;
   IF cardinality(w_id) > 0 THEN
-    INSERT INTO funding_watch (channel_id, shard, funding_txid, funding_output_index, funding_value_sat, script_pubkey, minimum_depth)
-    SELECT * FROM unnest(w_id, w_shard, w_txid, w_index, w_value, w_script, w_depth)
+    INSERT INTO funding_watch (channel_id, funding_txid, funding_output_index, funding_value_sat, script_pubkey, minimum_depth)
+    SELECT * FROM unnest(w_id, w_txid, w_index, w_value, w_script, w_depth)
     ON CONFLICT (channel_id) DO UPDATE SET funding_txid = excluded.funding_txid, funding_output_index = excluded.funding_output_index,
       funding_value_sat = excluded.funding_value_sat, script_pubkey = excluded.script_pubkey, minimum_depth = excluded.minimum_depth,
       status = 'unconfirmed', height = NULL, tx_index = NULL, depth = NULL, reason = NULL,

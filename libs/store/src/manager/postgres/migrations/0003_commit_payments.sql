@@ -55,7 +55,7 @@ BEGIN
     SELECT n.hash, n.id, n.htlc, coalesce(h.cltv_expiry, 4294967295)
     FROM unnest(or_hash, or_id, or_htlc) AS n(hash, id, htlc)
     LEFT JOIN htlc AS h ON h.channel_id = n.id AND h.direction = 0 AND h.htlc_id = n.htlc
-    ON CONFLICT (shared_secret_hash) DO NOTHING;
+    ORDER BY 1 ON CONFLICT (shared_secret_hash) DO NOTHING;
     SELECT n.unit, n.id, n.htlc INTO bad
     FROM unnest(or_unit, or_hash, or_id, or_htlc) AS n(unit, hash, id, htlc)
     JOIN onion_replay AS o ON o.shared_secret_hash = n.hash
@@ -75,17 +75,18 @@ BEGIN
   IF cardinality(ic_source) > 0 THEN
     -- The first insert wins; a rival's uncommitted one is waited for.
     WITH won AS (
-      INSERT INTO intent_claim (source, outcome, claimer) SELECT * FROM unnest(ic_source, ic_outcome, ic_claimer)
-      ON CONFLICT (source) DO NOTHING RETURNING source)
-    SELECT n.unit, n.source INTO bad FROM unnest(ic_unit, ic_source) AS n(unit, source)
-    WHERE NOT EXISTS (SELECT FROM won WHERE won.source = n.source) LIMIT 1;
+      INSERT INTO intent_claim (source, outcome, claimer) SELECT * FROM unnest(ic_source, ic_outcome, ic_claimer) ORDER BY 1
+      ON CONFLICT (source) DO NOTHING RETURNING source, outcome, claimer)
+    SELECT n.unit, n.source INTO bad FROM unnest(ic_unit, ic_source, ic_outcome, ic_claimer) AS n(unit, source, outcome, claimer)
+    WHERE NOT EXISTS (
+      SELECT FROM won WHERE won.source = n.source AND won.outcome = n.outcome AND won.claimer = n.claimer) LIMIT 1;
     IF FOUND THEN
       RAISE EXCEPTION 'intent lost' USING ERRCODE = 'FM003', DETAIL = concat_ws(' ', bad.unit, encode(bad.source, 'hex'));
     END IF;
   END IF;
   IF cardinality(rs_source) > 0 THEN
     -- The first wins, but a preimage replaces a failure that nobody consumed.
-    INSERT INTO resolution (source, source_shard, kind, code, body) SELECT * FROM unnest(rs_source, rs_shard, rs_kind, rs_code, rs_body)
+    INSERT INTO resolution (source, source_shard, kind, code, body) SELECT * FROM unnest(rs_source, rs_shard, rs_kind, rs_code, rs_body) ORDER BY 1
     ON CONFLICT (source) DO UPDATE SET kind = excluded.kind, code = excluded.code, body = excluded.body
       WHERE excluded.kind = 1 AND resolution.kind <> 1 AND NOT resolution.taken;
   END IF;
@@ -100,7 +101,7 @@ BEGIN
     END IF;
   END IF;
   IF cardinality(pre_id) > 0 THEN
-    INSERT INTO htlc_preimage (channel_id, htlc_id, preimage) SELECT * FROM unnest(pre_id, pre_htlc, pre_value)
+    INSERT INTO htlc_preimage (channel_id, htlc_id, preimage) SELECT * FROM unnest(pre_id, pre_htlc, pre_value) ORDER BY 1, 2
     ON CONFLICT (channel_id, htlc_id) DO NOTHING;
   END IF;
   IF cardinality(o_id) > 0 THEN

@@ -1,0 +1,1 @@
+SELECT * FROM acquire_shard($1, $2, $3)

@@ -1,0 +1,1 @@
+SELECT end_blockers($1)

@@ -1,0 +1,1 @@
+SELECT * FROM channel_policy WHERE channel_id = $1

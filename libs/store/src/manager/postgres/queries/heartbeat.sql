@@ -1,0 +1,1 @@
+SELECT heartbeat($1, $2, $3, $4) AS ok

@@ -1,0 +1,1 @@
+SELECT * FROM channel WHERE $1 OR phase <> 'closed' ORDER BY channel_id

@@ -1,0 +1,8 @@
+SELECT c.*, cold.cold, sig.signatures, w.status AS watch_status, w.height AS watch_height, w.tx_index AS watch_tx_index,
+  w.depth AS watch_depth, w.reason AS watch_reason, w.spending_txid AS watch_txid
+FROM channel AS c
+LEFT JOIN channel_cold AS cold USING (channel_id)
+LEFT JOIN channel_signatures AS sig USING (channel_id)
+LEFT JOIN funding_watch AS w USING (channel_id)
+WHERE c.shard = $1 AND c.phase <> 'closed'
+ORDER BY c.channel_id

@@ -1,0 +1,3 @@
+SELECT h.* FROM channel AS c JOIN htlc AS h USING (channel_id)
+WHERE c.shard = $1 AND c.phase <> 'closed'
+ORDER BY h.channel_id, h.direction, h.htlc_id

@@ -1,0 +1,3 @@
+SELECT o.* FROM channel AS c JOIN outgoing AS o USING (channel_id)
+WHERE c.shard = $1 AND c.phase <> 'closed'
+ORDER BY o.channel_id, o.htlc_id

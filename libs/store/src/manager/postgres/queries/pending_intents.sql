@@ -1,0 +1,3 @@
+SELECT i.* FROM intent AS i
+WHERE i.target_shard = ANY ($1::int4[]) AND NOT EXISTS (SELECT FROM intent_claim AS c WHERE c.source = i.source)
+ORDER BY i.created_unix_ms, i.source LIMIT $2

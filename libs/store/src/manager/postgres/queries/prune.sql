@@ -1,0 +1,1 @@
+SELECT prune($1, $2, $3) AS removed
