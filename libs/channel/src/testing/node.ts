@@ -204,6 +204,8 @@ export class TestNode {
       const { signature } = this.signer.signCounterparty(registration, message.spec, message.counterpartyPerCommitmentPoint);
       return make('funding_created', { temporaryChannelId: message.temporaryChannelId, fundingTxid: message.fundingTxid, fundingOutputIndex: message.fundingOutputIndex, signature });
     }
+    // A point gives nothing away.
+    if (message.kind === 'channel_reestablish') return { ...message.message, myCurrentPerCommitmentPoint: this.signer.point(message.holderCommitmentNumber) };
     const work = signerWork(this.channel, this.signer.progress);
     if (!work.ok) throw new InternalError(`${this.name}: ${work.error.reason}`);
     this.signer.work(this.registration, work.value);
@@ -225,8 +227,6 @@ export class TestNode {
           secondPerCommitmentPoint: this.signer.point(1n),
           tlvs: message.aliasScid === undefined ? {} : { shortChannelId: message.aliasScid },
         });
-      case 'channel_reestablish':
-        return { ...message.message, myCurrentPerCommitmentPoint: this.signer.point(message.holderCommitmentNumber) };
       case 'closing_signed':
         return make('closing_signed', {
           channelId,
