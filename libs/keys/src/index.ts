@@ -44,3 +44,5 @@ export { mnemonicFromEntropy, seedFromMnemonic } from './mnemonic.ts';
 export type { MnemonicError } from './mnemonic.ts';
 export { taprootOutputKey, taprootOutputSecret, walletPublicKey, walletSecretKey } from './wallet.ts';
 export type { WalletChain } from './wallet.ts';
+export { decodeExtendedPublic, encodeExtendedPublic, keyFingerprint } from './xpub.ts';
+export type { ExtendedKeyPosition, XpubError } from './xpub.ts';

@@ -27,6 +27,7 @@ import type { Network } from '@fulmen/bitcoin/networks';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { deriveChild, deriveNamedChild, derivePath, hardened, masterKey } from './bip32.ts';
 import type { ExtendedSecret } from './bip32.ts';
+import { keyFingerprint } from './xpub.ts';
 
 /** How a key id's secrets came to be; recorded with each channel, for others may follow. */
 export type KeyScheme = 'native-v1';
@@ -46,6 +47,11 @@ export interface KeyTree {
   readonly offersKey: Uint8Array;
   /** m/9735'/c'/1' */
   readonly channelsRoot: ExtendedSecret;
+  /** First 4 bytes of the master key's HASH160, as a number: BIP 174's name for this seed. */
+  readonly masterFingerprint: number;
+  /** Of m/84'/c' and m/86'/c', the accounts' parents. */
+  readonly segwitParentFingerprint: number;
+  readonly taprootParentFingerprint: number;
   /** m/84'/c'/0' */
   readonly segwitAccount: ExtendedSecret;
   /** m/86'/c'/0' */
@@ -59,6 +65,8 @@ export function keyTree(secp: Secp256k1, seed: Uint8Array, network: Pick<Network
   const lightning = derivePath(secp, master, [hardened(LIGHTNING_PURPOSE), hardened(coinType)]);
   const child = (index: number): ExtendedSecret => deriveChild(secp, lightning, hardened(index));
   const account = (purpose: number): ExtendedSecret => derivePath(secp, master, [hardened(purpose), hardened(coinType), hardened(0)]);
+  const parentFingerprint = (purpose: number): number =>
+    keyFingerprint(secp.publicKeyOf(derivePath(secp, master, [hardened(purpose), hardened(coinType)]).secretKey));
   const nodeSecret = child(0).secretKey;
   return {
     keyScheme: 'native-v1',
@@ -69,6 +77,9 @@ export function keyTree(secp: Secp256k1, seed: Uint8Array, network: Pick<Network
     inboundPaymentKey: child(2).secretKey,
     peerStorageKey: child(3).secretKey,
     offersKey: child(4).secretKey,
+    masterFingerprint: keyFingerprint(secp.publicKeyOf(master.secretKey)),
+    segwitParentFingerprint: parentFingerprint(84),
+    taprootParentFingerprint: parentFingerprint(86),
     segwitAccount: account(84),
     taprootAccount: account(86),
   };
