@@ -1,6 +1,8 @@
 /** Typed configuration from the environment: read once, and a bad value stops the process with a sentence. */
 import { z } from 'zod';
 
+export { z };
+
 /** The environment does not describe a configuration this service can run with. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';

@@ -20,8 +20,8 @@ export interface ActorHost {
   /** Sends if the lease holds and the connection is still that generation; drops otherwise. */
   send(actor: ChannelActor, message: PeerMessage, generation: bigint): void;
   disconnect(actor: ChannelActor, reason: string): void;
-  /** Frames were processed; with 'committed' they and all before them of this channel need no replay. */
-  consumed(actor: ChannelActor, frames: readonly bigint[], committed: boolean): void;
+  /** Frames were processed: the gateway need not hold their bytes against the peer's credit. */
+  consumed(actor: ChannelActor, frames: readonly bigint[]): void;
   /** Rows for other shards: handed over in memory where they live here, hinted elsewhere. */
   deliver(forwarding: GrowingForwarding): void;
   /** A resolution changed between its reading and its use. */

@@ -17,12 +17,13 @@ import {
   summary,
   type ChannelContext,
 } from '@fulmen/channel';
-import { equalBytes, InternalError, toHex } from '@fulmen/codec';
+import { equalBytes, InternalError, toHex, utf8Encode } from '@fulmen/codec';
 import { encodeMonitorParameters } from '@fulmen/monitor';
 import { FAILURE_CODES } from '@fulmen/onion';
 import type { SignItem, SignResult, SignSuccess } from '@fulmen/proto/signer/v1/signer';
 import { AbortedError, type Logger } from '@fulmen/service';
-import { type ChannelCommit, type ChannelPolicyRow, type Fence, type LoadedChannel, StoreError, type Verdict } from '@fulmen/store';
+import { type ChannelCommit, type ChannelPolicyRow, type Fence, type FundingStatus, type LoadedChannel, StoreError, type Verdict } from '@fulmen/store';
+import { make } from '@fulmen/wire';
 import { HolderPoints, materialise, signItemOf } from '../signing/sign-item.ts';
 import type { ActorHost } from './actor-host.ts';
 import { channelRow } from './channel-row.ts';
@@ -38,6 +39,8 @@ const MAX_MAILBOX = 20_000;
 /** Items of one turn: bounds the time the core holds the event loop. */
 const MAX_ITEMS_PER_TURN = 512;
 const SIGN_RETRY_MS = 100;
+/** Depths above this are no news to a channel: it was announced, or its close is final. */
+const MAX_NEWS_DEPTH = 10;
 
 export interface ActorBirth {
   readonly fence: Fence;
@@ -68,10 +71,12 @@ export class ChannelActor {
   #signer: SignerProgress;
   #generation: bigint | undefined;
   #mailbox: Item[] = [];
-  #uncommittedFrames: bigint[] = [];
   #running = false;
   #stopped = false;
   #idleWaiters: (() => void)[] = [];
+  #passiveReason: string | undefined;
+  #outboundLiquidityMsat = 0n;
+  #lastStatus = '';
 
   constructor(host: ActorHost, birth: ActorBirth) {
     this.#host = host;
@@ -122,15 +127,59 @@ export class ChannelActor {
     return { secp: ports.secp, config: node.channelConfig, feerates: node.feerates, holderPoint: (number) => this.points.get(number) };
   }
 
+  /** The connection on which an opening began. */
+  adopt(generation: bigint): void {
+    this.#generation = generation;
+  }
+
+  /** The databases contradict each other: never sign, never broadcast, ask the peer to close. Until a restart. */
+  makePassive(reason: string): void {
+    this.#passiveReason = reason;
+  }
+
+  get passiveReason(): string | undefined {
+    return this.#passiveReason;
+  }
+
+  /** The agreed mutual close is signed and ordered again, identically. */
+  rebroadcastClosing(): void {
+    this.#followUps.broadcastClosing();
+  }
+
+  /** What could be offered in one HTLC, as of the last commit. */
+  outboundLiquidityMsat(): bigint {
+    return this.#outboundLiquidityMsat;
+  }
+
+  /** Whether chain-monitor says something of the funding output that this channel has not heard. */
+  isNews(status: FundingStatus): boolean {
+    const depth = 'depth' in status ? Math.min(status.depth, MAX_NEWS_DEPTH) : 0;
+    const key = `${status.type}:${depth}:${'height' in status ? status.height : 0}`;
+    if (key === this.#lastStatus) return false;
+    this.#lastStatus = key;
+    return true;
+  }
+
   /** Queues an item. False when the mailbox is full or the actor has stopped. */
   post(item: Item): boolean {
     if (this.#stopped || this.#mailbox.length >= MAX_MAILBOX) return false;
+    if (this.#passiveReason !== undefined) return this.#answerPassively(item, this.#passiveReason);
     this.#mailbox.push(item);
     if (!this.#running) {
       this.#running = true;
       void this.#run();
     }
     return true;
+  }
+
+  #answerPassively(item: Item, reason: string): boolean {
+    if (item.kind === 'connected') {
+      this.#generation = item.generation;
+      const data = utf8Encode('this node lost state of the channel: please close it');
+      this.#host.send(this, make('error', { channelId: this.channelId, data }), item.generation);
+    }
+    if (item.kind === 'command') item.settle({ ok: false, error: { code: 'invalid_command', message: `the channel is passive: ${reason}` } });
+    return item.kind !== 'message';
   }
 
   /** Forgets everything: nothing more leaves. Commands waiting hear that the shard moved. */
@@ -358,7 +407,7 @@ export class ChannelActor {
     if (this.#stopped) return { type: 'committed' };
     const before = this.#state;
     this.#state = result.state;
-    this.#afterCommit(before, items, result, commit !== undefined);
+    this.#afterCommit(before, items, result);
     const success = item === undefined || signed === undefined ? undefined : await this.#signedOrRetry(item, await signed);
     if (this.#stopped) return { type: 'committed' };
     if (item !== undefined && success === undefined) return { type: 'committed' };
@@ -390,17 +439,17 @@ export class ChannelActor {
       Object.values(forwarding).every((rows) => rows.length === 0) &&
       equalBytes(previous.hot, delta.hot);
     if (unchanged) {
-      this.#uncommittedFrames.push(...result.frames);
       return undefined;
     }
-    const frames = [...this.#uncommittedFrames, ...result.frames];
-    const number = frames.reduce((highest, frame) => (frame > highest ? frame : highest), 0n);
+    const summarised = summary(this.context(), state);
+    this.#outboundLiquidityMsat = summarised.outboundLiquidityMsat;
+    const number = result.frames.reduce((highest, frame) => (frame > highest ? frame : highest), 0n);
     return {
       fence: this.fence,
       channelId: state.channelId,
       expectedVersion: this.#version,
       delta,
-      row: channelRow(state, summary(this.context(), state), this.fence.shard),
+      row: channelRow(state, summarised, this.fence.shard),
       ...(result.monitorBirth === undefined ? {} : { monitorBirth: encodeMonitorParameters(result.monitorBirth) }),
       monitorUpdates: result.monitorUpdates,
       forwarding,
@@ -428,7 +477,7 @@ export class ChannelActor {
     });
   }
 
-  #afterCommit(before: ChannelState, items: readonly Item[], result: TurnResult, committed: boolean): void {
+  #afterCommit(before: ChannelState, items: readonly Item[], result: TurnResult): void {
     for (const { htlcId, channelId: _channelId, ...link } of result.forwarding.outgoing) this.#outgoing.set(htlcId, link);
     for (const id of result.removedOutgoing) this.#outgoing.delete(id);
     for (const id of result.settledInbound) {
@@ -440,8 +489,7 @@ export class ChannelActor {
     // A disconnect may take HTLCs back that were never committed; their ids come again with another onion.
     if (items.some((item) => item.kind === 'disconnected' || item.kind === 'connected')) this.#forgetVanished();
     if (before.type === 'opening' && this.#state.type === 'established') this.#host.established(this, before.temporaryChannelId);
-    if (committed) this.#uncommittedFrames = [];
-    this.#host.consumed(this, result.frames, committed);
+    this.#host.consumed(this, result.frames);
     for (const settle of result.settlements) settle();
     this.#host.deliver(result.forwarding);
   }

@@ -2,14 +2,6 @@
 import { sha256 } from '@fulmen/crypto';
 import { compareBytes, concatBytes, utf8Encode } from '@fulmen/codec';
 
-/** A channel's shard is given at its creation, from its peer; payments by their hash. */
-export const SHARD_COUNT = 256;
-
-/** hash(peer node id) mod 256: a peer's channels live together. */
-export function shardOfPeer(peerNodeId: Uint8Array): number {
-  return sha256(peerNodeId)[0] ?? 0;
-}
-
 /** Payments have their own shards' numbering, by payment hash. */
 export function shardOfPaymentHash(paymentHash: Uint8Array): number {
   return sha256(paymentHash)[0] ?? 0;

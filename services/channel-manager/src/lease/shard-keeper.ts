@@ -7,7 +7,8 @@ import type { Bus } from '@fulmen/bus';
 import type { Logger, Runtime, Task } from '@fulmen/service';
 import type { Fence, ManagerStore, ShardOwner } from '@fulmen/store';
 import type { Lease } from './lease.ts';
-import { preferredReplica, SHARD_COUNT } from './placement.ts';
+import { SHARD_COUNT } from '@fulmen/keys/shard';
+import { preferredReplica } from './placement.ts';
 
 export interface ShardKeeperOptions {
   readonly replicaId: string;

@@ -1,0 +1,36 @@
+/** Configuration of channel-manager, from the environment. */
+import { address, integer, list, readConfig, z } from '@fulmen/service';
+
+
+const schema = z.object({
+  /** Name of this replica; stable over restarts (a StatefulSet's pod name). */
+  FULMEN_REPLICA_ID: z.string().min(1).max(64),
+  FULMEN_LISTEN: address.default('127.0.0.1:0'),
+  /** What others dial; defaults to where it listens. */
+  FULMEN_ADVERTISE: address.optional(),
+  FULMEN_DATABASE_URL: z.string().min(1),
+  FULMEN_NATS_SERVERS: list.default([]),
+  FULMEN_SIGNER_ADDRESS: address,
+  FULMEN_CHAIN_MONITOR_ADDRESS: address,
+  FULMEN_ROUTER_ADDRESS: address,
+  FULMEN_TLS_CA: z.string().optional(),
+  FULMEN_TLS_CERT: z.string().optional(),
+  FULMEN_TLS_KEY: z.string().optional(),
+  FULMEN_NETWORK: z.enum(['mainnet', 'testnet', 'signet', 'regtest']),
+  FULMEN_LEASE_MS: integer(500, 120_000).default(10_000),
+  FULMEN_MINIMUM_DEPTH: integer(1, 144).default(6),
+  FULMEN_FEE_BASE_MSAT: integer(0, 4_294_967_295).default(1000),
+  FULMEN_FEE_PPM: integer(0, 4_294_967_295).default(0),
+  FULMEN_CLTV_EXPIRY_DELTA: integer(48, 2016).default(72),
+  FULMEN_MAX_PENDING_CHANNELS_PER_PEER: integer(1, 1000).default(4),
+  FULMEN_MAX_PENDING_CHANNELS: integer(1, 100_000).default(1000),
+  FULMEN_MAX_ACCEPTED_HTLCS: integer(1, 483).default(483),
+  FULMEN_STORE_CONNECTIONS: integer(2, 100).default(8),
+});
+
+export type ManagerConfig = z.infer<typeof schema>;
+
+/** Throws ConfigError naming every bad variable. */
+export function managerConfig(environment: Readonly<Record<string, string | undefined>>): ManagerConfig {
+  return readConfig(schema, environment);
+}

@@ -1,0 +1,95 @@
+/** The operator's commands about peers and channels. */
+import { FeeTarget } from '@fulmen/proto/chain/v1/chain';
+import { RpcError } from '@fulmen/rpc';
+import type { EngineApi, OpenChannelCommand, OpenedChannel, PolicyChange } from './api.ts';
+import type { ChannelActor } from './channel-actor.ts';
+import type { Engine } from './engine.ts';
+import type { CommandOutcome } from './items.ts';
+import { changedPolicy } from './policy.ts';
+import type { ChannelInput } from '@fulmen/channel';
+
+export class EngineCommands implements EngineApi {
+  readonly #engine: Engine;
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  async connectPeer(nodeId: Uint8Array, host: string, port: number): Promise<void> {
+    this.#engine.requirePeer(nodeId);
+    await this.#engine.ports.store.upsertPeerAddress(nodeId, host, port, 'wanted');
+    await this.#engine.peers.connect(nodeId, host, port);
+  }
+
+  async disconnectPeer(nodeId: Uint8Array): Promise<void> {
+    this.#engine.requirePeer(nodeId);
+    const presence = (await this.#engine.ports.store.listPeers()).find((peer) => Buffer.compare(peer.peerNodeId, nodeId) === 0);
+    if (presence?.host !== undefined && presence.port !== undefined) {
+      await this.#engine.ports.store.upsertPeerAddress(nodeId, presence.host, presence.port, 'not_wanted');
+    }
+    this.#engine.peers.forget(nodeId);
+  }
+
+  async openChannel(command: OpenChannelCommand): Promise<OpenedChannel> {
+    const peer = this.#engine.requirePeer(command.nodeId);
+    const target = peer.connection?.features.anchors === true ? FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE : FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE;
+    const { feerateSatPerKw } = await this.#engine.ports.chain.estimateFee({ target });
+    return this.#engine.openings.open(peer, command, feerateSatPerKw);
+  }
+
+  async closeChannel(channelId: Uint8Array, how: Parameters<EngineApi['closeChannel']>[1]): Promise<void> {
+    const actor = await this.#requireChannel(channelId);
+    switch (how.kind) {
+      case 'cooperative':
+        return command(actor, { type: 'shutdown', ...(how.script === undefined ? {} : { script: how.script }) });
+      case 'force':
+        return command(actor, { type: 'force_close', reason: 'the operator asked for it' });
+    }
+  }
+
+  async updatePolicy(channelId: Uint8Array | undefined, change: PolicyChange): Promise<number> {
+    const actors = channelId === undefined ? this.#engine.channels() : [await this.#requireChannel(channelId)];
+    const { store, runtime } = this.#engine.ports;
+    for (const actor of actors) {
+      const policy = changedPolicy(actor.policy, change, runtime.wallClockMs());
+      const outcome = await store.setPolicy(actor.fence, actor.channelId, policy);
+      if (outcome === 'fence_lost') throw this.#engine.notOwner(actor.fence.shard);
+      actor.policy = policy;
+      this.#engine.publishPolicy(actor);
+    }
+    return actors.length;
+  }
+
+  isConnected(nodeId: Uint8Array): boolean {
+    return this.#engine.peers.find(nodeId)?.connection !== undefined;
+  }
+
+  requireShard(shard: number): void {
+    if (this.#engine.fenceOf(shard) === undefined) throw this.#engine.notOwner(shard);
+  }
+
+  ownerOf(shard: number): string | undefined {
+    return this.#engine.ownerOf(shard);
+  }
+
+  async #requireChannel(channelId: Uint8Array): Promise<ChannelActor> {
+    const actor = this.#engine.channel(channelId);
+    if (actor !== undefined) return actor;
+    const row = (await this.#engine.ports.store.listChannels({ closed: 'include' })).find((channel) => Buffer.compare(channel.channelId, channelId) === 0);
+    if (row === undefined) throw new RpcError('not_found', 'there is no channel with this id: see the list of channels');
+    if (row.phase === 'closed') throw new RpcError('failed_precondition', 'the channel is closed');
+    throw this.#engine.fenceOf(row.shard) === undefined
+      ? this.#engine.notOwner(row.shard)
+      : new RpcError('unavailable', 'the channel is out of service on this replica: see its log');
+  }
+}
+
+/** Posts a command and waits for its commit. */
+async function command(actor: ChannelActor, input: ChannelInput): Promise<void> {
+  const outcome = await new Promise<CommandOutcome>((resolve) => {
+    if (!actor.post({ kind: 'command', input, settle: resolve })) {
+      resolve({ ok: false, error: { code: 'invalid_command', message: 'the channel is busy or out of service: try again' } });
+    }
+  });
+  if (!outcome.ok) throw new RpcError('failed_precondition', outcome.error.message);
+}

@@ -1,0 +1,218 @@
+/** Opening channels, both ways: keys from the signer, caps, funding by the node's wallet. */
+import {
+  acceptChannel,
+  type ChannelState,
+  type HolderKeys,
+  type OpeningChannel,
+  openChannel,
+  type OutboundMessage,
+  type PeerMessage,
+} from '@fulmen/channel';
+import { toHex } from '@fulmen/codec';
+import type { NewChannelKeysResponse } from '@fulmen/proto/signer/v1/signer';
+import { RpcError } from '@fulmen/rpc';
+import { make, type MessageOf } from '@fulmen/wire';
+import type { Peer } from '../peers/peer.ts';
+import type { ActorHost } from './actor-host.ts';
+import type { OpenChannelCommand, OpenedChannel } from './api.ts';
+import { ChannelActor } from './channel-actor.ts';
+import type { PolicyDefaults } from './policy.ts';
+
+export interface OpeningLimits {
+  /** Channels a peer may have that are not funded or not confirmed (LDK: 4). */
+  readonly maxPendingPerPeer: number;
+  /** The same over all peers of this replica. */
+  readonly maxPendingTotal: number;
+}
+
+/** BOLT 2, `channel_flags`: announce_channel. */
+const ANNOUNCE_CHANNEL_FLAG = 1;
+/** How long an opening may take until funding_signed. */
+const OPENING_TIMEOUT_MS = 60_000;
+
+export class Openings {
+  readonly #host: ActorHost;
+  readonly #limits: OpeningLimits;
+  readonly #policy: PolicyDefaults;
+  readonly #pending: () => { ofPeer: (peer: Peer) => number; total: number };
+  readonly #waiting = new Map<ChannelActor, { resolve: (opened: OpenedChannel) => void; reject: (error: Error) => void }>();
+
+  constructor(host: ActorHost, limits: OpeningLimits, policy: PolicyDefaults, pending: () => { ofPeer: (peer: Peer) => number; total: number }) {
+    this.#host = host;
+    this.#limits = limits;
+    this.#policy = policy;
+    this.#pending = pending;
+  }
+
+  /** A peer's open_channel. */
+  async received(peer: Peer, message: MessageOf<'open_channel'>, generation: bigint): Promise<void> {
+    const refuse = (text: string): void => {
+      peer.send(errorMessage(message.temporaryChannelId, text), generation);
+    };
+    const pending = this.#pending();
+    if (pending.ofPeer(peer) >= this.#limits.maxPendingPerPeer) return refuse('too many channels of yours are not confirmed yet');
+    if (pending.total >= this.#limits.maxPendingTotal) return refuse('too many channels are being opened: try again later');
+    if (peer.openings.has(toHex(message.temporaryChannelId))) return refuse('this temporary_channel_id is in use');
+    const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
+    const { connection } = peer;
+    if (connection === undefined || connection.generation !== generation) return;
+    const context = this.#context(points);
+    const accepted = acceptChannel(
+      context,
+      { counterpartyNodeId: peer.nodeId, keys, features: connection.features, shutdownScript, aliasScid, zeroConf: 'refused' },
+      message,
+    );
+    if (!accepted.ok) return refuse(accepted.error.message);
+    this.#start(peer, accepted.value.state, channelKeysId, points, (message.channelFlags & ANNOUNCE_CHANNEL_FLAG) !== 0, accepted.value.effects, generation);
+  }
+
+  /** The operator's wish; resolves when the channel is funded. */
+  async open(peer: Peer, command: OpenChannelCommand, feerateSatPerKw: number): Promise<OpenedChannel> {
+    const { connection } = peer;
+    if (connection === undefined) throw new RpcError('failed_precondition', 'the peer is not connected: connect it first');
+    const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
+    const commitmentFormat = connection.features.anchors ? 'anchors' : 'static_remotekey';
+    const opening = openChannel(this.#context(points), {
+      temporaryChannelId: this.#host.ports.runtime.randomBytes(32),
+      counterpartyNodeId: peer.nodeId,
+      keys,
+      features: connection.features,
+      fundingSat: command.fundingSat,
+      pushMsat: command.pushMsat,
+      feerateSatPerKw,
+      announce: command.announce,
+      channelType: { commitmentFormat, scidAlias: 'real_scid', confirmations: 'confirmed' },
+      shutdownScript,
+      aliasScid,
+    });
+    if (!opening.ok) throw new RpcError('invalid_argument', opening.error.message);
+    const actor = this.#start(peer, opening.value.state, channelKeysId, points, command.announce, opening.value.effects, connection.generation);
+    const outcome = new Promise<OpenedChannel>((resolve, reject) => this.#waiting.set(actor, { resolve, reject }));
+    const timeout = new AbortController();
+    const timer = this.#host.ports.runtime.sleep(OPENING_TIMEOUT_MS, timeout.signal).then(
+      () => actor.post({ kind: 'command', input: { type: 'abandon_opening', reason: 'the opening took too long' }, settle: () => undefined }),
+      () => undefined,
+    );
+    try {
+      return await outcome;
+    } finally {
+      timeout.abort();
+      await timer;
+      this.#waiting.delete(actor);
+    }
+  }
+
+  /** The funder's shell: the wallet builds and signs; nothing is broadcast before the holder commitment is committed. */
+  fund(actor: ChannelActor, fundingValueSat: bigint, scriptPubKey: Uint8Array): void {
+    const { ports } = this.#host;
+    ports.runtime.spawn('fund channel', async () => {
+      try {
+        const funded = await ports.wallet.fundChannel(
+          { channelKeysId: actor.channelKeysId, scriptPubkey: scriptPubKey, valueSat: fundingValueSat, feerateSatPerKw: undefined },
+          { deadlineMs: 30_000 },
+        );
+        actor.fundingTransaction = funded.transaction;
+        const input = { type: 'funding_transaction_created', fundingTxid: funded.txid, fundingOutputIndex: funded.outputIndex } as const;
+        actor.post({ kind: 'command', input, settle: () => undefined });
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        actor.post({ kind: 'command', input: { type: 'abandon_opening', reason: `the wallet cannot fund the channel: ${reason}` }, settle: () => undefined });
+      }
+    });
+  }
+
+  /** The channel exists: whoever waits for it hears so. */
+  established(actor: ChannelActor): void {
+    const { state } = actor;
+    if (state.type !== 'established') return;
+    const [funding] = state.fundings;
+    if (funding === undefined) return;
+    this.#waiting.get(actor)?.resolve({
+      channelId: state.channelId,
+      fundingTxid: funding.fundingTxid,
+      fundingOutputIndex: funding.fundingOutputIndex,
+    });
+  }
+
+  abandoned(actor: ChannelActor, reason: string): void {
+    this.#waiting.get(actor)?.reject(new RpcError('aborted', `the channel was not opened: ${reason}`));
+    if (actor.fundingTransaction === undefined) return;
+    void this.#host.ports.wallet.releaseFunding({ channelKeysId: actor.channelKeysId }).catch((error: unknown) => {
+      // The wallet frees reservations of channels that never came to be by itself, later.
+      this.#host.ports.logger.warn({ err: error }, 'a funding reservation could not be released');
+    });
+  }
+
+  #context(points: readonly Uint8Array[]) {
+    const { node, ports } = this.#host;
+    return {
+      secp: ports.secp,
+      config: node.channelConfig,
+      feerates: node.feerates,
+      holderPoint: (number: bigint): Uint8Array | undefined => points[Number(number)],
+    };
+  }
+
+  async #newKeys(): Promise<{
+    keys: HolderKeys;
+    points: readonly Uint8Array[];
+    shutdownScript: Uint8Array;
+    channelKeysId: Uint8Array;
+    aliasScid: bigint;
+  }> {
+    const { runtime, signer } = this.#host.ports;
+    const channelKeysId = runtime.randomBytes(32);
+    const answer: NewChannelKeysResponse = await signer.newChannelKeys({ channelKeysId });
+    const keys: HolderKeys = {
+      channelKeysId,
+      fundingPubkey: answer.fundingPubkey,
+      revocationBasepoint: answer.revocationBasepoint,
+      paymentBasepoint: answer.paymentBasepoint,
+      delayedPaymentBasepoint: answer.delayedPaymentBasepoint,
+      htlcBasepoint: answer.htlcBasepoint,
+    };
+    return { keys, points: answer.perCommitmentPoints, shutdownScript: answer.shutdownScript, channelKeysId, aliasScid: aliasFrom(runtime.randomBytes(8)) };
+  }
+
+  #start(
+    peer: Peer,
+    state: OpeningChannel,
+    channelKeysId: Uint8Array,
+    points: readonly Uint8Array[],
+    announce: boolean,
+    effects: readonly { readonly type: string; readonly message?: OutboundMessage }[],
+    generation: bigint,
+  ): ChannelActor {
+    const actor = new ChannelActor(this.#host, {
+      fence: peer.fence,
+      channelKeysId,
+      state,
+      policy: this.#policy.initial(state.terms.fundingSat, announce, this.#host.ports.runtime.wallClockMs()),
+      points: { first: 0n, points },
+    });
+    actor.adopt(generation);
+    peer.openings.set(toHex(state.temporaryChannelId), actor);
+    for (const effect of effects) {
+      if (effect.type === 'send' && effect.message?.kind === 'ready') peer.send(effect.message.message, generation);
+    }
+    return actor;
+  }
+}
+
+/**
+ * An alias looks like the scid of a block from 4,194,304 on, which cannot exist
+ * yet: it never collides with a real one, and fits a signed 64-bit column.
+ */
+function aliasFrom(random: Uint8Array): bigint {
+  const value = random.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+  return (value & ((1n << 62n) - 1n)) | (1n << 62n);
+}
+
+function errorMessage(channelId: Uint8Array, text: string): PeerMessage {
+  return make('error', { channelId, data: new TextEncoder().encode(text) });
+}
+
+/** Whether a state counts against the caps on pending channels. */
+export function isPending(state: ChannelState): boolean {
+  return state.type === 'opening' || state.phase.type === 'awaiting_funding_confirmations' || state.phase.type === 'awaiting_channel_ready';
+}

@@ -1,0 +1,120 @@
+/**
+ * Our own gossip: the terms of a channel for its counterparty or the world,
+ * and announcements whose halves both sides have signed. The signer signs, the
+ * router stores and relays.
+ */
+import { type EstablishedChannel, primaryFunding } from '@fulmen/channel';
+import { compareBytes, InternalError } from '@fulmen/codec';
+import { encodeMessage, make, type MessageOf, gossipSignedBytes } from '@fulmen/wire';
+import { sha256d } from '@fulmen/crypto';
+import type { ChannelActor } from './channel-actor.ts';
+import type { EnginePorts, NodeView } from './ports.ts';
+
+/** BOLT 7, `message_flags`: must_be_one, and dont_forward for private channels. */
+const MUST_BE_ONE = 1;
+const DONT_FORWARD = 2;
+const EMPTY_SIGNATURE = new Uint8Array(64);
+
+/** The channel_update for our direction; a private one goes under the alias that the *peer* gave (BOLT 7). */
+export async function ownChannelUpdate(
+  ports: EnginePorts,
+  node: NodeView,
+  actor: ChannelActor,
+  audience: 'peer' | 'world',
+): Promise<Uint8Array | undefined> {
+  const { state, policy } = actor;
+  if (state.type !== 'established') return undefined;
+  const shortChannelId = audience === 'world' ? realScid(state) : (state.counterpartyAliasScid ?? realScid(state));
+  if (shortChannelId === undefined) return undefined;
+  const direction = compareBytes(node.nodeId, state.parameters.counterpartyNodeId) < 0 ? 0 : 1;
+  const capacityMsat = primaryFunding(state).fundingValueSat * 1000n;
+  const unsigned = make('channel_update', {
+    signature: EMPTY_SIGNATURE,
+    chainHash: node.chainHash,
+    shortChannelId,
+    timestamp: Math.floor(ports.runtime.wallClockMs() / 1000),
+    messageFlags: state.parameters.announce ? MUST_BE_ONE : MUST_BE_ONE | DONT_FORWARD,
+    channelFlags: direction,
+    cltvExpiryDelta: policy.cltvExpiryDelta,
+    htlcMinimumMsat: policy.htlcMinimumMsat,
+    feeBaseMsat: policy.feeBaseMsat,
+    feeProportionalMillionths: policy.feeProportionalMillionths,
+    htlcMaximumMsat: policy.htlcMaximumMsat < capacityMsat ? policy.htlcMaximumMsat : capacityMsat,
+  });
+  const { nodeSignature } = await ports.signer.signGossip({
+    message: { $case: 'channelUpdate', value: gossipSignedBytes(encodeMessage(unsigned)) },
+    channelKeysId: new Uint8Array(0),
+  });
+  return encodeMessage({ ...unsigned, signature: nodeSignature });
+}
+
+function realScid(state: EstablishedChannel): bigint | undefined {
+  const { confirmation } = primaryFunding(state);
+  return confirmation.type === 'confirmed' ? confirmation.shortChannelId : undefined;
+}
+
+/** The channel_announcement without signatures. */
+function unsignedAnnouncement(node: NodeView, state: EstablishedChannel, shortChannelId: bigint): { message: MessageOf<'channel_announcement'>; holderIsFirst: boolean } {
+  const funding = primaryFunding(state);
+  const counterparty = state.parameters.counterpartyNodeId;
+  const holderIsFirst = compareBytes(node.nodeId, counterparty) < 0;
+  const ordered = <T>(holder: T, other: T): [T, T] => (holderIsFirst ? [holder, other] : [other, holder]);
+  const [nodeId1, nodeId2] = ordered(node.nodeId, counterparty);
+  const [bitcoinKey1, bitcoinKey2] = ordered(funding.holderFundingPubkey, funding.counterpartyFundingPubkey);
+  const message = make('channel_announcement', {
+    nodeSignature1: EMPTY_SIGNATURE,
+    nodeSignature2: EMPTY_SIGNATURE,
+    bitcoinSignature1: EMPTY_SIGNATURE,
+    bitcoinSignature2: EMPTY_SIGNATURE,
+    features: new Uint8Array(0),
+    chainHash: node.chainHash,
+    shortChannelId,
+    nodeId1,
+    nodeId2,
+    bitcoinKey1,
+    bitcoinKey2,
+  });
+  return { message, holderIsFirst };
+}
+
+/** Our half of an announcement. */
+export async function announcementSignatures(
+  ports: EnginePorts,
+  node: NodeView,
+  actor: ChannelActor,
+  shortChannelId: bigint,
+): Promise<{ node: Uint8Array; bitcoin: Uint8Array }> {
+  const { state } = actor;
+  if (state.type !== 'established') throw new InternalError('only an established channel is announced');
+  const { message } = unsignedAnnouncement(node, state, shortChannelId);
+  const answer = await ports.signer.signGossip({
+    message: { $case: 'channelAnnouncement', value: gossipSignedBytes(encodeMessage(message)) },
+    channelKeysId: actor.channelKeysId,
+  });
+  return { node: answer.nodeSignature, bitcoin: answer.bitcoinSignature };
+}
+
+/** Both halves joined; undefined when the counterparty's do not verify. */
+export async function fullAnnouncement(
+  ports: EnginePorts,
+  node: NodeView,
+  actor: ChannelActor,
+  theirs: { readonly shortChannelId: bigint; readonly nodeSignature: Uint8Array; readonly bitcoinSignature: Uint8Array },
+): Promise<Uint8Array | undefined> {
+  const { state } = actor;
+  if (state.type !== 'established') return undefined;
+  const { message, holderIsFirst } = unsignedAnnouncement(node, state, theirs.shortChannelId);
+  const hash = sha256d(gossipSignedBytes(encodeMessage(message)));
+  const counterpartyFundingPubkey = primaryFunding(state).counterpartyFundingPubkey;
+  const valid =
+    ports.secp.verify(hash, theirs.nodeSignature, state.parameters.counterpartyNodeId) &&
+    ports.secp.verify(hash, theirs.bitcoinSignature, counterpartyFundingPubkey);
+  if (!valid) return undefined;
+  const ours = await announcementSignatures(ports, node, actor, theirs.shortChannelId);
+  const [nodeSignature1, nodeSignature2] = holderIsFirst ? [ours.node, theirs.nodeSignature] : [theirs.nodeSignature, ours.node];
+  const [bitcoinSignature1, bitcoinSignature2] = holderIsFirst
+    ? [ours.bitcoin, theirs.bitcoinSignature]
+    : [theirs.bitcoinSignature, ours.bitcoin];
+  return encodeMessage({ ...message, nodeSignature1, nodeSignature2, bitcoinSignature1, bitcoinSignature2 });
+}
+

@@ -1,0 +1,91 @@
+/** Fixes a channel's parameters with the signer, once and for life. */
+import { channelIdOf, type ChannelParameters, type ChannelState, type EstablishedChannel, type OutboundMessage, type PartyParameters, primaryFunding } from '@fulmen/channel';
+import { InternalError } from '@fulmen/codec';
+import type { Party, RegisterChannelRequest } from '@fulmen/proto/signer/v1/signer';
+import { RpcError } from '@fulmen/rpc';
+import type { ChannelActor } from './channel-actor.ts';
+import type { EnginePorts } from './ports.ts';
+
+const RETRY_MS = 100;
+
+export class Registration {
+  readonly #ports: EnginePorts;
+
+  constructor(ports: EnginePorts) {
+    this.#ports = ports;
+  }
+
+  async established(actor: ChannelActor, state: EstablishedChannel): Promise<void> {
+    const funding = primaryFunding(state);
+    await this.#register(actor, state.parameters, state.channelId, funding);
+  }
+
+  /** The funder signs the counterparty's first commitment before the channel is established. */
+  async opening(actor: ChannelActor, state: ChannelState, messages: readonly OutboundMessage[]): Promise<void> {
+    const created = messages.find((message) => message.kind === 'funding_created');
+    if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed' || created === undefined) return;
+    const { terms, phase } = state;
+    const { fundingTxid, fundingOutputIndex } = created;
+    const parameters: ChannelParameters = {
+      channelKeysId: terms.channelKeysId,
+      counterpartyNodeId: terms.counterpartyNodeId,
+      funder: 'holder',
+      commitmentFormat: terms.commitmentFormat,
+      channelType: terms.channelType,
+      announce: terms.announce,
+      holder: terms.holder,
+      counterparty: phase.counterparty.parameters,
+    };
+    await this.#register(actor, parameters, channelIdOf(fundingTxid, fundingOutputIndex), {
+      fundingTxid,
+      fundingOutputIndex,
+      fundingValueSat: terms.fundingSat,
+      holderFundingPubkey: terms.holder.fundingPubkey,
+      counterpartyFundingPubkey: phase.counterparty.parameters.fundingPubkey,
+    });
+  }
+
+  /** An identical retry succeeds, so this repeats while the signer is away. */
+  async #register(
+    actor: ChannelActor,
+    parameters: ChannelParameters,
+    channelId: Uint8Array,
+    funding: {
+      readonly fundingTxid: Uint8Array;
+      readonly fundingOutputIndex: number;
+      readonly fundingValueSat: bigint;
+      readonly holderFundingPubkey: Uint8Array;
+      readonly counterpartyFundingPubkey: Uint8Array;
+    },
+  ): Promise<void> {
+    const request: RegisterChannelRequest = {
+      channelKeysId: parameters.channelKeysId,
+      channelId,
+      counterpartyNodeId: parameters.counterpartyNodeId,
+      holderIsFunder: parameters.funder === 'holder',
+      commitmentFormat: parameters.commitmentFormat,
+      holder: partyOf(parameters.holder),
+      counterparty: partyOf(parameters.counterparty),
+      funding,
+      shard: actor.fence.shard,
+      epoch: actor.fence.epoch,
+      channelType: parameters.channelType,
+      announce: parameters.announce,
+    };
+    while (!actor.stopped) {
+      try {
+        await this.#ports.signer.registerChannel(request);
+        return;
+      } catch (error) {
+        const isAway = error instanceof RpcError && (error.code === 'unavailable' || error.code === 'deadline_exceeded');
+        if (!isAway) throw new InternalError('the signer refuses to register a channel', { cause: error });
+        await this.#ports.runtime.sleep(RETRY_MS);
+      }
+    }
+  }
+}
+
+function partyOf(party: PartyParameters): Party {
+  const { upfrontShutdownScript, ...rest } = party;
+  return { ...rest, upfrontShutdownScript };
+}

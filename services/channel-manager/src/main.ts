@@ -1,0 +1,53 @@
+/** channel-manager as a process. */
+import { readFileSync } from 'node:fs';
+import { natsBus } from '@fulmen/bus';
+import { secp256k1 } from '@fulmen/crypto/default';
+import { grpcConnector, grpcServer } from '@fulmen/rpc';
+import { runService } from '@fulmen/service';
+import { openManagerStore } from '@fulmen/store/manager/postgres/index';
+import { managerConfig } from './config.ts';
+import { start } from './start.ts';
+
+runService('channel-manager', async ({ runtime, logger, metrics, environment }) => {
+  const config = managerConfig(environment);
+  const { FULMEN_TLS_CA: ca, FULMEN_TLS_CERT: certificate, FULMEN_TLS_KEY: key } = config;
+  const tls =
+    ca === undefined || certificate === undefined || key === undefined
+      ? undefined
+      : { caCertificate: readFileSync(ca), certificate: readFileSync(certificate), privateKey: readFileSync(key) };
+  const store = await openManagerStore({ url: config.FULMEN_DATABASE_URL, connections: config.FULMEN_STORE_CONNECTIONS });
+  return start(
+    {
+      replicaId: config.FULMEN_REPLICA_ID,
+      network: config.FULMEN_NETWORK,
+      leaseMs: config.FULMEN_LEASE_MS,
+      minimumDepth: config.FULMEN_MINIMUM_DEPTH,
+      maxAcceptedHtlcs: config.FULMEN_MAX_ACCEPTED_HTLCS,
+      maxPendingPerPeer: config.FULMEN_MAX_PENDING_CHANNELS_PER_PEER,
+      maxPendingTotal: config.FULMEN_MAX_PENDING_CHANNELS,
+      policy: {
+        feeBaseMsat: config.FULMEN_FEE_BASE_MSAT,
+        feeProportionalMillionths: config.FULMEN_FEE_PPM,
+        cltvExpiryDelta: config.FULMEN_CLTV_EXPIRY_DELTA,
+      },
+      signerAddress: config.FULMEN_SIGNER_ADDRESS,
+      chainMonitorAddress: config.FULMEN_CHAIN_MONITOR_ADDRESS,
+      routerAddress: config.FULMEN_ROUTER_ADDRESS,
+      ...(config.FULMEN_ADVERTISE === undefined ? {} : { advertise: config.FULMEN_ADVERTISE }),
+    },
+    {
+      server: grpcServer({
+        listenAddress: config.FULMEN_LISTEN,
+        onInternalError: (path, error) => logger.error({ path, err: error }, 'a call failed inside'),
+      }),
+      signerConnector: grpcConnector(tls === undefined ? {} : { tls, serverName: 'localhost' }),
+      connector: grpcConnector(),
+      store,
+      bus: natsBus({ servers: config.FULMEN_NATS_SERVERS, name: `channel-manager ${config.FULMEN_REPLICA_ID}` }),
+      runtime,
+      logger,
+      metrics,
+      secp: secp256k1,
+    },
+  );
+});

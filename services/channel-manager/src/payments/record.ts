@@ -1,0 +1,95 @@
+/** What a payment actor keeps of one payment hash, and the queried row that goes with it. */
+import { assertNever } from '@fulmen/codec';
+import type { PaymentFailureReason, PaymentState } from '@fulmen/payment';
+import type { PaymentRow } from '@fulmen/store';
+
+/** An invoice of ours. Its HTLCs are not part of it: they stay intents until all are claimed in one commit. */
+export interface InboundRecord {
+  readonly kind: 'inbound';
+  readonly preimage: Uint8Array;
+  readonly paymentSecret: Uint8Array;
+  /** undefined: the payer chooses. */
+  readonly amountMsat: bigint | undefined;
+  readonly minFinalCltvExpiryDelta: number;
+  readonly createdUnixMs: number;
+  readonly expiresUnixMs: number;
+  readonly bolt11: string;
+  readonly description: string;
+  readonly status: 'open' | 'paid' | 'expired';
+  readonly receivedMsat: bigint;
+  readonly paidUnixMs: number | undefined;
+}
+
+/** A payment of ours, with the attempt that is under way. */
+export interface OutboundRecord {
+  readonly kind: 'outbound';
+  readonly bolt11: string;
+  readonly createdUnixMs: number;
+  /** Names the intent of the attempt in flight. */
+  readonly attempt: { readonly attemptId: Uint8Array; readonly startedUnixMs: number } | undefined;
+  readonly state: PaymentState;
+}
+
+export type PaymentRecord = InboundRecord | OutboundRecord;
+export type InboundRow = Extract<PaymentRow, { type: 'inbound' }>;
+export type OutboundRow = Extract<PaymentRow, { type: 'outbound' }>;
+
+/** The queried columns of a record. */
+export function rowOf(record: PaymentRecord): PaymentRow {
+  return record.kind === 'inbound' ? inboundRow(record) : outboundRow(record);
+}
+
+export function inboundRow(record: InboundRecord): InboundRow {
+  return {
+    type: 'inbound',
+    status: record.status,
+    bolt11: record.bolt11,
+    description: record.description,
+    amountMsat: record.amountMsat ?? 0n,
+    receivedMsat: record.receivedMsat,
+    createdUnixMs: record.createdUnixMs,
+    expiresUnixMs: record.expiresUnixMs,
+    ...(record.paidUnixMs === undefined ? {} : { paidUnixMs: record.paidUnixMs }),
+  };
+}
+
+export function outboundRow(record: OutboundRecord): OutboundRow {
+  const { state } = record;
+  return {
+    type: 'outbound',
+    status: state.type === 'sent' ? 'succeeded' : state.type === 'failed' ? 'failed' : 'pending',
+    bolt11: record.bolt11,
+    amountMsat: state.parameters.amountMsat,
+    feeMsat: state.type === 'sent' ? state.feeMsat : state.type === 'in_flight' ? state.attempt.route.feeMsat : 0n,
+    ...(state.type === 'sent' ? { preimage: state.preimage } : {}),
+    failureReason: state.type === 'failed' ? failureReason(state.reason) : '',
+    createdUnixMs: record.createdUnixMs,
+    attempts: state.lessons.attempts,
+  };
+}
+
+/** Nothing more will happen to it by itself. */
+export function isFinished(record: PaymentRecord): boolean {
+  if (record.kind === 'inbound') return record.status !== 'open';
+  return record.state.type === 'sent' || record.state.type === 'failed';
+}
+
+/** One word for the operator. */
+export function failureReason(reason: PaymentFailureReason): string {
+  switch (reason.kind) {
+    case 'refused_by_payee':
+      return 'recipient_rejected';
+    case 'route_not_found': {
+      const { error } = reason;
+      if (error.kind !== 'no_route') return error.kind === 'no_first_hop' ? 'insufficient_outbound' : error.kind;
+      if (error.exceeded.includes('fee')) return 'fee_limit';
+      return error.exceeded.includes('cltv') ? 'cltv_limit' : 'no_route';
+    }
+    case 'retries_exhausted':
+    case 'abandoned':
+      return reason.kind;
+    case 'deadline_passed':
+      return 'timeout';
+  }
+  return assertNever(reason);
+}

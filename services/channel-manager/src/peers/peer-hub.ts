@@ -1,0 +1,361 @@
+/**
+ * Gateways and peers: who is connected where, in which generation, and which
+ * actor a message is for. The newest connection of a peer wins everywhere, by a
+ * fenced CAS in the store; only after it does a channel hear of a connection.
+ */
+import { channelIdOf } from '@fulmen/channel';
+import { toHex } from '@fulmen/codec';
+import { shardOfPeer } from '@fulmen/keys/shard';
+import type { ConnectResult, GatewayToManager, InboundFrame, ManagerToGateway, PeerConnected, PeerDisconnected } from '@fulmen/proto/link/v1/link';
+import { type DuplexStream, RpcError } from '@fulmen/rpc';
+import type { Fence } from '@fulmen/store';
+import { decodeMessage, type Message, type MessageOf } from '@fulmen/wire';
+import type { ChannelActor } from '../engine/channel-actor.ts';
+import type { EnginePorts } from '../engine/ports.ts';
+import { GatewayStream } from '../link/outbound.ts';
+import { negotiatedFeatures, Peer } from './peer.ts';
+
+/** Messages that name their channel by its final id. */
+type ChannelMessage = MessageOf<
+  | 'channel_ready' | 'update_add_htlc' | 'update_fulfill_htlc' | 'update_fail_htlc' | 'update_fail_malformed_htlc' | 'update_fee'
+  | 'commitment_signed' | 'revoke_and_ack' | 'channel_reestablish' | 'shutdown' | 'closing_signed' | 'announcement_signatures' | 'stfu'
+>;
+
+export interface PeerHubHandler {
+  openChannelReceived(peer: Peer, message: MessageOf<'open_channel'>, generation: bigint): Promise<void>;
+  unknownChannel(peer: Peer, channelId: Uint8Array, generation: bigint): void;
+  /** A peer's connection was accepted. */
+  connected(peer: Peer): void;
+}
+
+/** Longest wait for a peer that the operator wants connected. */
+const CONNECT_TIMEOUT_MS = 20_000;
+
+export class PeerHub {
+  readonly #ports: EnginePorts;
+  readonly #replicaId: string;
+  readonly #handler: PeerHubHandler;
+  readonly #gateways = new Map<string, GatewayStream>();
+  readonly #peers = new Map<string, Peer>();
+  readonly #connecting = new Map<bigint, { resolve: () => void; reject: (error: Error) => void }>();
+  readonly #fences: () => readonly Fence[];
+  readonly #fenceOf: (shard: number) => Fence | undefined;
+  #nextRequest = 1n;
+  #helloScheduled = false;
+
+  constructor(ports: EnginePorts, replicaId: string, fences: () => readonly Fence[], fenceOf: (shard: number) => Fence | undefined, handler: PeerHubHandler) {
+    this.#ports = ports;
+    this.#replicaId = replicaId;
+    this.#fences = fences;
+    this.#fenceOf = fenceOf;
+    this.#handler = handler;
+  }
+
+  // ---------------------------------------------------------------- peers
+
+  /** The peer, if this replica owns its shard; made when it is not known yet. */
+  peerOf(nodeId: Uint8Array): Peer | undefined {
+    const fence = this.#fenceOf(shardOfPeer(nodeId));
+    if (fence === undefined) return undefined;
+    const key = toHex(nodeId);
+    let peer = this.#peers.get(key);
+    if (peer === undefined || peer.fence.epoch !== fence.epoch) {
+      peer = new Peer(nodeId, fence, this.#ports.lease);
+      this.#peers.set(key, peer);
+    }
+    return peer;
+  }
+
+  find(nodeId: Uint8Array): Peer | undefined {
+    return this.#peers.get(toHex(nodeId));
+  }
+
+  peers(): readonly Peer[] {
+    return [...this.#peers.values()];
+  }
+
+  /** Every actor of a shard leaves with it. */
+  dropShard(shard: number): readonly Peer[] {
+    const dropped = [...this.#peers.values()].filter((peer) => peer.fence.shard === shard);
+    for (const peer of dropped) this.#peers.delete(peer.key);
+    return dropped;
+  }
+
+  // ---------------------------------------------------------------- gateways
+
+  /** The handler of PeerLinkService.Link: lives as long as the gateway's stream. */
+  async serve(stream: DuplexStream<GatewayToManager, ManagerToGateway>): Promise<void> {
+    let gateway: GatewayStream | undefined;
+    try {
+      for await (const { body } of stream) {
+        if (body === undefined) continue;
+        if (gateway === undefined) {
+          if (body.$case !== 'hello') throw new RpcError('invalid_argument', 'the first message of a link is hello');
+          gateway = this.#register(new GatewayStream(body.value.gatewayId, body.value.incarnation, stream));
+          continue;
+        }
+        this.#receive(gateway, body);
+      }
+    } finally {
+      if (gateway !== undefined) this.#gone(gateway);
+    }
+  }
+
+  #register(gateway: GatewayStream): GatewayStream {
+    this.#gateways.get(gateway.gatewayId)?.cut('a newer link of this gateway');
+    this.#gateways.set(gateway.gatewayId, gateway);
+    this.#hello(gateway);
+    void this.reconnectWanted();
+    return gateway;
+  }
+
+  #gone(gateway: GatewayStream): void {
+    gateway.cut('the link ended');
+    if (this.#gateways.get(gateway.gatewayId) === gateway) this.#gateways.delete(gateway.gatewayId);
+    for (const peer of this.#peers.values()) if (peer.connection?.gateway === gateway) this.#disconnected(peer);
+  }
+
+  /** Tells every gateway what this replica owns; calls within one turn of the event loop are one message. */
+  announceOwnership(): void {
+    if (this.#helloScheduled) return;
+    this.#helloScheduled = true;
+    void this.#ports.runtime.sleep(0).then(() => {
+      this.#helloScheduled = false;
+      for (const gateway of this.#gateways.values()) this.#hello(gateway);
+    });
+  }
+
+  #hello(gateway: GatewayStream): void {
+    const shards = this.#fences().map(({ shard, epoch }) => ({ shard, epoch }));
+    gateway.send({ $case: 'hello', value: { replicaId: this.#replicaId, shards } });
+  }
+
+  #receive(gateway: GatewayStream, body: NonNullable<GatewayToManager['body']>): void {
+    switch (body.$case) {
+      case 'hello':
+        gateway.cut('hello twice');
+        return;
+      case 'peerConnected':
+        this.#peerConnected(gateway, body.value);
+        return;
+      case 'peerDisconnected':
+        this.#peerDisconnected(gateway, body.value);
+        return;
+      case 'inbound':
+        this.#inbound(gateway, body.value);
+        return;
+      case 'outboundAck':
+        return;
+      case 'connectResult':
+        this.#connectResult(body.value);
+        return;
+    }
+  }
+
+  // ---------------------------------------------------------------- connections
+
+  #peerConnected(gateway: GatewayStream, message: PeerConnected): void {
+    const peer = this.peerOf(message.peerNodeId);
+    // Not ours: the gateway learns from the next hello whose it is.
+    if (peer === undefined) return;
+    peer.accepting = peer.accepting
+      .then(() => this.#accept(peer, gateway, message))
+      .catch((error: unknown) => {
+        this.#ports.logger.warn({ err: error, peer: peer.key }, 'a connection could not be accepted');
+        gateway.send({ $case: 'disconnect', value: { peerNodeId: message.peerNodeId, generation: 0n, reason: 'not accepted: try again' } });
+      });
+  }
+
+  async #accept(peer: Peer, gateway: GatewayStream, message: PeerConnected): Promise<void> {
+    const outcome = await this.#ports.store.acceptConnection(peer.fence, peer.nodeId, gateway.gatewayId, message.connectionId);
+    if (outcome.type === 'fence_lost' || this.#peers.get(peer.key) !== peer || gateway.broken) return;
+    const before = peer.connection;
+    if (before !== undefined) {
+      peer.disconnect('a newer connection of this peer');
+      this.#disconnected(peer);
+    }
+    const features = negotiatedFeatures(message.theirFeatures);
+    const { generation } = outcome;
+    peer.connection = { gateway, connectionId: message.connectionId, generation, features, outbound: 0n, inbound: 0n, open: new Set() };
+    gateway.send({
+      $case: 'peerAccepted',
+      value: { peerNodeId: peer.nodeId, connectionId: message.connectionId, generation, epoch: peer.fence.epoch, shard: peer.fence.shard },
+    });
+    for (const actor of peer.channels.values()) actor.post({ kind: 'connected', generation, features });
+    this.#handler.connected(peer);
+  }
+
+  #peerDisconnected(gateway: GatewayStream, message: PeerDisconnected): void {
+    const peer = this.find(message.peerNodeId);
+    if (peer?.connection === undefined || peer.connection.gateway !== gateway || peer.connection.connectionId !== message.connectionId) return;
+    this.#disconnected(peer);
+  }
+
+  #disconnected(peer: Peer): void {
+    const { connection } = peer;
+    if (connection === undefined) return;
+    peer.connection = undefined;
+    for (const actor of [...peer.channels.values(), ...peer.openings.values()]) actor.post({ kind: 'disconnected', generation: connection.generation });
+    void this.#ports.store.dropConnection(peer.fence, peer.nodeId, connection.generation).catch(() => undefined);
+  }
+
+  // ---------------------------------------------------------------- frames
+
+  #inbound(gateway: GatewayStream, frame: InboundFrame): void {
+    const peer = this.find(frame.peerNodeId);
+    const connection = peer?.connection;
+    if (peer === undefined || connection === undefined || connection.gateway !== gateway || connection.generation !== frame.generation) return;
+    if (frame.number !== connection.inbound + 1n) {
+      this.#ports.logger.error({ peer: peer.key, expected: connection.inbound + 1n, got: frame.number }, 'frames are missing on a link');
+      peer.disconnect('frames are missing');
+      return;
+    }
+    connection.inbound = frame.number;
+    connection.open.add(frame.number);
+    const decoded = decodeMessage(frame.message);
+    if (!decoded.ok) {
+      // The gateway refuses what cannot be decoded before it comes here.
+      peer.disconnect(`undecodable message: ${decoded.error.message}`);
+      return;
+    }
+    if (!this.#dispatch(peer, decoded.value as Message, connection.generation, frame.number)) peer.processed(connection.generation, [frame.number]);
+  }
+
+  /** False when no actor will report the frame as processed. */
+  #dispatch(peer: Peer, message: Message, generation: bigint, frame: bigint): boolean {
+    switch (message.type) {
+      case 'open_channel':
+        void this.#handler.openChannelReceived(peer, message, generation).catch((error: unknown) => {
+          this.#ports.logger.error({ err: error, peer: peer.key }, 'open_channel could not be handled');
+        });
+        return false;
+      case 'accept_channel':
+      case 'funding_created': {
+        const actor = peer.openings.get(toHex(message.temporaryChannelId));
+        if (actor === undefined) return this.#unknown(peer, message.temporaryChannelId, generation);
+        return actor.post({ kind: 'message', input: { type: 'message', message }, generation, frame });
+      }
+      case 'funding_signed': {
+        const actor = this.#awaitingFundingSigned(peer, message.channelId);
+        if (actor === undefined) return this.#unknown(peer, message.channelId, generation);
+        return actor.post({ kind: 'message', input: { type: 'message', message }, generation, frame });
+      }
+      case 'error':
+      case 'warning':
+        return this.#toAll(peer, message, generation, frame);
+      case 'channel_ready':
+      case 'update_add_htlc':
+      case 'update_fulfill_htlc':
+      case 'update_fail_htlc':
+      case 'update_fail_malformed_htlc':
+      case 'update_fee':
+      case 'commitment_signed':
+      case 'revoke_and_ack':
+      case 'channel_reestablish':
+      case 'shutdown':
+      case 'closing_signed':
+      case 'announcement_signatures':
+      case 'stfu':
+        return this.#toChannel(peer, message, generation, frame);
+      default:
+        // Everything else is the gateway's or the router's; what got here anyway is dropped.
+        return false;
+    }
+  }
+
+  #toChannel(peer: Peer, message: ChannelMessage, generation: bigint, frame: bigint): boolean {
+    const actor = peer.channels.get(toHex(message.channelId));
+    if (actor === undefined || actor.stopped) return this.#unknown(peer, message.channelId, generation);
+    if (actor.post({ kind: 'message', input: { type: 'message', message }, generation, frame })) return true;
+    peer.disconnect('too many messages at once');
+    return false;
+  }
+
+  /** BOLT 1: an all-zero channel_id speaks of all channels with the peer. */
+  #toAll(peer: Peer, message: MessageOf<'error' | 'warning'>, generation: bigint, frame: bigint): boolean {
+    const key = toHex(message.channelId);
+    const isAll = message.channelId.every((byte) => byte === 0);
+    const actors = isAll ? [...peer.channels.values()] : [peer.channels.get(key) ?? peer.openings.get(key)].filter((actor) => actor !== undefined);
+    for (const actor of actors) {
+      const { channelId } = actor;
+      actor.post({ kind: 'message', input: { type: 'message', message: { ...message, channelId } }, generation, frame });
+    }
+    return actors.length > 0;
+  }
+
+  #awaitingFundingSigned(peer: Peer, channelId: Uint8Array): ChannelActor | undefined {
+    const wanted = toHex(channelId);
+    for (const actor of peer.openings.values()) {
+      const { state } = actor;
+      if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed') continue;
+      if (toHex(channelIdOf(state.phase.fundingTxid, state.phase.fundingOutputIndex)) === wanted) return actor;
+    }
+    return undefined;
+  }
+
+  #unknown(peer: Peer, channelId: Uint8Array, generation: bigint): false {
+    this.#handler.unknownChannel(peer, channelId, generation);
+    return false;
+  }
+
+  // ---------------------------------------------------------------- dialling
+
+  /** Has a gateway dial a peer; resolves when the peer is accepted here. */
+  async connect(nodeId: Uint8Array, host: string, port: number): Promise<void> {
+    if (this.find(nodeId)?.connection !== undefined) return;
+    const gateway = this.#gatewayFor(nodeId);
+    if (gateway === undefined) throw new RpcError('unavailable', 'no peer-gateway is linked to this replica: wait for one to start');
+    const requestId = this.#nextRequest;
+    this.#nextRequest += 1n;
+    const result = new Promise<void>((resolve, reject) => this.#connecting.set(requestId, { resolve, reject }));
+    gateway.send({ $case: 'connect', value: { peerNodeId: nodeId, host, port, requestId } });
+    const timeout = new AbortController();
+    const timer = this.#ports.runtime.sleep(CONNECT_TIMEOUT_MS, timeout.signal).then(
+      () => this.#connecting.get(requestId)?.reject(new RpcError('deadline_exceeded', `the peer did not answer at ${host}:${port}`)),
+      () => undefined,
+    );
+    try {
+      await result;
+    } finally {
+      this.#connecting.delete(requestId);
+      timeout.abort();
+      await timer;
+    }
+  }
+
+  forget(nodeId: Uint8Array): void {
+    for (const gateway of this.#gateways.values()) gateway.send({ $case: 'forget', value: { peerNodeId: nodeId } });
+    this.find(nodeId)?.disconnect('the operator asked for it');
+  }
+
+  /** Has the gateways keep dialling every wanted peer of our shards that is away. */
+  async reconnectWanted(): Promise<void> {
+    try {
+      for (const presence of await this.#ports.store.listPeers()) {
+        if (!presence.wanted || presence.host === undefined || presence.port === undefined) continue;
+        const peer = this.peerOf(presence.peerNodeId);
+        if (peer === undefined || peer.connection !== undefined) continue;
+        const gateway = this.#gatewayFor(presence.peerNodeId);
+        gateway?.send({ $case: 'connect', value: { peerNodeId: presence.peerNodeId, host: presence.host, port: presence.port, requestId: 0n } });
+      }
+    } catch (error) {
+      this.#ports.logger.warn({ err: error }, 'could not look for peers to connect');
+    }
+  }
+
+  #gatewayFor(nodeId: Uint8Array): GatewayStream | undefined {
+    const live = [...this.#gateways.values()].filter((gateway) => !gateway.broken).sort((a, b) => (a.gatewayId < b.gatewayId ? -1 : 1));
+    return live[(nodeId.at(-1) ?? 0) % Math.max(live.length, 1)];
+  }
+
+  #connectResult(result: ConnectResult): void {
+    const waiting = this.#connecting.get(result.requestId);
+    if (result.error === '') waiting?.resolve();
+    else waiting?.reject(new RpcError('unavailable', result.error));
+  }
+
+  close(): void {
+    for (const gateway of this.#gateways.values()) gateway.cut('the replica stops');
+    for (const waiting of this.#connecting.values()) waiting.reject(new RpcError('unavailable', 'the replica stops'));
+  }
+}

@@ -1,0 +1,93 @@
+/** One peer as this replica sees it: its connection, its channels, its openings. */
+import type { NegotiatedFeatures, PeerMessage } from '@fulmen/channel';
+import { FeatureBits, toHex } from '@fulmen/codec';
+import type { Fence } from '@fulmen/store';
+import { encodeMessage } from '@fulmen/wire';
+import type { ChannelActor } from '../engine/channel-actor.ts';
+import type { Lease } from '../lease/lease.ts';
+import type { GatewayStream } from '../link/outbound.ts';
+
+export interface Connection {
+  readonly gateway: GatewayStream;
+  readonly connectionId: bigint;
+  readonly generation: bigint;
+  readonly features: NegotiatedFeatures;
+  /** Number of the last frame sent. */
+  outbound: bigint;
+  /** Number of the last frame received. */
+  inbound: bigint;
+  /** Frames received and not yet processed. */
+  readonly open: Set<bigint>;
+}
+
+/** Bytes a gateway may have unacknowledged for one peer. */
+const CREDIT_BYTES = 256 * 1024;
+
+export class Peer {
+  readonly nodeId: Uint8Array;
+  readonly key: string;
+  readonly fence: Fence;
+  /** By channel id, hex. */
+  readonly channels = new Map<string, ChannelActor>();
+  /** By temporary channel id, hex. */
+  readonly openings = new Map<string, ChannelActor>();
+  connection: Connection | undefined;
+  /** Connections being accepted: one after the other. */
+  accepting: Promise<void> = Promise.resolve();
+  readonly #lease: Lease;
+
+  constructor(nodeId: Uint8Array, fence: Fence, lease: Lease) {
+    this.nodeId = nodeId;
+    this.key = toHex(nodeId);
+    this.fence = fence;
+    this.#lease = lease;
+  }
+
+  /** Sends on the connection of that generation, while the lease holds; otherwise the message is dropped, and reestablish repairs. */
+  send(message: PeerMessage, generation: bigint): boolean {
+    return this.sendBytes(encodeMessage(message), generation);
+  }
+
+  sendBytes(message: Uint8Array, generation: bigint): boolean {
+    const { connection } = this;
+    if (connection === undefined || connection.generation !== generation || !this.#lease.isValid()) return false;
+    connection.outbound += 1n;
+    connection.gateway.send({
+      $case: 'outbound',
+      value: { peerNodeId: this.nodeId, generation, epoch: this.fence.epoch, number: connection.outbound, message },
+    });
+    return true;
+  }
+
+  /** Has the gateway close the current connection. */
+  disconnect(reason: string): void {
+    const { connection } = this;
+    if (connection === undefined) return;
+    connection.gateway.send({ $case: 'disconnect', value: { peerNodeId: this.nodeId, generation: connection.generation, reason } });
+  }
+
+  /** Tells the gateway what it need not keep. */
+  processed(generation: bigint, frames: readonly bigint[]): void {
+    const { connection } = this;
+    if (connection === undefined || connection.generation !== generation || frames.length === 0) return;
+    for (const frame of frames) connection.open.delete(frame);
+    let through = connection.inbound;
+    for (const frame of connection.open) if (frame <= through) through = frame - 1n;
+    connection.gateway.send({ $case: 'inboundAck', value: { peerNodeId: this.nodeId, generation, through, creditBytes: CREDIT_BYTES } });
+  }
+}
+
+/** What both sides support, as far as channels care; `init` at the gateway offered our side. */
+export function negotiatedFeatures(theirFeatures: Uint8Array): NegotiatedFeatures {
+  const theirs = FeatureBits.decode(theirFeatures);
+  return {
+    largeChannels: theirs.supports('support_large_channel'),
+    anchors: theirs.supports('anchors'),
+    upfrontShutdownScript: theirs.supports('upfront_shutdown_script'),
+    shutdownAnySegwit: theirs.supports('shutdown_anysegwit'),
+    scidAlias: theirs.supports('scid_alias'),
+    // Neither is among the features that the gateway offers.
+    zeroConf: false,
+    dualFund: false,
+  };
+}

@@ -1,0 +1,201 @@
+/** Wires a channel-manager replica from its ports. A test, a container and the all-in-one node compose the same thing. */
+import type { Bus } from '@fulmen/bus';
+import { NETWORKS } from '@fulmen/bitcoin';
+import { defaultChannelConfig, type FeerateEstimates } from '@fulmen/channel';
+import type { Secp256k1 } from '@fulmen/crypto';
+import { ChainServiceService, FeeTarget, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
+import { PeerLinkServiceService } from '@fulmen/proto/link/v1/link';
+import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
+import { RouterServiceService } from '@fulmen/proto/router/v1/router';
+import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
+import type { RpcConnector, RpcServer } from '@fulmen/rpc';
+import type { Logger, Metrics, RunningService, Runtime } from '@fulmen/service';
+import type { ManagerStore } from '@fulmen/store';
+import { EngineCommands } from './engine/commands.ts';
+import { Committer } from './engine/committer.ts';
+import { Engine } from './engine/engine.ts';
+import type { EnginePorts, NodeView } from './engine/ports.ts';
+import { PeriodicJob, wakeByHints } from './engine/work-finder.ts';
+import { Lease } from './lease/lease.ts';
+import { ShardKeeper } from './lease/shard-keeper.ts';
+import { observe } from './metrics.ts';
+import { managerHandlers } from './rpc/handlers.ts';
+import { SignLane } from './signing/sign-lane.ts';
+
+export interface ManagerOptions {
+  readonly replicaId: string;
+  readonly network: keyof typeof NETWORKS;
+  readonly leaseMs: number;
+  readonly minimumDepth: number;
+  readonly maxAcceptedHtlcs: number;
+  readonly maxPendingPerPeer: number;
+  readonly maxPendingTotal: number;
+  readonly policy: { readonly feeBaseMsat: number; readonly feeProportionalMillionths: number; readonly cltvExpiryDelta: number };
+  readonly signerAddress: string;
+  readonly chainMonitorAddress: string;
+  readonly routerAddress: string;
+  /** What other processes dial; defaults to where the server listens. */
+  readonly advertise?: string;
+}
+
+export interface ManagerPorts {
+  readonly server: RpcServer;
+  /** To the signer, with this service's certificate. */
+  readonly signerConnector: RpcConnector;
+  readonly connector: RpcConnector;
+  readonly store: ManagerStore;
+  readonly bus: Bus;
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly secp: Secp256k1;
+}
+
+const START_RETRY_MS = 250;
+const WORK_INTERVAL_MS = 500;
+const BLOCK_INTERVAL_MS = 1_000;
+const EVENT_INTERVAL_MS = 100;
+const TICK_INTERVAL_MS = 1_000;
+const PRUNE_INTERVAL_MS = 5_000;
+const PRUNE_LIMIT = 2_000;
+const IDEMPOTENCY_MS = 7 * 24 * 3_600_000;
+const EVENTS_AT_ONCE = 1_000;
+
+export async function start(options: ManagerOptions, ports: ManagerPorts): Promise<RunningService> {
+  const { runtime, logger, store, bus } = ports;
+  const signer = ports.signerConnector.client(SignerServiceService, options.signerAddress);
+  const chain = ports.connector.client(ChainServiceService, options.chainMonitorAddress);
+  const wallet = ports.connector.client(WalletServiceService, options.chainMonitorAddress);
+  const router = ports.connector.client(RouterServiceService, options.routerAddress);
+
+  const lease = new Lease(runtime, options.leaseMs);
+  const signLane = new SignLane(signer, runtime, logger);
+  const committer = new Committer(store, signLane, runtime, logger);
+  const enginePorts: EnginePorts = {
+    store,
+    bus,
+    runtime,
+    logger,
+    metrics: ports.metrics,
+    secp: ports.secp,
+    signer,
+    signLane,
+    chain,
+    wallet,
+    router,
+    committer,
+    lease,
+  };
+
+  const { nodeId } = await untilAnswered(runtime, logger, 'the signer', () => signer.getNode({}));
+  const { height } = await untilAnswered(runtime, logger, 'chain-monitor', () => chain.getBestBlock({}));
+  const { chainHash } = NETWORKS[options.network];
+  const node: NodeView = {
+    nodeId,
+    chainHash,
+    channelConfig: {
+      ...defaultChannelConfig(chainHash),
+      minimumDepth: options.minimumDepth,
+      maxAcceptedHtlcs: options.maxAcceptedHtlcs,
+    },
+    feerates: await untilAnswered(runtime, logger, 'chain-monitor', () => readFeerates(chain)),
+    blockHeight: height,
+  };
+  const engine = new Engine(enginePorts, node, {
+    replicaId: options.replicaId,
+    openings: { maxPendingPerPeer: options.maxPendingPerPeer, maxPendingTotal: options.maxPendingTotal },
+    policy: options.policy,
+  });
+  const commands = new EngineCommands(engine);
+  ports.server.add(PeerLinkServiceService, { link: (stream) => engine.peers.serve(stream) });
+  ports.server.add(ManagerServiceService, managerHandlers({ engine: commands, payments: engine.payments, ports: enginePorts, node }));
+  const bound = await ports.server.listen();
+  const address = options.advertise ?? bound;
+
+  const failed = Promise.withResolvers<Error>();
+  const keeper = new ShardKeeper(
+    { store, bus, runtime, logger, lease },
+    { replicaId: options.replicaId, incarnation: BigInt(runtime.wallClockMs()), address, leaseMs: options.leaseMs },
+    engine,
+    failed.resolve,
+  );
+  const work = new PeriodicJob({ name: 'find work', intervalMs: WORK_INTERVAL_MS, run: () => engine.findWork() }, runtime, logger);
+  const blocks = new PeriodicJob(
+    {
+      name: 'follow the chain',
+      intervalMs: BLOCK_INTERVAL_MS,
+      run: async () => {
+        node.blockHeight = (await chain.getBestBlock({})).height;
+        await engine.readFundingStatuses();
+        engine.reindex();
+      },
+    },
+    runtime,
+    logger,
+  );
+  const jobs = [
+    work,
+    blocks,
+    new PeriodicJob({ name: 'fee estimates', intervalMs: 30_000, run: async () => void (node.feerates = await readFeerates(chain)) }, runtime, logger),
+    new PeriodicJob(
+      {
+        name: 'sequence events',
+        intervalMs: EVENT_INTERVAL_MS,
+        run: async () => {
+          if ((await store.sequenceEvents(options.replicaId, EVENTS_AT_ONCE)) > 0) bus.publish('fulmen.event');
+        },
+      },
+      runtime,
+      logger,
+    ),
+    new PeriodicJob({ name: 'payments tick', intervalMs: TICK_INTERVAL_MS, run: () => Promise.resolve(engine.payments.tick()) }, runtime, logger),
+    new PeriodicJob({ name: 'upkeep', intervalMs: PRUNE_INTERVAL_MS, run: async () => void (await store.prune(PRUNE_LIMIT, node.blockHeight, IDEMPOTENCY_MS)) }, runtime, logger),
+    new PeriodicJob({ name: 'wanted peers', intervalMs: 5_000, run: () => engine.peers.reconnectWanted() }, runtime, logger),
+  ];
+  engine.attach(keeper, () => work.wake());
+  const unsubscribe = wakeByHints(bus, (shard) => engine.fenceOf(shard) !== undefined, { shardWork: () => work.wake(), block: () => blocks.wake() });
+  observe(ports.metrics, engine, enginePorts);
+  await keeper.start();
+  logger.info({ address, shards: keeper.ownedShards().length }, 'channel-manager serves');
+
+  return {
+    address,
+    failed: failed.promise,
+    stop: async () => {
+      unsubscribe();
+      await keeper.stop();
+      await Promise.all(jobs.map((job) => job.stop()));
+      engine.peers.close();
+      await ports.server.stop(1_000);
+      await signLane.close();
+      ports.connector.close();
+      ports.signerConnector.close();
+      await bus.close();
+      await store.close();
+    },
+  };
+}
+
+/** Other services may start later than this one: waits for them, and says for whom. */
+async function untilAnswered<T>(runtime: Runtime, logger: Logger, whom: string, ask: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      logger.info({ whom, err: error }, 'waiting for another service');
+      await runtime.sleep(START_RETRY_MS);
+    }
+  }
+}
+
+async function readFeerates(chain: EnginePorts['chain']): Promise<FeerateEstimates> {
+  const ask = async (target: FeeTarget): Promise<number> => (await chain.estimateFee({ target })).feerateSatPerKw;
+  const [minimumAnchorSatPerKw, minimumNonAnchorSatPerKw, maximumSatPerKw, closeMinimumSatPerKw, closeTargetSatPerKw] = await Promise.all([
+    ask(FeeTarget.FEE_TARGET_MIN_ALLOWED_ANCHOR_CHANNEL_REMOTE_FEE),
+    ask(FeeTarget.FEE_TARGET_MIN_ALLOWED_NON_ANCHOR_CHANNEL_REMOTE_FEE),
+    ask(FeeTarget.FEE_TARGET_MAXIMUM_FEE_ESTIMATE),
+    ask(FeeTarget.FEE_TARGET_CHANNEL_CLOSE_MINIMUM),
+    ask(FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE),
+  ]);
+  return { minimumAnchorSatPerKw, minimumNonAnchorSatPerKw, maximumSatPerKw, closeMinimumSatPerKw, closeTargetSatPerKw };
+}
