@@ -1,0 +1,146 @@
+/** The on-chain wallet: what to watch, and signatures for what it spends. */
+import type { GetWalletDescriptorsResponse, SignPsbtRequest, SignPsbtResponse } from '@fulmen/proto/signer/v1/signer';
+import { scriptKind, txid as txidOf } from '@fulmen/bitcoin';
+import type { Tx, TxOutput } from '@fulmen/bitcoin';
+import { psbtSpentOutputs, psbtUnsignedTx, signPsbt as signPsbtInputs } from '@fulmen/bitcoin/psbt';
+import type { PsbtInputSignature } from '@fulmen/bitcoin/psbt';
+import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
+import { assertNever, equalBytes, ok } from '@fulmen/codec';
+import type { Result } from '@fulmen/codec';
+import { encodeExtendedPublic, hardened, neuter } from '@fulmen/keys';
+import type { CallContext } from '@fulmen/rpc';
+import { decoding, fixed } from '../decode.ts';
+import { refuse } from '../enforcement/refuse.ts';
+import type { Refusal } from '../enforcement/types.ts';
+import type { LaneView } from '../lane.ts';
+import { orRefuse, requireCapability, runUnary } from '../signer.ts';
+import type { Signer } from '../signer.ts';
+import type { Velocity } from '../store/port.ts';
+import { walletKeyOf } from '../wallet/paths.ts';
+import { readPsbtOrigins } from '../wallet/psbt-origins.ts';
+import type { PsbtOrigins } from '../wallet/psbt-origins.ts';
+
+const MAX_INPUTS = 500;
+const ACCOUNT_DEPTH = 3;
+
+/** Account keys of BIP 84 and BIP 86, public. */
+export async function getWalletDescriptors(signer: Signer, context: CallContext): Promise<GetWalletDescriptorsResponse> {
+  requireCapability(signer, context, 'get_wallet_descriptors', 'wallet');
+  const { secp, keys } = signer;
+  const position = (parentFingerprint: number) => ({ depth: ACCOUNT_DEPTH, parentFingerprint, childIndex: hardened(0) });
+  return {
+    bip84AccountXpub: encodeExtendedPublic(neuter(secp, keys.segwitAccount), position(keys.segwitParentFingerprint), keys.coinType),
+    bip86AccountXpub: encodeExtendedPublic(neuter(secp, keys.taprootAccount), position(keys.taprootParentFingerprint), keys.coinType),
+    fingerprint: keys.masterFingerprint.toString(16).padStart(8, '0'),
+  };
+}
+
+interface ParsedPsbt {
+  readonly bytes: Uint8Array;
+  readonly transaction: Tx;
+  readonly spent: readonly TxOutput[];
+  readonly origins: PsbtOrigins;
+  readonly channelKeysId: Uint8Array | undefined;
+}
+
+function parse(request: SignPsbtRequest): Result<ParsedPsbt, Refusal> {
+  const channelKeysId = decoding(() => (request.channelKeysId === undefined ? undefined : fixed('channel_keys_id', request.channelKeysId, 32)));
+  if (!channelKeysId.ok) return channelKeysId;
+  const bytes = Uint8Array.from(request.psbt);
+  const transaction = psbtUnsignedTx(bytes);
+  if (!transaction.ok) return refuse('policy-malformed-request', transaction.error.message);
+  if (transaction.value.inputs.length > MAX_INPUTS) return refuse('policy-malformed-request', `more than ${MAX_INPUTS} inputs`);
+  const spent = psbtSpentOutputs(bytes);
+  if (!spent.ok) return refuse('policy-malformed-request', spent.error.message);
+  const origins = readPsbtOrigins(bytes);
+  if (!origins.ok) return refuse('policy-malformed-request', 'not a PSBT');
+  return ok({ bytes, transaction: transaction.value, spent: spent.value, origins: origins.value, channelKeysId: channelKeysId.value });
+}
+
+/**
+ * Signs the inputs whose key origin leads to the wallet, and leaves the others
+ * alone. Every output is the wallet's own (by its origin), the funding of a
+ * channel, or a payment that the velocity limit allows.
+ */
+export async function signPsbt(signer: Signer, request: SignPsbtRequest, context: CallContext): Promise<SignPsbtResponse> {
+  const operation = 'sign_psbt';
+  requireCapability(signer, context, operation, 'wallet');
+  const psbt = orRefuse(signer, operation, parse(request));
+  return runUnary<SignPsbtResponse>(signer, operation, {
+    priority: 'channel',
+    channelKeysId: psbt.channelKeysId,
+    evaluate: (view) => {
+      const checked = checkOutputs(signer, view, psbt);
+      if (!checked.ok) return checked;
+      const signed = signInputs(signer, psbt);
+      if (!signed.ok) return signed;
+      const audit = { operation, channelKeysId: psbt.channelKeysId, detail: txidOf(psbt.transaction) } as const;
+      return ok({ answer: { psbt: signed.value }, audit, ...(checked.value === undefined ? {} : { velocity: checked.value }) });
+    },
+  });
+}
+
+/** The velocity after this payment; undefined when nothing leaves the wallet and its channels. */
+function checkOutputs(signer: Signer, view: LaneView, psbt: ParsedPsbt): Result<Velocity | undefined, Refusal> {
+  const { transaction, spent, origins, channelKeysId } = psbt;
+  const inSat = spent.reduce((sum, { valueSat }) => sum + valueSat, 0n);
+  const outSat = transaction.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
+  if (outSat > inSat || inSat - outSat > signer.onchain.maximumFeeSat) return refuse('policy-onchain-fee-range', `fee of ${inSat - outSat} sat`);
+  let foreignSat = 0n;
+  let fundings = 0;
+  for (const [index, output] of transaction.outputs.entries()) {
+    if (isOwn(signer, output.script, origins.outputs[index] ?? [])) continue;
+    if (channelKeysId !== undefined && isFunding(view, output)) fundings += 1;
+    else foreignSat += output.valueSat;
+  }
+  if (channelKeysId !== undefined) {
+    if (fundings !== 1) return refuse('policy-onchain-destination', `${fundings} outputs fund this channel`);
+    if (foreignSat > 0n) return refuse('policy-onchain-destination', 'a funding pays nobody else');
+  }
+  return foreignSat === 0n ? ok(undefined) : spend(signer, view.velocity, foreignSat);
+}
+
+function isOwn(signer: Signer, script: Uint8Array, origins: PsbtOrigins['inputs'][number]): boolean {
+  if (signer.limits.allowedScripts.some((allowed) => equalBytes(allowed, script))) return true;
+  return walletKeyOf(signer.secp, signer.keys, script, origins) !== undefined;
+}
+
+/**
+ * A registered channel's funding script is known; of a channel to be, only
+ * that it is a P2WSH (the counterparty's key is registered after the funding
+ * transaction exists), so the key id in the audit log must speak for it.
+ */
+function isFunding({ channel }: LaneView, output: TxOutput): boolean {
+  if (channel === undefined) return scriptKind(output.script) === 'p2wsh';
+  const { holderFundingPubkey, counterpartyFundingPubkey } = channel.registration.funding;
+  return equalBytes(output.script, fundingScriptPubKey(holderFundingPubkey, counterpartyFundingPubkey));
+}
+
+function spend(signer: Signer, velocity: Velocity, foreignSat: bigint): Result<Velocity, Refusal> {
+  const nowMs = signer.runtime.wallClockMs();
+  const { velocitySat, velocityWindowMs } = signer.onchain;
+  const fresh = nowMs >= velocity.windowStartMs + velocityWindowMs;
+  const spentSat = (fresh ? 0n : velocity.spentSat) + foreignSat;
+  if (spentSat > velocitySat) return refuse('policy-onchain-velocity', `${spentSat} sat within one window`);
+  return ok({ windowStartMs: fresh ? nowMs : velocity.windowStartMs, spentSat });
+}
+
+function signInputs(signer: Signer, psbt: ParsedPsbt): Result<Uint8Array, Refusal> {
+  const { secp, keys } = signer;
+  let signatures = 0;
+  const signed = signPsbtInputs(psbt.bytes, ({ inputIndex, spent, sighash }): PsbtInputSignature | undefined => {
+    const key = walletKeyOf(secp, keys, spent.script, psbt.origins.inputs[inputIndex] ?? []);
+    if (key === undefined) return undefined;
+    signatures += 1;
+    switch (key.kind) {
+      case 'p2wpkh':
+        return { inputIndex, kind: 'p2wpkh', signature: secp.sign(sighash, key.secretKey), publicKey: key.publicKey };
+      case 'p2tr':
+        return { inputIndex, kind: 'p2tr', signature: secp.schnorrSign(sighash, key.secretKey, new Uint8Array(32)) };
+      default:
+        return assertNever(key.kind);
+    }
+  });
+  if (!signed.ok) return refuse('policy-malformed-request', signed.error.message);
+  return signatures === 0 ? refuse('policy-onchain-input', 'no input’s key origin leads to the wallet') : ok(signed.value);
+}
