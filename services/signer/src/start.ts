@@ -76,12 +76,13 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
   const instance = runtime.randomBytes(16);
   const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
   await acquire(ports, instance, leaseMs);
-  await checkSeed(options.network, ports);
-  const health = await checkGeneration(options, ports, instance);
+  const { health, head, nextRefusal } = await prepare(options, ports, instance).catch(async (error: unknown) => {
+    // Whoever is meant to own this database need not wait for a signer that may not.
+    await store.releaseLease(instance).catch(() => undefined);
+    throw error;
+  });
   metrics.unreconciled.set(health === 'unreconciled' ? 1 : 0);
-  const head = await store.loadHead();
-  const [newestRefusal] = await store.readRefusals(1);
-  const refusals = new RefusalLog((newestRefusal?.number ?? -1n) + 1n, { runtime, logger, metrics });
+  const refusals = new RefusalLog(nextRefusal, { runtime, logger, metrics });
   const lane = new SigningLane({
     store,
     instance,
@@ -123,6 +124,14 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
       await store.releaseLease(instance).catch((error: unknown) => logger.warn({ err: error }, 'the lease was not released'));
     },
   };
+}
+
+async function prepare(options: SignerOptions, ports: SignerPorts, instance: Uint8Array) {
+  await checkSeed(options.network, ports);
+  const health = await checkGeneration(options, ports, instance);
+  const head = await ports.store.loadHead();
+  const [newest] = await ports.store.readRefusals(1);
+  return { health, head, nextRefusal: (newest?.number ?? -1n) + 1n };
 }
 
 /** A signer that was killed leaves its lease behind; one that lives keeps renewing it. */
