@@ -6,7 +6,13 @@
  */
 import type { HtlcBody, HtlcRemoval } from './htlc.ts';
 
-/** What one committed step writes. */
+/**
+ * What one committed step writes. To be applied in this order: `settledHtlcs`
+ * deletes HTLC and removal rows, then `newHtlcs` are inserted and `newRemovals`
+ * upserted. After a disconnect an HTLC id may come back with another body
+ * (it is then in both lists), and a removal that was rolled back may be
+ * replaced by another; a removal row that `hot` does not refer to is void.
+ */
 export interface PersistedDelta {
   /** Numbers, balances, HTLC states (direction, id, state), fee states, points: versioned, small, always written. */
   readonly hot: Uint8Array;

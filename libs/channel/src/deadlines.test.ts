@@ -1,0 +1,32 @@
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { expect, test } from 'vitest';
+import { CLTV_CLAIM_BUFFER_BLOCKS, HTLC_FAIL_BACK_BUFFER_BLOCKS, LATENCY_GRACE_PERIOD_BLOCKS } from './config.ts';
+import { htlcDeadlines, nextDeadlineHeight } from './deadlines.ts';
+import { Pair, addCommand, preimageOf } from './testing/pair.ts';
+
+test('the constants keep their relations', () => {
+  expect(HTLC_FAIL_BACK_BUFFER_BLOCKS).toBe(39);
+  expect(CLTV_CLAIM_BUFFER_BLOCKS).toBeGreaterThan(LATENCY_GRACE_PERIOD_BLOCKS);
+});
+
+test('an outbound HTLC demands the chain three blocks after its expiry, an uncommitted one never', () => {
+  const pair = new Pair(fakeSecp256k1);
+  pair.alice.must(addCommand(1, 1_000_000n, 500));
+  expect(nextDeadlineHeight(pair.alice.channel)).toBeUndefined();
+  pair.alice.must({ type: 'commit' });
+  expect(htlcDeadlines(pair.alice.channel, 502)).toEqual([]);
+  expect(htlcDeadlines(pair.alice.channel, 503)).toEqual([{ direction: 'outbound', id: 0n, deadlineHeight: 503, reason: 'outbound_expired' }]);
+});
+
+test('an inbound HTLC demands the chain 36 blocks before its expiry once its preimage is known', () => {
+  const pair = new Pair(fakeSecp256k1);
+  pair.alice.must(addCommand(1, 1n, 500));
+  pair.alice.must(addCommand(2, 1_000_000n, 600));
+  pair.settle();
+  expect(htlcDeadlines(pair.bob.channel, 10_000)).toEqual([]);
+  pair.disconnect();
+  pair.bob.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(1) });
+  pair.bob.must({ type: 'fail_htlc', id: 1n, reason: new Uint8Array(1) });
+  expect(htlcDeadlines(pair.bob.channel, 463)).toEqual([]);
+  expect(htlcDeadlines(pair.bob.channel, 464)).toMatchObject([{ direction: 'inbound', id: 0n, reason: 'inbound_preimage_known' }]);
+});
