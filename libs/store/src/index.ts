@@ -4,4 +4,8 @@ export * from './pg/database.ts';
 export * from './pg/migrate.ts';
 export * from './pg/durability.ts';
 export * from './pg/binary.ts';
+export * from './pg/statements.ts';
 export type * from './manager/manager-store.ts';
+export { MemoryManagerDatabase, MemoryManagerStore } from './manager/memory.ts';
+export { MANAGER_MIGRATIONS, MANAGER_SCHEMA, openManagerStore, PostgresManagerStore, type PostgresManagerStoreOptions } from './manager/postgres/store.ts';
+

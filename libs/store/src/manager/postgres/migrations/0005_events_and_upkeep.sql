@@ -39,11 +39,12 @@ DECLARE
   total   int4 := 0;
   removed int4;
 BEGIN
-  SELECT array_agg(e.source) INTO ended FROM (
-    (SELECT r.source FROM resolution AS r WHERE r.taken AND NOT source_is_live(r.source) LIMIT p_limit FOR UPDATE SKIP LOCKED)
-    UNION ALL
-    (SELECT c.source FROM intent_claim AS c WHERE c.outcome = 'cancelled' AND NOT source_is_live(c.source) LIMIT p_limit
-      FOR UPDATE SKIP LOCKED)) AS e;
+  WITH resolved AS (
+    SELECT r.source FROM resolution AS r WHERE r.taken AND NOT source_is_live(r.source) LIMIT p_limit FOR UPDATE SKIP LOCKED),
+  cancelled AS (
+    SELECT c.source FROM intent_claim AS c WHERE c.outcome = 'cancelled' AND NOT source_is_live(c.source) LIMIT p_limit
+    FOR UPDATE SKIP LOCKED)
+  SELECT array_agg(e.source) INTO ended FROM (SELECT source FROM resolved UNION SELECT source FROM cancelled) AS e;
   IF ended IS NOT NULL THEN
     INSERT INTO forward_history (inbound_channel_id, inbound_htlc_id, outbound_channel_id, inbound_amount_msat,
       outbound_amount_msat, settled, created_unix_ms)

@@ -1,0 +1,240 @@
+/**
+ * The port to what chain-monitor keeps: the chain it followed, what it found
+ * about funding outputs, broadcasts, monitors and the wallet. It lives in the
+ * node's database beside the manager's tables, which it reads and reports to.
+ *
+ * Every operation is atomic. Those that write take the lease under which the
+ * writer acts, and throw `ChainFenceLostError` when another writer has it.
+ * `StoreError` (`unavailable`, `unknown`) as everywhere.
+ *
+ * Hashes and txids are 32 bytes in internal order.
+ */
+import type { BroadcastOrder, FundingStatus, FundingWatch } from '../manager/manager-store.ts';
+
+/** Another replica writes now. */
+export class ChainFenceLostError extends Error {
+  override readonly name = 'ChainFenceLostError';
+}
+
+/** The stored chain is not what the writer thought: reload before acting. */
+export class ChainConflictError extends Error {
+  override readonly name = 'ChainConflictError';
+}
+
+/** Names the one writer. The epoch grows with each change of the holder. */
+export interface ChainLease {
+  readonly holder: string;
+  readonly epoch: bigint;
+}
+
+export type LeaseOutcome =
+  | { readonly type: 'acquired'; readonly lease: ChainLease }
+  | { readonly type: 'held'; readonly holder: string; readonly address: string };
+
+/** A block of the followed chain. */
+export interface StoredBlock {
+  readonly height: number;
+  readonly hash: Uint8Array;
+  readonly prevHash: Uint8Array;
+  readonly timeUnixSeconds: number;
+}
+
+/** A funding output that a channel waits for or lives on, with what the chain says of it. */
+export interface FundingRecord {
+  readonly channelId: Uint8Array;
+  readonly fundingTxid: Uint8Array;
+  readonly fundingOutputIndex: number;
+  readonly fundingValueSat: bigint;
+  readonly scriptPubKey: Uint8Array;
+  readonly minimumDepth: number;
+  /** The transaction is in this block; `fault`: but its output is not the one asked for. */
+  readonly seen?: { readonly height: number; readonly txIndex: number; readonly fault?: string };
+  readonly spent?: { readonly txid: Uint8Array; readonly height: number };
+}
+
+/** What the manager is told; ignored when it watches another outpoint by now. */
+export interface FundingReport {
+  readonly channelId: Uint8Array;
+  readonly fundingTxid: Uint8Array;
+  readonly fundingOutputIndex: number;
+  readonly status: FundingStatus;
+}
+
+export type BroadcastKind = BroadcastOrder['kind'] | 'send';
+
+/** Transactions to broadcast until they are buried, in order; several are one package. */
+export interface BroadcastRecord {
+  /** SHA-256 over the txids: the same transactions ordered twice are one order. */
+  readonly orderId: Uint8Array;
+  readonly kind: BroadcastKind;
+  /** Absent for the wallet's own payments. */
+  readonly channelId?: Uint8Array;
+  readonly transactions: readonly Uint8Array[];
+  /** Of each transaction: the height at which it confirmed. */
+  readonly confirmedHeights: readonly (number | undefined)[];
+  /** An input was spent by another transaction in this block. */
+  readonly conflictHeight?: number;
+  /** The node's last words, while it refuses. */
+  readonly rejectReason?: string;
+}
+
+export type AddressKind = 'p2wpkh' | 'p2tr';
+export type AddressChain = 'receive' | 'change';
+
+/** An address of the wallet that is watched. */
+export interface AddressRecord {
+  readonly script: Uint8Array;
+  readonly kind: AddressKind;
+  readonly chain: AddressChain;
+  readonly index: number;
+  /** handed_out: given to somebody or used as change; used: something paid it. */
+  readonly state: 'unused' | 'handed_out' | 'used';
+}
+
+/** An output that pays the wallet. */
+export interface UtxoRecord {
+  readonly txid: Uint8Array;
+  readonly outputIndex: number;
+  readonly valueSat: bigint;
+  readonly script: Uint8Array;
+  /** own: made by a transaction of the wallet, so that nobody else can replace it. */
+  readonly origin: 'own' | 'foreign' | 'coinbase';
+  /** Absent while unconfirmed. */
+  readonly height?: number;
+  readonly spentBy?: { readonly txid: Uint8Array; readonly height?: number };
+}
+
+export interface WalletOutPoint {
+  readonly txid: Uint8Array;
+  readonly outputIndex: number;
+}
+
+/** Inputs set apart for one transaction of the wallet; built once, so that a retry gives the same. */
+export interface ReservationRecord {
+  /** Channel keys id, or a digest of the caller's idempotency key. */
+  readonly key: Uint8Array;
+  readonly purpose: 'funding' | 'send';
+  /** Digest of what was asked for: another request under the same key is refused. */
+  readonly requestDigest: Uint8Array;
+  readonly inputs: readonly WalletOutPoint[];
+  readonly changeScript?: Uint8Array;
+  readonly psbt: Uint8Array;
+  /** Signed and final. */
+  readonly transaction?: Uint8Array;
+  readonly txid: Uint8Array;
+  readonly outputIndex: number;
+  readonly feeSat: bigint;
+  readonly createdHeight: number;
+}
+
+/** A transaction that touched the wallet. */
+export interface WalletTransactionRecord {
+  readonly txid: Uint8Array;
+  /** Change of the wallet's balance, fee included. */
+  readonly amountSat: bigint;
+  /** Known when every input is the wallet's, else 0. */
+  readonly feeSat: bigint;
+  readonly height?: number;
+  readonly label: string;
+}
+
+/** Everything that one turn of the writer changes, in one transaction. */
+export interface ChainTurn {
+  /** connect: on top of the stored tip, or the first; disconnect: the stored tip. */
+  readonly block?: { readonly type: 'connect'; readonly block: StoredBlock } | { readonly type: 'disconnect'; readonly hash: Uint8Array };
+  readonly fundings?: readonly FundingRecord[];
+  readonly forgottenFundings?: readonly Uint8Array[];
+  readonly reports?: readonly FundingReport[];
+  readonly broadcasts?: readonly BroadcastRecord[];
+  readonly finishedBroadcasts?: readonly Uint8Array[];
+  readonly addresses?: readonly AddressRecord[];
+  readonly utxos?: readonly UtxoRecord[];
+  readonly forgottenUtxos?: readonly WalletOutPoint[];
+  readonly reservations?: readonly ReservationRecord[];
+  readonly releasedReservations?: readonly Uint8Array[];
+  readonly transactions?: readonly WalletTransactionRecord[];
+  readonly forgottenTransactions?: readonly Uint8Array[];
+  /** Where the wallet's scan of old blocks goes on; null when it is done. */
+  readonly rescanFrom?: number | null;
+  /** The first height that the wallet has scanned. */
+  readonly scannedFrom?: number;
+}
+
+/** What a writer loads when it takes the lease. */
+export interface ChainSnapshot {
+  /** The last blocks, lowest first; empty before the first start. */
+  readonly blocks: readonly StoredBlock[];
+  readonly fundings: readonly FundingRecord[];
+  readonly broadcasts: readonly BroadcastRecord[];
+  readonly addresses: readonly AddressRecord[];
+  readonly utxos: readonly UtxoRecord[];
+  readonly reservations: readonly ReservationRecord[];
+  readonly rescanFrom: number | undefined;
+  readonly scannedFrom: number | undefined;
+}
+
+/** A page of the monitors' log, by channel and update id. */
+export interface MonitorLogEntry {
+  readonly channelId: Uint8Array;
+  readonly updateId: bigint;
+  readonly payload: Uint8Array;
+}
+
+/** pending: to be signed and broadcast; ordered: done; passive: never. */
+export type CloseState = 'open' | 'pending' | 'ordered' | 'passive';
+
+/** A monitor as stored, or the parameters it is to be born with. */
+export interface LoadedMonitor {
+  readonly channelId: Uint8Array;
+  readonly updateId: bigint;
+  readonly snapshot: Uint8Array | undefined;
+  /** Encoded MonitorParameters. */
+  readonly birth: Uint8Array | undefined;
+  readonly closeState: CloseState;
+}
+
+export interface DrainedMonitor {
+  readonly channelId: Uint8Array;
+  /** Of the row read; 0 for none. */
+  readonly expectedUpdateId: bigint;
+  readonly updateId: bigint;
+  readonly snapshot: Uint8Array;
+  readonly closeState: CloseState;
+}
+
+export interface ChainStore {
+  // --- the one writer ---------------------------------------------------------------
+  /** Takes, or renews, the lease for `leaseMs` by the database's clock. */
+  acquireLease(holder: string, address: string, leaseMs: number): Promise<LeaseOutcome>;
+  releaseLease(lease: ChainLease): Promise<void>;
+
+  // --- the chain and the wallet --------------------------------------------------------
+  load(): Promise<ChainSnapshot>;
+  /** The last stored block; for those that only read. */
+  tip(): Promise<StoredBlock | undefined>;
+  /** @throws ChainConflictError when the block does not fit the stored tip. */
+  commit(lease: ChainLease, turn: ChainTurn): Promise<void>;
+  listTransactions(limit: number): Promise<readonly WalletTransactionRecord[]>;
+
+  // --- orders and questions of the manager -------------------------------------------------
+  /** Watches of the manager that are not followed yet, or watch another outpoint by now. */
+  newWatches(limit: number): Promise<readonly FundingWatch[]>;
+  /** Moves the manager's orders here; resolves with those that are new. */
+  takeBroadcasts(lease: ChainLease, limit: number, orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array): Promise<readonly BroadcastRecord[]>;
+  /** Those of these keys that belong to a channel of the node. */
+  knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
+
+  // --- monitors ---------------------------------------------------------------------------
+  /** The log after a position, in order of channel and update id. */
+  readMonitorLog(after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined, limit: number): Promise<readonly MonitorLogEntry[]>;
+  loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly LoadedMonitor[]>;
+  /** Replaces snapshots and removes the drained entries. @throws ChainConflictError when one is not at its expected update. */
+  commitMonitors(lease: ChainLease, monitors: readonly DrainedMonitor[]): Promise<void>;
+  /** Monitors with a force close that is not ordered yet. */
+  pendingCloses(limit: number): Promise<readonly LoadedMonitor[]>;
+  /** A monitor's force close is ordered: its broadcast with the new state, or that state alone. */
+  commitClose(lease: ChainLease, channelId: Uint8Array, closeState: CloseState, broadcast: BroadcastRecord | undefined): Promise<void>;
+
+  /** Ends this handle; the state stays. */
+  close(): Promise<void>;
+}

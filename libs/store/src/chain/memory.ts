@@ -1,0 +1,219 @@
+/**
+ * The in-memory twin: what the Postgres store does, as a small model. The state
+ * outlives the handles that use it, as a database does. The manager's tables
+ * are those of its own in-memory store, or anything of that shape.
+ */
+import type { BroadcastOrder, FundingStatus, FundingWatch } from '../manager/manager-store.ts';
+import { hexKey } from '../manager/source.ts';
+import * as port from './chain-store.ts';
+import { ChainConflictError, ChainFenceLostError } from './chain-store.ts';
+
+/** The tables of the manager that chain-monitor reads and reports to; `MemoryManagerState` has them. */
+export interface ManagerTables {
+  readonly watches: Map<string, { readonly watch: FundingWatch; status: FundingStatus }>;
+  readonly broadcasts: BroadcastOrder[];
+  readonly monitorBirths: ReadonlyMap<string, Uint8Array>;
+  readonly monitorLog: Map<string, { readonly updateId: bigint; readonly payload: Uint8Array }[]>;
+  readonly channels: ReadonlyMap<string, { readonly row: { readonly channelKeysId: Uint8Array } }>;
+}
+
+/** Empty tables, for tests without a manager. */
+export function emptyManagerTables(): ManagerTables & { readonly monitorBirths: Map<string, Uint8Array>; readonly channels: Map<string, { readonly row: { readonly channelKeysId: Uint8Array } }> } {
+  return { watches: new Map(), broadcasts: [], monitorBirths: new Map(), monitorLog: new Map(), channels: new Map() };
+}
+
+/** Blocks that are kept. */
+export const KEPT_BLOCKS = 288;
+
+const outPointKey = (at: port.WalletOutPoint): string => `${hexKey(at.txid)}:${at.outputIndex}`;
+
+/** All tables of chain-monitor. */
+export class MemoryChainState {
+  readonly manager: ManagerTables;
+  readonly nowMs: () => number;
+  lease: { holder: string; address: string; epoch: bigint; untilMs: number } | undefined;
+  blocks: port.StoredBlock[] = [];
+  readonly fundings = new Map<string, port.FundingRecord>();
+  readonly broadcasts = new Map<string, port.BroadcastRecord>();
+  readonly addresses = new Map<string, port.AddressRecord>();
+  readonly utxos = new Map<string, port.UtxoRecord>();
+  readonly reservations = new Map<string, port.ReservationRecord>();
+  readonly transactions = new Map<string, port.WalletTransactionRecord>();
+  readonly monitors = new Map<string, { readonly channelId: Uint8Array; readonly updateId: bigint; readonly snapshot: Uint8Array; readonly closeState: port.CloseState }>();
+  rescanFrom: number | undefined;
+  scannedFrom: number | undefined;
+
+  constructor(manager: ManagerTables, nowMs: () => number) {
+    this.manager = manager;
+    this.nowMs = nowMs;
+  }
+}
+
+function byHex(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** One handle. */
+export class MemoryChainStore implements port.ChainStore {
+  readonly #state: MemoryChainState;
+
+  constructor(state: MemoryChainState) {
+    this.#state = state;
+  }
+
+  async acquireLease(holder: string, address: string, leaseMs: number): Promise<port.LeaseOutcome> {
+    const state = this.#state;
+    const old = state.lease;
+    const nowMs = state.nowMs();
+    if (old !== undefined && old.holder !== holder && old.untilMs > nowMs) return { type: 'held', holder: old.holder, address: old.address };
+    const epoch = old === undefined ? 1n : old.holder === holder ? old.epoch : old.epoch + 1n;
+    state.lease = { holder, address, epoch, untilMs: nowMs + leaseMs };
+    return { type: 'acquired', lease: { holder, epoch } };
+  }
+
+  async releaseLease(lease: port.ChainLease): Promise<void> {
+    const held = this.#state.lease;
+    if (held !== undefined && held.holder === lease.holder && held.epoch === lease.epoch) held.untilMs = 0;
+  }
+
+  #fence(lease: port.ChainLease): void {
+    const held = this.#state.lease;
+    if (held === undefined || held.holder !== lease.holder || held.epoch !== lease.epoch) throw new ChainFenceLostError('another replica writes');
+  }
+
+  async load(): Promise<port.ChainSnapshot> {
+    const { blocks, fundings, broadcasts, addresses, utxos, reservations, rescanFrom, scannedFrom } = this.#state;
+    return {
+      blocks: [...blocks], fundings: [...fundings.values()], broadcasts: [...broadcasts.values()], addresses: [...addresses.values()],
+      utxos: [...utxos.values()], reservations: [...reservations.values()], rescanFrom, scannedFrom,
+    };
+  }
+
+  async tip(): Promise<port.StoredBlock | undefined> {
+    return this.#state.blocks.at(-1);
+  }
+
+  async commit(lease: port.ChainLease, turn: port.ChainTurn): Promise<void> {
+    this.#fence(lease);
+    const state = this.#state;
+    if (turn.block !== undefined) this.#moveTip(turn.block);
+    for (const record of turn.fundings ?? []) state.fundings.set(hexKey(record.channelId), record);
+    for (const id of turn.forgottenFundings ?? []) state.fundings.delete(hexKey(id));
+    for (const report of turn.reports ?? []) {
+      const entry = state.manager.watches.get(hexKey(report.channelId));
+      if (entry !== undefined && hexKey(entry.watch.fundingTxid) === hexKey(report.fundingTxid) && entry.watch.fundingOutputIndex === report.fundingOutputIndex) {
+        entry.status = report.status;
+      }
+    }
+    for (const record of turn.broadcasts ?? []) state.broadcasts.set(hexKey(record.orderId), record);
+    for (const id of turn.finishedBroadcasts ?? []) state.broadcasts.delete(hexKey(id));
+    for (const record of turn.addresses ?? []) state.addresses.set(hexKey(record.script), record);
+    for (const record of turn.utxos ?? []) state.utxos.set(outPointKey(record), record);
+    for (const at of turn.forgottenUtxos ?? []) state.utxos.delete(outPointKey(at));
+    for (const record of turn.reservations ?? []) state.reservations.set(hexKey(record.key), record);
+    for (const key of turn.releasedReservations ?? []) state.reservations.delete(hexKey(key));
+    for (const record of turn.transactions ?? []) state.transactions.set(hexKey(record.txid), record);
+    for (const txid of turn.forgottenTransactions ?? []) state.transactions.delete(hexKey(txid));
+    if (turn.rescanFrom !== undefined) state.rescanFrom = turn.rescanFrom ?? undefined;
+    if (turn.scannedFrom !== undefined) state.scannedFrom = turn.scannedFrom;
+  }
+
+  #moveTip(move: NonNullable<port.ChainTurn['block']>): void {
+    const state = this.#state;
+    const tip = state.blocks.at(-1);
+    if (move.type === 'disconnect') {
+      if (tip === undefined || hexKey(tip.hash) !== hexKey(move.hash)) throw new ChainConflictError('not the stored tip');
+      state.blocks = state.blocks.slice(0, -1);
+      return;
+    }
+    const { block } = move;
+    if (tip !== undefined && (block.height !== tip.height + 1 || hexKey(block.prevHash) !== hexKey(tip.hash))) throw new ChainConflictError('not on top of the stored tip');
+    state.blocks = [...state.blocks, block].slice(-KEPT_BLOCKS);
+  }
+
+  async listTransactions(limit: number): Promise<readonly port.WalletTransactionRecord[]> {
+    return [...this.#state.transactions.values()].reverse().slice(0, limit);
+  }
+
+  async newWatches(limit: number): Promise<readonly FundingWatch[]> {
+    const { manager, fundings } = this.#state;
+    const isNew = ({ channelId, fundingTxid, fundingOutputIndex }: FundingWatch): boolean => {
+      const known = fundings.get(hexKey(channelId));
+      return known === undefined || hexKey(known.fundingTxid) !== hexKey(fundingTxid) || known.fundingOutputIndex !== fundingOutputIndex;
+    };
+    return [...manager.watches.values()].map(({ watch }) => watch).filter(isNew).slice(0, limit);
+  }
+
+  async takeBroadcasts(lease: port.ChainLease, limit: number, orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array): Promise<readonly port.BroadcastRecord[]> {
+    this.#fence(lease);
+    const fresh: port.BroadcastRecord[] = [];
+    for (const { kind, channelId, transactions } of this.#state.manager.broadcasts.splice(0, limit)) {
+      const orderId = orderIdOf(transactions);
+      if (this.#state.broadcasts.has(hexKey(orderId))) continue;
+      const record = { orderId, kind, channelId, transactions, confirmedHeights: transactions.map(() => undefined) };
+      this.#state.broadcasts.set(hexKey(orderId), record);
+      fresh.push(record);
+    }
+    return fresh;
+  }
+
+  async knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
+    const known = new Set([...this.#state.manager.channels.values()].map(({ row }) => hexKey(row.channelKeysId)));
+    return channelKeysIds.filter((id) => known.has(hexKey(id)));
+  }
+
+  async readMonitorLog(after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined, limit: number): Promise<readonly port.MonitorLogEntry[]> {
+    const from = after === undefined ? undefined : hexKey(after.channelId);
+    const entries: port.MonitorLogEntry[] = [];
+    for (const [key, log] of [...this.#state.manager.monitorLog].sort(([a], [b]) => byHex(a, b))) {
+      if (from !== undefined && key < from) continue;
+      for (const { updateId, payload } of log) {
+        if (after !== undefined && key === from && updateId <= after.updateId) continue;
+        if (entries.length === limit) return entries;
+        entries.push({ channelId: Uint8Array.from(Buffer.from(key, 'hex')), updateId, payload });
+      }
+    }
+    return entries;
+  }
+
+  #loaded(channelId: Uint8Array): port.LoadedMonitor {
+    const row = this.#state.monitors.get(hexKey(channelId));
+    const birth = this.#state.manager.monitorBirths.get(hexKey(channelId));
+    return { channelId, updateId: row?.updateId ?? 0n, snapshot: row?.snapshot, birth, closeState: row?.closeState ?? 'open' };
+  }
+
+  async loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly port.LoadedMonitor[]> {
+    return channelIds.map((id) => this.#loaded(id));
+  }
+
+  async commitMonitors(lease: port.ChainLease, monitors: readonly port.DrainedMonitor[]): Promise<void> {
+    this.#fence(lease);
+    for (const { channelId, expectedUpdateId } of monitors) {
+      if ((this.#state.monitors.get(hexKey(channelId))?.updateId ?? 0n) !== expectedUpdateId) throw new ChainConflictError('a monitor moved');
+    }
+    for (const { channelId, updateId, snapshot, closeState } of monitors) {
+      const key = hexKey(channelId);
+      this.#state.monitors.set(key, { channelId, updateId, snapshot, closeState });
+      const rest = (this.#state.manager.monitorLog.get(key) ?? []).filter((entry) => entry.updateId > updateId);
+      if (rest.length > 0) this.#state.manager.monitorLog.set(key, rest);
+      else this.#state.manager.monitorLog.delete(key);
+    }
+  }
+
+  async pendingCloses(limit: number): Promise<readonly port.LoadedMonitor[]> {
+    const pending = [...this.#state.monitors.values()].filter(({ closeState }) => closeState === 'pending');
+    return pending.slice(0, limit).map(({ channelId }) => this.#loaded(channelId));
+  }
+
+  async commitClose(lease: port.ChainLease, channelId: Uint8Array, closeState: port.CloseState, broadcast: port.BroadcastRecord | undefined): Promise<void> {
+    this.#fence(lease);
+    const row = this.#state.monitors.get(hexKey(channelId));
+    if (row === undefined) throw new ChainConflictError('no such monitor');
+    this.#state.monitors.set(hexKey(channelId), { ...row, closeState });
+    if (broadcast !== undefined && !this.#state.broadcasts.has(hexKey(broadcast.orderId))) this.#state.broadcasts.set(hexKey(broadcast.orderId), broadcast);
+  }
+
+  async close(): Promise<void> {
+    // The state belongs to whoever made it.
+  }
+}

@@ -1,0 +1,245 @@
+/** chain-monitor's store on Postgres: its own schema, and the manager's tables beside it. */
+import { StatementError, StoreError } from '../error.ts';
+import { MANAGER_SCHEMA } from '../manager/postgres/store.ts';
+import type { FundingWatch } from '../manager/manager-store.ts';
+import { byteaArray, int4Array, int8Array, textArray } from '../pg/binary.ts';
+import { Database, type Session } from '../pg/database.ts';
+import * as port from './chain-store.ts';
+import { ChainConflictError, ChainFenceLostError } from './chain-store.ts';
+import { readBlock, readBroadcast, readFunding, readAddress, readReservation, readTransaction, readUtxo, type Columns } from './rows.ts';
+import { writeTurn } from './write-turn.ts';
+
+export const CHAIN_SCHEMA = 'chain';
+export const CHAIN_MIGRATIONS: URL = new URL('./migrations/', import.meta.url);
+const LEASE_NAME = 'chain';
+
+/** What the server says of a table or schema that is not there. */
+const MISSING_TABLE: ReadonlySet<string> = new Set(['42P01', '3F000']);
+
+export interface PostgresChainStoreOptions {
+  readonly connectionString: string;
+  readonly applicationName: string;
+  /** Default 4. */
+  readonly maxConnections?: number;
+  readonly statementTimeoutMs?: number;
+}
+
+/** Opens the pool; the schema must have been migrated (`migrate(database, CHAIN_MIGRATIONS)`). */
+export function openChainDatabase(options: PostgresChainStoreOptions): Database {
+  return new Database({ schema: CHAIN_SCHEMA, maxConnections: 4, ...options });
+}
+
+export class PostgresChainStore implements port.ChainStore {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async acquireLease(holder: string, address: string, leaseMs: number): Promise<port.LeaseOutcome> {
+    const [row] = await this.#database.write<{ holder: string; address: string; epoch: bigint }>(
+      `INSERT INTO lease AS l (name, holder, address, epoch, lease_until)
+       VALUES ($1, $2, $3, 1, clock_timestamp() + $4::int4 * interval '1 millisecond')
+       ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, address = excluded.address,
+         epoch = l.epoch + (l.holder <> excluded.holder)::int, lease_until = clock_timestamp() + $4::int4 * interval '1 millisecond'
+       WHERE l.holder = excluded.holder OR l.lease_until < clock_timestamp()
+       RETURNING holder, address, epoch`,
+      [LEASE_NAME, holder, address, leaseMs],
+    );
+    if (row !== undefined) return { type: 'acquired', lease: { holder, epoch: row.epoch } };
+    const [held] = await this.#database.read<{ holder: string; address: string }>('SELECT holder, address FROM lease WHERE name = $1', [LEASE_NAME]);
+    if (held === undefined) throw new StoreError('unavailable', 'the lease vanished');
+    return { type: 'held', holder: held.holder, address: held.address };
+  }
+
+  async releaseLease(lease: port.ChainLease): Promise<void> {
+    await this.#database.write("UPDATE lease SET lease_until = '-infinity' WHERE name = $1 AND holder = $2 AND epoch = $3", [LEASE_NAME, lease.holder, lease.epoch]);
+  }
+
+  /** Waits for a takeover that is under way, and then sees its epoch. */
+  async #fenced<T>(lease: port.ChainLease, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#database.transaction(async (session) => {
+      const held = await session.query('SELECT 1 FROM lease WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE', [LEASE_NAME, lease.holder, lease.epoch]);
+      if (held.length === 0) throw new ChainFenceLostError('another replica writes');
+      return work(session);
+    });
+  }
+
+  async load(): Promise<port.ChainSnapshot> {
+    return this.#database.transaction(async (session) => {
+      await session.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
+      const [progress] = await session.query<Columns>('SELECT rescan_from, scanned_from FROM progress');
+      return {
+        blocks: (await session.query<Columns>('SELECT * FROM block ORDER BY height')).map(readBlock),
+        fundings: (await session.query<Columns>('SELECT * FROM funding')).map(readFunding),
+        broadcasts: (await session.query<Columns>('SELECT * FROM broadcast')).map(readBroadcast),
+        addresses: (await session.query<Columns>('SELECT * FROM wallet_address')).map(readAddress),
+        utxos: (await session.query<Columns>('SELECT * FROM wallet_utxo')).map(readUtxo),
+        reservations: (await session.query<Columns>('SELECT * FROM wallet_reservation')).map(readReservation),
+        rescanFrom: (progress?.['rescan_from'] as number | null | undefined) ?? undefined,
+        scannedFrom: (progress?.['scanned_from'] as number | null | undefined) ?? undefined,
+      };
+    });
+  }
+
+  async tip(): Promise<port.StoredBlock | undefined> {
+    const [row] = await this.#database.read<Columns>('SELECT * FROM block ORDER BY height DESC LIMIT 1');
+    return row === undefined ? undefined : readBlock(row);
+  }
+
+  async commit(lease: port.ChainLease, turn: port.ChainTurn): Promise<void> {
+    await this.#fenced(lease, (session) => writeTurn(session, turn, MANAGER_SCHEMA));
+  }
+
+  async listTransactions(limit: number): Promise<readonly port.WalletTransactionRecord[]> {
+    return (await this.#database.read<Columns>('SELECT * FROM wallet_transaction ORDER BY number DESC LIMIT $1', [limit])).map(readTransaction);
+  }
+
+  /** The manager's tables may not exist before its first start: then there is nothing to read in them. */
+  async #unlessMissing<T>(work: Promise<T[]>): Promise<T[]> {
+    try {
+      return await work;
+    } catch (error) {
+      if (error instanceof StatementError && MISSING_TABLE.has(error.sqlState)) return [];
+      throw error;
+    }
+  }
+
+  async newWatches(limit: number): Promise<readonly FundingWatch[]> {
+    const rows = await this.#unlessMissing(
+      this.#database.read<Columns>(
+        `SELECT w.* FROM ${MANAGER_SCHEMA}.funding_watch AS w
+         WHERE NOT EXISTS (SELECT FROM funding AS f WHERE f.channel_id = w.channel_id
+           AND f.funding_txid = w.funding_txid AND f.funding_output_index = w.funding_output_index) LIMIT $1`,
+        [limit],
+      ),
+    );
+    return rows.map((row) => ({
+      channelId: row['channel_id'] as Uint8Array,
+      fundingTxid: row['funding_txid'] as Uint8Array,
+      fundingOutputIndex: row['funding_output_index'] as number,
+      fundingValueSat: row['funding_value_sat'] as bigint,
+      scriptPubKey: row['script_pubkey'] as Uint8Array,
+      minimumDepth: row['minimum_depth'] as number,
+    }));
+  }
+
+  async takeBroadcasts(lease: port.ChainLease, limit: number, orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array): Promise<readonly port.BroadcastRecord[]> {
+    const waiting = await this.#unlessMissing(this.#database.read(`SELECT 1 FROM ${MANAGER_SCHEMA}.broadcast LIMIT 1`));
+    if (waiting.length === 0) return [];
+    return this.#fenced(lease, async (session) => {
+      const taken = await session.query<Columns>(
+        `DELETE FROM ${MANAGER_SCHEMA}.broadcast WHERE broadcast_id IN
+           (SELECT broadcast_id FROM ${MANAGER_SCHEMA}.broadcast ORDER BY broadcast_id LIMIT $1 FOR UPDATE SKIP LOCKED)
+         RETURNING broadcast_id, channel_id, kind, transactions`,
+        [limit],
+      );
+      taken.sort((a, b) => ((a['broadcast_id'] as bigint) < (b['broadcast_id'] as bigint) ? -1 : 1));
+      const fresh: port.BroadcastRecord[] = [];
+      for (const row of taken) {
+        const transactions = row['transactions'] as Uint8Array[];
+        const record: port.BroadcastRecord = {
+          orderId: orderIdOf(transactions),
+          kind: row['kind'] as port.BroadcastKind,
+          channelId: row['channel_id'] as Uint8Array,
+          transactions,
+          confirmedHeights: transactions.map(() => undefined),
+        };
+        if (await insertBroadcast(session, record)) fresh.push(record);
+      }
+      return fresh;
+    });
+  }
+
+  async knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
+    if (channelKeysIds.length === 0) return [];
+    const rows = await this.#database.read<{ id: Uint8Array }>(
+      `SELECT DISTINCT channel_keys_id AS id FROM ${MANAGER_SCHEMA}.channel WHERE channel_keys_id = ANY ($1)`,
+      [byteaArray(channelKeysIds)],
+    );
+    return rows.map(({ id }) => id);
+  }
+
+  async readMonitorLog(after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined, limit: number): Promise<readonly port.MonitorLogEntry[]> {
+    const rows = await this.#unlessMissing(
+      this.#database.read<Columns>(
+        `SELECT channel_id, update_id, payload FROM ${MANAGER_SCHEMA}.monitor_update
+         WHERE (channel_id, update_id) > ($1, $2) ORDER BY channel_id, update_id LIMIT $3`,
+        [after?.channelId ?? new Uint8Array(0), after?.updateId ?? 0n, limit],
+      ),
+    );
+    return rows.map((row) => ({ channelId: row['channel_id'] as Uint8Array, updateId: row['update_id'] as bigint, payload: row['payload'] as Uint8Array }));
+  }
+
+  async loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly port.LoadedMonitor[]> {
+    if (channelIds.length === 0) return [];
+    const rows = await this.#database.read<Columns>(
+      `SELECT n.id AS channel_id, m.update_id, m.snapshot, m.close_state, b.parameters FROM unnest($1::bytea[]) AS n(id)
+       LEFT JOIN monitor AS m ON m.channel_id = n.id LEFT JOIN ${MANAGER_SCHEMA}.monitor_birth AS b ON b.channel_id = n.id`,
+      [byteaArray(channelIds)],
+    );
+    return rows.map(readLoaded);
+  }
+
+  async commitMonitors(lease: port.ChainLease, monitors: readonly port.DrainedMonitor[]): Promise<void> {
+    if (monitors.length === 0) return;
+    const ids = byteaArray(monitors.map(({ channelId }) => channelId));
+    const updateIds = int8Array(monitors.map(({ updateId }) => updateId));
+    await this.#fenced(lease, async (session) => {
+      const written = await session.query(
+        `INSERT INTO monitor AS m (channel_id, update_id, close_state, snapshot)
+         SELECT n.id, n.update_id, n.close_state, n.snapshot
+         FROM unnest($1::bytea[], $2::int8[], $3::int8[], $4::text[], $5::bytea[]) AS n(id, update_id, expected, close_state, snapshot)
+         LEFT JOIN monitor AS o ON o.channel_id = n.id WHERE coalesce(o.update_id, 0) = n.expected
+         ON CONFLICT (channel_id) DO UPDATE SET update_id = excluded.update_id, close_state = excluded.close_state, snapshot = excluded.snapshot
+         RETURNING 1`,
+        [ids, updateIds, int8Array(monitors.map(({ expectedUpdateId }) => expectedUpdateId)), textArray(monitors.map(({ closeState }) => closeState)), byteaArray(monitors.map(({ snapshot }) => snapshot))],
+      );
+      if (written.length !== monitors.length) throw new ChainConflictError('a monitor moved');
+      await session.query(
+        `DELETE FROM ${MANAGER_SCHEMA}.monitor_update AS u USING unnest($1::bytea[], $2::int8[]) AS n(id, update_id)
+         WHERE u.channel_id = n.id AND u.update_id <= n.update_id`,
+        [ids, updateIds],
+      );
+    });
+  }
+
+  async pendingCloses(limit: number): Promise<readonly port.LoadedMonitor[]> {
+    const rows = await this.#database.read<Columns>(
+      "SELECT channel_id, update_id, snapshot, close_state FROM monitor WHERE close_state = 'pending' ORDER BY channel_id LIMIT $1",
+      [limit],
+    );
+    return rows.map(readLoaded);
+  }
+
+  async commitClose(lease: port.ChainLease, channelId: Uint8Array, closeState: port.CloseState, broadcast: port.BroadcastRecord | undefined): Promise<void> {
+    await this.#fenced(lease, async (session) => {
+      const moved = await session.query('UPDATE monitor SET close_state = $2 WHERE channel_id = $1 RETURNING 1', [channelId, closeState]);
+      if (moved.length === 0) throw new ChainConflictError('no such monitor');
+      if (broadcast !== undefined) await insertBroadcast(session, broadcast);
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#database.close();
+  }
+}
+
+function readLoaded(row: Columns): port.LoadedMonitor {
+  return {
+    channelId: row['channel_id'] as Uint8Array,
+    updateId: (row['update_id'] as bigint | null) ?? 0n,
+    snapshot: (row['snapshot'] as Uint8Array | null) ?? undefined,
+    birth: (row['parameters'] as Uint8Array | null | undefined) ?? undefined,
+    closeState: (row['close_state'] as port.CloseState | null) ?? 'open',
+  };
+}
+
+async function insertBroadcast(session: Session, record: port.BroadcastRecord): Promise<boolean> {
+  const inserted = await session.query(
+    `INSERT INTO broadcast (order_id, kind, channel_id, transactions, confirmed_heights) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (order_id) DO NOTHING RETURNING 1`,
+    [record.orderId, record.kind, record.channelId ?? null, byteaArray(record.transactions), int4Array(record.confirmedHeights.map((height) => height ?? null))],
+  );
+  return inserted.length > 0;
+}

@@ -1,0 +1,327 @@
+/**
+ * The manager's store in memory: a small linearizable model of the Postgres one,
+ * for simulations and tests. A handle may die (`crash`) while the state lives;
+ * the clock of the leases is the database's, given by whoever makes it.
+ */
+import { StoreError } from '../error.ts';
+import type * as port from './manager-store.ts';
+import type { Fence, FundingStatus, ManagerStore } from './manager-store.ts';
+import { type ChannelEntry, MemoryManagerState } from './memory-state.ts';
+import { hexKey, sourceKey } from './source.ts';
+
+/** A database that several replicas connect to. */
+export class MemoryManagerDatabase {
+  readonly state: MemoryManagerState = new MemoryManagerState();
+  readonly #nowMs: () => number;
+
+  /** @param nowMs the database's clock, any origin */
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  /** A handle for one incarnation of a replica. */
+  connect(replicaName: string): MemoryManagerStore {
+    return new MemoryManagerStore(this.state, this.#nowMs, replicaName);
+  }
+
+  /** What chain-monitor would write. */
+  reportFundingStatus(channelId: Uint8Array, status: FundingStatus): void {
+    const entry = this.state.watches.get(hexKey(channelId));
+    if (entry !== undefined) entry.status = status;
+  }
+}
+
+const byKey = <V>(map: ReadonlyMap<string, V>): V[] => [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+const compareBytes = (a: Uint8Array, b: Uint8Array): number => (hexKey(a) < hexKey(b) ? -1 : 1);
+
+export class MemoryManagerStore implements ManagerStore {
+  readonly replicaName: string;
+  readonly #state: MemoryManagerState;
+  readonly #nowMs: () => number;
+  #open = true;
+
+  constructor(state: MemoryManagerState, nowMs: () => number, replicaName: string) {
+    this.#state = state;
+    this.#nowMs = nowMs;
+    this.replicaName = replicaName;
+  }
+
+  /** As a process that dies: this handle does nothing more, the state stays. */
+  crash(): void {
+    this.#open = false;
+  }
+
+  close(): Promise<void> {
+    this.#open = false;
+    return Promise.resolve();
+  }
+
+  /** One operation at one point in time. */
+  // oxlint-disable-next-line require-await -- a throw must become a rejection
+  async #do<T>(operation: (state: MemoryManagerState) => T): Promise<T> {
+    if (!this.#open) throw new StoreError('unavailable', `the handle of ${this.replicaName} is closed`);
+    return operation(this.#state);
+  }
+
+  heartbeat(replicaId: string, incarnation: bigint, address: string, leaseMs: number): Promise<boolean> {
+    return this.#do(({ replicas }) => {
+      if ((replicas.get(replicaId)?.incarnation ?? 0n) > incarnation) return false;
+      const now = this.#nowMs();
+      replicas.set(replicaId, { incarnation, address, heartbeatMs: now, leaseUntilMs: now + leaseMs });
+      return true;
+    });
+  }
+
+  listReplicas(): Promise<readonly port.Replica[]> {
+    return this.#do(({ replicas }) => {
+      const now = this.#nowMs();
+      const live = [...replicas].filter(([, { leaseUntilMs }]) => leaseUntilMs > now).toSorted(([a], [b]) => (a < b ? -1 : 1));
+      return live.map(([replicaId, { address, heartbeatMs }]) => ({ replicaId, address, lastHeartbeatAgeMs: now - heartbeatMs }));
+    });
+  }
+
+  listShards(): Promise<readonly port.ShardOwner[]> {
+    return this.#do(({ shards, replicas }) =>
+      [...shards]
+        .toSorted(([a], [b]) => a - b)
+        .map(([shard, { epoch, owner }]) => ({ shard, epoch, replicaId: owner, address: owner === undefined ? undefined : replicas.get(owner)?.address })),
+    );
+  }
+
+  acquireShard(shard: number, replicaId: string): Promise<port.AcquireOutcome> {
+    return this.#do(({ shards, replicas }) => {
+      const { epoch, owner } = shards.get(shard) ?? { epoch: 0n, owner: undefined };
+      const live = owner !== undefined && (replicas.get(owner)?.leaseUntilMs ?? Number.NEGATIVE_INFINITY) > this.#nowMs();
+      if (owner !== undefined && owner !== replicaId && live) return { type: 'held', replicaId: owner };
+      shards.set(shard, { epoch: epoch + 1n, owner: replicaId });
+      return { type: 'acquired', epoch: epoch + 1n };
+    });
+  }
+
+  releaseShard(fence: Fence): Promise<void> {
+    return this.#do((state) => {
+      if (state.fenceHolds(fence)) state.shards.set(fence.shard, { epoch: fence.epoch, owner: undefined });
+    });
+  }
+
+  loadShard(fence: Fence): ReturnType<ManagerStore['loadShard']> {
+    return this.#do((state) => {
+      if (!state.fenceHolds(fence)) return { type: 'fence_lost' };
+      const channels = byKey(state.channels).filter(({ row }) => row.shard === fence.shard && row.phase !== 'closed');
+      const payments = byKey(state.payments).filter(({ shard, row }) => shard === fence.shard && isUnfinished(row));
+      return { type: 'loaded', channels: channels.map((entry) => loadedChannel(state, entry)), payments: payments.map(loadedPayment) };
+    });
+  }
+
+  loadPayment(fence: Fence, paymentHash: Uint8Array): Promise<port.LoadedPayment | undefined> {
+    return this.#do(({ payments }) => {
+      const found = payments.get(hexKey(paymentHash));
+      return found?.shard === fence.shard ? loadedPayment(found) : undefined;
+    });
+  }
+
+  commitSteps(units: readonly port.CommitUnit[]): Promise<readonly port.Verdict[]> {
+    return this.#do((state) => units.map((unit) => state.commit(unit)));
+  }
+
+  pendingIntents(shards: readonly number[], limit: number): Promise<readonly port.Intent[]> {
+    return this.#do(({ intents, claims }) =>
+      byKey(intents)
+        .filter(({ source, targetShard }) => shards.includes(targetShard) && !claims.has(sourceKey(source)))
+        .toSorted((a, b) => a.createdUnixMs - b.createdUnixMs)
+        .slice(0, limit),
+    );
+  }
+
+  pendingResolutions(shards: readonly number[], limit: number): Promise<readonly port.Resolution[]> {
+    return this.#do(({ resolutions }) =>
+      byKey(resolutions)
+        .filter(({ resolution, taken }) => !taken && shards.includes(resolution.sourceShard))
+        .slice(0, limit)
+        .map(({ resolution }) => resolution),
+    );
+  }
+
+  fundingStatuses(shards: readonly number[]): Promise<readonly { channelId: Uint8Array; status: FundingStatus }[]> {
+    return this.#do(({ watches, channels }) =>
+      byKey(watches).flatMap(({ watch: { channelId }, status }) => {
+        const row = channels.get(hexKey(channelId))?.row;
+        return row !== undefined && row.phase !== 'closed' && shards.includes(row.shard) ? [{ channelId, status }] : [];
+      }),
+    );
+  }
+
+  shardOfScid(shortChannelId: bigint): Promise<{ shard: number; channelId: Uint8Array } | undefined> {
+    return this.#do(({ scids, channels }) => {
+      const row = channels.get(scids.get(shortChannelId) ?? '')?.row;
+      return row && { shard: row.shard, channelId: row.channelId };
+    });
+  }
+
+  acceptConnection(fence: Fence, peerNodeId: Uint8Array, gatewayId: string, connectionId: bigint): Promise<port.ConnectionOutcome> {
+    return this.#do((state) => {
+      if (!state.fenceHolds(fence)) return { type: 'fence_lost' };
+      const old = state.connections.get(hexKey(peerNodeId));
+      if (old?.gatewayId === gatewayId && old.connectionId === connectionId && old.epoch === fence.epoch) {
+        return { type: 'accepted', generation: old.generation, previousGatewayId: undefined };
+      }
+      const generation = (old?.generation ?? 0n) + 1n;
+      state.connections.set(hexKey(peerNodeId), { peerNodeId, generation, epoch: fence.epoch, gatewayId, connectionId });
+      return { type: 'accepted', generation, previousGatewayId: old?.gatewayId };
+    });
+  }
+
+  dropConnection(fence: Fence, peerNodeId: Uint8Array, generation: bigint): Promise<void> {
+    return this.#do((state) => {
+      const found = state.connections.get(hexKey(peerNodeId));
+      if (!state.fenceHolds(fence) || found?.generation !== generation) return;
+      found.gatewayId = undefined;
+      found.connectionId = undefined;
+    });
+  }
+
+  upsertPeerAddress(peerNodeId: Uint8Array, host: string, tcpPort: number, wanted: 'wanted' | 'not_wanted'): Promise<void> {
+    return this.#do(({ peers }) => void peers.set(hexKey(peerNodeId), { peerNodeId, host, port: tcpPort, wanted: wanted === 'wanted' }));
+  }
+
+  listPeers(): Promise<readonly port.PeerPresence[]> {
+    return this.#do(({ peers, connections, channels }) => {
+      const found = new Map<string, { -readonly [K in keyof port.PeerPresence]: port.PeerPresence[K] }>();
+      const at = (peerNodeId: Uint8Array): { -readonly [K in keyof port.PeerPresence]: port.PeerPresence[K] } => {
+        const presence = found.get(hexKey(peerNodeId)) ?? { peerNodeId, wanted: false, channels: 0 };
+        found.set(hexKey(peerNodeId), presence);
+        return presence;
+      };
+      for (const peer of peers.values()) Object.assign(at(peer.peerNodeId), peer);
+      for (const { peerNodeId, gatewayId, generation } of connections.values()) {
+        if (gatewayId !== undefined) at(peerNodeId).connected = { gatewayId, generation };
+      }
+      for (const { row } of channels.values()) if (row.phase !== 'closed') at(row.counterpartyNodeId).channels += 1;
+      return byKey(found);
+    });
+  }
+
+  listChannels(filter: { readonly closed: 'include' | 'exclude' }): Promise<readonly port.ChannelRow[]> {
+    return this.#do(({ channels }) =>
+      byKey(channels)
+        .map(({ row }) => row)
+        .filter(({ phase }) => filter.closed === 'include' || phase !== 'closed'),
+    );
+  }
+
+  listPayments(type: 'inbound' | 'outbound', limit: number): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
+    return this.#do(({ payments }) =>
+      byKey(payments)
+        .filter(({ row }) => row.type === type)
+        .toSorted((a, b) => b.row.createdUnixMs - a.row.createdUnixMs)
+        .slice(0, limit)
+        .map(({ paymentHash, row }) => ({ paymentHash, row })),
+    );
+  }
+
+  getPayment(paymentHash: Uint8Array): Promise<port.PaymentRow | undefined> {
+    return this.#do(({ payments }) => payments.get(hexKey(paymentHash))?.row);
+  }
+
+  listForwards(limit: number): Promise<readonly port.ForwardRow[]> {
+    return this.#do((state) => {
+      const live = [...state.intents.values()].flatMap((intent) => state.forwardOf(intent) ?? []);
+      return [...live, ...state.forwardHistory.values()]
+        .toSorted((a, b) => b.createdUnixMs - a.createdUnixMs || compareBytes(a.inboundChannelId, b.inboundChannelId) || Number(a.inboundHtlcId - b.inboundHtlcId))
+        .slice(0, limit);
+    });
+  }
+
+  getPolicy(channelId: Uint8Array): Promise<port.ChannelPolicyRow | undefined> {
+    return this.#do(({ policies }) => policies.get(hexKey(channelId)));
+  }
+
+  setPolicy(fence: Fence, channelId: Uint8Array, policy: port.ChannelPolicyRow): Promise<'ok' | 'fence_lost'> {
+    return this.#do((state) => {
+      if (!state.fenceHolds(fence)) return 'fence_lost';
+      state.policies.set(hexKey(channelId), policy);
+      return 'ok';
+    });
+  }
+
+  idempotent(key: string, value: Uint8Array): Promise<Uint8Array> {
+    return this.#do(({ idempotency }) => {
+      const found = idempotency.get(key) ?? { value, createdMs: this.#nowMs() };
+      idempotency.set(key, found);
+      return found.value;
+    });
+  }
+
+  sequenceEvents(_replicaId: string, limit: number): Promise<number> {
+    return this.#do(({ outbox, events }) => {
+      const moved = outbox.splice(0, limit);
+      events.push(...moved);
+      return moved.length;
+    });
+  }
+
+  readEvents(afterPosition: bigint, limit: number): Promise<readonly { position: bigint; event: port.StoreEvent }[]> {
+    return this.#do(({ events }) => {
+      const start = Number(afterPosition);
+      return events.slice(start, start + limit).map((event, index) => ({ position: BigInt(start + index + 1), event }));
+    });
+  }
+
+  prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number> {
+    return this.#do((state) => {
+      const taken = byKey(state.resolutions).filter((entry) => entry.taken).map(({ resolution }) => resolution.source);
+      const cancelled = byKey(state.intents).map(({ source }) => source).filter((source) => state.claims.get(sourceKey(source))?.outcome === 'cancelled');
+      const ended = [taken, cancelled].flatMap((sources) => sources.filter((source) => !state.sourceIsLive(source)).slice(0, limit));
+      let removed = 0;
+      for (const source of ended) {
+        const key = sourceKey(source);
+        const intent = state.intents.get(key);
+        const forward = intent && state.forwardOf(intent);
+        if (forward !== undefined) state.forwardHistory.set(key, forward);
+        if (state.intents.delete(key)) removed += 1;
+        state.claims.delete(key);
+        state.resolutions.delete(key);
+        state.preimages.delete(key);
+      }
+      const replays = [...state.onionReplays].filter(([, { cltvExpiryHeight }]) => cltvExpiryHeight < blockHeight).slice(0, limit);
+      for (const [key] of replays) state.onionReplays.delete(key);
+      const keys = [...state.idempotency].filter(([, { createdMs }]) => createdMs < this.#nowMs() - idempotencyMs).slice(0, limit);
+      for (const [key] of keys) state.idempotency.delete(key);
+      return removed + replays.length + keys.length;
+    });
+  }
+}
+
+const isUnfinished = (row: port.PaymentRow): boolean => row.status === 'open' || row.status === 'claimable' || row.status === 'pending';
+
+function loadedPayment({ paymentHash, version, state, row }: port.LoadedPayment): port.LoadedPayment {
+  return { paymentHash, version, state, row };
+}
+
+function loadedChannel(state: MemoryManagerState, entry: ChannelEntry): port.LoadedChannel {
+  const { channelId } = entry.row;
+  const id = hexKey(channelId);
+  const byHtlc = <T extends { direction: 'inbound' | 'outbound'; id: bigint }>(map: ReadonlyMap<string, T>): T[] =>
+    [...map.values()].toSorted((a, b) => (a.direction === b.direction ? Number(a.id - b.id) : a.direction === 'inbound' ? -1 : 1));
+  const intents = byKey(state.intents).flatMap(({ source }) => (source.type === 'htlc' && hexKey(source.channelId) === id ? [source.htlcId] : []));
+  const preimages = byKey(state.preimages).filter((row) => hexKey(row.channelId) === id);
+  return {
+    version: entry.version,
+    row: entry.row,
+    persisted: {
+      hot: entry.hot,
+      cold: entry.cold,
+      htlcs: byHtlc(entry.htlcs),
+      removals: byHtlc(entry.removals),
+      secretBuckets: [...entry.secrets.values()].toSorted((a, b) => a.bucket - b.bucket),
+      holderSignatures: entry.holderSignatures,
+    },
+    nextMonitorUpdateId: entry.monitorUpdateId + 1n,
+    fundingStatus: state.watches.get(id)?.status,
+    outgoing: [...entry.outgoing.values()]
+      .toSorted((a, b) => Number(a.htlcId - b.htlcId))
+      .map(({ htlcId, source, sourceShard, incomingAmountMsat }) => ({ htlcId, source, sourceShard, incomingAmountMsat })),
+    intentsWritten: intents,
+    preimages: preimages.map(({ htlcId, preimage }) => ({ htlcId, preimage })),
+  };
+}
