@@ -26,7 +26,7 @@ import { counterpartySpec, holderSpec } from './updates/spec.ts';
 
 /** Histories on the fake curve and on the real one; FULMEN_HISTORIES multiplies both. */
 const SCALE = Number(process.env['FULMEN_HISTORIES'] ?? 1);
-const FAKE_RUNS = Math.ceil(120 * SCALE);
+const FAKE_RUNS = Math.ceil(80 * SCALE);
 const REAL_RUNS = Math.ceil(8 * SCALE);
 const TIMEOUT_MS = 60_000 * Math.max(1, SCALE);
 
