@@ -1,0 +1,254 @@
+/**
+ * What stands before every method: the token and its scope, the rate and the
+ * number of calls at once, the audit log, and one form of error. A refused call
+ * costs one hash and reaches no other service.
+ */
+import { type CallContext, RpcError } from '@fulmen/rpc';
+import { AbortedError, type Logger, type Metrics, type Runtime } from '@fulmen/service';
+import type { Limits } from '../config.ts';
+import { answered, refuse } from '../errors.ts';
+import { type AuditFields, auditTo } from './audit.ts';
+import { TokenBucket } from './token-bucket.ts';
+import { bearerOf, findToken, type Scope, type TokenEntry } from './tokens.ts';
+
+/** What the guard knows of a method. */
+export interface Rule<Q, R> {
+  /** "InvoiceService.CreateInvoice" */
+  readonly name: string;
+  readonly scope: Scope;
+  /** For methods that change something: what the audit log says of a call. */
+  readonly audit?: (request: Q, response: R | undefined) => AuditFields;
+}
+
+/** A call that was let in. */
+export interface Call {
+  readonly token: string;
+  readonly signal: AbortSignal;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export interface GuardPorts {
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly limits: Limits;
+}
+
+/** Bursts of this many seconds' calls are let through. */
+const BURST_SECONDS = 4;
+/** Lines a second about calls without a valid token: strangers must not fill the log. */
+const REFUSALS_LOGGED_PER_SECOND = 1;
+
+interface Holder {
+  readonly bucket: TokenBucket;
+  calls: number;
+}
+
+export class Guard {
+  readonly #runtime: Runtime;
+  readonly #limits: Limits;
+  readonly #logger: Logger;
+  readonly #audit: ReturnType<typeof auditTo>;
+  readonly #counter;
+  readonly #refusals: TokenBucket;
+  #entries: readonly TokenEntry[] = [];
+  #holders = new Map<string, Holder>();
+  #calls = 0;
+  #subscribers = 0;
+
+  constructor(ports: GuardPorts) {
+    this.#runtime = ports.runtime;
+    this.#limits = ports.limits;
+    this.#logger = ports.logger;
+    this.#audit = auditTo(ports.logger);
+    this.#counter = ports.metrics.counter('console_calls_total', 'Calls of the public API', [
+      'method',
+      'outcome',
+    ]);
+    this.#refusals = new TokenBucket(10, REFUSALS_LOGGED_PER_SECOND, ports.runtime.monotonicMs());
+  }
+
+  /** Replaces the tokens; calls in flight go on. */
+  setTokens(entries: readonly TokenEntry[]): void {
+    this.#entries = entries;
+    const names = new Set(entries.map(({ name }) => name));
+    for (const [name, holder] of this.#holders)
+      if (!names.has(name) && holder.calls === 0) this.#holders.delete(name);
+  }
+
+  /** Wraps a method that answers once. */
+  unary<Q, R>(
+    rule: Rule<Q, R>,
+    handler: (request: Q, call: Call) => Promise<R>,
+  ): (request: Q, context: CallContext) => Promise<R> {
+    return async (request, context) => {
+      const begunMs = this.#runtime.monotonicMs();
+      let token = '';
+      let response: R | undefined;
+      try {
+        const entry = this.#authenticate(context);
+        token = entry.name;
+        this.#authorize(entry, rule);
+        const leave = this.#admit(entry);
+        try {
+          response = await handler(request, { token, signal: context.signal, metadata: context.metadata });
+          this.#settle(rule, token, request, response, undefined, begunMs);
+          return response;
+        } finally {
+          leave();
+        }
+      } catch (error) {
+        const told = this.#tell(rule.name, error);
+        this.#settle(rule, token, request, response, told, begunMs);
+        throw told;
+      }
+    };
+  }
+
+  /** Wraps a method that answers with a stream. */
+  stream<Q, R>(
+    rule: Rule<Q, R>,
+    handler: (request: Q, call: Call) => AsyncIterable<R>,
+  ): (request: Q, context: CallContext) => AsyncIterable<R> {
+    return (request, context) => this.#stream(rule, handler, request, context);
+  }
+
+  async *#stream<Q, R>(
+    rule: Rule<Q, R>,
+    handler: (request: Q, call: Call) => AsyncIterable<R>,
+    request: Q,
+    context: CallContext,
+  ): AsyncGenerator<R> {
+    let outcome = 'ok';
+    const leave: (() => void)[] = [];
+    try {
+      const entry = this.#authenticate(context);
+      this.#authorize(entry, rule);
+      leave.push(this.#subscribe());
+      leave.push(this.#admit(entry));
+      yield* handler(request, { token: entry.name, signal: context.signal, metadata: context.metadata });
+    } catch (error) {
+      const told = this.#tell(rule.name, error);
+      outcome = told.code;
+      throw told;
+    } finally {
+      for (const undo of leave) undo();
+      this.#counter.inc({ method: rule.name, outcome });
+    }
+  }
+
+  #subscribe(): () => void {
+    if (this.#subscribers >= this.#limits.subscribers) {
+      throw refuse(
+        'resource_exhausted',
+        `This console already serves ${this.#limits.subscribers} subscribers. Close one, or ask another replica.`,
+      );
+    }
+    this.#subscribers += 1;
+    return () => {
+      this.#subscribers -= 1;
+    };
+  }
+
+  #authenticate(context: CallContext): TokenEntry {
+    const header = context.metadata['authorization'];
+    const token = bearerOf(header);
+    const entry = token === undefined ? undefined : findToken(this.#entries, token);
+    if (entry !== undefined) return entry;
+    if (header === undefined) {
+      throw refuse(
+        'unauthenticated',
+        'This call needs a token. Send it as metadata "authorization: Bearer <token>".',
+      );
+    }
+    if (token === undefined) {
+      throw refuse(
+        'unauthenticated',
+        'The token is malformed: "authorization" must be "Bearer " and 64 hex digits.',
+      );
+    }
+    throw refuse(
+      'unauthenticated',
+      'The node does not know this token. It may have been revoked, or be of another node.',
+    );
+  }
+
+  #authorize(entry: TokenEntry, rule: Pick<Rule<never, never>, 'name' | 'scope'>): void {
+    if (entry.scopes.has(rule.scope) || entry.scopes.has('admin')) return;
+    throw refuse(
+      'permission_denied',
+      `The token "${entry.name}" may not call ${rule.name}: that needs the scope "${rule.scope}", and it has ` +
+        `${entry.scopes.size === 0 ? 'none' : [...entry.scopes].join(', ')}.`,
+    );
+  }
+
+  /** Counts the call in; returns what counts it out. */
+  #admit(entry: TokenEntry): () => void {
+    const nowMs = this.#runtime.monotonicMs();
+    let holder = this.#holders.get(entry.name);
+    if (holder === undefined) {
+      const rate = this.#limits.callsPerSecond;
+      holder = { bucket: new TokenBucket(rate * BURST_SECONDS, rate, nowMs), calls: 0 };
+      this.#holders.set(entry.name, holder);
+    }
+    const admitted = holder;
+    if (admitted.calls >= this.#limits.concurrentCallsOfToken) {
+      throw refuse(
+        'resource_exhausted',
+        `The token "${entry.name}" already has ${admitted.calls} calls open. Wait for one to end.`,
+      );
+    }
+    if (this.#calls >= this.#limits.concurrentCalls) {
+      throw refuse(
+        'resource_exhausted',
+        'The console has too many calls open. Try again soon, or ask another replica.',
+      );
+    }
+    if (!admitted.bucket.take(nowMs)) {
+      throw refuse(
+        'resource_exhausted',
+        `The token "${entry.name}" makes more than ${this.#limits.callsPerSecond} calls a second. Slow down.`,
+      );
+    }
+    admitted.calls += 1;
+    this.#calls += 1;
+    return () => {
+      admitted.calls -= 1;
+      this.#calls -= 1;
+    };
+  }
+
+  #settle<Q, R>(
+    rule: Rule<Q, R>,
+    token: string,
+    request: Q,
+    response: R | undefined,
+    error: RpcError | undefined,
+    begunMs: number,
+  ): void {
+    const nowMs = this.#runtime.monotonicMs();
+    const outcome = error?.code ?? 'ok';
+    this.#counter.inc({ method: rule.name, outcome });
+    if (token === '') {
+      if (this.#refusals.take(nowMs)) this.#logger.warn({ method: rule.name }, 'call without a valid token');
+      return;
+    }
+    if (rule.audit === undefined) return;
+    this.#audit({
+      token,
+      method: rule.name,
+      outcome,
+      ...(error === undefined ? {} : { error: error.message }),
+      durationMs: nowMs - begunMs,
+      fields: rule.audit(request, response),
+    });
+  }
+
+  /** Errors of ours keep their sentence; a defect is logged, and told without its insides. */
+  #tell(method: string, error: unknown): RpcError {
+    if (error instanceof RpcError) return answered(error);
+    if (error instanceof AbortedError) return refuse('cancelled', 'The caller went away.');
+    this.#logger.error({ method, err: error }, 'a call failed by a defect');
+    return refuse('internal', `The console failed in ${method}. Its log says why.`);
+  }
+}

@@ -1,0 +1,87 @@
+/** ChannelService: channels, their policies, and what was forwarded through them. */
+import type { ChannelServiceService } from '@fulmen/proto/node/v1/node';
+import type { Handlers } from '@fulmen/rpc';
+import { refuse } from '../errors.ts';
+import { idempotencyKey, listLimit, requireBytes, requireNodeId, requirePositive } from '../validate.ts';
+import { command, type ConsoleContext, negotiation, query } from './context.ts';
+
+/** BOLT 2: the longest script that a shutdown may name is far below this. */
+const MAX_SCRIPT_BYTES = 42;
+
+export function channelService({
+  guard,
+  managers,
+  runtime,
+}: ConsoleContext): Handlers<typeof ChannelServiceService> {
+  return {
+    openChannel: guard.unary(
+      {
+        name: 'ChannelService.OpenChannel',
+        scope: 'channels',
+        audit: ({ nodeId, fundingSat, pushMsat, idempotencyKey: key }, response) => ({
+          nodeId,
+          fundingSat,
+          pushMsat,
+          key,
+          channelId: response?.channelId,
+        }),
+      },
+      (request, call) => {
+        requireNodeId(request.nodeId);
+        requirePositive('funding_sat', request.fundingSat);
+        if (request.pushMsat > request.fundingSat * 1000n)
+          throw refuse('invalid_argument', 'push_msat is more than the channel holds.');
+        const keyed = {
+          ...request,
+          idempotencyKey: idempotencyKey(request.idempotencyKey, runtime.randomBytes),
+        };
+        return managers.run((client, options) => client.openChannel(keyed, options), negotiation(call));
+      },
+    ),
+    closeChannel: guard.unary(
+      {
+        name: 'ChannelService.CloseChannel',
+        scope: 'channels',
+        audit: ({ channelId, force, scriptPubkey }) => ({ channelId, force, scriptPubkey }),
+      },
+      (request, call) => {
+        requireBytes('channel_id', request.channelId, 32);
+        if ((request.scriptPubkey?.length ?? 0) > MAX_SCRIPT_BYTES)
+          throw refuse('invalid_argument', `script_pubkey is longer than ${MAX_SCRIPT_BYTES} bytes.`);
+        return managers.run((client, options) => client.closeChannel(request, options), negotiation(call));
+      },
+    ),
+    listChannels: guard.unary({ name: 'ChannelService.ListChannels', scope: 'read' }, (request, call) =>
+      managers.run((client, options) => client.listChannels(request, options), query(call)),
+    ),
+    updateChannelPolicy: guard.unary(
+      {
+        name: 'ChannelService.UpdateChannelPolicy',
+        scope: 'channels',
+        audit: ({
+          channelId,
+          feeBaseMsat,
+          feeProportionalMillionths,
+          cltvExpiryDelta,
+          htlcMinimumMsat,
+          htlcMaximumMsat,
+        }) => ({
+          channelId,
+          feeBaseMsat,
+          feeProportionalMillionths,
+          cltvExpiryDelta,
+          htlcMinimumMsat,
+          htlcMaximumMsat,
+        }),
+      },
+      (request, call) => {
+        if (request.channelId.length !== 0) requireBytes('channel_id', request.channelId, 32);
+        return managers.run((client, options) => client.updateChannelPolicy(request, options), command(call));
+      },
+    ),
+    listForwards: guard.unary({ name: 'ChannelService.ListForwards', scope: 'read' }, ({ limit }, call) => {
+      const bounded = { limit: listLimit(limit) };
+      return managers.run((client, options) => client.listForwards(bounded, options), query(call));
+    }),
+  };
+}

@@ -1,0 +1,63 @@
+/** What every method of the public API is given. */
+import type { Bus } from '@fulmen/bus';
+import type { Secp256k1 } from '@fulmen/crypto';
+import { ChainServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
+import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
+import type { RpcConnector } from '@fulmen/rpc';
+import type { Logger, Runtime } from '@fulmen/service';
+import type { Call, Guard } from '../auth/guard.ts';
+import type { ConsoleConfig } from '../config.ts';
+import { type CallTerms, ReplicaSet } from '../upstream/replicas.ts';
+
+export interface ConsoleContext {
+  readonly config: ConsoleConfig;
+  readonly runtime: Runtime;
+  readonly logger: Logger;
+  readonly guard: Guard;
+  readonly connector: RpcConnector;
+  readonly bus: Bus;
+  readonly curve: Secp256k1;
+  readonly managers: ReplicaSet<typeof ManagerServiceService>;
+  readonly chain: ReplicaSet<typeof ChainServiceService>;
+  readonly wallet: ReplicaSet<typeof WalletServiceService>;
+}
+
+/** A question: asked of another replica when one is silent for three seconds. */
+export const query = (call: Call): CallTerms => ({
+  deadlineMs: 10_000,
+  attemptMs: 3_000,
+  signal: call.signal,
+});
+/** A command: the replica that has it is left to finish. */
+export const command = (call: Call): CallTerms => ({ deadlineMs: 30_000, signal: call.signal });
+/** A command that talks with a peer before it answers. */
+export const negotiation = (call: Call): CallTerms => ({ deadlineMs: 90_000, signal: call.signal });
+
+export function replicaSets(
+  config: ConsoleConfig,
+  connector: RpcConnector,
+  runtime: Runtime,
+): Pick<ConsoleContext, 'managers' | 'chain' | 'wallet'> {
+  const common = { connector, runtime };
+  const { managers, chain } = config.fleet;
+  return {
+    managers: new ReplicaSet({
+      ...common,
+      service: 'channel-manager',
+      definition: ManagerServiceService,
+      addresses: managers,
+    }),
+    chain: new ReplicaSet({
+      ...common,
+      service: 'chain-monitor',
+      definition: ChainServiceService,
+      addresses: chain,
+    }),
+    wallet: new ReplicaSet({
+      ...common,
+      service: 'chain-monitor',
+      definition: WalletServiceService,
+      addresses: chain,
+    }),
+  };
+}
