@@ -1,0 +1,121 @@
+/** Everything that only the replica with the lease does: it learns gossip, keeps it, answers peers and relays. */
+import { StoreError } from '@fulmen/store';
+import type { GossipFromPeer, GossipToPeer } from '@fulmen/proto/router/v1/router';
+import type { DuplexStream } from '@fulmen/rpc';
+import type { Task } from '@fulmen/service';
+import { pruneStale } from '@fulmen/graph';
+import { periodically } from '../jobs/periodically.ts';
+import { ChainWatch } from '../jobs/chain-watch.ts';
+import type { RouterContext } from '../ports.ts';
+import { nowSeconds } from '../ports.ts';
+import { Journal } from './journal.ts';
+import { Persister } from './persister.ts';
+import { Pipeline } from './pipeline.ts';
+import { Relay } from './relay.ts';
+import { GatewaySession } from './session.ts';
+import { GossipSync } from './sync.ts';
+import { UtxoLookups } from './utxo-lookups.ts';
+
+/** BOLT 7: "SHOULD flush outgoing gossip messages once every 60 seconds". */
+const FLUSH_MS = 60_000;
+const SYNC_TICK_MS = 5_000;
+const PRUNE_MS = 3_600_000;
+/** LDK saves its scorer as often. */
+const SCORES_MS = 300_000;
+
+export class Writer {
+  readonly epoch: bigint;
+  readonly journal = new Journal();
+  readonly pipeline: Pipeline;
+  readonly lookups: UtxoLookups;
+  readonly persister: Persister;
+  readonly #context: RouterContext;
+  readonly #relay = new Relay();
+  readonly #sync: GossipSync;
+  readonly #sessions = new Set<GatewaySession>();
+  readonly #stopping = new AbortController();
+  readonly #tasks: Task[] = [];
+
+  /** @param onFenced another replica took the lease: this one is to be stopped. */
+  constructor(context: RouterContext, epoch: bigint, onFenced: () => void) {
+    this.epoch = epoch;
+    this.#context = context;
+    this.#sync = new GossipSync(context);
+    this.lookups = new UtxoLookups(context, this.#stopping.signal);
+    this.persister = new Persister(context, this.journal, epoch, onFenced);
+    this.pipeline = new Pipeline(context, this.journal, this.#relay, this.lookups, (peer) => this.#sync.proceed(peer));
+  }
+
+  start(): void {
+    const { runtime } = this.#context;
+    const chainWatch = new ChainWatch(this.#context, this.journal, this.lookups);
+    this.#tasks.push(
+      runtime.spawn('gossip pipeline', (signal) => this.pipeline.run(signal)),
+      runtime.spawn('gossip persister', (signal) => this.persister.run(signal)),
+      runtime.spawn('spent channels', (signal) => chainWatch.run(signal)),
+      periodically(this.#context, 'gossip flush', FLUSH_MS, () => this.flush()),
+      periodically(this.#context, 'gossip sync', SYNC_TICK_MS, () => this.#sync.tick()),
+      periodically(this.#context, 'prune', PRUNE_MS, () => this.prune()),
+      periodically(this.#context, 'scores', SCORES_MS, () => this.saveScores()),
+    );
+    this.prune();
+  }
+
+  /** Serves one gateway until its stream ends. */
+  async serve(stream: DuplexStream<GossipFromPeer, GossipToPeer>): Promise<void> {
+    const session = new GatewaySession(this.#context, stream, this.pipeline, this.#sync);
+    this.#sessions.add(session);
+    try {
+      await session.run();
+    } finally {
+      this.#sessions.delete(session);
+    }
+  }
+
+  /** Relays what was accepted since the last flush to the peers that want it. */
+  flush(): void {
+    const items = this.#relay.take(this.#context.state.graph);
+    for (const session of this.#sessions) for (const peer of session.peers.values()) peer.relay(items);
+  }
+
+  /** Sends messages of our own at once. */
+  relayOwn(messages: readonly Uint8Array[]): void {
+    for (const session of this.#sessions) for (const peer of session.peers.values()) peer.relayOwn(messages);
+  }
+
+  /** Forgets channels of which either side is silent for two weeks. */
+  prune(): void {
+    const { state, runtime, metrics } = this.#context;
+    this.journal.removed(pruneStale(state.graph, nowSeconds(runtime)));
+    metrics.channels.set(state.graph.channelCount);
+    metrics.nodes.set(state.graph.nodeCount);
+  }
+
+  async saveScores(): Promise<void> {
+    const { state, store, runtime } = this.#context;
+    if (!state.scoresChanged) return;
+    state.scoresChanged = false;
+    state.scorer.prune(nowSeconds(runtime));
+    try {
+      await store.saveScores(this.epoch, state.scorer.encode());
+    } catch (error) {
+      state.scoresChanged = true;
+      throw error;
+    }
+  }
+
+  /** Stops; with `save`, what is not in the store yet is written first. */
+  async stop(mode: 'save' | 'abandon'): Promise<void> {
+    this.#stopping.abort();
+    for (const session of this.#sessions) session.cancel('this router is no longer the writer');
+    await Promise.all(this.#tasks.map((task) => task.stop()));
+    if (mode === 'abandon') return;
+    try {
+      await this.persister.flush();
+      await this.saveScores();
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      this.#context.logger.warn({ err: error }, 'the last gossip was not saved');
+    }
+  }
+}
