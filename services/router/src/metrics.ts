@@ -6,7 +6,10 @@ export type RouterMetrics = ReturnType<typeof routerMetrics>;
 /** Registers them; once for each registry. */
 export function routerMetrics(metrics: Metrics) {
   return {
-    messages: metrics.counter('router_gossip_messages_total', 'Gossip messages by type and outcome', ['type', 'outcome']),
+    messages: metrics.counter('router_gossip_messages_total', 'Gossip messages by type and outcome', [
+      'type',
+      'outcome',
+    ]),
     queue: metrics.gauge('router_gossip_queue', 'Gossip messages waiting to be checked'),
     dropped: metrics.counter('router_dropped_total', 'What a bound made us drop', ['what']),
     lookupsWaiting: metrics.gauge('router_utxo_lookups_waiting', 'Funding outputs waiting to be looked up'),

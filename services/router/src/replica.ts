@@ -75,10 +75,12 @@ export class Replica {
   }
 
   #renewOrWait(): Promise<void> {
-    this.#turn = this.#turn.then(() => this.#renew()).catch((error: unknown) => {
-      if (!(error instanceof StoreError)) throw error;
-      this.#context.logger.warn({ err: error }, 'the lease was not renewed');
-    });
+    this.#turn = this.#turn
+      .then(() => this.#renew())
+      .catch((error: unknown) => {
+        if (!(error instanceof StoreError)) throw error;
+        this.#context.logger.warn({ err: error }, 'the lease was not renewed');
+      });
     return this.#turn;
   }
 
@@ -123,12 +125,14 @@ export class Replica {
   async #follow(signal: AbortSignal): Promise<void> {
     for (;;) {
       await sleepUntilHint(this.#context, 'fulmen.gossip', FOLLOW_MS, signal);
-      this.#turn = this.#turn.then(async () => {
-        if (this.#writer === undefined) this.#revision = await followGraph(this.#context, this.#revision);
-      }).catch((error: unknown) => {
-        if (!(error instanceof StoreError)) throw error;
-        this.#context.logger.warn({ err: error }, 'the writer was not followed');
-      });
+      this.#turn = this.#turn
+        .then(async () => {
+          if (this.#writer === undefined) this.#revision = await followGraph(this.#context, this.#revision);
+        })
+        .catch((error: unknown) => {
+          if (!(error instanceof StoreError)) throw error;
+          this.#context.logger.warn({ err: error }, 'the writer was not followed');
+        });
       await this.#turn;
     }
   }

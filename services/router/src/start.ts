@@ -40,10 +40,13 @@ export async function start(config: RouterConfig, ports: RouterPorts): Promise<R
   const revision = await loadGraph(context);
   await readBestBlock(context);
 
-  let replica: Replica | undefined;
+  /** Absent until it listens and has asked for the lease. */
+  const role: { replica?: Replica } = {};
   const clients = new Map<string, Client<typeof RouterServiceService>>();
-  const writerElsewhere = (metadata: Readonly<Record<string, string>>): Client<typeof RouterServiceService> => {
-    const address = replica?.writerAddress ?? '';
+  const writerElsewhere = (
+    metadata: Readonly<Record<string, string>>,
+  ): Client<typeof RouterServiceService> => {
+    const address = role.replica?.writerAddress ?? '';
     if (address === '' || metadata[FORWARDED] !== undefined) {
       throw new RpcError('unavailable', 'no router holds the lease');
     }
@@ -61,11 +64,11 @@ export async function start(config: RouterConfig, ports: RouterPorts): Promise<R
     reportPath: async (request, { metadata }) => {
       reportPathRpc(context, request);
       // A reader learns for itself; the writer is the one that remembers.
-      if (replica?.writer === undefined) await writerElsewhere(metadata).reportPath(request, forwarded);
+      if (role.replica?.writer === undefined) await writerElsewhere(metadata).reportPath(request, forwarded);
       return {};
     },
     publishOwn: async (request, { metadata }) => {
-      const writer = replica?.writer;
+      const writer = role.replica?.writer;
       if (writer === undefined) return writerElsewhere(metadata).publishOwn(request, forwarded);
       await asRpc(publishOwnRpc(context, writer, request));
       return {};
@@ -75,10 +78,12 @@ export async function start(config: RouterConfig, ports: RouterPorts): Promise<R
   });
   ports.rpcServer.add(GossipServiceService, {
     gossip: async (stream) => {
-      const writer: Writer | undefined = replica?.writer;
+      const writer: Writer | undefined = role.replica?.writer;
       if (writer === undefined) {
         // The gateway dials again, the address below or another replica.
-        throw new RpcError('unavailable', 'this router only reads', { writer: replica?.writerAddress ?? '' });
+        throw new RpcError('unavailable', 'this router only reads', {
+          writer: role.replica?.writerAddress ?? '',
+        });
       }
       await writer.serve(stream);
     },
@@ -94,7 +99,7 @@ export async function start(config: RouterConfig, ports: RouterPorts): Promise<R
     revision,
   );
   await started.start();
-  replica = started;
+  role.replica = started;
   const bestBlock = followBestBlock(context);
   return {
     address,

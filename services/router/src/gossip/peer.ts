@@ -150,7 +150,7 @@ function* relayed(items: readonly RelayItem[], key: string, filter: TimestampFil
 
 /** Yields undefined where a batch held nothing, so that a long search is interrupted. */
 function* backlog(filter: TimestampFilter, graph: () => NetworkGraph): Generator<Uint8Array | undefined> {
-  for (let cursor: ReturnType<typeof backlogBatch>['next'] = BACKLOG_START; cursor !== undefined; ) {
+  for (let cursor: ReturnType<typeof backlogBatch>['next'] = BACKLOG_START; cursor !== undefined;) {
     const batch: ReturnType<typeof backlogBatch> = backlogBatch(graph(), filter, cursor, BACKLOG_BATCH);
     yield* batch.messages;
     yield undefined;

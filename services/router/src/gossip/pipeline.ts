@@ -33,7 +33,8 @@ import { nowSeconds } from '../ports.ts';
 import type { Journal } from './journal.ts';
 import type { Peer } from './peer.ts';
 import type { Relay } from './relay.ts';
-import { UtxoLookups, lookupKey } from './utxo-lookups.ts';
+import type { UtxoLookups } from './utxo-lookups.ts';
+import { lookupKey } from './utxo-lookups.ts';
 
 /** Messages waiting, of all peers and of one. */
 const MAX_QUEUE = 20_000;
@@ -56,7 +57,14 @@ interface Pending {
   readonly held: Queued[];
 }
 
-export type Outcome = 'accepted' | 'waiting' | 'malformed' | 'refused_before' | 'wrong_script' | 'unavailable' | RejectionCode;
+export type Outcome =
+  | 'accepted'
+  | 'waiting'
+  | 'malformed'
+  | 'refused_before'
+  | 'wrong_script'
+  | 'unavailable'
+  | RejectionCode;
 
 export class Pipeline {
   readonly #context: RouterContext;
@@ -141,7 +149,8 @@ export class Pipeline {
       return;
     }
     const message = decoded.value;
-    if (message.type === 'channel_announcement') this.#report(message.type, this.#announcement(message, item));
+    if (message.type === 'channel_announcement')
+      this.#report(message.type, this.#announcement(message, item));
     else if (message.type === 'channel_update') this.#report(message.type, this.#update(message, item));
     else if (message.type === 'node_announcement') this.#report(message.type, this.#node(message, item));
   }
@@ -182,7 +191,10 @@ export class Pipeline {
             this.#report(message.type, 'not_deep_enough');
             return;
           }
-          this.#report(message.type, this.acceptAnnouncement(message, item.raw, outcome.capacitySat, item.peer));
+          this.#report(
+            message.type,
+            this.acceptAnnouncement(message, item.raw, outcome.capacitySat, item.peer),
+          );
           for (const held of pending.held) this.#take(held);
           return;
         case 'not_found':
@@ -243,7 +255,10 @@ export class Pipeline {
     const direction = message.channelFlags & CHANNEL_FLAG_DIRECTION;
     const checked = precheckChannelUpdate(state.graph, message, item.raw, nowSeconds(runtime));
     if (!checked.ok) {
-      if (checked.error.code === 'unknown_channel' && hold(this.#pendingByScid.get(message.shortChannelId), item)) {
+      if (
+        checked.error.code === 'unknown_channel' &&
+        hold(this.#pendingByScid.get(message.shortChannelId), item)
+      ) {
         return 'waiting';
       }
       if (checked.error.code === 'duplicate') {

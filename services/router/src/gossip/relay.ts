@@ -39,7 +39,10 @@ export class Relay {
   }
 
   /** A peer sent what another had sent before: it is not sent back to either. */
-  alsoFrom(what: { readonly announcement: bigint } | { readonly update: bigint } | { readonly node: string }, origin: string): void {
+  alsoFrom(
+    what: { readonly announcement: bigint } | { readonly update: bigint } | { readonly node: string },
+    origin: string,
+  ): void {
     if ('announcement' in what) this.#announcements.get(what.announcement)?.add(origin);
     else if ('update' in what) this.#updates.get(what.update)?.add(origin);
     else this.#nodes.get(what.node)?.add(origin);

@@ -43,7 +43,9 @@ export class Writer {
     this.#sync = new GossipSync(context);
     this.lookups = new UtxoLookups(context, this.#stopping.signal);
     this.persister = new Persister(context, this.journal, epoch, onFenced);
-    this.pipeline = new Pipeline(context, this.journal, this.#relay, this.lookups, (peer) => this.#sync.proceed(peer));
+    this.pipeline = new Pipeline(context, this.journal, this.#relay, this.lookups, (peer) =>
+      this.#sync.proceed(peer),
+    );
   }
 
   start(): void {

@@ -15,7 +15,7 @@ export async function loadGraph(context: RouterContext): Promise<bigint> {
   const start = await store.startLoad();
   for (const nodeId of start.bannedNodes) graph.blacklist(nodeId);
   let unusable = 0;
-  for (let from: bigint | undefined = 0n; from !== undefined; ) {
+  for (let from: bigint | undefined = 0n; from !== undefined;) {
     const page: Awaited<ReturnType<typeof store.loadChannels>> = await store.loadChannels(from, PAGE);
     for (const channel of page.channels) if (!restoreChannel(graph, channel)) unusable += 1;
     from = page.next;

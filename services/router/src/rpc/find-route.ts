@@ -24,8 +24,10 @@ const NOBODY = new Uint8Array(NODE_ID_LENGTH);
 export function findRouteRpc(context: RouterContext, request: FindRouteRequest): FindRouteResponse {
   const { state, runtime, metrics } = context;
   const { payeeNodeId, amountMsat } = request;
-  if (payeeNodeId.length !== NODE_ID_LENGTH) throw new RpcError('invalid_argument', 'payee_node_id is not 33 bytes');
-  if (amountMsat === 0n || amountMsat >= MAX_TOTAL_MSAT) throw new RpcError('invalid_argument', 'amount_msat is out of range');
+  if (payeeNodeId.length !== NODE_ID_LENGTH)
+    throw new RpcError('invalid_argument', 'payee_node_id is not 33 bytes');
+  if (amountMsat === 0n || amountMsat >= MAX_TOTAL_MSAT)
+    throw new RpcError('invalid_argument', 'amount_msat is out of range');
   if (request.firstHops.length > MAX_LIST || request.avoid.length > MAX_LIST) {
     throw new RpcError('invalid_argument', 'too many first_hops or avoided channels');
   }
@@ -66,14 +68,19 @@ export function findRouteRpc(context: RouterContext, request: FindRouteRequest):
       maxCltvDelta: request.maxTotalCltvDelta === 0 ? DEFAULT_MAX_CLTV_DELTA : request.maxTotalCltvDelta,
       currentHeight: request.currentHeight,
       avoidedChannels: new Set(
-        request.avoid.map(({ shortChannelId, direction }) => directedKey(shortChannelId, direction === 0 ? 0 : 1)),
+        request.avoid.map(({ shortChannelId, direction }) =>
+          directedKey(shortChannelId, direction === 0 ? 0 : 1),
+        ),
       ),
       policyOverrides: state.corrections.current(state.graph, now),
     },
     state.scorer.at(now),
   );
   const outcome = found.ok ? undefined : failureOf(found.error, isReachable(context, request));
-  metrics.routeSeconds.observe({ outcome: outcome?.failure ?? 'found' }, (runtime.monotonicMs() - startedMs) / 1_000);
+  metrics.routeSeconds.observe(
+    { outcome: outcome?.failure ?? 'found' },
+    (runtime.monotonicMs() - startedMs) / 1_000,
+  );
   if (!found.ok) {
     return { hops: [], totalFeeMsat: 0n, failure: 'no_route', failureDetail: '', ...outcome };
   }
@@ -105,7 +112,10 @@ function isReachable({ state }: RouterContext, request: FindRouteRequest): boole
   );
 }
 
-function failureOf(error: RouteError, reachable: boolean): Pick<FindRouteResponse, 'failure' | 'failureDetail'> {
+function failureOf(
+  error: RouteError,
+  reachable: boolean,
+): Pick<FindRouteResponse, 'failure' | 'failureDetail'> {
   switch (error.kind) {
     case 'payer_is_payee':
       return { failure: 'no_route', failureDetail: 'the payee is this node' };
@@ -121,10 +131,16 @@ function failureOf(error: RouteError, reachable: boolean): Pick<FindRouteRespons
         return { failure: 'unknown_payee', failureDetail: 'no known channel leads to the payee' };
       }
       if (error.exceeded.includes('fee')) {
-        return { failure: 'fee_limit', failureDetail: 'there are paths, but all cost more than the fee limit' };
+        return {
+          failure: 'fee_limit',
+          failureDetail: 'there are paths, but all cost more than the fee limit',
+        };
       }
       if (error.exceeded.includes('cltv')) {
-        return { failure: 'cltv_limit', failureDetail: 'there are paths, but all lock the amount for too many blocks' };
+        return {
+          failure: 'cltv_limit',
+          failureDetail: 'there are paths, but all lock the amount for too many blocks',
+        };
       }
       return {
         failure: 'no_route',

@@ -6,7 +6,12 @@
  * one after it did not.
  */
 import { concatBytes } from '@fulmen/codec';
-import { CHANNEL_FLAG_DIRECTION, CHANNEL_FLAG_DISABLE, checkChannelUpdate, decodeChannelUpdate } from '@fulmen/graph';
+import {
+  CHANNEL_FLAG_DIRECTION,
+  CHANNEL_FLAG_DISABLE,
+  checkChannelUpdate,
+  decodeChannelUpdate,
+} from '@fulmen/graph';
 import type { Observation } from '@fulmen/payment';
 import { directedKey, directionBetween } from '@fulmen/payment';
 import type { HopFailure, ReportPathRequest, RouteHop } from '@fulmen/proto/router/v1/router';
@@ -33,7 +38,8 @@ export function reportPathRpc(context: RouterContext, request: ReportPathRequest
     return;
   }
   const failure = outcome.value;
-  if (failure.hopIndex >= hops.length) throw new RpcError('invalid_argument', 'hop_index is beyond the route');
+  if (failure.hopIndex >= hops.length)
+    throw new RpcError('invalid_argument', 'hop_index is beyond the route');
   observe(context, hops, failure.hopIndex + 1, 'passed');
   if (failure.failureCode === TEMPORARY_CHANNEL_FAILURE) {
     const failed = failure.hopIndex + 1;
@@ -43,7 +49,12 @@ export function reportPathRpc(context: RouterContext, request: ReportPathRequest
 }
 
 /** Hops before `end`; the first is our own channel, of which we know all. */
-function observe(context: RouterContext, hops: readonly RouteHop[], end: number, outcome: Observation['outcome']): void {
+function observe(
+  context: RouterContext,
+  hops: readonly RouteHop[],
+  end: number,
+  outcome: Observation['outcome'],
+): void {
   for (let index = 1; index < end; index++) observeOne(context, hops, index, outcome);
 }
 
@@ -69,7 +80,11 @@ function observeOne(
 }
 
 /** Takes over the terms that came with a failure, for our own routes alone, if they are signed, fit and new. */
-function correct({ state, secp, runtime }: RouterContext, hops: readonly RouteHop[], failure: HopFailure): void {
+function correct(
+  { state, secp, runtime }: RouterContext,
+  hops: readonly RouteHop[],
+  failure: HopFailure,
+): void {
   const [erring, failed] = [hops[failure.hopIndex], hops[failure.hopIndex + 1]];
   if (erring === undefined || failed === undefined) return;
   const bytes = Uint8Array.from(failure.channelUpdate);

@@ -42,7 +42,10 @@ export class MemoryRouterDisk {
 }
 
 /** A handle of one process on the disk. */
-export function memoryRouterStore(disk: MemoryRouterDisk, runtime: Pick<Runtime, 'wallClockMs'>): RouterStore {
+export function memoryRouterStore(
+  disk: MemoryRouterDisk,
+  runtime: Pick<Runtime, 'wallClockMs'>,
+): RouterStore {
   const stored = (row: ChannelRow): StoredChannel => ({
     capacitySat: row.capacitySat,
     receivedAtSeconds: row.receivedAtSeconds,

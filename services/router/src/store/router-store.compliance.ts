@@ -14,14 +14,21 @@ const channel = (shortChannelId: bigint, spentHeight = 0) => ({
 });
 
 /** Runs the suite; `open` gives two handles on one fresh store. */
-export function routerStoreCompliance(name: string, open: () => Promise<readonly [RouterStore, RouterStore]>): void {
+export function routerStoreCompliance(
+  name: string,
+  open: () => Promise<readonly [RouterStore, RouterStore]>,
+): void {
   describe(name, () => {
     test('one writer: a lease is renewed by its owner, refused to others, and fences the one before', async () => {
       const [a, b] = await open();
       const first = await a.acquireLease('a', 'host:1', 60_000);
       if (first.kind !== 'held') throw new TypeError('not held');
       expect(await a.acquireLease('a', 'host:1', 60_000)).toEqual(first);
-      expect(await b.acquireLease('b', 'host:2', 60_000)).toEqual({ kind: 'taken', owner: 'a', address: 'host:1' });
+      expect(await b.acquireLease('b', 'host:2', 60_000)).toEqual({
+        kind: 'taken',
+        owner: 'a',
+        address: 'host:1',
+      });
       expect(await a.write(first.epoch, NOTHING)).toMatchObject({ kind: 'written' });
       await a.releaseLease('a');
       expect(await a.write(first.epoch, NOTHING)).toEqual({ kind: 'fenced' });
@@ -90,7 +97,11 @@ export function routerStoreCompliance(name: string, open: () => Promise<readonly
       if (lease.kind !== 'held') throw new TypeError('not held');
       await a.write(lease.epoch, { ...NOTHING, channels: [channel(1n), channel(2n)] });
       const { revision } = await b.startLoad();
-      expect(await b.changesSince(revision)).toMatchObject({ kind: 'changes', channels: [], removedChannels: [] });
+      expect(await b.changesSince(revision)).toMatchObject({
+        kind: 'changes',
+        channels: [],
+        removedChannels: [],
+      });
       await a.write(lease.epoch, {
         ...NOTHING,
         updates: [{ shortChannelId: 1n, direction: 1, raw: bytes(4) }],

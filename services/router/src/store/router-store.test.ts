@@ -12,7 +12,10 @@ routerStoreCompliance('in memory', () => {
 
 routerStoreCompliance('on Postgres', async () => {
   const database = await createTestDatabase(ROUTER_SCHEMA, ROUTER_MIGRATIONS);
-  const stores = [await postgresRouterStore(database.open()), await postgresRouterStore(database.open())] as const;
+  const stores = [
+    await postgresRouterStore(database.open()),
+    await postgresRouterStore(database.open()),
+  ] as const;
   onTestFinished(async () => {
     await Promise.all(stores.map((store) => store.close()));
     await database.drop();

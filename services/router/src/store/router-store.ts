@@ -78,7 +78,10 @@ export interface RouterStore {
   /** Ends the lease if `owner` holds it. */
   releaseLease(owner: string): Promise<void>;
   /** Writes a batch; `fenced` if the epoch is not the present one, and then nothing was written. */
-  write(epoch: bigint, changes: GraphChanges): Promise<{ kind: 'written'; revision: bigint } | { kind: 'fenced' }>;
+  write(
+    epoch: bigint,
+    changes: GraphChanges,
+  ): Promise<{ kind: 'written'; revision: bigint } | { kind: 'fenced' }>;
   startLoad(): Promise<LoadStart>;
   /** Channels with scids of at least `from`, ascending, at most `limit`. */
   loadChannels(from: bigint, limit: number): Promise<GraphPage>;

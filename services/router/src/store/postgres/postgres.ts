@@ -60,7 +60,9 @@ export async function postgresRouterStore(database: Database): Promise<RouterSto
         [owner, address, durationMs],
       );
       if (held !== undefined) return { kind: 'held', epoch: held.epoch };
-      const [row] = await database.read<{ owner: string; address: string }>('SELECT owner, address FROM writer');
+      const [row] = await database.read<{ owner: string; address: string }>(
+        'SELECT owner, address FROM writer',
+      );
       return { kind: 'taken', owner: row?.owner ?? '', address: row?.address ?? '' };
     },
     releaseLease: async (owner) => {
@@ -80,12 +82,13 @@ export async function postgresRouterStore(database: Database): Promise<RouterSto
       const [row] = await database.read<{ revision: bigint; own_node_id: Uint8Array | null }>(
         'SELECT revision, own_node_id FROM writer',
       );
+      const ownNodeId = row?.own_node_id ?? undefined;
       const bans = await database.read<{ node_id: Uint8Array }>(
         'SELECT node_id FROM banned_node ORDER BY revision',
       );
       return {
         revision: row?.revision ?? 0n,
-        ownNodeId: row?.own_node_id == null ? undefined : own(row.own_node_id),
+        ownNodeId: ownNodeId === undefined ? undefined : own(ownNodeId),
         bannedNodes: bans.map((ban) => own(ban.node_id)),
       };
     },
@@ -100,7 +103,8 @@ export async function postgresRouterStore(database: Database): Promise<RouterSto
         next: next === undefined ? undefined : fromColumn(next),
       };
     },
-    loadNodes: async () => (await database.read<{ raw: Uint8Array }>('SELECT raw FROM node')).map((row) => own(row.raw)),
+    loadNodes: async () =>
+      (await database.read<{ raw: Uint8Array }>('SELECT raw FROM node')).map((row) => own(row.raw)),
     changesSince: (revision) => changesSince(database, revision),
     saveScores: (epoch, scores) =>
       database.transaction(async (session) => {

@@ -1,0 +1,484 @@
+/** The router over its RPCs: gossip in and out, restart, routes. */
+import { compareBytes } from '@fulmen/codec';
+import {
+  syntheticAnnouncement,
+  syntheticKey,
+  syntheticNode,
+  syntheticUpdate,
+  SYNTHETIC_CHAIN_HASH,
+} from '@fulmen/graph/synthetic';
+import type { FindRouteRequest } from '@fulmen/proto/router/v1/router';
+import type { MessageOf } from '@fulmen/wire';
+import { decodeShortIds, encodeShortIds, make, shortChannelId } from '@fulmen/wire';
+import { describe, expect, test } from 'vitest';
+import { EVERYTHING_FILTER, type FakeGateway, Fleet, HEIGHT, NOW_SECONDS } from './testing/fleet.ts';
+import { until } from './testing/manual-runtime.ts';
+
+const fleetOf = async (): Promise<Fleet> => {
+  const fleet = new Fleet();
+  await fleet.startChain();
+  return fleet;
+};
+
+const idOf = (fleet: Fleet, key: number): Uint8Array => fleet.secp.publicKeyOf(syntheticKey(key));
+
+/** A channel between two keys: announcement, both updates and both nodes, funded on the chain. */
+function channelOf(fleet: Fleet, block: number, keys: readonly [number, number], capacitySat = 1_000_000n) {
+  const scid = shortChannelId.from(block, 1, 0);
+  const announcement = syntheticAnnouncement(fleet.secp, scid, keys);
+  fleet.chain.fund(announcement.message, capacitySat);
+  const sorted = [...keys].sort((a, b) => compareBytes(idOf(fleet, a), idOf(fleet, b)));
+  const updates = sorted.map((key, direction) =>
+    syntheticUpdate(fleet.secp, key, {
+      shortChannelId: scid,
+      timestamp: NOW_SECONDS - 100,
+      channelFlags: direction,
+      htlcMaximumMsat: capacitySat * 1_000n,
+    }),
+  );
+  const nodes = sorted.map((key) => syntheticNode(fleet.secp, key, NOW_SECONDS - 50));
+  return {
+    scid,
+    announcement,
+    updates,
+    nodes,
+    raw: [announcement, ...updates, ...nodes].map(({ raw }) => raw),
+  };
+}
+
+/** A line of channels 1-2, 2-3, …: node 1 is the first counterparty of a payer. */
+const lineOf = (fleet: Fleet, length: number) =>
+  Array.from({ length }, (_, index) => channelOf(fleet, 700_000 + index, [index + 1, index + 2]));
+
+const info = (fleet: Fleet, address = 'router') => fleet.client(address).getGraphInfo({});
+
+async function learn(
+  fleet: Fleet,
+  gateway: FakeGateway,
+  peer: Uint8Array,
+  channels: readonly { raw: Uint8Array[] }[],
+): Promise<void> {
+  await gateway.say(peer, ...channels.flatMap(({ raw }) => raw));
+  await until(async () => (await info(fleet)).updates === 2 * channels.length);
+}
+
+const request = (fleet: Fleet, payee: number, fields: Partial<FindRouteRequest> = {}): FindRouteRequest => ({
+  payeeNodeId: idOf(fleet, payee),
+  amountMsat: 100_000n,
+  finalCltvDelta: 18,
+  hints: [],
+  firstHops: [
+    {
+      shortChannelId: 42n,
+      counterpartyNodeId: idOf(fleet, 1),
+      outboundCapacityMsat: 500_000n,
+      htlcMinimumMsat: 1n,
+      htlcMaximumMsat: 400_000n,
+    },
+  ],
+  maxFeeMsat: 50_000n,
+  maxTotalCltvDelta: 0,
+  currentHeight: HEIGHT,
+  avoid: [],
+  ...fields,
+});
+
+describe('gossip in', () => {
+  test('a network is learnt from a peer, survives a restart, and is relayed to another gateway after a minute', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const [first, second] = [fleet.gateway('g1', 'router'), fleet.gateway('g2', 'router')];
+    const [alice, bob] = [idOf(fleet, 100), idOf(fleet, 101)];
+    await first.peerUp(alice);
+    await second.peerUp(bob);
+    await second.say(bob, EVERYTHING_FILTER);
+    await first.say(alice, EVERYTHING_FILTER);
+    await until(() => second.typesTo(bob).includes('query_channel_range'));
+    await learn(fleet, first, alice, lineOf(fleet, 3));
+    expect(await info(fleet)).toEqual({ nodes: 4, channels: 3, updates: 6 });
+    expect(await fleet.client('router').getNode({ nodeId: idOf(fleet, 2) })).toMatchObject({
+      found: true,
+      channels: 2,
+    });
+
+    // Nothing before the flush; then all, announcements before updates, and nothing back to where it came from.
+    expect(second.typesTo(bob)).not.toContain('channel_announcement');
+    await fleet.runtime.advance(60_000);
+    await until(() => second.typesTo(bob).filter((type) => type === 'node_announcement').length === 4);
+    const types = second
+      .typesTo(bob)
+      .filter((type) => type.endsWith('announcement') || type === 'channel_update');
+    expect(types).toEqual([
+      ...Array<string>(3).fill('channel_announcement'),
+      ...Array<string>(6).fill('channel_update'),
+      ...Array<string>(4).fill('node_announcement'),
+    ]);
+    expect(first.typesTo(alice)).not.toContain('channel_announcement');
+    expect(first.misbehaviours(alice)).toEqual([]);
+
+    await router.stop();
+    const again = await fleet.startRouter('router');
+    expect(await info(fleet)).toEqual({ nodes: 4, channels: 3, updates: 6 });
+    await again.stop();
+    expect(fleet.runtime.failures).toEqual([]);
+  });
+
+  test('a wrong signature costs the connection, a missing or other output is refused and not asked for again', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const gateway = fleet.gateway('g1', 'router');
+    const mallory = idOf(fleet, 100);
+    await gateway.peerUp(mallory);
+    const [forged, unfunded, stolen, good] = lineOf(fleet, 4);
+    if (!forged || !unfunded || !stolen || !good) throw new TypeError('no channels');
+    fleet.chain.outputs.delete(unfunded.scid);
+    fleet.chain.outputs.set(stolen.scid, { valueSat: 1n, scriptPubkey: good.announcement.raw.slice(0, 34) });
+    const bad = forged.announcement.raw.slice();
+    bad[10] = (bad[10] ?? 0) ^ 1;
+    await gateway.say(mallory, bad);
+    await until(() => gateway.misbehaviours(mallory).length > 0);
+    expect(gateway.misbehaviours(mallory)).toEqual(['disconnect: invalid signature']);
+    await gateway.say(mallory, unfunded.announcement.raw, stolen.announcement.raw);
+    await until(() => fleet.chain.asked === 2);
+    await gateway.say(mallory, unfunded.announcement.raw, stolen.announcement.raw, ...good.raw);
+    await until(async () => (await info(fleet)).updates === 2);
+    expect(await info(fleet)).toMatchObject({ channels: 1 });
+    expect(fleet.chain.asked).toBe(3);
+    const [update] = good.updates;
+    const badUpdate = update?.raw.slice() ?? new Uint8Array(0);
+    badUpdate[badUpdate.length - 1] = 7;
+    new DataView(badUpdate.buffer).setUint32(2 + 64 + 32 + 8, NOW_SECONDS);
+    await gateway.say(mallory, badUpdate, Uint8Array.of(1, 0, 5));
+    await until(() => gateway.misbehaviours(mallory).length === 3);
+    expect(gateway.misbehaviours(mallory).slice(1)).toEqual([
+      'disconnect: invalid signature',
+      'warn: malformed gossip message',
+    ]);
+    await router.stop();
+  });
+
+  test('a spent channel is remarked, and forgotten 72 blocks later', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const gateway = fleet.gateway('g1', 'router');
+    await gateway.peerUp(idOf(fleet, 100));
+    const [channel] = lineOf(fleet, 1);
+    if (channel === undefined) throw new TypeError('no channel');
+    await learn(fleet, gateway, idOf(fleet, 100), [channel]);
+    fleet.chain.outputs.delete(channel.scid);
+    fleet.chain.height += 1;
+    await fleet.runtime.advance(20_000);
+    await until(() => (fleet.disk.channels.get(channel.scid)?.value.spentHeight ?? 0) !== 0);
+    expect(await info(fleet)).toMatchObject({ channels: 1 });
+    fleet.chain.height += 72;
+    await fleet.runtime.advance(20_000);
+    await until(async () => (await info(fleet)).channels === 0);
+    await fleet.runtime.advance(1_000);
+    expect(fleet.disk.channels.size).toBe(0);
+    await router.stop();
+  });
+});
+
+describe('queries', () => {
+  test('range and ids are answered; a peer is asked for what we lack', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const gateway = fleet.gateway('g1', 'router');
+    const peer = idOf(fleet, 100);
+    await gateway.peerUp(peer);
+    const channels = lineOf(fleet, 3);
+    const [known, ...unknown] = channels;
+    if (known === undefined) throw new TypeError('no channel');
+    await learn(fleet, gateway, peer, [known]);
+
+    await gateway.say(
+      peer,
+      make('query_channel_range', {
+        chainHash: SYNTHETIC_CHAIN_HASH,
+        firstBlocknum: 0,
+        numberOfBlocks: 0xffff_ffff,
+      }),
+    );
+    await until(() => gateway.typesTo(peer).includes('reply_channel_range'));
+    const reply = gateway
+      .messagesTo(peer)
+      .find((message): message is MessageOf<'reply_channel_range'> => message.type === 'reply_channel_range');
+    expect(decodeShortIds(reply?.encodedShortIds ?? new Uint8Array(0))).toEqual({
+      ok: true,
+      value: [known.scid],
+    });
+
+    await gateway.say(
+      peer,
+      make('query_short_channel_ids', {
+        chainHash: SYNTHETIC_CHAIN_HASH,
+        encodedShortIds: encodeShortIds([known.scid]),
+      }),
+    );
+    await until(() => gateway.typesTo(peer).includes('reply_short_channel_ids_end'));
+    expect(gateway.typesTo(peer).slice(-6)).toEqual([
+      'channel_announcement',
+      'channel_update',
+      'channel_update',
+      'node_announcement',
+      'node_announcement',
+      'reply_short_channel_ids_end',
+    ]);
+
+    // The peer answers our own query.
+    expect(gateway.typesTo(peer).slice(0, 2)).toEqual(['gossip_timestamp_filter', 'query_channel_range']);
+    await gateway.say(
+      peer,
+      make('reply_channel_range', {
+        chainHash: SYNTHETIC_CHAIN_HASH,
+        firstBlocknum: 0,
+        numberOfBlocks: 0xffff_ffff,
+        syncComplete: 1,
+        encodedShortIds: encodeShortIds(channels.map(({ scid }) => scid)),
+      }),
+    );
+    await until(() => gateway.typesTo(peer).includes('query_short_channel_ids'));
+    const query = gateway
+      .messagesTo(peer)
+      .find(
+        (message): message is MessageOf<'query_short_channel_ids'> =>
+          message.type === 'query_short_channel_ids',
+      );
+    expect(decodeShortIds(query?.encodedShortIds ?? new Uint8Array(0))).toEqual({
+      ok: true,
+      value: unknown.map(({ scid }) => scid),
+    });
+    await gateway.say(
+      peer,
+      ...unknown.flatMap(({ raw }) => raw),
+      make('reply_short_channel_ids_end', { chainHash: SYNTHETIC_CHAIN_HASH, fullInformation: 1 }),
+    );
+    await until(async () => (await info(fleet)).updates === 6);
+    await router.stop();
+  });
+
+  test('a filter brings what is stored, only of its time; too many queries bring a warning', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const gateway = fleet.gateway('g1', 'router');
+    const [source, wants, wantsNone] = [idOf(fleet, 100), idOf(fleet, 101), idOf(fleet, 102)];
+    for (const peer of [source, wants, wantsNone]) await gateway.peerUp(peer);
+    await learn(fleet, gateway, source, lineOf(fleet, 2));
+    await gateway.say(wants, EVERYTHING_FILTER);
+    await gateway.say(
+      wantsNone,
+      make('gossip_timestamp_filter', {
+        chainHash: SYNTHETIC_CHAIN_HASH,
+        firstTimestamp: NOW_SECONDS,
+        timestampRange: 1_000,
+      }),
+    );
+    await until(() => gateway.typesTo(wants).filter((type) => type === 'node_announcement').length === 3);
+    expect(gateway.typesTo(wants).filter((type) => type === 'channel_update').length).toBe(4);
+    expect(gateway.typesTo(wantsNone)).not.toContain('channel_update');
+    const query = make('query_short_channel_ids', {
+      chainHash: SYNTHETIC_CHAIN_HASH,
+      encodedShortIds: encodeShortIds([]),
+    });
+    await gateway.say(wantsNone, ...Array<typeof query>(60).fill(query));
+    await until(() => gateway.misbehaviours(wantsNone).includes('warn: too many queries'));
+    await router.stop();
+  });
+});
+
+describe('own messages', () => {
+  test('are kept and sent at once to every peer with a filter', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const gateway = fleet.gateway('g1', 'router');
+    const [listens, silent] = [idOf(fleet, 100), idOf(fleet, 101)];
+    await gateway.peerUp(listens);
+    await gateway.peerUp(silent);
+    await gateway.say(listens, EVERYTHING_FILTER);
+    const [channel] = lineOf(fleet, 1);
+    if (channel === undefined) throw new TypeError('no channel');
+    const own = [channel.announcement, channel.updates[0], channel.nodes[0]].flatMap(
+      (signed) => signed?.raw ?? [],
+    );
+    await until(() => gateway.typesTo(listens).length > 0);
+    await fleet.client('router').publishOwn({ messages: own });
+    await until(() => gateway.typesTo(listens).includes('node_announcement'));
+    expect(gateway.typesTo(silent)).not.toContain('channel_announcement');
+    expect(fleet.disk.channels.size).toBe(1);
+    // Once more changes nothing.
+    await fleet.client('router').publishOwn({ messages: own });
+    const forged = own[0]?.slice() ?? new Uint8Array(0);
+    forged[5] = (forged[5] ?? 0) ^ 1;
+    await expect(fleet.client('router').publishOwn({ messages: [forged] })).rejects.toMatchObject({
+      code: 'invalid_argument',
+    });
+    await router.stop();
+  });
+});
+
+describe('routes', () => {
+  test('over the graph, over a hint, and within the limits', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router', { ownNodeId: idOf(fleet, 99) });
+    const gateway = fleet.gateway('g1', 'router');
+    await gateway.peerUp(idOf(fleet, 100));
+    const channels = lineOf(fleet, 3);
+    await learn(fleet, gateway, idOf(fleet, 100), channels);
+    const client = fleet.client('router');
+    const found = await client.findRoute(request(fleet, 4));
+    expect(found.failure).toBe('');
+    expect(found.hops.map((hop) => hop.shortChannelId)).toEqual([42n, ...channels.map(({ scid }) => scid)]);
+    // 1000 msat and 100 ppm at each of three forwarding nodes, on what each forwards.
+    expect(found.hops.map((hop) => hop.amountMsat)).toEqual([103_030n, 102_020n, 101_010n, 100_000n]);
+    expect(found.hops.map((hop) => hop.feeMsat)).toEqual([1_010n, 1_010n, 1_010n, 0n]);
+    expect(found.totalFeeMsat).toBe(3_030n);
+    expect(found.hops.map((hop) => hop.cltvExpiryHeight - HEIGHT)).toEqual([138, 98, 58, 18]);
+
+    expect(await client.findRoute(request(fleet, 4, { maxFeeMsat: 3_029n }))).toMatchObject({
+      failure: 'fee_limit',
+      hops: [],
+    });
+    expect(await client.findRoute(request(fleet, 4, { maxTotalCltvDelta: 137 }))).toMatchObject({
+      failure: 'cltv_limit',
+    });
+    expect(await client.findRoute(request(fleet, 4, { amountMsat: 400_001n }))).toMatchObject({
+      failure: 'insufficient_outbound',
+    });
+    expect(await client.findRoute(request(fleet, 50))).toMatchObject({ failure: 'unknown_payee' });
+    const direction = compareBytes(idOf(fleet, 2), idOf(fleet, 3)) < 0 ? 0 : 1;
+    const avoid = [{ shortChannelId: channels[1]?.scid ?? 0n, direction }];
+    expect(await client.findRoute(request(fleet, 4, { avoid }))).toMatchObject({ failure: 'no_route' });
+
+    const hints = [
+      {
+        hops: [
+          {
+            sourceNodeId: idOf(fleet, 3),
+            shortChannelId: 77n,
+            feeBaseMsat: 5,
+            feeProportionalMillionths: 0,
+            cltvExpiryDelta: 10,
+          },
+        ],
+      },
+    ];
+    const hinted = await client.findRoute(request(fleet, 50, { hints }));
+    expect(hinted.hops.at(-1)).toMatchObject({ shortChannelId: 77n, amountMsat: 100_000n });
+    expect(hinted.hops.at(-2)).toMatchObject({ shortChannelId: channels[1]?.scid, feeMsat: 5n });
+    expect((await client.findRoute(request(fleet, 1))).hops.length).toBe(1);
+    await expect(client.findRoute(request(fleet, 4, { amountMsat: 0n }))).rejects.toMatchObject({
+      code: 'invalid_argument',
+    });
+    await router.stop();
+  });
+
+  test('learn from what attempts have shown, and remember it over a restart', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const gateway = fleet.gateway('g1', 'router');
+    await gateway.peerUp(idOf(fleet, 100));
+    // Two ways from 1 to 4: over 2 or over 3.
+    const channels = [
+      channelOf(fleet, 700_000, [1, 2]),
+      channelOf(fleet, 700_001, [2, 4]),
+      channelOf(fleet, 700_002, [1, 3]),
+      channelOf(fleet, 700_003, [3, 4]),
+    ];
+    await learn(fleet, gateway, idOf(fleet, 100), channels);
+    const before = await fleet.client('router').findRoute(request(fleet, 4));
+    const lastScid = before.hops.at(-1)?.shortChannelId;
+    await fleet.client('router').reportPath({
+      hops: before.hops,
+      outcome: {
+        $case: 'failure',
+        value: { hopIndex: 1, failureCode: 0x1007, channelUpdate: new Uint8Array(0) },
+      },
+    });
+    const after = await fleet.client('router').findRoute(request(fleet, 4));
+    expect(after.hops.at(-1)?.shortChannelId).not.toBe(lastScid);
+    await router.stop();
+    const again = await fleet.startRouter('router');
+    expect((await fleet.client('router').findRoute(request(fleet, 4))).hops).toEqual(after.hops);
+    await again.stop();
+  });
+
+  test('the terms that came with a failure hold for the next route, and for it alone', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const gateway = fleet.gateway('g1', 'router');
+    await gateway.peerUp(idOf(fleet, 100));
+    const channels = lineOf(fleet, 2);
+    await learn(fleet, gateway, idOf(fleet, 100), channels);
+    const before = await fleet.client('router').findRoute(request(fleet, 3));
+    const update = syntheticUpdate(fleet.secp, 2, {
+      shortChannelId: channels[1]?.scid ?? 0n,
+      timestamp: NOW_SECONDS,
+      channelFlags: compareBytes(idOf(fleet, 2), idOf(fleet, 3)) < 0 ? 0 : 1,
+      feeBaseMsat: 9_000,
+      feeProportionalMillionths: 0,
+    });
+    await fleet.client('router').reportPath({
+      hops: before.hops,
+      outcome: {
+        $case: 'failure',
+        value: { hopIndex: 1, failureCode: 0x100c, channelUpdate: update.raw.slice(2) },
+      },
+    });
+    const after = await fleet.client('router').findRoute(request(fleet, 3));
+    expect(after.hops[1]?.feeMsat).toBe(9_000n);
+    await router.stop();
+    expect(fleet.disk.updates.size).toBe(4);
+    expect([...fleet.disk.updates.values()].map((row) => row.value)).not.toContainEqual(update.raw);
+  });
+});
+
+describe('replicas', () => {
+  test('a reader follows the writer, passes writes on, refuses streams, and takes over', async () => {
+    const fleet = await fleetOf();
+    const writer = await fleet.startRouter('writer');
+    const reader = await fleet.startRouter('reader');
+    const gateway = fleet.gateway('g1', 'writer');
+    await gateway.peerUp(idOf(fleet, 100));
+    const refused = fleet.gateway('g2', 'reader');
+    await until(() => refused.ended !== undefined);
+    expect(refused.ended).toMatchObject({ code: 'unavailable', metadata: { writer: 'writer' } });
+    const channels = lineOf(fleet, 2);
+    await gateway.say(idOf(fleet, 100), ...channels.flatMap(({ raw }) => raw));
+    await until(async () => (await info(fleet, 'writer')).updates === 4);
+    await fleet.runtime.advance(3_000);
+    await until(async () => (await info(fleet, 'reader')).updates === 4);
+    const own = channelOf(fleet, 710_000, [3, 20]);
+    await fleet.client('reader').publishOwn({ messages: [own.announcement.raw] });
+    expect(await info(fleet, 'writer')).toMatchObject({ channels: 3 });
+    await writer.stop();
+    await fleet.runtime.advance(11_000);
+    await until(() => fleet.disk.lease.owner === 'reader');
+    const moved = fleet.gateway('g1', 'reader');
+    await moved.peerUp(idOf(fleet, 100));
+    await moved.say(idOf(fleet, 100), ...own.updates.map(({ raw }) => raw));
+    await until(async () => (await info(fleet, 'reader')).updates === 6);
+    await reader.stop();
+    expect(fleet.runtime.failures).toEqual([]);
+  });
+
+  test('a writer that was fenced reads', async () => {
+    const fleet = await fleetOf();
+    const first = await fleet.startRouter('first');
+    const gateway = fleet.gateway('g1', 'first');
+    await gateway.peerUp(idOf(fleet, 100));
+    // Another took the lease while this one was paused.
+    fleet.disk.lease = {
+      owner: 'second',
+      address: 'second',
+      epoch: 9n,
+      expiresAtMs: Number.MAX_SAFE_INTEGER,
+    };
+    const channels = lineOf(fleet, 1);
+    await gateway.say(idOf(fleet, 100), ...channels.flatMap(({ raw }) => raw));
+    await fleet.runtime.advance(4_000);
+    await until(() => gateway.ended !== undefined);
+    await until(async () => (await info(fleet, 'first')).channels === 0);
+    expect(fleet.disk.channels.size).toBe(0);
+    await first.stop();
+  });
+});

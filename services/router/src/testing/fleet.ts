@@ -1,0 +1,173 @@
+/** Routers on a network in memory, with a chain and gateways that a test plays. */
+import { MemoryBusHub } from '@fulmen/bus';
+import { secp256k1 } from '@fulmen/crypto/default';
+import { fundingOutputScript, nodeKey } from '@fulmen/graph';
+import type { ChannelAnnouncement } from '@fulmen/graph';
+import { SYNTHETIC_CHAIN_HASH } from '@fulmen/graph/synthetic';
+import { ChainServiceService } from '@fulmen/proto/chain/v1/chain';
+import { GossipServiceService, RouterServiceService } from '@fulmen/proto/router/v1/router';
+import type { GossipFromPeer, GossipToPeer } from '@fulmen/proto/router/v1/router';
+import type { DuplexStream } from '@fulmen/rpc';
+import { MemoryNetwork, RpcError } from '@fulmen/rpc';
+import { Metrics, type RunningService, silentLogger } from '@fulmen/service';
+import { decodeMessage, encodeMessage, make } from '@fulmen/wire';
+import type { Message } from '@fulmen/wire';
+import type { RouterConfig } from '../config.ts';
+import { start } from '../start.ts';
+import { MemoryRouterDisk, memoryRouterStore } from '../store/memory.ts';
+import { ManualRuntime } from './manual-runtime.ts';
+
+export const NOW_SECONDS = 1_800_000_000;
+export const HEIGHT = 800_000;
+
+/** A chain that knows the outputs it is told of. */
+export class FakeChain {
+  readonly outputs = new Map<bigint, { valueSat: bigint; scriptPubkey: Uint8Array }>();
+  height = HEIGHT;
+  asked = 0;
+
+  fund(announcement: ChannelAnnouncement, valueSat: bigint): void {
+    const scriptPubkey = fundingOutputScript(announcement.bitcoinKey1, announcement.bitcoinKey2);
+    this.outputs.set(announcement.shortChannelId, { valueSat, scriptPubkey });
+  }
+}
+
+/** A gateway's end of a gossip stream. */
+export class FakeGateway {
+  readonly received: GossipToPeer[] = [];
+  ended: unknown;
+  readonly #stream: DuplexStream<GossipToPeer, GossipFromPeer>;
+
+  constructor(stream: DuplexStream<GossipToPeer, GossipFromPeer>, id: string) {
+    this.#stream = stream;
+    // A refused stream shows in `ended`.
+    this.#send({ $case: 'gatewayId', value: id }).catch(() => undefined);
+    void this.#read();
+  }
+
+  peerUp(nodeId: Uint8Array): Promise<void> {
+    return this.#send({ $case: 'peerUp', value: nodeId });
+  }
+
+  peerDown(nodeId: Uint8Array): Promise<void> {
+    return this.#send({ $case: 'peerDown', value: nodeId });
+  }
+
+  async say(peerNodeId: Uint8Array, ...messages: (Uint8Array | Message)[]): Promise<void> {
+    for (const message of messages) {
+      const raw = message instanceof Uint8Array ? message : encodeMessage(message);
+      await this.#send({ $case: 'message', value: { peerNodeId, message: raw } });
+    }
+  }
+
+  /** What was sent to a peer, decoded. */
+  messagesTo(peerNodeId: Uint8Array): Message[] {
+    return this.received
+      .filter((item) => item.misbehaviour === '' && nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
+      .flatMap((item) => {
+        const decoded = decodeMessage(item.message);
+        return decoded.ok && decoded.value.type !== 'unknown' ? [decoded.value] : [];
+      });
+  }
+
+  typesTo(peerNodeId: Uint8Array): string[] {
+    return this.messagesTo(peerNodeId).map((message) => message.type);
+  }
+
+  misbehaviours(peerNodeId: Uint8Array): string[] {
+    return this.received
+      .filter((item) => item.misbehaviour !== '' && nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
+      .map((item) => item.misbehaviour);
+  }
+
+  close(): void {
+    this.#stream.end();
+  }
+
+  #send(body: GossipFromPeer['body']): Promise<void> {
+    return this.#stream.send({ body });
+  }
+
+  async #read(): Promise<void> {
+    try {
+      for await (const message of this.#stream) this.received.push(message);
+    } catch (error) {
+      this.ended = error;
+    }
+  }
+}
+
+/** The filter that asks for everything. */
+export const EVERYTHING_FILTER: Message = make('gossip_timestamp_filter', {
+  chainHash: SYNTHETIC_CHAIN_HASH,
+  firstTimestamp: 0,
+  timestampRange: 0xffff_ffff,
+});
+
+export class Fleet {
+  readonly runtime = new ManualRuntime(NOW_SECONDS);
+  readonly chain = new FakeChain();
+  readonly disk = new MemoryRouterDisk();
+  readonly network = new MemoryNetwork();
+  readonly hub = new MemoryBusHub();
+  readonly secp = secp256k1;
+
+  async startChain(): Promise<void> {
+    const server = this.network.server('chain');
+    const { chain } = this;
+    server.add(ChainServiceService, {
+      getBestBlock: () =>
+        Promise.resolve({
+          blockHash: '',
+          height: chain.height,
+          timeUnixSeconds: NOW_SECONDS,
+          network: 'regtest',
+        }),
+      getUtxo: ({ shortChannelId }) => {
+        chain.asked += 1;
+        const output = chain.outputs.get(shortChannelId);
+        const confirmations = chain.height - Number(shortChannelId >> 40n) + 1;
+        return Promise.resolve(
+          output === undefined
+            ? { found: false, valueSat: 0n, scriptPubkey: new Uint8Array(0), confirmations: 0 }
+            : { found: true, ...output, confirmations },
+        );
+      },
+      estimateFee: () => Promise.reject(new RpcError('unimplemented', 'not asked by a router')),
+      broadcast: () => Promise.reject(new RpcError('unimplemented', 'not asked by a router')),
+    });
+    await server.listen();
+  }
+
+  startRouter(name: string, config: Partial<RouterConfig> = {}): Promise<RunningService> {
+    return start(
+      {
+        replicaId: name,
+        chainHash: SYNTHETIC_CHAIN_HASH,
+        advertisedAddress: undefined,
+        ownNodeId: undefined,
+        chainAddress: 'chain',
+        leaseMs: 10_000,
+        ...config,
+      },
+      {
+        rpcServer: this.network.server(name),
+        connector: this.network.connector(name, []),
+        store: memoryRouterStore(this.disk, this.runtime),
+        bus: this.hub.connect(name),
+        runtime: this.runtime,
+        logger: silentLogger,
+        metrics: new Metrics('router'),
+        secp: this.secp,
+      },
+    );
+  }
+
+  client(address: string) {
+    return this.network.connector('test', []).client(RouterServiceService, address);
+  }
+
+  gateway(id: string, address: string): FakeGateway {
+    return new FakeGateway(this.network.connector(id, []).client(GossipServiceService, address).gossip(), id);
+  }
+}
