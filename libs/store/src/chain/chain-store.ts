@@ -140,7 +140,7 @@ export interface WalletTransactionRecord {
 
 /** Everything that one turn of the writer changes, in one transaction. */
 export interface ChainTurn {
-  /** connect: on top of the stored tip, or the first; disconnect: the stored tip. */
+  /** connect: on top of the stored tip, or the first; disconnect: the stored tip, whose transactions are unconfirmed again. */
   readonly block?: { readonly type: 'connect'; readonly block: StoredBlock } | { readonly type: 'disconnect'; readonly hash: Uint8Array };
   readonly fundings?: readonly FundingRecord[];
   readonly forgottenFundings?: readonly Uint8Array[];

@@ -124,6 +124,7 @@ export class MemoryChainStore implements port.ChainStore {
     if (move.type === 'disconnect') {
       if (tip === undefined || hexKey(tip.hash) !== hexKey(move.hash)) throw new ChainConflictError('not the stored tip');
       state.blocks = state.blocks.slice(0, -1);
+      for (const [key, { height, ...rest }] of state.transactions) if (height === tip.height) state.transactions.set(key, rest);
       return;
     }
     const { block } = move;

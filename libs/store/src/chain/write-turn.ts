@@ -19,8 +19,10 @@ export async function writeTurn(session: Session, turn: ChainTurn, managerSchema
 
 async function moveTip(session: Session, move: NonNullable<ChainTurn['block']>): Promise<void> {
   if (move.type === 'disconnect') {
-    const gone = await session.query('DELETE FROM block WHERE hash = $1 AND height = (SELECT max(height) FROM block) RETURNING 1', [move.hash]);
-    if (gone.length === 0) throw new ChainConflictError('not the stored tip');
+    const gone = await session.query<{ height: number }>('DELETE FROM block WHERE hash = $1 AND height = (SELECT max(height) FROM block) RETURNING height', [move.hash]);
+    const [block] = gone;
+    if (block === undefined) throw new ChainConflictError('not the stored tip');
+    await session.query('UPDATE wallet_transaction SET height = NULL WHERE height = $1', [block.height]);
     return;
   }
   const { height, hash, prevHash, timeUnixSeconds } = move.block;

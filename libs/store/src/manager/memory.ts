@@ -7,7 +7,7 @@ import { StoreError } from '../error.ts';
 import type * as port from './manager-store.ts';
 import type { Fence, FundingStatus, ManagerStore } from './manager-store.ts';
 import { type ChannelEntry, MemoryManagerState } from './memory-state.ts';
-import { hexKey, sourceKey } from './source.ts';
+import { decodeSource, hexKey, sourceKey } from './source.ts';
 
 /** A database that several replicas connect to. */
 export class MemoryManagerDatabase {
@@ -32,7 +32,7 @@ export class MemoryManagerDatabase {
 }
 
 const byKey = <V>(map: ReadonlyMap<string, V>): V[] => [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
-const compareBytes = (a: Uint8Array, b: Uint8Array): number => (hexKey(a) < hexKey(b) ? -1 : 1);
+const compareBytes = (a: Uint8Array, b: Uint8Array): number => Buffer.compare(a, b);
 
 export class MemoryManagerStore implements ManagerStore {
   readonly replicaName: string;
@@ -270,7 +270,9 @@ export class MemoryManagerStore implements ManagerStore {
   prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number> {
     return this.#do((state) => {
       const taken = byKey(state.resolutions).filter((entry) => entry.taken).map(({ resolution }) => resolution.source);
-      const cancelled = byKey(state.intents).map(({ source }) => source).filter((source) => state.claims.get(sourceKey(source))?.outcome === 'cancelled');
+      const cancelled = [...state.claims]
+        .filter(([key, { outcome }]) => outcome === 'cancelled' && state.resolutions.get(key)?.taken !== false)
+        .map(([key]) => decodeSource(Uint8Array.from(Buffer.from(key, 'hex'))));
       const ended = [taken, cancelled].flatMap((sources) => sources.filter((source) => !state.sourceIsLive(source)).slice(0, limit));
       let removed = 0;
       for (const source of ended) {

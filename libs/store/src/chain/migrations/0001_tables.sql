@@ -1,6 +1,5 @@
 -- What chain-monitor keeps, in the node's database beside the manager's schema. Hashes are in internal order.
--- Every write first locks the lease's row FOR KEY SHARE and compares holder and epoch; a renewal does not wait for it,
--- a takeover does.
+-- Every write first locks the lease's row FOR SHARE and compares holder and epoch; a takeover waits for it.
 
 CREATE TABLE lease (
   name        text PRIMARY KEY,

@@ -3,19 +3,23 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bytes, event, htlcSource, intent, owner, step, types } from '../compliance/fixtures.ts';
 import type { Fence, ManagerStore } from '../manager-store.ts';
 import { encodeSource } from '../source.ts';
+import { openManagerStore, prepareManagerDatabase } from './store.ts';
 import { makePostgresManagerDatabase, type PostgresUnderTest } from './testing.ts';
 
 describe('manager store on Postgres', () => {
   let database: PostgresUnderTest;
   let a: ManagerStore;
   let b: ManagerStore;
+  /** One connection for steps, and little time for each. */
+  let impatient: ManagerStore;
   beforeAll(async () => {
     database = await makePostgresManagerDatabase();
     a = database.connect('a');
     b = database.connect('b');
+    impatient = openManagerStore({ connectionString: database.server.connectionString, applicationName: 'impatient', stepConnections: 1, statementTimeoutMs: 300 });
   });
   afterAll(async () => {
-    await Promise.all([a.close(), b.close()]);
+    await Promise.all([a.close(), b.close(), impatient.close()]);
     await database.drop();
   });
 
@@ -52,6 +56,17 @@ describe('manager store on Postgres', () => {
       expect(types(await a.commitSteps([step(fence, 20, 0n)]))).toEqual(['committed']);
       await a.releaseShard(fence);
     });
+    // Not even when every connection for steps is busy with one that hangs.
+    const again = await owner(a, 'beat', 2);
+    await whileOpen('SELECT * FROM channel WHERE channel_id = $1 FOR UPDATE', [bytes(32, 20)], async () => {
+      const stuck = Promise.allSettled([impatient.commitSteps([step(again, 20, 1n)]), impatient.commitSteps([step(again, 20, 1n)])]);
+      await expect(Promise.race([stuck.then(() => 'ended'), impatient.heartbeat('beat', 1n, 'x', 60_000)])).resolves.toBe(true);
+      await stuck;
+    });
+  });
+
+  test('a replica starts only on a database that cannot forget', async () => {
+    await expect(prepareManagerDatabase(database.server.connectionString, 'single')).rejects.toThrow('fsync is off');
   });
 
   test('an intent that commits late is found, however many later ones were found before', async () => {
@@ -105,7 +120,7 @@ describe('manager store on Postgres', () => {
     const fence = await owner(a, 'lock', 6);
     await a.commitSteps([step(fence, 60, 0n)]);
     await whileOpen('SELECT * FROM channel WHERE channel_id = $1 FOR UPDATE', [bytes(32, 60)], async () => {
-      await expect(a.commitSteps([step(fence, 60, 1n), step(fence, 61, 0n)])).rejects.toMatchObject({ code: 'unavailable' });
+      await expect(impatient.commitSteps([step(fence, 60, 1n), step(fence, 61, 0n)])).rejects.toMatchObject({ code: 'unavailable' });
     });
     const loaded = await a.loadShard(fence);
     expect(loaded.type === 'loaded' && loaded.channels.map(({ version }) => version)).toEqual([1n]);

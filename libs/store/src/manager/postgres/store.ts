@@ -1,11 +1,13 @@
 /**
- * The manager's store on Postgres. Three pools, so that neither a flood of
- * queries nor upkeep ever keeps a step waiting: steps and leases, everything
- * else, and one connection for upkeep.
+ * The manager's store on Postgres. Four pools, so that nothing waits for what is
+ * less urgent: leases (a heartbeat behind slow steps would lose every shard),
+ * steps, everything else, and one connection for upkeep.
  */
 import { StoreError } from '../../error.ts';
 import { int4Array } from '../../pg/binary.ts';
 import { Database, type Parameter } from '../../pg/database.ts';
+import { type DurabilityMode, requireDurability } from '../../pg/durability.ts';
+import { migrate } from '../../pg/migrate.ts';
 import { readStatements } from '../../pg/statements.ts';
 import type * as port from '../manager-store.ts';
 import type { Fence, ManagerStore } from '../manager-store.ts';
@@ -25,7 +27,7 @@ export interface PostgresManagerStoreOptions {
   readonly connectionString: string;
   /** Names the sessions in pg_stat_activity. */
   readonly applicationName: string;
-  /** Connections for steps and leases; each commit lane uses one. Default 4. */
+  /** Connections for steps; each commit lane uses one. Default 4. */
   readonly stepConnections?: number;
   /** Connections for loads, polls and the API. Default 4. */
   readonly queryConnections?: number;
@@ -48,26 +50,43 @@ export function openManagerStore(options: PostgresManagerStoreOptions): Postgres
       ...(options.statementTimeoutMs !== undefined && { statementTimeoutMs: options.statementTimeoutMs }),
     });
   return new PostgresManagerStore(
+    pool('leases', 2, {}),
     pool('steps', options.stepConnections ?? 4, STEP_SETTINGS),
     pool('queries', options.queryConnections ?? 4, {}),
     pool('upkeep', 1, {}),
   );
 }
 
+/**
+ * The start-up of every replica: applies the migrations (replicas take turns), and refuses a database that can forget.
+ * @throws StoreSetupError
+ */
+export async function prepareManagerDatabase(connectionString: string, mode: DurabilityMode): Promise<void> {
+  const database = new Database({ connectionString, applicationName: 'migrate', schema: MANAGER_SCHEMA, maxConnections: 1, statementTimeoutMs: 60_000, lockTimeoutMs: 60_000 });
+  try {
+    await requireDurability(database, mode);
+    await migrate(database, MANAGER_MIGRATIONS);
+  } finally {
+    await database.close();
+  }
+}
+
 export class PostgresManagerStore implements ManagerStore {
+  readonly #leases: Database;
   readonly #steps: Database;
   readonly #queries: Database;
   readonly #upkeep: Database;
   readonly #statement = readStatements(new URL('./queries/', import.meta.url));
 
-  constructor(steps: Database, queries: Database, upkeep: Database) {
+  constructor(leases: Database, steps: Database, queries: Database, upkeep: Database) {
+    this.#leases = leases;
     this.#steps = steps;
     this.#queries = queries;
     this.#upkeep = upkeep;
   }
 
   async heartbeat(replicaId: string, incarnation: bigint, address: string, leaseMs: number): Promise<boolean> {
-    return (await this.#writeOne<{ ok: boolean }>(this.#steps, 'heartbeat', [replicaId, incarnation, address, leaseMs])).ok;
+    return (await this.#writeOne<{ ok: boolean }>(this.#leases, 'heartbeat', [replicaId, incarnation, address, leaseMs])).ok;
   }
 
   async listReplicas(): Promise<readonly port.Replica[]> {
@@ -89,7 +108,7 @@ export class PostgresManagerStore implements ManagerStore {
 
   async #acquire(shard: number, replicaId: string, lockTimeoutMs: number, meanwhile: (pid: number) => Promise<void>): Promise<port.AcquireOutcome> {
     type Found = { outcome: 'acquired' | 'held' | 'busy'; new_epoch: bigint | null; holder: string | null };
-    const found = await this.#steps.transaction(async (session) => {
+    const found = await this.#leases.transaction(async (session) => {
       const [self] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
       const [[result]] = await Promise.all([
         session.query<Found>(this.#statement('acquire_shard'), [shard, replicaId, lockTimeoutMs]),
@@ -103,7 +122,7 @@ export class PostgresManagerStore implements ManagerStore {
   }
 
   async releaseShard(fence: Fence): Promise<void> {
-    await this.#steps.write(this.#statement('release_shard'), fenceValues(fence));
+    await this.#leases.write(this.#statement('release_shard'), fenceValues(fence));
   }
 
   loadShard(fence: Fence): ReturnType<ManagerStore['loadShard']> {
@@ -209,7 +228,7 @@ export class PostgresManagerStore implements ManagerStore {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#steps.close(), this.#queries.close(), this.#upkeep.close()]);
+    await Promise.all([this.#leases.close(), this.#steps.close(), this.#queries.close(), this.#upkeep.close()]);
   }
 
   #read<R extends object>(name: string, values: readonly Parameter[]): Promise<R[]> {

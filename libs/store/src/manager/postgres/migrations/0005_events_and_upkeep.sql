@@ -42,7 +42,9 @@ BEGIN
   WITH resolved AS (
     SELECT r.source FROM resolution AS r WHERE r.taken AND NOT source_is_live(r.source) LIMIT p_limit FOR UPDATE SKIP LOCKED),
   cancelled AS (
-    SELECT c.source FROM intent_claim AS c WHERE c.outcome = 'cancelled' AND NOT source_is_live(c.source) LIMIT p_limit
+    SELECT c.source FROM intent_claim AS c WHERE c.outcome = 'cancelled' AND NOT source_is_live(c.source)
+      AND NOT EXISTS (SELECT FROM resolution AS r WHERE r.source = c.source AND NOT r.taken)
+    LIMIT p_limit
     FOR UPDATE SKIP LOCKED)
   SELECT array_agg(e.source) INTO ended FROM (SELECT source FROM resolved UNION SELECT source FROM cancelled) AS e;
   IF ended IS NOT NULL THEN
