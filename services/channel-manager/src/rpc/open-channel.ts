@@ -1,0 +1,86 @@
+/** OpenChannel: at most one channel for each idempotency key, whatever is repeated or lost. */
+import { concatBytes, equalBytes, toHex, fromHex, utf8Decode, utf8Encode, Writer } from '@fulmen/codec';
+import { sha256 } from '@fulmen/crypto';
+import type { OpenChannelRequest, OpenChannelResponse } from '@fulmen/proto/manager/v1/manager';
+import { RpcError } from '@fulmen/rpc';
+import type { OpenChannelCommand, OpenedChannel } from '../engine/api.ts';
+import { shardOfPeer } from '@fulmen/keys/shard';
+import type { ManagerDeps } from './deps.ts';
+import { invalid, requireAmount, requireIdempotencyKey, requireNodeId, requireRange, requireSat } from './validate.ts';
+
+const TICKET_LENGTH = 16;
+/** BOLT 3: below, a commitment transaction would not be relayed; above, no block was ever so expensive. */
+const MIN_FEERATE_SAT_PER_KW = 253;
+const MAX_FEERATE_SAT_PER_KW = 1_000_000;
+
+/** Opens a channel; answers when it is funded, before it is confirmed. */
+export async function openChannel(deps: ManagerDeps, request: OpenChannelRequest): Promise<OpenChannelResponse> {
+  const { engine, node, secp } = deps;
+  const nodeId = requireNodeId(secp, request.nodeId);
+  if (equalBytes(nodeId, node.nodeId)) throw invalid('node_id is this node’s own; give another node’s');
+  const fundingSat = requireSat('funding_sat', request.fundingSat);
+  const { fundingFeerateSatPerKw } = request;
+  const command: OpenChannelCommand = {
+    nodeId,
+    fundingSat,
+    pushMsat: requireAmount('push_msat', request.pushMsat, 0n, fundingSat * 1_000n),
+    announce: request.announce,
+    fundingFeerateSatPerKw:
+      fundingFeerateSatPerKw === undefined
+        ? undefined
+        : requireRange('funding_feerate_sat_per_kw', fundingFeerateSatPerKw, MIN_FEERATE_SAT_PER_KW, MAX_FEERATE_SAT_PER_KW),
+  };
+  const key = requireIdempotencyKey(request.idempotencyKey);
+  // Before the key is used up: the caller repeats the request at the owner.
+  engine.requireShard(shardOfPeer(nodeId));
+  return key === '' ? engine.openChannel(command) : openOnce(deps, key, command);
+}
+
+/**
+ * The first to store a ticket under the key opens the channel, and stores how
+ * it went. Whoever comes later reads that; if there is nothing to read, the
+ * first one is still at it, or died: then nobody may try again under this key.
+ */
+async function openOnce({ engine, store, runtime }: ManagerDeps, key: string, command: OpenChannelCommand): Promise<OpenedChannel> {
+  const digest = commandDigest(command);
+  const ticket = runtime.randomBytes(TICKET_LENGTH);
+  const first = await store.idempotent(`open_channel:${key}`, concatBytes(ticket, digest));
+  if (!equalBytes(first.subarray(TICKET_LENGTH), digest)) {
+    throw invalid('this idempotency key was used for another channel; use a new key');
+  }
+  const outcomeKey = `open_channel_outcome:${key}`;
+  if (!equalBytes(first.subarray(0, TICKET_LENGTH), ticket)) return readOutcome(await store.idempotent(outcomeKey, UNKNOWN));
+  let opened: OpenedChannel;
+  try {
+    opened = await engine.openChannel(command);
+  } catch (error) {
+    if (error instanceof RpcError) await store.idempotent(outcomeKey, utf8Encode(JSON.stringify({ code: error.code, message: error.message })));
+    throw error;
+  }
+  const { channelId, fundingTxid, fundingOutputIndex } = opened;
+  await store.idempotent(outcomeKey, utf8Encode(JSON.stringify({ channelId: toHex(channelId), fundingTxid: toHex(fundingTxid), fundingOutputIndex })));
+  return opened;
+}
+
+const UNKNOWN = new Uint8Array(0);
+
+type Outcome =
+  | { readonly channelId: string; readonly fundingTxid: string; readonly fundingOutputIndex: number }
+  | { readonly code: RpcError['code']; readonly message: string };
+
+function readOutcome(bytes: Uint8Array): OpenedChannel {
+  const text = utf8Decode(bytes);
+  if (bytes.length === 0 || !text.ok) {
+    throw new RpcError('aborted', 'a request with this idempotency key is under way or was cut off; list the channels, and use a new key only if the channel is not among them');
+  }
+  // Written by openOnce alone.
+  const outcome = JSON.parse(text.value) as Outcome;
+  if ('code' in outcome) throw new RpcError(outcome.code, `${outcome.message} (answer to the first request with this idempotency key)`);
+  return { channelId: fromHex(outcome.channelId), fundingTxid: fromHex(outcome.fundingTxid), fundingOutputIndex: outcome.fundingOutputIndex };
+}
+
+function commandDigest(command: OpenChannelCommand): Uint8Array {
+  const { nodeId, fundingSat, pushMsat, announce, fundingFeerateSatPerKw } = command;
+  const writer = new Writer(64).bytes(nodeId).u64(fundingSat).u64(pushMsat).u8(announce ? 1 : 0).u32(fundingFeerateSatPerKw ?? 0);
+  return sha256(writer.finish());
+}
