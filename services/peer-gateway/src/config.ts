@@ -1,0 +1,100 @@
+/** What the gateway takes from its environment. */
+import { readFileSync } from 'node:fs';
+import { address, ConfigError, integer, list, readConfig } from '@fulmen/service';
+import type { TlsIdentity } from '@fulmen/rpc';
+import { z } from 'zod';
+import { DEFAULT_LIMITS, type GatewayLimits } from './limits.ts';
+import type { NetworkName } from './peer/init.ts';
+import type { SocketAddress } from './socket/port.ts';
+
+export interface GatewayConfig {
+  readonly gatewayId: string;
+  readonly network: NetworkName;
+  readonly listen: SocketAddress;
+  readonly managerAddresses: readonly string[];
+  readonly signerAddress: string;
+  /** Absent: no gossip. */
+  readonly routerAddress: string | undefined;
+  readonly limits: GatewayLimits;
+}
+
+/** How the process proves itself to the signer. */
+export interface SignerIdentity {
+  readonly tls: TlsIdentity;
+  readonly serverName: string | undefined;
+}
+
+const schema = z.object({
+  FULMEN_GATEWAY_ID: z.string().min(1).max(128).default('gateway'),
+  FULMEN_NETWORK: z.enum(['bitcoin', 'testnet', 'signet', 'regtest']),
+  FULMEN_LISTEN: z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, 'must be host:port'),
+  FULMEN_MANAGER_ADDRESSES: list.pipe(z.array(address).min(1)),
+  FULMEN_SIGNER_ADDRESS: address,
+  FULMEN_ROUTER_ADDRESS: address.optional(),
+  FULMEN_MAX_CONNECTIONS: integer(1, 100_000).default(DEFAULT_LIMITS.maxConnections),
+  FULMEN_MAX_UNWANTED_PEERS: integer(0, 100_000).default(DEFAULT_LIMITS.maxUnwantedPeers),
+  FULMEN_MAX_CONNECTIONS_PER_ADDRESS: integer(1, 100_000).default(DEFAULT_LIMITS.maxConnectionsPerAddress),
+  FULMEN_MAX_PENDING_HANDSHAKES: integer(1, 10_000).default(DEFAULT_LIMITS.maxPendingHandshakes),
+  FULMEN_HANDSHAKES_PER_SECOND_PER_ADDRESS: integer(1, 10_000).default(
+    DEFAULT_LIMITS.handshakesPerSecondPerAddress,
+  ),
+});
+
+const tlsSchema = z.object({
+  FULMEN_TLS_CA: z.string().optional(),
+  FULMEN_TLS_CERT: z.string().optional(),
+  FULMEN_TLS_KEY: z.string().optional(),
+  FULMEN_SIGNER_SERVER_NAME: z.string().optional(),
+});
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Throws ConfigError. */
+export function gatewayConfig(environment: Environment): GatewayConfig {
+  const values = readConfig(schema, environment);
+  const colon = values.FULMEN_LISTEN.lastIndexOf(':');
+  return {
+    gatewayId: values.FULMEN_GATEWAY_ID,
+    network: values.FULMEN_NETWORK,
+    listen: {
+      host: values.FULMEN_LISTEN.slice(0, colon).replace(/^\[|\]$/g, ''),
+      port: Number(values.FULMEN_LISTEN.slice(colon + 1)),
+    },
+    managerAddresses: [...new Set(values.FULMEN_MANAGER_ADDRESSES)],
+    signerAddress: values.FULMEN_SIGNER_ADDRESS,
+    routerAddress: values.FULMEN_ROUTER_ADDRESS,
+    limits: {
+      maxConnections: values.FULMEN_MAX_CONNECTIONS,
+      maxUnwantedPeers: values.FULMEN_MAX_UNWANTED_PEERS,
+      maxConnectionsPerAddress: values.FULMEN_MAX_CONNECTIONS_PER_ADDRESS,
+      maxPendingHandshakes: values.FULMEN_MAX_PENDING_HANDSHAKES,
+      handshakesPerSecondPerAddress: values.FULMEN_HANDSHAKES_PER_SECOND_PER_ADDRESS,
+      maxWantedPeers: DEFAULT_LIMITS.maxWantedPeers,
+    },
+  };
+}
+
+/** The client certificate for the signer; undefined when none is configured. Throws ConfigError. */
+export function signerIdentity(environment: Environment): SignerIdentity | undefined {
+  const values = readConfig(tlsSchema, environment);
+  const { FULMEN_TLS_CA: ca, FULMEN_TLS_CERT: certificate, FULMEN_TLS_KEY: key } = values;
+  if (ca === undefined && certificate === undefined && key === undefined) return undefined;
+  if (ca === undefined || certificate === undefined || key === undefined) {
+    throw new ConfigError('FULMEN_TLS_CA, FULMEN_TLS_CERT and FULMEN_TLS_KEY go together');
+  }
+  const read = (name: string, path: string): Buffer => {
+    try {
+      return readFileSync(path);
+    } catch {
+      throw new ConfigError(`${name}: the file cannot be read`);
+    }
+  };
+  return {
+    tls: {
+      caCertificate: read('FULMEN_TLS_CA', ca),
+      certificate: read('FULMEN_TLS_CERT', certificate),
+      privateKey: read('FULMEN_TLS_KEY', key),
+    },
+    serverName: values.FULMEN_SIGNER_SERVER_NAME,
+  };
+}

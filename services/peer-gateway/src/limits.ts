@@ -1,0 +1,101 @@
+/** Every bound of the gateway, with its default. What is not here is not bounded by number. */
+
+export interface GatewayLimits {
+  /** TCP connections, in every state. At the limit new ones are closed at once. */
+  readonly maxConnections: number;
+  /** Inbound peers that no manager asked for (they have no channel, as far as we know). */
+  readonly maxUnwantedPeers: number;
+  /** Connections from one address. */
+  readonly maxConnectionsPerAddress: number;
+  /** Handshakes and init exchanges in flight. */
+  readonly maxPendingHandshakes: number;
+  /** New connections a second from one address; ten times that at once. */
+  readonly handshakesPerSecondPerAddress: number;
+  /** Peers that managers want connected. */
+  readonly maxWantedPeers: number;
+}
+
+export const DEFAULT_LIMITS: GatewayLimits = {
+  maxConnections: 5_000,
+  maxUnwantedPeers: 2_500,
+  maxConnectionsPerAddress: 256,
+  maxPendingHandshakes: 256,
+  handshakesPerSecondPerAddress: 20,
+  maxWantedPeers: 10_000,
+};
+
+/** The Noise handshake, from the first byte to the last. */
+export const HANDSHAKE_DEADLINE_MS = 10_000;
+/** The init exchange after it. */
+export const INIT_DEADLINE_MS = 10_000;
+/** A dial, name resolution included. */
+export const DIAL_DEADLINE_MS = 10_000;
+/** Dials in flight. */
+export const MAX_CONCURRENT_DIALS = 32;
+
+/** ECDH calls to the signer in flight, and waiting for their turn. */
+export const MAX_CONCURRENT_ECDH = 16;
+export const MAX_WAITING_ECDH = 512;
+export const ECDH_DEADLINE_MS = 5_000;
+/** Addresses whose rate is remembered. */
+export const MAX_RATED_ADDRESSES = 4_096;
+
+/** A connection from which nothing came for this long is pinged. */
+export const PING_IDLE_MS = 10_000;
+/** A ping must bring traffic within this time. */
+export const PONG_DEADLINE_MS = 30_000;
+/** Queued bytes of which the counterparty takes none for this long end the connection. */
+export const WRITE_STALL_MS = 60_000;
+/** Time for the last words of a connection that we close. */
+export const LINGER_MS = 5_000;
+
+/** Inbound bytes that a manager has not acknowledged, before reading stops. */
+export const DEFAULT_CREDIT_BYTES = 256 * 1024;
+export const MAX_CREDIT_BYTES = 1024 * 1024;
+/** A frame costs at least this much credit, so that empty messages are bounded too. */
+export const FRAME_OVERHEAD_BYTES = 64;
+
+/** Outbound bytes from which on the counterparty is not read any more. */
+export const OUTBOUND_PAUSE_BYTES = 512 * 1024;
+/** Outbound channel messages beyond this end the connection. */
+export const OUTBOUND_LIMIT_BYTES = 1024 * 1024;
+/** Outbound gossip beyond this is dropped (LDK: the same). */
+export const OUTBOUND_GOSSIP_LIMIT_BYTES = 128 * 1024;
+/** Bytes of frames written to the socket at once. */
+export const WRITE_BATCH_BYTES = 64 * 1024;
+
+/** Pings answered: a burst, and then each second. */
+export const PONG_BURST = 20;
+export const PONGS_PER_SECOND = 2;
+/** Gossip taken from one peer: a whole graph at once, and then bytes each second. */
+export const GOSSIP_BURST_BYTES = 64 * 1024 * 1024;
+export const GOSSIP_BYTES_PER_SECOND = 2 * 1024 * 1024;
+/** Gossip waiting for the router; the oldest is dropped first. */
+export const GOSSIP_QUEUE_BYTES = 8 * 1024 * 1024;
+/** Peers coming and going that wait for the router; beyond it the stream starts again. */
+export const GOSSIP_QUEUE_EVENTS = 20_000;
+
+/** Bytes queued on a link from which on its peers are not read any more. */
+export const LINK_PAUSE_BYTES = 8 * 1024 * 1024;
+/** Bytes queued on a link that end it. */
+export const LINK_LIMIT_BYTES = 64 * 1024 * 1024;
+/** A broken link has this long to return before its peers are given up. */
+export const LINK_RETURN_MS = 2_000;
+export const LINK_RETRY_MIN_MS = 100;
+export const LINK_RETRY_MAX_MS = 1_000;
+
+/** A peer whose shard nobody owns is held this long. */
+export const OWNER_WAIT_MS = 5_000;
+/** A manager has this long to accept a peer. */
+export const ACCEPT_WAIT_MS = 15_000;
+/** Deadlines are checked this often. */
+export const TICK_MS = 500;
+
+export const REDIAL_MIN_MS = 1_000;
+export const REDIAL_MAX_MS = 60_000;
+/** Retries at the shortest interval before it doubles. */
+export const QUICK_REDIALS = 3;
+/** A connection that lived this long makes earlier failures forgotten. */
+export const STABLE_CONNECTION_MS = 10_000;
+/** Answers owed for one wanted peer. */
+export const MAX_PENDING_REQUESTS = 16;

@@ -1,0 +1,77 @@
+/** Which inbound connections may begin a handshake: bounds in all and for each address. */
+import { type GatewayLimits, MAX_RATED_ADDRESSES } from '../limits.ts';
+import { TokenBucket } from './token-bucket.ts';
+
+/** The bound that was reached. */
+export type Refusal = 'connections' | 'per_address' | 'pending_handshakes' | 'handshake_rate';
+
+/** Room for bursts: as many seconds' worth of handshakes at once. */
+const BURST_SECONDS = 10;
+
+export class Admission {
+  readonly #limits: GatewayLimits;
+  readonly #perAddress = new Map<string, number>();
+  readonly #rates = new Map<string, TokenBucket>();
+  #connections = 0;
+  #pending = 0;
+
+  constructor(limits: GatewayLimits) {
+    this.#limits = limits;
+  }
+
+  get connections(): number {
+    return this.#connections;
+  }
+
+  get pendingHandshakes(): number {
+    return this.#pending;
+  }
+
+  /** Counts a new inbound connection in, or names the bound that forbids it. */
+  admit(host: string, nowMs: number): Refusal | undefined {
+    if (this.#connections >= this.#limits.maxConnections) return 'connections';
+    if (this.#pending >= this.#limits.maxPendingHandshakes) return 'pending_handshakes';
+    if ((this.#perAddress.get(host) ?? 0) >= this.#limits.maxConnectionsPerAddress) return 'per_address';
+    if (!this.#rate(host, nowMs)) return 'handshake_rate';
+    this.opened(host);
+    this.#pending += 1;
+    return undefined;
+  }
+
+  /** An outbound connection: counted, never refused. */
+  opened(host: string): void {
+    this.#connections += 1;
+    this.#perAddress.set(host, (this.#perAddress.get(host) ?? 0) + 1);
+  }
+
+  /** Handshake and init of an admitted connection ended, well or not. */
+  established(): void {
+    this.#pending -= 1;
+  }
+
+  /** The connection is closed. */
+  closed(host: string): void {
+    this.#connections -= 1;
+    const left = (this.#perAddress.get(host) ?? 1) - 1;
+    if (left <= 0) this.#perAddress.delete(host);
+    else this.#perAddress.set(host, left);
+  }
+
+  #rate(host: string, nowMs: number): boolean {
+    let bucket = this.#rates.get(host);
+    if (bucket === undefined) {
+      if (this.#rates.size >= MAX_RATED_ADDRESSES) this.#forgetIdle(nowMs);
+      const perSecond = this.#limits.handshakesPerSecondPerAddress;
+      bucket = new TokenBucket({ burst: perSecond * BURST_SECONDS, perSecond, nowMs });
+      this.#rates.set(host, bucket);
+    }
+    return bucket.take(nowMs);
+  }
+
+  /** Makes room: addresses that did nothing lately, or else the one known longest. */
+  #forgetIdle(nowMs: number): void {
+    for (const [host, bucket] of this.#rates) if (bucket.isFull(nowMs)) this.#rates.delete(host);
+    const [oldest] = this.#rates.keys();
+    if (this.#rates.size >= MAX_RATED_ADDRESSES && oldest !== undefined) this.#rates.delete(oldest);
+  }
+}

@@ -1,0 +1,46 @@
+/** Which message goes where, by its type number alone. */
+
+export type MessageRoute =
+  | 'init'
+  | 'ping'
+  | 'pong'
+  | 'manager'
+  | 'gossip'
+  | 'unsupported'
+  | 'unknown_even'
+  | 'ignored';
+
+const INIT = 16;
+const PING = 18;
+const PONG = 19;
+/** Offered to nobody, so whoever sends them does so in vain: onion messages. */
+const ONION_MESSAGE = 513;
+
+/** warning, stfu, peer_storage, peer_storage_retrieval, error; start_batch; announcement_signatures. */
+const MANAGER_TYPES: ReadonlySet<number> = new Set([1, 2, 7, 9, 17, 127, 259]);
+/** announcements and channel_update; queries, replies and the timestamp filter. */
+const GOSSIP_TYPES: ReadonlySet<number> = new Set([256, 257, 258, 261, 262, 263, 264, 265]);
+
+/** Openings and closings v1 (32 to 39), updates and reestablish (128 to 136). */
+function isChannelType(type: number): boolean {
+  return (type >= 32 && type <= 39 && type !== 37) || (type >= 128 && type <= 136 && type !== 129);
+}
+
+/** Where a message of this type goes after init. */
+export function routeOf(type: number): MessageRoute {
+  if (type === INIT) return 'init';
+  if (type === PING) return 'ping';
+  if (type === PONG) return 'pong';
+  if (isChannelType(type) || MANAGER_TYPES.has(type)) return 'manager';
+  if (GOSSIP_TYPES.has(type)) return 'gossip';
+  if (type === ONION_MESSAGE) return 'unsupported';
+  // BOLT 1: "upon receiving a message of unknown, odd type: MUST ignore the received message";
+  // "of unknown, even type: MUST close the connection".
+  return type % 2 === 0 ? 'unknown_even' : 'ignored';
+}
+
+/** The type number of a whole message; undefined when it is shorter than that. */
+export function typeOf(message: Uint8Array): number | undefined {
+  const [high, low] = message;
+  return high === undefined || low === undefined ? undefined : (high << 8) | low;
+}
