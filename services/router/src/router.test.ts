@@ -157,6 +157,26 @@ describe('gossip in', () => {
     await router.stop();
   });
 
+  test('an announcement that comes before its blocks is kept until chain-monitor has them', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const gateway = fleet.gateway('g1', 'router');
+    await gateway.peerUp(idOf(fleet, 100));
+    const [early, unfunded] = [channelOf(fleet, HEIGHT + 1, [1, 2]), channelOf(fleet, HEIGHT - 8, [2, 3])];
+    const output = fleet.chain.outputs.get(unfunded.scid);
+    fleet.chain.outputs.delete(unfunded.scid);
+    await gateway.say(idOf(fleet, 100), ...early.raw, ...unfunded.raw);
+    await until(() => fleet.chain.asked === 1);
+    await fleet.runtime.advance(4_000);
+    expect(await info(fleet)).toMatchObject({ channels: 0 });
+    fleet.chain.height += 6;
+    if (output !== undefined) fleet.chain.outputs.set(unfunded.scid, output);
+    await fleet.runtime.advance(40_000);
+    await until(async () => (await info(fleet)).updates === 4);
+    expect(gateway.misbehaviours(idOf(fleet, 100))).toEqual([]);
+    await router.stop();
+  });
+
   test('a spent channel is remarked, and forgotten 72 blocks later', async () => {
     const fleet = await fleetOf();
     const router = await fleet.startRouter('router');

@@ -27,7 +27,7 @@ import {
   precheckNodeAnnouncement,
   utxoLookupOf,
 } from '@fulmen/graph';
-import { decodeMessage } from '@fulmen/wire';
+import { decodeMessage, shortChannelId } from '@fulmen/wire';
 import type { RouterContext } from '../ports.ts';
 import { nowSeconds } from '../ports.ts';
 import type { Journal } from './journal.ts';
@@ -43,6 +43,10 @@ const MAX_QUEUE_OF_PEER = 10_000;
 const BATCH = 32;
 /** Messages that wait for one lookup: two updates, two nodes, and a newer one of each. */
 const MAX_HELD = 8;
+/** Announcements that may be true a little later, and how far their block may be from our best one. */
+const MAX_EARLY = 500;
+const EARLY_BLOCKS_AHEAD = 6;
+const EARLY_BLOCKS_BEHIND = 36;
 /** The height of a chain not known yet: the chain itself then says how deep an output is. */
 const ANY_HEIGHT = 0xff_ffff;
 
@@ -52,6 +56,7 @@ interface Queued {
 }
 
 interface Pending {
+  readonly announcement: Queued;
   readonly scid: bigint;
   readonly nodes: readonly string[];
   readonly held: Queued[];
@@ -76,6 +81,8 @@ export class Pipeline {
   #wakeReader: (() => void) | undefined;
   #wakeWriters: (() => void)[] = [];
   readonly #pendingByKey = new Map<string, Pending>();
+  /** Waiting for our chain-monitor to catch up with the peer's. */
+  readonly #early = new Set<Pending>();
   readonly #pendingByScid = new Map<bigint, Pending>();
   readonly #pendingByNode = new Map<string, Pending>();
   readonly #onConsumed: (peer: Peer) => void;
@@ -162,33 +169,29 @@ export class Pipeline {
       if (checked.error.code === 'duplicate') {
         this.#relay.alsoFrom({ announcement: message.shortChannelId }, item.peer.key);
       }
+      if (checked.error.code === 'not_deep_enough' && this.#keepEarly(pendingOf(message, item)))
+        return 'waiting';
       return this.#refuse(item, checked.error);
     }
     const lookup = utxoLookupOf(message);
-    if (this.#lookups.isRefused(lookup)) return 'refused_before';
+    if (this.#lookups.isRefused(lookup)) {
+      return this.#keepEarly(pendingOf(message, item)) ? 'waiting' : 'refused_before';
+    }
     const key = lookupKey(lookup);
     if (this.#pendingByKey.has(key)) return 'waiting';
     const signed = checkChannelAnnouncement(secp, message, item.raw);
     if (!signed.ok) return this.#refuse(item, signed.error);
-    const pending: Pending = {
-      scid: message.shortChannelId,
-      nodes: [nodeKey(message.nodeId1), nodeKey(message.nodeId2)],
-      held: [],
-    };
+    const pending = pendingOf(message, item);
     this.#pendingByKey.set(key, pending);
-    this.#pendingByScid.set(pending.scid, pending);
-    for (const node of pending.nodes) this.#pendingByNode.set(node, pending);
+    this.#wait(pending);
     this.#lookups.submit(lookup, (outcome) => {
       this.#pendingByKey.delete(key);
-      if (this.#pendingByScid.get(pending.scid) === pending) this.#pendingByScid.delete(pending.scid);
-      for (const node of pending.nodes) {
-        if (this.#pendingByNode.get(node) === pending) this.#pendingByNode.delete(node);
-      }
+      this.#unwait(pending);
       switch (outcome.kind) {
         case 'found':
           // One block of grace, as in the first check.
           if (outcome.confirmations < MIN_CONFIRMATIONS - 1) {
-            this.#report(message.type, 'not_deep_enough');
+            this.#report(message.type, this.#keepEarly(pending) ? 'waiting' : 'not_deep_enough');
             return;
           }
           this.#report(
@@ -198,7 +201,7 @@ export class Pipeline {
           for (const held of pending.held) this.#take(held);
           return;
         case 'not_found':
-          this.#report(message.type, 'funding_not_found');
+          this.#report(message.type, this.#keepEarly(pending) ? 'waiting' : 'funding_not_found');
           return;
         case 'wrong_script':
         case 'unavailable':
@@ -209,6 +212,48 @@ export class Pipeline {
       }
     });
     return 'waiting';
+  }
+
+  /** Tries again what came before our chain-monitor knew of it. */
+  retryEarly(): void {
+    const early = [...this.#early];
+    this.#early.clear();
+    for (const pending of early) {
+      this.#unwait(pending);
+      this.#take(pending.announcement);
+      for (const held of pending.held) this.#take(held);
+    }
+  }
+
+  /**
+   * Keeps an announcement of the newest blocks: peers send it once, at the
+   * sixth confirmation, and their view of the chain may be ahead of ours.
+   */
+  #keepEarly(pending: Pending): boolean {
+    const best = this.#context.state.bestHeight ?? 0;
+    const { blockHeight } = shortChannelId.parts(pending.scid);
+    if (blockHeight > best + EARLY_BLOCKS_AHEAD || blockHeight < best - EARLY_BLOCKS_BEHIND) return false;
+    // One is kept for an id; whoever else announces it tells us the same, or something false.
+    if (this.#pendingByScid.has(pending.scid)) return false;
+    if (this.#early.size >= MAX_EARLY) {
+      this.#context.metrics.dropped.inc({ what: 'early_announcement' });
+      return false;
+    }
+    this.#early.add(pending);
+    this.#wait(pending);
+    return true;
+  }
+
+  #wait(pending: Pending): void {
+    this.#pendingByScid.set(pending.scid, pending);
+    for (const node of pending.nodes) this.#pendingByNode.set(node, pending);
+  }
+
+  #unwait(pending: Pending): void {
+    if (this.#pendingByScid.get(pending.scid) === pending) this.#pendingByScid.delete(pending.scid);
+    for (const node of pending.nodes) {
+      if (this.#pendingByNode.get(node) === pending) this.#pendingByNode.delete(node);
+    }
   }
 
   /** Puts a channel whose signatures and funding output are checked into the graph; `peer` is absent for our own. */
@@ -319,6 +364,11 @@ export class Pipeline {
   #report(type: string, outcome: Outcome): void {
     this.#context.metrics.messages.inc({ type, outcome });
   }
+}
+
+function pendingOf(message: ChannelAnnouncement, announcement: Queued): Pending {
+  const nodes = [nodeKey(message.nodeId1), nodeKey(message.nodeId2)];
+  return { announcement, scid: message.shortChannelId, nodes, held: [] };
 }
 
 function hold(pending: Pending | undefined, item: Queued): boolean {

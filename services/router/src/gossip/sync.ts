@@ -20,9 +20,11 @@ import type { RouterContext } from '../ports.ts';
 import { nowSeconds } from '../ports.ts';
 import type { Peer } from './peer.ts';
 
-/** Peers asked for the graph at once, and peers asked for new messages. */
+/** Peers asked for the graph at once. */
 const MAX_SYNCING = 3;
-const MAX_STREAMING = 5;
+/** Peers asked for new messages: until so many bring some, for wallets have none, and at most. */
+const ENOUGH_TALKATIVE = 5;
+const MAX_STREAMING = 64;
 /** Ids of one query_short_channel_ids. */
 const QUERY_IDS = 1_000;
 /** No next query while so many messages of the peer's last answers wait. */
@@ -31,6 +33,7 @@ const MAX_UNPROCESSED = 2_000;
 const PATIENCE_MS = 60_000;
 /** Ids a peer may list; ten times the network. */
 const MAX_LISTED = 500_000;
+const MAX_REPLIES = 50_000;
 /** One peer is asked again so often. */
 const RESYNC_MS = 3_600_000;
 /** What arrived at our peers while we connected. */
@@ -48,6 +51,7 @@ interface Sync {
   /** First block not yet covered by replies. */
   nextBlock: number;
   listed: number;
+  replies: number;
   readonly wanted: Wanted[];
   awaitsEnd: boolean;
   lastHeardMs: number;
@@ -58,6 +62,8 @@ export class GossipSync {
   readonly #peers = new Set<Peer>();
   readonly #syncs = new Map<Peer, Sync>();
   readonly #streaming = new Set<Peer>();
+  /** Those of them that ever brought a message. */
+  readonly #talkative = new Set<Peer>();
   /** Peers that were asked, and when. */
   readonly #askedAtMs = new Map<Peer, number>();
   /** Peers that answered everything: with enough of them the others are left alone. */
@@ -77,6 +83,7 @@ export class GossipSync {
     this.#peers.delete(peer);
     this.#syncs.delete(peer);
     this.#streaming.delete(peer);
+    this.#talkative.delete(peer);
     this.#askedAtMs.delete(peer);
     this.#answered.delete(peer);
     this.#assign();
@@ -96,6 +103,7 @@ export class GossipSync {
         this.#finish(peer);
       }
     }
+    this.#assign();
     if (this.#syncs.size === 0 && now - this.#lastSyncMs > RESYNC_MS) {
       const longestAgo = [...this.#peers].sort(
         (a, b) => (this.#askedAtMs.get(a) ?? 0) - (this.#askedAtMs.get(b) ?? 0),
@@ -116,8 +124,9 @@ export class GossipSync {
       this.#finish(peer);
       return;
     }
-    sync.listed += scids.value.length + 1;
-    if (sync.listed > MAX_LISTED) {
+    sync.listed += scids.value.length;
+    sync.replies += 1;
+    if (sync.listed > MAX_LISTED || sync.replies > MAX_REPLIES) {
       peer.misbehaved('warn: too many short channel ids');
       this.#finish(peer);
       return;
@@ -144,6 +153,12 @@ export class GossipSync {
     this.proceed(peer);
   }
 
+  /** A message of the peer was worked through. */
+  heard(peer: Peer): void {
+    if (this.#streaming.has(peer)) this.#talkative.add(peer);
+    this.proceed(peer);
+  }
+
   /** Sends the next query if the peer answered the last and its answers are worked through. */
   proceed(peer: Peer): void {
     const sync = this.#syncs.get(peer);
@@ -156,7 +171,8 @@ export class GossipSync {
         this.proceed(peer);
         return;
       }
-      this.#answered.add(peer);
+      // An empty list is the answer of a wallet, not of the network.
+      if (sync.listed > this.#context.state.graph.channelCount / 2) this.#answered.add(peer);
       this.#finish(peer);
       return;
     }
@@ -203,7 +219,7 @@ export class GossipSync {
 
   #assign(): void {
     for (const peer of this.#peers) {
-      if (this.#streaming.size >= MAX_STREAMING) break;
+      if (this.#talkative.size >= ENOUGH_TALKATIVE || this.#streaming.size >= MAX_STREAMING) break;
       if (this.#streaming.has(peer)) continue;
       const firstTimestamp = nowSeconds(this.#context.runtime) - STREAM_MARGIN_SECONDS;
       const { chainHash } = this.#context.state.graph;
@@ -232,6 +248,7 @@ export class GossipSync {
       phase: 'range',
       nextBlock: 0,
       listed: 0,
+      replies: 0,
       wanted: [],
       awaitsEnd: false,
       lastHeardMs: now,

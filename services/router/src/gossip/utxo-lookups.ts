@@ -13,8 +13,8 @@ const DEADLINE_MS = 5_000;
 const MAX_REFUSALS = 10_000;
 const REFUSAL_MS = 3_600_000;
 /** An output of the latest blocks may be one that chain-monitor has not seen yet. */
-const RECENT_BLOCKS = 12;
-const RECENT_REFUSAL_MS = 30_000;
+const RECENT_BLOCKS = 36;
+const RECENT_REFUSAL_MS = 20_000;
 
 export type UtxoOutcome =
   | { readonly kind: 'found'; readonly capacitySat: bigint; readonly confirmations: number }

@@ -19,6 +19,7 @@ import { UtxoLookups } from './utxo-lookups.ts';
 /** BOLT 7: "SHOULD flush outgoing gossip messages once every 60 seconds". */
 const FLUSH_MS = 60_000;
 const SYNC_TICK_MS = 5_000;
+const EARLY_MS = 2_000;
 const PRUNE_MS = 3_600_000;
 /** LDK saves its scorer as often. */
 const SCORES_MS = 300_000;
@@ -44,7 +45,7 @@ export class Writer {
     this.lookups = new UtxoLookups(context, this.#stopping.signal);
     this.persister = new Persister(context, this.journal, epoch, onFenced);
     this.pipeline = new Pipeline(context, this.journal, this.#relay, this.lookups, (peer) =>
-      this.#sync.proceed(peer),
+      this.#sync.heard(peer),
     );
   }
 
@@ -57,6 +58,7 @@ export class Writer {
       runtime.spawn('spent channels', (signal) => chainWatch.run(signal)),
       periodically(this.#context, 'gossip flush', FLUSH_MS, () => this.flush()),
       periodically(this.#context, 'gossip sync', SYNC_TICK_MS, () => this.#sync.tick()),
+      periodically(this.#context, 'early announcements', EARLY_MS, () => this.pipeline.retryEarly()),
       periodically(this.#context, 'prune', PRUNE_MS, () => this.prune()),
       periodically(this.#context, 'scores', SCORES_MS, () => this.saveScores()),
     );
