@@ -21,9 +21,9 @@ import { POINTS_IN_ANSWER } from '../enforcement/sign-item.ts';
 import { orRefuse, requireCapability, secretsOf, shutdownScript } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
-/** Who the node is. */
+/** Who the node is; for every service with a certificate of the fleet's. */
 export async function getNode(signer: Signer, context: CallContext): Promise<GetNodeResponse> {
-  requireCapability(signer, context, 'get_node', 'ecdh', 'channel', 'claim', 'wallet', 'node');
+  if (context.capabilities.size === 0 || context.capabilities.has('plaintext')) throw new RpcError('permission_denied', 'a certificate is needed');
   return { nodeId: signer.keys.nodeId, network: signer.network.name, keyScheme: signer.keys.keyScheme, health: signer.health.state };
 }
 

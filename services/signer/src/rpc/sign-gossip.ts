@@ -19,7 +19,7 @@ const NO_SIGNATURE = new Uint8Array(0);
 
 export async function signGossip(signer: Signer, request: SignGossipRequest, context: CallContext): Promise<SignGossipResponse> {
   const operation = 'sign_gossip';
-  requireCapability(signer, context, operation, 'node', 'channel');
+  requireCapability(signer, context, operation, 'node');
   const { message } = request;
   if (message === undefined || message.value.length > MAX_MESSAGE_LENGTH) return orRefuse(signer, operation, refuse('policy-gossip', 'no message'));
   const bytes = Uint8Array.from(message.value);

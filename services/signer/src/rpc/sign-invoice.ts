@@ -13,7 +13,7 @@ const MAX_WORDS = 8_000;
 
 export async function signInvoice(signer: Signer, request: SignInvoiceRequest, context: CallContext): Promise<SignInvoiceResponse> {
   const operation = 'sign_invoice';
-  requireCapability(signer, context, operation, 'node', 'channel');
+  requireCapability(signer, context, operation, 'node');
   const { humanReadablePart, dataWords } = request;
   // BOLT 11: prefix `ln` and the network's, then an optional amount with an optional multiplier.
   const prefix = `ln${signer.network.invoiceHrp}`;

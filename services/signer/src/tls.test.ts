@@ -1,0 +1,106 @@
+import { X509Certificate } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { secp256k1 as secp } from '@fulmen/crypto/default';
+import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
+import { grpcConnector, grpcServer, type TlsIdentity } from '@fulmen/rpc';
+import { Metrics, silentLogger } from '@fulmen/service';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type CertificateFiles, FLEET, makeCertificates } from '../../../deploy/certificates/make-certificates.ts';
+import { memoryMarker } from './marker.ts';
+import { start } from './start.ts';
+import { MemorySignerStore } from './store/memory.ts';
+import { EMPTY_ITEM, registrationOf, testParties } from './testing/channel.ts';
+import { BatchClient, testRuntime } from './testing/harness.ts';
+import { wireItem, wireRegistration } from './testing/wire.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'fulmen-certificates-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+const parties = testParties(secp);
+
+function identity(files: ReadonlyMap<string, CertificateFiles>, name: string): TlsIdentity {
+  const of = files.get(name);
+  if (of === undefined) throw new RangeError(name);
+  return { caCertificate: readFileSync(of.ca), certificate: readFileSync(of.certificate), privateKey: readFileSync(of.key) };
+}
+
+describe('the fleet’s certificates', () => {
+  test('are signed by the authority, name hosts and capabilities, and are made once', () => {
+    const files = makeCertificates(join(folder, 'a'), FLEET);
+    const authority = new X509Certificate(identity(files, 'signer').caCertificate);
+    expect(authority.ca).toBe(true);
+    expect(authority.verify(authority.publicKey)).toBe(true);
+    for (const { name, capabilities } of FLEET) {
+      const certificate = new X509Certificate(identity(files, name).certificate);
+      expect(certificate.verify(authority.publicKey)).toBe(true);
+      expect(certificate.ca).toBe(false);
+      expect(certificate.checkHost(name)).toBe(name);
+      expect(certificate.checkIP('127.0.0.1')).toBe('127.0.0.1');
+      expect(certificate.checkIP('::1')).toBeDefined();
+      expect(certificate.subject.split('\n').filter((line) => line.startsWith('OU='))).toEqual(capabilities.map((one) => `OU=${one}`));
+    }
+    const before = identity(files, 'signer').certificate;
+    expect(identity(makeCertificates(join(folder, 'a'), FLEET), 'signer').certificate).toEqual(before);
+  });
+
+  test('are made anew when cut off, or when an entry wants something else', () => {
+    const entry = { name: 'one', capabilities: ['claim'] };
+    const first = makeCertificates(join(folder, 'b'), [entry]);
+    const before = identity(first, 'one').certificate;
+    const changes = [{ ...entry, capabilities: ['claim', 'wallet'] }, { ...entry, hosts: ['one.example', '10.1.2.3'] }];
+    for (const change of changes) expect(identity(makeCertificates(join(folder, 'b'), [change]), 'one').certificate).not.toEqual(before);
+    writeFileSync(join(folder, 'b', 'one.pem'), before.subarray(0, 100));
+    expect(new X509Certificate(identity(makeCertificates(join(folder, 'b'), [entry]), 'one').certificate).checkHost('one')).toBe('one');
+  });
+});
+
+describe('mutual TLS', () => {
+  let stop: () => Promise<void>;
+  let address: string;
+  const files = makeCertificates(join(folder, 'c'), FLEET);
+  const foreign = makeCertificates(join(folder, 'd'), FLEET);
+  beforeAll(async () => {
+    const service = await start(
+      { network: 'regtest' },
+      { rpcServer: grpcServer({ listenAddress: '127.0.0.1:0', tls: identity(files, 'signer') }), store: new MemorySignerStore(), runtime: testRuntime, logger: silentLogger, metrics: new Metrics('signer'), secp, keys: parties.alice.keys, marker: memoryMarker() },
+    );
+    ({ address, stop } = { address: service.address, stop: () => service.stop() });
+  });
+  afterAll(() => stop());
+
+  const as = async <T>(tls: TlsIdentity | undefined, work: (client: ReturnType<typeof connect>['client']) => Promise<T>): Promise<T> => {
+    const { client, close } = connect(tls);
+    return work(client).finally(close);
+  };
+  const connect = (tls: TlsIdentity | undefined) => {
+    const connector = grpcConnector({ serverName: 'localhost', ...(tls === undefined ? {} : { tls }) });
+    return { client: connector.client(SignerServiceService, address), close: () => connector.close() };
+  };
+
+  test('the certificate’s units are the capabilities', async () => {
+    const ecdh = { publicKey: parties.bob.keys.nodeId };
+    const keys = { channelKeysId: parties.alice.channelKeysId };
+    await as(identity(files, 'peer-gateway'), async (client) => {
+      expect((await client.ecdh(ecdh)).sharedSecret).toHaveLength(32);
+      expect((await client.getNode({})).health).toBe('ready');
+      await expect(client.newChannelKeys(keys)).rejects.toMatchObject({ code: 'permission_denied' });
+      await expect(client.getWalletDescriptors({})).rejects.toMatchObject({ code: 'permission_denied' });
+    });
+    await as(identity(files, 'channel-manager'), async (client) => {
+      expect((await client.newChannelKeys(keys)).perCommitmentPoints).toHaveLength(3);
+      await expect(client.ecdh(ecdh)).rejects.toMatchObject({ code: 'permission_denied' });
+      await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
+      const batches = new BatchClient(client);
+      expect(await batches.one(wireItem(keys.channelKeysId, { shard: 7, epoch: 1n }, EMPTY_ITEM))).toMatchObject({ firstPointNumber: 0n });
+      batches.end();
+    });
+  });
+
+  test('no certificate, and one of another authority, get nothing', async () => {
+    const call = (client: ReturnType<typeof connect>['client']) => client.getNode({}, { deadlineMs: 2_000 });
+    await expect(as(undefined, call)).rejects.toMatchObject({ name: 'RpcError' });
+    const stranger = { ...identity(foreign, 'channel-manager'), caCertificate: identity(files, 'signer').caCertificate };
+    await expect(as(stranger, call)).rejects.toMatchObject({ name: 'RpcError' });
+  });
+});
