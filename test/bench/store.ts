@@ -5,7 +5,15 @@
  *
  * Run: node test/bench/store.ts (sets FULMEN_TEST_FSYNC=on for its own server)
  */
-import { bytes, event, htlc, htlcSource, intent, owner, step } from '@fulmen/store/manager/compliance/fixtures';
+import {
+  bytes,
+  event,
+  htlc,
+  htlcSource,
+  intent,
+  owner,
+  step,
+} from '@fulmen/store/manager/compliance/fixtures';
 import type { CommitUnit, Fence, ManagerStore } from '@fulmen/store/manager/manager-store';
 import { makePostgresManagerDatabase, type PostgresUnderTest } from '@fulmen/store/manager/postgres/testing';
 
@@ -65,12 +73,23 @@ async function turn(store: ManagerStore, lane: Lane, kind: Kind): Promise<void> 
 }
 
 async function walPosition(database: PostgresUnderTest): Promise<number> {
-  const [row] = await database.admin.read<{ at: bigint }>(`SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8 AS at`);
+  const [row] = await database.admin.read<{ at: bigint }>(
+    `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8 AS at`,
+  );
   return Number(row?.at);
 }
 
-async function run(database: PostgresUnderTest, store: ManagerStore, shard: number, kind: Kind, lanes: number, channels: number): Promise<void> {
-  const fences = await Promise.all(Array.from({ length: lanes }, (_, lane) => owner(store, 'bench', shard + lane)));
+async function run(
+  database: PostgresUnderTest,
+  store: ManagerStore,
+  shard: number,
+  kind: Kind,
+  lanes: number,
+  channels: number,
+): Promise<void> {
+  const fences = await Promise.all(
+    Array.from({ length: lanes }, (_, lane) => owner(store, 'bench', shard + lane)),
+  );
   const all = fences.map((fence, lane): Lane => ({
     fence,
     numbers: Array.from({ length: channels }, (_, index) => (shard + lane) * 1_000 + index),
@@ -108,16 +127,25 @@ const database = await makePostgresManagerDatabase();
 const store = database.connect('bench');
 let shard = 1_000;
 for (const kind of ['light', 'htlc'] as const) {
-  for (const [lanes, channels] of [[1, 1], [1, 10], [1, 50], [2, 10], [2, 50]] as const) {
+  for (const [lanes, channels] of [
+    [1, 1],
+    [1, 10],
+    [1, 50],
+    [2, 10],
+    [2, 50],
+  ] as const) {
     await run(database, store, shard, kind, lanes, channels);
     shard += lanes;
   }
 }
-const [size] = await database.admin.read<{ hot: number; rows: bigint }>('SELECT max(pg_column_size(c.*)) AS hot, count(*) AS rows FROM channel AS c');
+const [size] = await database.admin.read<{ hot: number; rows: bigint }>(
+  'SELECT max(pg_column_size(c.*)) AS hot, count(*) AS rows FROM channel AS c',
+);
 const tables = await database.admin.read<{ relname: string; updates: bigint; hot: bigint }>(
   `SELECT relname, n_tup_upd AS updates, n_tup_hot_upd AS hot FROM pg_stat_user_tables WHERE n_tup_upd > 0 ORDER BY relname`,
 );
 console.log(`channel row: ${size?.hot} B`);
-for (const { relname, updates, hot } of tables) console.log(`${relname}: ${updates} updates, ${((100 * Number(hot)) / Number(updates)).toFixed(1)} % HOT`);
+for (const { relname, updates, hot } of tables)
+  console.log(`${relname}: ${updates} updates, ${((100 * Number(hot)) / Number(updates)).toFixed(1)} % HOT`);
 await store.close();
 await database.drop();

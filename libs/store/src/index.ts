@@ -7,5 +7,11 @@ export * from './pg/binary.ts';
 export * from './pg/statements.ts';
 export type * from './manager/manager-store.ts';
 export { MemoryManagerDatabase, MemoryManagerStore } from './manager/memory.ts';
-export { MANAGER_MIGRATIONS, MANAGER_SCHEMA, openManagerStore, PostgresManagerStore, prepareManagerDatabase, type PostgresManagerStoreOptions } from './manager/postgres/store.ts';
-
+export {
+  MANAGER_MIGRATIONS,
+  MANAGER_SCHEMA,
+  openManagerStore,
+  PostgresManagerStore,
+  prepareManagerDatabase,
+  type PostgresManagerStoreOptions,
+} from './manager/postgres/store.ts';

@@ -13,7 +13,10 @@ import type { ManagerStore } from './manager-store.ts';
 export type { ManagerDatabaseUnderTest } from './compliance/fixtures.ts';
 
 /** Declares the suite; `makeDatabase` gives an empty database, which two handles then share. */
-export function managerStoreCompliance(name: string, makeDatabase: () => Promise<ManagerDatabaseUnderTest>): void {
+export function managerStoreCompliance(
+  name: string,
+  makeDatabase: () => Promise<ManagerDatabaseUnderTest>,
+): void {
   describe(`manager store: ${name}`, () => {
     let database: ManagerDatabaseUnderTest;
     let a: ManagerStore;
@@ -27,16 +30,33 @@ export function managerStoreCompliance(name: string, makeDatabase: () => Promise
       await Promise.all([a.close(), b.close()]);
       await database.drop();
     });
-    ownershipCompliance(() => database, () => a, () => b);
-    commitCompliance(() => database, () => a, () => b);
-    forwardingCompliance(() => a, () => b);
-    eventCompliance(() => a, () => b);
+    ownershipCompliance(
+      () => database,
+      () => a,
+      () => b,
+    );
+    commitCompliance(
+      () => database,
+      () => a,
+      () => b,
+    );
+    forwardingCompliance(
+      () => a,
+      () => b,
+    );
+    eventCompliance(
+      () => a,
+      () => b,
+    );
 
     test('a closed handle does nothing, and the state lives on', async () => {
       const dead = database.connect('dead');
       await dead.heartbeat('dead', 1n, 'd', 1_000);
       await dead.close();
-      await expect(dead.heartbeat('dead', 2n, 'd', 1_000)).rejects.toMatchObject({ name: 'StoreError', code: 'unavailable' });
+      await expect(dead.heartbeat('dead', 2n, 'd', 1_000)).rejects.toMatchObject({
+        name: 'StoreError',
+        code: 'unavailable',
+      });
       expect(await a.heartbeat('dead', 1n, 'd', 1_000)).toBe(true);
     });
   });

@@ -7,7 +7,7 @@
  * with code `unavailable` (nothing happened, retry) or `unknown` (it may or may
  * not have happened: reload before acting on it).
  */
-import type { HtlcDirection, PersistedChannel, PersistedDelta } from '@fulmen/channel';
+import type { PersistedChannel, PersistedDelta } from '@fulmen/channel';
 
 export { StoreError } from '../error.ts';
 
@@ -151,13 +151,30 @@ export interface ForwardingWrites {
    * Resolutions that this step acts on, as it read them. One that a preimage replaced meanwhile refuses the unit with
    * 'resolution_changed': failing back after a preimage is known would lose the HTLC's amount.
    */
-  readonly resolutionsTaken: readonly { readonly source: HtlcSource; readonly outcome: Resolution['outcome']['type'] }[];
+  readonly resolutionsTaken: readonly {
+    readonly source: HtlcSource;
+    readonly outcome: Resolution['outcome']['type'];
+  }[];
   /** Upstream HTLCs that a preimage now makes claimable: enforcement data, written with the learning of it. */
-  readonly preimages: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly preimage: Uint8Array }[];
+  readonly preimages: readonly {
+    readonly channelId: Uint8Array;
+    readonly htlcId: bigint;
+    readonly preimage: Uint8Array;
+  }[];
   /** Links an outgoing HTLC with its source: read when it is fulfilled or failed. */
-  readonly outgoing: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly source: HtlcSource; readonly sourceShard: number; readonly incomingAmountMsat: bigint }[];
+  readonly outgoing: readonly {
+    readonly channelId: Uint8Array;
+    readonly htlcId: bigint;
+    readonly source: HtlcSource;
+    readonly sourceShard: number;
+    readonly incomingAmountMsat: bigint;
+  }[];
   /** Onion replay entries, inserted once, keyed by all three. A conflict with another HTLC refuses the unit with 'onion_replay'. */
-  readonly onionReplays: readonly { readonly sharedSecretHash: Uint8Array; readonly channelId: Uint8Array; readonly htlcId: bigint }[];
+  readonly onionReplays: readonly {
+    readonly sharedSecretHash: Uint8Array;
+    readonly channelId: Uint8Array;
+    readonly htlcId: bigint;
+  }[];
   readonly events: readonly StoreEvent[];
 }
 
@@ -223,7 +240,12 @@ export interface LoadedChannel {
   readonly nextMonitorUpdateId: bigint;
   readonly fundingStatus: FundingStatus | undefined;
   /** Sources of this channel's outgoing HTLCs. */
-  readonly outgoing: readonly { readonly htlcId: bigint; readonly source: HtlcSource; readonly sourceShard: number; readonly incomingAmountMsat: bigint }[];
+  readonly outgoing: readonly {
+    readonly htlcId: bigint;
+    readonly source: HtlcSource;
+    readonly sourceShard: number;
+    readonly incomingAmountMsat: bigint;
+  }[];
   /** Own inbound HTLCs whose intent is already written (so that a restart does not write it twice). */
   readonly intentsWritten: readonly bigint[];
   /** Preimages known for own inbound HTLCs. */
@@ -278,7 +300,16 @@ export interface ManagerStore {
 
   // --- loading --------------------------------------------------------------------
   /** Everything of a shard that is not finished. Rejects the fence like a commit. */
-  loadShard(fence: Fence): Promise<{ readonly type: 'loaded'; readonly channels: readonly LoadedChannel[]; readonly payments: readonly LoadedPayment[] } | { readonly type: 'fence_lost' }>;
+  loadShard(
+    fence: Fence,
+  ): Promise<
+    | {
+        readonly type: 'loaded';
+        readonly channels: readonly LoadedChannel[];
+        readonly payments: readonly LoadedPayment[];
+      }
+    | { readonly type: 'fence_lost' }
+  >;
   loadPayment(fence: Fence, paymentHash: Uint8Array): Promise<LoadedPayment | undefined>;
 
   // --- the hot path -----------------------------------------------------------------
@@ -292,22 +323,39 @@ export interface ManagerStore {
   /** Resolutions for these shards' sources not yet taken. */
   pendingResolutions(shards: readonly number[], limit: number): Promise<readonly Resolution[]>;
   /** Funding watches of these shards' channels that are not closed, with what chain-monitor found so far. */
-  fundingStatuses(shards: readonly number[]): Promise<readonly { readonly channelId: Uint8Array; readonly status: FundingStatus }[]>;
+  fundingStatuses(
+    shards: readonly number[],
+  ): Promise<readonly { readonly channelId: Uint8Array; readonly status: FundingStatus }[]>;
   /** The shard of a channel by any of its scids (real, alias), for intents' targets. */
-  shardOfScid(shortChannelId: bigint): Promise<{ readonly shard: number; readonly channelId: Uint8Array } | undefined>;
+  shardOfScid(
+    shortChannelId: bigint,
+  ): Promise<{ readonly shard: number; readonly channelId: Uint8Array } | undefined>;
 
   // --- peers ------------------------------------------------------------------------
   /** Fenced CAS: the newest connection of a peer wins everywhere. */
-  acceptConnection(fence: Fence, peerNodeId: Uint8Array, gatewayId: string, connectionId: bigint): Promise<ConnectionOutcome>;
+  acceptConnection(
+    fence: Fence,
+    peerNodeId: Uint8Array,
+    gatewayId: string,
+    connectionId: bigint,
+  ): Promise<ConnectionOutcome>;
   /** Forgets the presence if this generation is still current. */
   dropConnection(fence: Fence, peerNodeId: Uint8Array, generation: bigint): Promise<void>;
   /** Peers to keep connected: those with an address and a channel, or asked for by the operator. */
-  upsertPeerAddress(peerNodeId: Uint8Array, host: string, port: number, wanted: 'wanted' | 'not_wanted'): Promise<void>;
+  upsertPeerAddress(
+    peerNodeId: Uint8Array,
+    host: string,
+    port: number,
+    wanted: 'wanted' | 'not_wanted',
+  ): Promise<void>;
   listPeers(): Promise<readonly PeerPresence[]>;
 
   // --- queries for the API, from committed rows ------------------------------------------
   listChannels(filter: { readonly closed: 'include' | 'exclude' }): Promise<readonly ChannelRow[]>;
-  listPayments(type: 'inbound' | 'outbound', limit: number): Promise<readonly { readonly paymentHash: Uint8Array; readonly row: PaymentRow }[]>;
+  listPayments(
+    type: 'inbound' | 'outbound',
+    limit: number,
+  ): Promise<readonly { readonly paymentHash: Uint8Array; readonly row: PaymentRow }[]>;
   getPayment(paymentHash: Uint8Array): Promise<PaymentRow | undefined>;
   listForwards(limit: number): Promise<readonly ForwardRow[]>;
   getPolicy(channelId: Uint8Array): Promise<ChannelPolicyRow | undefined>;
@@ -321,7 +369,10 @@ export interface ManagerStore {
    * may call it: while one does, others get 0.
    */
   sequenceEvents(replicaId: string, limit: number): Promise<number>;
-  readEvents(afterPosition: bigint, limit: number): Promise<readonly { readonly position: bigint; readonly event: StoreEvent }[]>;
+  readEvents(
+    afterPosition: bigint,
+    limit: number,
+  ): Promise<readonly { readonly position: bigint; readonly event: StoreEvent }[]>;
 
   // --- upkeep -------------------------------------------------------------------------
   /**
@@ -364,5 +415,9 @@ export interface ChannelPolicyRow {
   readonly htlcMaximumMsat: bigint;
   readonly updatedUnixMs: number;
   /** The one before, accepted for ten minutes after a change (BOLT 7). */
-  readonly previous?: { readonly feeBaseMsat: number; readonly feeProportionalMillionths: number; readonly cltvExpiryDelta: number };
+  readonly previous?: {
+    readonly feeBaseMsat: number;
+    readonly feeProportionalMillionths: number;
+    readonly cltvExpiryDelta: number;
+  };
 }

@@ -4,8 +4,24 @@
  */
 import type { HtlcBody, HtlcRemoval, PersistedChannel } from '@fulmen/channel';
 import type {
-  BroadcastOrder, ChannelCommit, ChannelPolicyRow, ChannelRow, CommitUnit, Fence, ForwardingWrites, FundingStatus, FundingWatch, HtlcSource, Intent,
-  IntentClaimOutcome, PaymentCommit, Resolution, StoreEvent, Verdict, ForwardRow, PaymentRow,
+  BroadcastOrder,
+  ChannelCommit,
+  ChannelPolicyRow,
+  ChannelRow,
+  CommitUnit,
+  Fence,
+  ForwardingWrites,
+  FundingStatus,
+  FundingWatch,
+  HtlcSource,
+  Intent,
+  IntentClaimOutcome,
+  PaymentCommit,
+  Resolution,
+  StoreEvent,
+  Verdict,
+  ForwardRow,
+  PaymentRow,
 } from './manager-store.ts';
 import { hexKey, sourceKey } from './source.ts';
 import { unitFault } from './validate.ts';
@@ -19,7 +35,10 @@ export interface ChannelEntry {
   monitorUpdateId: bigint;
   /** By `direction id`. */
   readonly htlcs: Map<string, HtlcBody>;
-  readonly removals: Map<string, { readonly direction: 'inbound' | 'outbound'; readonly id: bigint; readonly removal: HtlcRemoval }>;
+  readonly removals: Map<
+    string,
+    { readonly direction: 'inbound' | 'outbound'; readonly id: bigint; readonly removal: HtlcRemoval }
+  >;
   readonly secrets: Map<number, PersistedChannel['secretBuckets'][number]>;
   readonly outgoing: Map<bigint, ForwardingWrites['outgoing'][number]>;
 }
@@ -36,23 +55,44 @@ export const htlcKey = (direction: 'inbound' | 'outbound', id: bigint): string =
 
 /** All tables. Keys are hex of the identity. */
 export class MemoryManagerState {
-  readonly replicas = new Map<string, { incarnation: bigint; address: string; heartbeatMs: number; leaseUntilMs: number }>();
+  readonly replicas = new Map<
+    string,
+    { incarnation: bigint; address: string; heartbeatMs: number; leaseUntilMs: number }
+  >();
   readonly shards = new Map<number, { epoch: bigint; owner: string | undefined }>();
   readonly channels = new Map<string, ChannelEntry>();
   readonly payments = new Map<string, PaymentEntry>();
   readonly scids = new Map<bigint, string>();
   readonly monitorBirths = new Map<string, Uint8Array>();
   readonly monitorLog = new Map<string, { readonly updateId: bigint; readonly payload: Uint8Array }[]>();
-  readonly preimages = new Map<string, { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly preimage: Uint8Array }>();
+  readonly preimages = new Map<
+    string,
+    { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly preimage: Uint8Array }
+  >();
   readonly intents = new Map<string, Intent>();
   readonly claims = new Map<string, { readonly outcome: IntentClaimOutcome; readonly claimer: Uint8Array }>();
   readonly resolutions = new Map<string, { readonly resolution: Resolution; readonly taken: boolean }>();
   readonly forwardHistory = new Map<string, ForwardRow>();
-  readonly onionReplays = new Map<string, { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly cltvExpiryHeight: number }>();
+  readonly onionReplays = new Map<
+    string,
+    { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly cltvExpiryHeight: number }
+  >();
   readonly broadcasts: BroadcastOrder[] = [];
   readonly watches = new Map<string, { readonly watch: FundingWatch; status: FundingStatus }>();
-  readonly peers = new Map<string, { readonly peerNodeId: Uint8Array; host?: string; port?: number; wanted: boolean }>();
-  readonly connections = new Map<string, { readonly peerNodeId: Uint8Array; generation: bigint; epoch: bigint; gatewayId: string | undefined; connectionId: bigint | undefined }>();
+  readonly peers = new Map<
+    string,
+    { readonly peerNodeId: Uint8Array; host?: string; port?: number; wanted: boolean }
+  >();
+  readonly connections = new Map<
+    string,
+    {
+      readonly peerNodeId: Uint8Array;
+      generation: bigint;
+      epoch: bigint;
+      gatewayId: string | undefined;
+      connectionId: bigint | undefined;
+    }
+  >();
   readonly policies = new Map<string, ChannelPolicyRow>();
   readonly idempotency = new Map<string, { readonly value: Uint8Array; readonly createdMs: number }>();
   readonly outbox: StoreEvent[] = [];
@@ -69,25 +109,47 @@ export class MemoryManagerState {
     if (fault !== undefined) return { type: 'bad_data', reason: fault };
     if (!this.fenceHolds(unit.commit.fence)) return { type: 'fence_lost' };
     const refusal =
-      (unit.kind === 'channel' ? this.#channelRefusal(unit.commit) : this.#paymentRefusal(unit.commit)) ?? this.#forwardingRefusal(unit.commit.forwarding);
+      (unit.kind === 'channel' ? this.#channelRefusal(unit.commit) : this.#paymentRefusal(unit.commit)) ??
+      this.#forwardingRefusal(unit.commit.forwarding);
     if (refusal !== undefined) return refusal;
     if (unit.kind === 'channel') this.#writeChannel(unit.commit);
     else this.#writePayment(unit.commit);
-    this.#writeForwarding(unit.kind === 'channel' ? unit.commit.channelId : unit.commit.paymentHash, unit.commit.forwarding);
+    this.#writeForwarding(
+      unit.kind === 'channel' ? unit.commit.channelId : unit.commit.paymentHash,
+      unit.commit.forwarding,
+    );
     return { type: 'committed' };
   }
 
   #channelRefusal(commit: ChannelCommit): Verdict | undefined {
     const key = hexKey(commit.channelId);
     const old = this.channels.get(key);
-    if ((old?.version ?? 0n) !== commit.expectedVersion || (old !== undefined && old.row.shard !== commit.fence.shard)) return { type: 'version_mismatch' };
+    if (
+      (old?.version ?? 0n) !== commit.expectedVersion ||
+      (old !== undefined && old.row.shard !== commit.fence.shard)
+    )
+      return { type: 'version_mismatch' };
     const bad = (reason: string): Verdict => ({ type: 'bad_data', reason });
     const first = commit.monitorUpdates[0];
-    if (first !== undefined && first.updateId !== (old?.monitorUpdateId ?? 0n) + 1n) return bad('monitor update id is not one more than the last');
-    for (const scid of scidsOf(commit.row)) if ((this.scids.get(scid) ?? key) !== key) return bad('scid of another channel');
+    if (first !== undefined && first.updateId !== (old?.monitorUpdateId ?? 0n) + 1n)
+      return bad('monitor update id is not one more than the last');
+    for (const scid of scidsOf(commit.row))
+      if ((this.scids.get(scid) ?? key) !== key) return bad('scid of another channel');
     const { delta } = commit;
-    if (repeats(delta.newHtlcs.map((htlc) => htlcKey(htlc.direction, htlc.id)), old?.htlcs)) return bad('HTLC exists');
-    if (repeats(delta.newRemovals.map(({ direction, id }) => htlcKey(direction, id)), old?.removals)) return bad('removal exists');
+    if (
+      repeats(
+        delta.newHtlcs.map((htlc) => htlcKey(htlc.direction, htlc.id)),
+        old?.htlcs,
+      )
+    )
+      return bad('HTLC exists');
+    if (
+      repeats(
+        delta.newRemovals.map(({ direction, id }) => htlcKey(direction, id)),
+        old?.removals,
+      )
+    )
+      return bad('removal exists');
     if (commit.monitorBirth !== undefined && this.monitorBirths.has(key)) return bad('monitor exists');
     return undefined;
   }
@@ -95,22 +157,34 @@ export class MemoryManagerState {
   #paymentRefusal({ paymentHash, expectedVersion, fence, row }: PaymentCommit): Verdict | undefined {
     const old = this.payments.get(hexKey(paymentHash));
     if ((old?.version ?? 0n) !== expectedVersion) return { type: 'version_mismatch' };
-    return old !== undefined && (old.shard !== fence.shard || old.row.type !== row.type) ? { type: 'version_mismatch' } : undefined;
+    return old !== undefined && (old.shard !== fence.shard || old.row.type !== row.type)
+      ? { type: 'version_mismatch' }
+      : undefined;
   }
 
   #forwardingRefusal(writes: ForwardingWrites): Verdict | undefined {
     for (const { sharedSecretHash, channelId, htlcId } of writes.onionReplays) {
       const seen = this.onionReplays.get(hexKey(sharedSecretHash));
-      if (seen !== undefined && (seen.htlcId !== htlcId || hexKey(seen.channelId) !== hexKey(channelId))) return { type: 'onion_replay', channelId, htlcId };
+      if (seen !== undefined && (seen.htlcId !== htlcId || hexKey(seen.channelId) !== hexKey(channelId)))
+        return { type: 'onion_replay', channelId, htlcId };
     }
-    if (repeats(writes.intents.map(({ source }) => sourceKey(source)), this.intents)) return { type: 'bad_data', reason: 'intent exists' };
-    for (const { source } of writes.intentClaims) if (this.claims.has(sourceKey(source))) return { type: 'intent_lost', source };
+    if (
+      repeats(
+        writes.intents.map(({ source }) => sourceKey(source)),
+        this.intents,
+      )
+    )
+      return { type: 'bad_data', reason: 'intent exists' };
+    for (const { source } of writes.intentClaims)
+      if (this.claims.has(sourceKey(source))) return { type: 'intent_lost', source };
     for (const { source, outcome } of writes.resolutionsTaken) {
-      const found = this.resolutions.get(sourceKey(source)) ?? own(writes.resolutions, source);
-      if (found === undefined || found.taken || found.resolution.outcome.type !== outcome) return { type: 'resolution_changed', source };
+      const found = mergedResolution(this.resolutions.get(sourceKey(source)), writes.resolutions, source);
+      if (found === undefined || found.taken || found.resolution.outcome.type !== outcome)
+        return { type: 'resolution_changed', source };
     }
     for (const { channelId, htlcId } of writes.outgoing) {
-      if (this.channels.get(hexKey(channelId))?.outgoing.has(htlcId) === true) return { type: 'bad_data', reason: 'outgoing link exists' };
+      if (this.channels.get(hexKey(channelId))?.outgoing.has(htlcId) === true)
+        return { type: 'bad_data', reason: 'outgoing link exists' };
     }
     return undefined;
   }
@@ -119,8 +193,16 @@ export class MemoryManagerState {
     const { delta, row } = commit;
     const key = hexKey(commit.channelId);
     const entry = this.channels.get(key) ?? {
-      version: 0n, row, hot: delta.hot, cold: new Uint8Array(), holderSignatures: undefined, monitorUpdateId: 0n,
-      htlcs: new Map(), removals: new Map(), secrets: new Map(), outgoing: new Map(),
+      version: 0n,
+      row,
+      hot: delta.hot,
+      cold: new Uint8Array(),
+      holderSignatures: undefined,
+      monitorUpdateId: 0n,
+      htlcs: new Map(),
+      removals: new Map(),
+      secrets: new Map(),
+      outgoing: new Map(),
     };
     this.channels.set(key, entry);
     entry.version = commit.expectedVersion + 1n;
@@ -131,7 +213,8 @@ export class MemoryManagerState {
     entry.monitorUpdateId = commit.monitorUpdates.at(-1)?.updateId ?? entry.monitorUpdateId;
     for (const scid of scidsOf(row)) this.scids.set(scid, key);
     for (const htlc of delta.newHtlcs) entry.htlcs.set(htlcKey(htlc.direction, htlc.id), htlc);
-    for (const removal of delta.newRemovals) entry.removals.set(htlcKey(removal.direction, removal.id), removal);
+    for (const removal of delta.newRemovals)
+      entry.removals.set(htlcKey(removal.direction, removal.id), removal);
     for (const bucket of delta.secretBuckets) entry.secrets.set(bucket.bucket, bucket);
     for (const { direction, id } of delta.settledHtlcs) {
       entry.htlcs.delete(htlcKey(direction, id));
@@ -143,22 +226,28 @@ export class MemoryManagerState {
     log.push(...commit.monitorUpdates);
     this.monitorLog.set(key, log);
     this.broadcasts.push(...commit.broadcasts.filter((order) => order.transactions.length > 0));
-    for (const watch of commit.watches) this.watches.set(hexKey(watch.channelId), { watch, status: { type: 'unconfirmed' } });
+    for (const watch of commit.watches)
+      this.watches.set(hexKey(watch.channelId), { watch, status: { type: 'unconfirmed' } });
   }
 
   #writePayment({ paymentHash, expectedVersion, fence, state, row }: PaymentCommit): void {
-    this.payments.set(hexKey(paymentHash), { version: expectedVersion + 1n, shard: fence.shard, paymentHash, state, row });
+    this.payments.set(hexKey(paymentHash), {
+      version: expectedVersion + 1n,
+      shard: fence.shard,
+      paymentHash,
+      state,
+      row,
+    });
   }
 
   #writeForwarding(claimer: Uint8Array, writes: ForwardingWrites): void {
     for (const intent of writes.intents) this.intents.set(sourceKey(intent.source), intent);
-    for (const { source, outcome } of writes.intentClaims) this.claims.set(sourceKey(source), { outcome, claimer });
+    for (const { source, outcome } of writes.intentClaims)
+      this.claims.set(sourceKey(source), { outcome, claimer });
     for (const resolution of writes.resolutions) {
-      const old = this.resolutions.get(sourceKey(resolution.source));
-      const replaces = old !== undefined && !old.taken && old.resolution.outcome.type !== 'fulfilled' && resolution.outcome.type === 'fulfilled';
-      if (old === undefined) this.resolutions.set(sourceKey(resolution.source), { resolution, taken: false });
-      // The row keeps the source's shard that its first writer named.
-      else if (replaces) this.resolutions.set(sourceKey(resolution.source), { resolution: { ...old.resolution, outcome: resolution.outcome }, taken: false });
+      const key = sourceKey(resolution.source);
+      const merged = mergedResolution(this.resolutions.get(key), [resolution], resolution.source);
+      if (merged !== undefined) this.resolutions.set(key, merged);
     }
     for (const { source } of writes.resolutionsTaken) {
       const old = this.resolutions.get(sourceKey(source));
@@ -168,9 +257,12 @@ export class MemoryManagerState {
       const key = sourceKey({ type: 'htlc', channelId: row.channelId, htlcId: row.htlcId });
       if (!this.preimages.has(key)) this.preimages.set(key, row);
     }
-    for (const link of writes.outgoing) this.channels.get(hexKey(link.channelId))?.outgoing.set(link.htlcId, link);
+    for (const link of writes.outgoing)
+      this.channels.get(hexKey(link.channelId))?.outgoing.set(link.htlcId, link);
     for (const { sharedSecretHash, channelId, htlcId } of writes.onionReplays) {
-      const cltvExpiryHeight = this.channels.get(hexKey(channelId))?.htlcs.get(htlcKey('inbound', htlcId))?.cltvExpiryHeight ?? 2 ** 32 - 1;
+      const cltvExpiryHeight =
+        this.channels.get(hexKey(channelId))?.htlcs.get(htlcKey('inbound', htlcId))?.cltvExpiryHeight ??
+        2 ** 32 - 1;
       const key = hexKey(sharedSecretHash);
       if (!this.onionReplays.has(key)) this.onionReplays.set(key, { channelId, htlcId, cltvExpiryHeight });
     }
@@ -179,7 +271,10 @@ export class MemoryManagerState {
 
   /** True while the channel still carries the HTLC. */
   sourceIsLive(source: HtlcSource): boolean {
-    return source.type === 'htlc' && this.channels.get(hexKey(source.channelId))?.htlcs.has(htlcKey('inbound', source.htlcId)) === true;
+    return (
+      source.type === 'htlc' &&
+      this.channels.get(hexKey(source.channelId))?.htlcs.has(htlcKey('inbound', source.htlcId)) === true
+    );
   }
 
   forwardOf(intent: Intent): ForwardRow | undefined {
@@ -193,15 +288,31 @@ export class MemoryManagerState {
       outboundChannelId: claim?.outcome === 'taken' ? claim.claimer : undefined,
       inboundAmountMsat: intent.incomingAmountMsat,
       outboundAmountMsat: intent.outgoingAmountMsat,
-      status: outcome === 'fulfilled' ? 'settled' : outcome !== undefined || claim?.outcome === 'cancelled' ? 'failed' : 'pending',
+      status:
+        outcome === 'fulfilled'
+          ? 'settled'
+          : outcome !== undefined || claim?.outcome === 'cancelled'
+            ? 'failed'
+            : 'pending',
       createdUnixMs: intent.createdUnixMs,
     };
   }
 }
 
-function own(resolutions: readonly Resolution[], source: HtlcSource): { readonly resolution: Resolution; readonly taken: boolean } | undefined {
-  const resolution = resolutions.find((candidate) => sourceKey(candidate.source) === sourceKey(source));
-  return resolution && { resolution, taken: false };
+type ResolutionEntry = { readonly resolution: Resolution; readonly taken: boolean };
+
+/** The first stands, but a preimage replaces a failure that nobody consumed; the row keeps the shard that its first writer named. */
+function mergedResolution(
+  old: ResolutionEntry | undefined,
+  written: readonly Resolution[],
+  source: HtlcSource,
+): ResolutionEntry | undefined {
+  const added = written.find((candidate) => sourceKey(candidate.source) === sourceKey(source));
+  if (added === undefined) return old;
+  if (old === undefined) return { resolution: added, taken: false };
+  const replaces =
+    !old.taken && old.resolution.outcome.type !== 'fulfilled' && added.outcome.type === 'fulfilled';
+  return replaces ? { resolution: { ...old.resolution, outcome: added.outcome }, taken: false } : old;
 }
 
 function scidsOf(row: ChannelRow): readonly bigint[] {

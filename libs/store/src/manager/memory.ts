@@ -31,7 +31,8 @@ export class MemoryManagerDatabase {
   }
 }
 
-const byKey = <V>(map: ReadonlyMap<string, V>): V[] => [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+const byKey = <V>(map: ReadonlyMap<string, V>): V[] =>
+  [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
 const compareBytes = (a: Uint8Array, b: Uint8Array): number => Buffer.compare(a, b);
 
 export class MemoryManagerStore implements ManagerStore {
@@ -75,8 +76,14 @@ export class MemoryManagerStore implements ManagerStore {
   listReplicas(): Promise<readonly port.Replica[]> {
     return this.#do(({ replicas }) => {
       const now = this.#nowMs();
-      const live = [...replicas].filter(([, { leaseUntilMs }]) => leaseUntilMs > now).toSorted(([a], [b]) => (a < b ? -1 : 1));
-      return live.map(([replicaId, { address, heartbeatMs }]) => ({ replicaId, address, lastHeartbeatAgeMs: now - heartbeatMs }));
+      const live = [...replicas]
+        .filter(([, { leaseUntilMs }]) => leaseUntilMs > now)
+        .toSorted(([a], [b]) => (a < b ? -1 : 1));
+      return live.map(([replicaId, { address, heartbeatMs }]) => ({
+        replicaId,
+        address,
+        lastHeartbeatAgeMs: now - heartbeatMs,
+      }));
     });
   }
 
@@ -84,14 +91,21 @@ export class MemoryManagerStore implements ManagerStore {
     return this.#do(({ shards, replicas }) =>
       [...shards]
         .toSorted(([a], [b]) => a - b)
-        .map(([shard, { epoch, owner }]) => ({ shard, epoch, replicaId: owner, address: owner === undefined ? undefined : replicas.get(owner)?.address })),
+        .map(([shard, { epoch, owner }]) => ({
+          shard,
+          epoch,
+          replicaId: owner,
+          address: owner === undefined ? undefined : replicas.get(owner)?.address,
+        })),
     );
   }
 
   acquireShard(shard: number, replicaId: string): Promise<port.AcquireOutcome> {
     return this.#do(({ shards, replicas }) => {
       const { epoch, owner } = shards.get(shard) ?? { epoch: 0n, owner: undefined };
-      const live = owner !== undefined && (replicas.get(owner)?.leaseUntilMs ?? Number.NEGATIVE_INFINITY) > this.#nowMs();
+      const live =
+        owner !== undefined &&
+        (replicas.get(owner)?.leaseUntilMs ?? Number.NEGATIVE_INFINITY) > this.#nowMs();
       if (owner !== undefined && owner !== replicaId && live) return { type: 'held', replicaId: owner };
       shards.set(shard, { epoch: epoch + 1n, owner: replicaId });
       return { type: 'acquired', epoch: epoch + 1n };
@@ -107,9 +121,17 @@ export class MemoryManagerStore implements ManagerStore {
   loadShard(fence: Fence): ReturnType<ManagerStore['loadShard']> {
     return this.#do((state) => {
       if (!state.fenceHolds(fence)) return { type: 'fence_lost' };
-      const channels = byKey(state.channels).filter(({ row }) => row.shard === fence.shard && row.phase !== 'closed');
-      const payments = byKey(state.payments).filter(({ shard, row }) => shard === fence.shard && isUnfinished(row));
-      return { type: 'loaded', channels: channels.map((entry) => loadedChannel(state, entry)), payments: payments.map(loadedPayment) };
+      const channels = byKey(state.channels).filter(
+        ({ row }) => row.shard === fence.shard && row.phase !== 'closed',
+      );
+      const payments = byKey(state.payments).filter(
+        ({ shard, row }) => shard === fence.shard && isUnfinished(row),
+      );
+      return {
+        type: 'loaded',
+        channels: channels.map((entry) => loadedChannel(state, entry)),
+        payments: payments.map(loadedPayment),
+      };
     });
   }
 
@@ -142,11 +164,15 @@ export class MemoryManagerStore implements ManagerStore {
     );
   }
 
-  fundingStatuses(shards: readonly number[]): Promise<readonly { channelId: Uint8Array; status: FundingStatus }[]> {
+  fundingStatuses(
+    shards: readonly number[],
+  ): Promise<readonly { channelId: Uint8Array; status: FundingStatus }[]> {
     return this.#do(({ watches, channels }) =>
       byKey(watches).flatMap(({ watch: { channelId }, status }) => {
         const row = channels.get(hexKey(channelId))?.row;
-        return row !== undefined && row.phase !== 'closed' && shards.includes(row.shard) ? [{ channelId, status }] : [];
+        return row !== undefined && row.phase !== 'closed' && shards.includes(row.shard)
+          ? [{ channelId, status }]
+          : [];
       }),
     );
   }
@@ -158,7 +184,12 @@ export class MemoryManagerStore implements ManagerStore {
     });
   }
 
-  acceptConnection(fence: Fence, peerNodeId: Uint8Array, gatewayId: string, connectionId: bigint): Promise<port.ConnectionOutcome> {
+  acceptConnection(
+    fence: Fence,
+    peerNodeId: Uint8Array,
+    gatewayId: string,
+    connectionId: bigint,
+  ): Promise<port.ConnectionOutcome> {
     return this.#do((state) => {
       if (!state.fenceHolds(fence)) return { type: 'fence_lost' };
       const old = state.connections.get(hexKey(peerNodeId));
@@ -166,7 +197,13 @@ export class MemoryManagerStore implements ManagerStore {
         return { type: 'accepted', generation: old.generation, previousGatewayId: undefined };
       }
       const generation = (old?.generation ?? 0n) + 1n;
-      state.connections.set(hexKey(peerNodeId), { peerNodeId, generation, epoch: fence.epoch, gatewayId, connectionId });
+      state.connections.set(hexKey(peerNodeId), {
+        peerNodeId,
+        generation,
+        epoch: fence.epoch,
+        gatewayId,
+        connectionId,
+      });
       return { type: 'accepted', generation, previousGatewayId: old?.gatewayId };
     });
   }
@@ -180,14 +217,24 @@ export class MemoryManagerStore implements ManagerStore {
     });
   }
 
-  upsertPeerAddress(peerNodeId: Uint8Array, host: string, tcpPort: number, wanted: 'wanted' | 'not_wanted'): Promise<void> {
-    return this.#do(({ peers }) => void peers.set(hexKey(peerNodeId), { peerNodeId, host, port: tcpPort, wanted: wanted === 'wanted' }));
+  upsertPeerAddress(
+    peerNodeId: Uint8Array,
+    host: string,
+    tcpPort: number,
+    wanted: 'wanted' | 'not_wanted',
+  ): Promise<void> {
+    return this.#do(
+      ({ peers }) =>
+        void peers.set(hexKey(peerNodeId), { peerNodeId, host, port: tcpPort, wanted: wanted === 'wanted' }),
+    );
   }
 
   listPeers(): Promise<readonly port.PeerPresence[]> {
     return this.#do(({ peers, connections, channels }) => {
       const found = new Map<string, { -readonly [K in keyof port.PeerPresence]: port.PeerPresence[K] }>();
-      const at = (peerNodeId: Uint8Array): { -readonly [K in keyof port.PeerPresence]: port.PeerPresence[K] } => {
+      const at = (
+        peerNodeId: Uint8Array,
+      ): { -readonly [K in keyof port.PeerPresence]: port.PeerPresence[K] } => {
         const presence = found.get(hexKey(peerNodeId)) ?? { peerNodeId, wanted: false, channels: 0 };
         found.set(hexKey(peerNodeId), presence);
         return presence;
@@ -196,7 +243,8 @@ export class MemoryManagerStore implements ManagerStore {
       for (const { peerNodeId, gatewayId, generation } of connections.values()) {
         if (gatewayId !== undefined) at(peerNodeId).connected = { gatewayId, generation };
       }
-      for (const { row } of channels.values()) if (row.phase !== 'closed') at(row.counterpartyNodeId).channels += 1;
+      for (const { row } of channels.values())
+        if (row.phase !== 'closed') at(row.counterpartyNodeId).channels += 1;
       return byKey(found);
     });
   }
@@ -209,7 +257,10 @@ export class MemoryManagerStore implements ManagerStore {
     );
   }
 
-  listPayments(type: 'inbound' | 'outbound', limit: number): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
+  listPayments(
+    type: 'inbound' | 'outbound',
+    limit: number,
+  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
     return this.#do(({ payments }) =>
       byKey(payments)
         .filter(({ row }) => row.type === type)
@@ -227,7 +278,12 @@ export class MemoryManagerStore implements ManagerStore {
     return this.#do((state) => {
       const live = [...state.intents.values()].flatMap((intent) => state.forwardOf(intent) ?? []);
       return [...live, ...state.forwardHistory.values()]
-        .toSorted((a, b) => b.createdUnixMs - a.createdUnixMs || compareBytes(a.inboundChannelId, b.inboundChannelId) || Number(a.inboundHtlcId - b.inboundHtlcId))
+        .toSorted(
+          (a, b) =>
+            b.createdUnixMs - a.createdUnixMs ||
+            compareBytes(a.inboundChannelId, b.inboundChannelId) ||
+            Number(a.inboundHtlcId - b.inboundHtlcId),
+        )
         .slice(0, limit);
     });
   }
@@ -236,7 +292,11 @@ export class MemoryManagerStore implements ManagerStore {
     return this.#do(({ policies }) => policies.get(hexKey(channelId)));
   }
 
-  setPolicy(fence: Fence, channelId: Uint8Array, policy: port.ChannelPolicyRow): Promise<'ok' | 'fence_lost'> {
+  setPolicy(
+    fence: Fence,
+    channelId: Uint8Array,
+    policy: port.ChannelPolicyRow,
+  ): Promise<'ok' | 'fence_lost'> {
     return this.#do((state) => {
       if (!state.fenceHolds(fence)) return 'fence_lost';
       state.policies.set(hexKey(channelId), policy);
@@ -260,41 +320,57 @@ export class MemoryManagerStore implements ManagerStore {
     });
   }
 
-  readEvents(afterPosition: bigint, limit: number): Promise<readonly { position: bigint; event: port.StoreEvent }[]> {
+  readEvents(
+    afterPosition: bigint,
+    limit: number,
+  ): Promise<readonly { position: bigint; event: port.StoreEvent }[]> {
     return this.#do(({ events }) => {
       const start = Number(afterPosition);
-      return events.slice(start, start + limit).map((event, index) => ({ position: BigInt(start + index + 1), event }));
+      return events
+        .slice(start, start + limit)
+        .map((event, index) => ({ position: BigInt(start + index + 1), event }));
     });
   }
 
   prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number> {
     return this.#do((state) => {
-      const taken = byKey(state.resolutions).filter((entry) => entry.taken).map(({ resolution }) => resolution.source);
+      const taken = byKey(state.resolutions)
+        .filter((entry) => entry.taken)
+        .map(({ resolution }) => resolution.source);
       const cancelled = [...state.claims]
-        .filter(([key, { outcome }]) => outcome === 'cancelled' && state.resolutions.get(key)?.taken !== false)
+        .filter(
+          ([key, { outcome }]) => outcome === 'cancelled' && state.resolutions.get(key)?.taken !== false,
+        )
         .map(([key]) => decodeSource(Uint8Array.from(Buffer.from(key, 'hex'))));
-      const ended = [taken, cancelled].flatMap((sources) => sources.filter((source) => !state.sourceIsLive(source)).slice(0, limit));
+      const ended = [taken, cancelled].flatMap((sources) =>
+        sources.filter((source) => !state.sourceIsLive(source)).slice(0, limit),
+      );
       let removed = 0;
       for (const source of ended) {
         const key = sourceKey(source);
         const intent = state.intents.get(key);
         const forward = intent && state.forwardOf(intent);
-        if (forward !== undefined) state.forwardHistory.set(key, forward);
+        if (forward !== undefined && !state.forwardHistory.has(key)) state.forwardHistory.set(key, forward);
         if (state.intents.delete(key)) removed += 1;
         state.claims.delete(key);
         state.resolutions.delete(key);
         state.preimages.delete(key);
       }
-      const replays = [...state.onionReplays].filter(([, { cltvExpiryHeight }]) => cltvExpiryHeight < blockHeight).slice(0, limit);
+      const replays = [...state.onionReplays]
+        .filter(([, { cltvExpiryHeight }]) => cltvExpiryHeight < blockHeight)
+        .slice(0, limit);
       for (const [key] of replays) state.onionReplays.delete(key);
-      const keys = [...state.idempotency].filter(([, { createdMs }]) => createdMs < this.#nowMs() - idempotencyMs).slice(0, limit);
+      const keys = [...state.idempotency]
+        .filter(([, { createdMs }]) => createdMs < this.#nowMs() - idempotencyMs)
+        .slice(0, limit);
       for (const [key] of keys) state.idempotency.delete(key);
       return removed + replays.length + keys.length;
     });
   }
 }
 
-const isUnfinished = (row: port.PaymentRow): boolean => row.status === 'open' || row.status === 'claimable' || row.status === 'pending';
+const isUnfinished = (row: port.PaymentRow): boolean =>
+  row.status === 'open' || row.status === 'claimable' || row.status === 'pending';
 
 function loadedPayment({ paymentHash, version, state, row }: port.LoadedPayment): port.LoadedPayment {
   return { paymentHash, version, state, row };
@@ -303,9 +379,15 @@ function loadedPayment({ paymentHash, version, state, row }: port.LoadedPayment)
 function loadedChannel(state: MemoryManagerState, entry: ChannelEntry): port.LoadedChannel {
   const { channelId } = entry.row;
   const id = hexKey(channelId);
-  const byHtlc = <T extends { direction: 'inbound' | 'outbound'; id: bigint }>(map: ReadonlyMap<string, T>): T[] =>
-    [...map.values()].toSorted((a, b) => (a.direction === b.direction ? Number(a.id - b.id) : a.direction === 'inbound' ? -1 : 1));
-  const intents = byKey(state.intents).flatMap(({ source }) => (source.type === 'htlc' && hexKey(source.channelId) === id ? [source.htlcId] : []));
+  const byHtlc = <T extends { direction: 'inbound' | 'outbound'; id: bigint }>(
+    map: ReadonlyMap<string, T>,
+  ): T[] =>
+    [...map.values()].toSorted((a, b) =>
+      a.direction === b.direction ? Number(a.id - b.id) : a.direction === 'inbound' ? -1 : 1,
+    );
+  const intents = byKey(state.intents).flatMap(({ source }) =>
+    source.type === 'htlc' && hexKey(source.channelId) === id ? [source.htlcId] : [],
+  );
   const preimages = byKey(state.preimages).filter((row) => hexKey(row.channelId) === id);
   return {
     version: entry.version,
@@ -322,7 +404,12 @@ function loadedChannel(state: MemoryManagerState, entry: ChannelEntry): port.Loa
     fundingStatus: state.watches.get(id)?.status,
     outgoing: [...entry.outgoing.values()]
       .toSorted((a, b) => Number(a.htlcId - b.htlcId))
-      .map(({ htlcId, source, sourceShard, incomingAmountMsat }) => ({ htlcId, source, sourceShard, incomingAmountMsat })),
+      .map(({ htlcId, source, sourceShard, incomingAmountMsat }) => ({
+        htlcId,
+        source,
+        sourceShard,
+        incomingAmountMsat,
+      })),
     intentsWritten: intents,
     preimages: preimages.map(({ htlcId, preimage }) => ({ htlcId, preimage })),
   };

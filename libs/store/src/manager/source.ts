@@ -24,11 +24,16 @@ export function encodeSource(source: HtlcSource): Uint8Array {
 export function decodeSource(key: Uint8Array): HtlcSource {
   if (key[0] === TYPE_PAYMENT) return { type: 'payment', attemptId: key.slice(1) };
   const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
-  return { type: 'htlc', channelId: key.slice(1, 1 + CHANNEL_ID_BYTES), htlcId: view.getBigUint64(1 + CHANNEL_ID_BYTES) };
+  return {
+    type: 'htlc',
+    channelId: key.slice(1, 1 + CHANNEL_ID_BYTES),
+    htlcId: view.getBigUint64(1 + CHANNEL_ID_BYTES),
+  };
 }
 
 /** Any bytes as a Map's key. */
-export const hexKey = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+export const hexKey = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 
 /** A source as a Map's key. */
 export const sourceKey = (source: HtlcSource): string => hexKey(encodeSource(source));

@@ -3,7 +3,13 @@
  * by every implementation: lengths, ranges, text that Postgres can hold. A fault
  * here is a defect of the caller's, and costs that unit alone ('bad_data').
  */
-import type { ChannelCommit, CommitUnit, ForwardingWrites, HtlcSource, PaymentCommit } from './manager-store.ts';
+import type {
+  ChannelCommit,
+  CommitUnit,
+  ForwardingWrites,
+  HtlcSource,
+  PaymentCommit,
+} from './manager-store.ts';
 
 const MAX_INT8 = 2n ** 63n - 1n;
 const MAX_U64 = 2n ** 64n - 1n;
@@ -18,7 +24,8 @@ class Check {
   fault: string | undefined;
   bytes(name: string, value: Uint8Array | undefined, length?: number): void {
     if (value === undefined) return;
-    if (length === undefined ? value.length > MAX_BLOB_BYTES : value.length !== length) this.#fail(`${name} has ${value.length} bytes`);
+    if (length === undefined ? value.length > MAX_BLOB_BYTES : value.length !== length)
+      this.#fail(`${name} has ${value.length} bytes`);
   }
   /** Amounts, versions, times: what a signed column holds. */
   amount(name: string, value: bigint | undefined): void {
@@ -28,7 +35,8 @@ class Check {
     if (value !== undefined && (value < 0n || value > MAX_U64)) this.#fail(`${name} is ${value}`);
   }
   int(name: string, value: number | undefined, max = MAX_INT4): void {
-    if (value !== undefined && (!Number.isSafeInteger(value) || value < 0 || value > max)) this.#fail(`${name} is ${value}`);
+    if (value !== undefined && (!Number.isSafeInteger(value) || value < 0 || value > max))
+      this.#fail(`${name} is ${value}`);
   }
   text(name: string, value: string | undefined): void {
     if (value === undefined) return;
@@ -66,7 +74,8 @@ export function unitFault(unit: CommitUnit): string | undefined {
 function checkChannel(check: Check, commit: ChannelCommit): void {
   const { row, delta } = commit;
   check.bytes('channel id', commit.channelId, 32);
-  if (commit.expectedVersion === 0n && delta.cold === undefined) check.bytes('cold state of a new channel', new Uint8Array(0), 1);
+  if (commit.expectedVersion === 0n && delta.cold === undefined)
+    check.bytes('cold state of a new channel', new Uint8Array(0), 1);
   check.bytes('counterparty node id', row.counterpartyNodeId, 33);
   check.bytes('channel keys id', row.channelKeysId);
   check.bytes('funding txid', row.fundingTxid, 32);
@@ -77,7 +86,8 @@ function checkChannel(check: Check, commit: ChannelCommit): void {
   check.u64('short channel id', row.shortChannelId);
   check.u64('alias', row.holderAliasScid);
   for (const [name, value] of Object.entries(row)) {
-    if (typeof value === 'bigint' && !name.endsWith('cid') && !name.endsWith('ChannelId')) check.amount(name, value);
+    if (typeof value === 'bigint' && !name.endsWith('cid') && !name.endsWith('ChannelId'))
+      check.amount(name, value);
     if (typeof value === 'string') check.text(name, value);
   }
   check.bytes('hot state', delta.hot);
@@ -111,7 +121,8 @@ function checkChannel(check: Check, commit: ChannelCommit): void {
   });
   check.amount('generation', commit.consumedThrough?.generation);
   check.amount('frame number', commit.consumedThrough?.number);
-  for (const order of commit.broadcasts) for (const transaction of order.transactions) check.bytes('transaction', transaction);
+  for (const order of commit.broadcasts)
+    for (const transaction of order.transactions) check.bytes('transaction', transaction);
   for (const watch of commit.watches) {
     check.bytes('watched channel id', watch.channelId, 32);
     check.bytes('watched txid', watch.fundingTxid, 32);

@@ -23,7 +23,12 @@ function header(count: number, oid: number, elementBytes: number, hasNull: boole
   return buffer;
 }
 
-function fixedArray<T>(oid: number, width: number, values: readonly (T | null)[], put: (buffer: Buffer, value: T, offset: number) => void): Buffer {
+function fixedArray<T>(
+  oid: number,
+  width: number,
+  values: readonly (T | null)[],
+  put: (buffer: Buffer, value: T, offset: number) => void,
+): Buffer {
   const nulls = values.reduce((count: number, value) => (value === null ? count + 1 : count), 0);
   const buffer = header(values.length, oid, values.length * (4 + width) - nulls * width, nulls > 0);
   let offset = HEADER_BYTES;

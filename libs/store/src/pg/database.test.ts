@@ -20,18 +20,33 @@ describe('database', () => {
     await test1.drop();
   });
 
-  const failure = (work: Promise<unknown>): Promise<unknown> => work.then(() => 'none', (error: unknown) => error);
+  const failure = (work: Promise<unknown>): Promise<unknown> =>
+    work.then(
+      () => 'none',
+      (error: unknown) => error,
+    );
 
   test('int8 is a bigint, bytea is bytes, whole arrays travel as binary', async () => {
-    const [row] = await database.read('SELECT $1::int8[] AS a, $2::bytea[] AS b, $3::text[] AS c, $4::int4[] AS d, $5::bool[] AS e, $6::int8 AS f, $7::bytea AS g', [
-      int8Array([1n, null, -(2n ** 63n)]), byteaArray([new Uint8Array([1, 2]), null, new Uint8Array()]), textArray(['ü', null]), int4Array([7, -1]), boolArray([true, false, null]),
-      2n ** 63n - 1n, new Uint8Array([0, 255]),
-    ]);
+    const [row = {}] = await database.read(
+      'SELECT $1::int8[] AS a, $2::bytea[] AS b, $3::text[] AS c, $4::int4[] AS d, $5::bool[] AS e, $6::int8 AS f, $7::bytea AS g',
+      [
+        int8Array([1n, null, -(2n ** 63n)]),
+        byteaArray([new Uint8Array([1, 2]), null, new Uint8Array()]),
+        textArray(['ü', null]),
+        int4Array([7, -1]),
+        boolArray([true, false, null]),
+        2n ** 63n - 1n,
+        new Uint8Array([0, 255]),
+      ],
+    );
     expect(row).toMatchObject({ c: ['ü', null], d: [7, -1], e: [true, false, null], f: 2n ** 63n - 1n });
-    expect((row?.['a'] as unknown[]).map(String)).toEqual(['1', 'null', '-9223372036854775808']);
-    expect([...(row?.['g'] as Uint8Array)]).toEqual([0, 255]);
-    expect(((row?.['b'] as Uint8Array[]).map((bytes) => bytes && [...bytes]))).toEqual([[1, 2], null, []]);
-    const empty = await database.read('SELECT cardinality($1::int8[]) AS n, cardinality($2::bytea[]) AS m', [int8Array([]), byteaArray([])]);
+    expect((row['a'] as unknown[]).map(String)).toEqual(['1', 'null', '-9223372036854775808']);
+    expect([...(row['g'] as Uint8Array)]).toEqual([0, 255]);
+    expect((row['b'] as Uint8Array[]).map((bytes) => bytes && [...bytes])).toEqual([[1, 2], null, []]);
+    const empty = await database.read('SELECT cardinality($1::int8[]) AS n, cardinality($2::bytea[]) AS m', [
+      int8Array([]),
+      byteaArray([]),
+    ]);
     expect(empty).toEqual([{ n: 0, m: 0 }]);
   });
 
@@ -42,11 +57,16 @@ describe('database', () => {
   });
 
   test('a statement over its time, or a lock over its time, is unavailable: nothing happened', async () => {
-    expect(await failure(database.write('SELECT pg_sleep(5)'))).toMatchObject({ name: 'StoreError', code: 'unavailable' });
+    expect(await failure(database.write('SELECT pg_sleep(5)'))).toMatchObject({
+      name: 'StoreError',
+      code: 'unavailable',
+    });
     await database.write('INSERT INTO thing VALUES (2, $1)', [new Uint8Array(1)]);
     await database.transaction(async (session) => {
       await session.query('SELECT 1 FROM thing WHERE id = 2 FOR UPDATE');
-      expect(await failure(database.write('DELETE FROM thing WHERE id = 2'))).toMatchObject({ code: 'unavailable' });
+      expect(await failure(database.write('DELETE FROM thing WHERE id = 2'))).toMatchObject({
+        code: 'unavailable',
+      });
     });
   });
 
@@ -54,21 +74,31 @@ describe('database', () => {
     const kill = 'SELECT pg_terminate_backend(pg_backend_pid())';
     expect(await failure(database.write(kill))).toMatchObject({ name: 'StoreError', code: 'unknown' });
     expect(await failure(database.read(kill))).toMatchObject({ name: 'StoreError', code: 'unavailable' });
-    expect(await failure(database.transaction((session) => session.query(kill)))).toMatchObject({ name: 'StoreError', code: 'unavailable' });
+    expect(await failure(database.transaction((session) => session.query(kill)))).toMatchObject({
+      name: 'StoreError',
+      code: 'unavailable',
+    });
     expect(await database.read('SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
 
   test('a transaction rolls back when its work throws, and passes the error on', async () => {
     const mine = new StoreSetupError('mine');
-    expect(await failure(database.transaction(async (session) => {
-      await session.query('INSERT INTO thing VALUES (3, $1)', [new Uint8Array(1)]);
-      throw mine;
-    }))).toBe(mine);
+    expect(
+      await failure(
+        database.transaction(async (session) => {
+          await session.query('INSERT INTO thing VALUES (3, $1)', [new Uint8Array(1)]);
+          throw mine;
+        }),
+      ),
+    ).toBe(mine);
     expect(await database.read('SELECT id FROM thing WHERE id = 3')).toEqual([]);
   });
 
   test('nobody listens: unavailable', async () => {
-    const other = test1.open({ connectionString: 'postgres://nobody@127.0.0.1:1/none', connectTimeoutMs: 1_000 });
+    const other = test1.open({
+      connectionString: 'postgres://nobody@127.0.0.1:1/none',
+      connectTimeoutMs: 1_000,
+    });
     const error = await failure(other.write('SELECT 1'));
     expect(error).toBeInstanceOf(StoreError);
     expect(error).toMatchObject({ code: 'unavailable' });
@@ -78,10 +108,14 @@ describe('database', () => {
   test('migrations are applied once, and an altered or unknown one is refused', async () => {
     expect(await migrate(database, folder)).toBe(0);
     await database.write(`UPDATE migration SET sha256 = 'x' WHERE number = 1`);
-    expect(await failure(migrate(database, folder))).toMatchObject({ message: 'migration 0001_thing.sql changed after it was applied' });
+    expect(await failure(migrate(database, folder))).toMatchObject({
+      message: 'migration 0001_thing.sql changed after it was applied',
+    });
     await database.write(`INSERT INTO migration (number, name, sha256) VALUES (2, 'later', '')`);
     await database.write('DELETE FROM migration WHERE number = 1');
-    expect(await failure(migrate(database, folder))).toMatchObject({ message: 'the schema has migration 2, which this release does not know' });
+    expect(await failure(migrate(database, folder))).toMatchObject({
+      message: 'the schema has migration 2, which this release does not know',
+    });
   });
 
   test('the start-up check refuses what can forget a commit', async () => {
@@ -93,7 +127,9 @@ describe('database', () => {
     expect(durabilityFault(good, 'high_availability')).toContain('synchronous_standby_names');
     const standby = { ...good, synchronousStandbyNames: 'ANY 1 (a, b)' };
     expect(durabilityFault(standby, 'high_availability')).toBeUndefined();
-    expect(durabilityFault({ ...standby, synchronousCommit: 'remote_write' }, 'high_availability')).toContain('remote_write');
+    expect(durabilityFault({ ...standby, synchronousCommit: 'remote_write' }, 'high_availability')).toContain(
+      'remote_write',
+    );
     // The test server really runs without fsync, and is refused for it.
     expect(await readDurability(database)).toMatchObject({ fsync: 'off', synchronousCommit: 'on' });
     await expect(requireDurability(database, 'single')).rejects.toBeInstanceOf(StoreSetupError);

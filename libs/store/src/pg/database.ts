@@ -79,7 +79,8 @@ export class Database {
   constructor(options: DatabaseOptions) {
     const statementTimeoutMs = options.statementTimeoutMs ?? 5_000;
     const tcpUserTimeoutMs = options.tcpUserTimeoutMs ?? 5_000;
-    if (!/^[a-z_][a-z0-9_]{0,62}$/.test(options.schema)) throw new StoreError('unavailable', `schema name "${options.schema}"`);
+    if (!/^[a-z_][a-z0-9_]{0,62}$/.test(options.schema))
+      throw new StoreError('unavailable', `schema name "${options.schema}"`);
     this.schema = options.schema;
     this.#pool = new pg.Pool({
       connectionString: options.connectionString,
@@ -94,7 +95,9 @@ export class Database {
       query_timeout: statementTimeoutMs + 1_000,
       lock_timeout: options.lockTimeoutMs ?? 2_000,
       idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs ?? 3_000,
-      options: `-c search_path=${options.schema} -c tcp_user_timeout=${tcpUserTimeoutMs} -c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c jit=off${Object.entries(options.settings ?? {})
+      options: `-c search_path=${options.schema} -c tcp_user_timeout=${tcpUserTimeoutMs} -c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3 -c jit=off${Object.entries(
+        options.settings ?? {},
+      )
         .map(([name, value]) => ` -c ${name}=${value}`)
         .join('')}`,
       types,
@@ -105,19 +108,26 @@ export class Database {
       client.on('error', () => undefined);
       client.on('notice', (notice) => {
         // "canceling wait for synchronous replication": committed here, and acknowledged, but a fail-over would forget it.
-        if (notice.severity === 'WARNING' && (notice.code === '57014' || notice.code === '57P01')) this.#unreplicated.add(client);
+        if (notice.severity === 'WARNING' && (notice.code === '57014' || notice.code === '57P01'))
+          this.#unreplicated.add(client);
       });
     });
   }
 
   /** Runs one statement that changes nothing; any lost connection is `unavailable`. */
-  async read<R extends object = Row>(statement: Statement | string, values: readonly Parameter[] = []): Promise<R[]> {
+  async read<R extends object = Row>(
+    statement: Statement | string,
+    values: readonly Parameter[] = [],
+  ): Promise<R[]> {
     const client = await this.#acquire();
     return this.#finish(client, 'before_commit', () => run<R>(client, statement, values));
   }
 
   /** Runs one statement (often a call of a function) that commits by itself; a lost connection is `unknown`. */
-  async write<R extends object = Row>(statement: Statement | string, values: readonly Parameter[] = []): Promise<R[]> {
+  async write<R extends object = Row>(
+    statement: Statement | string,
+    values: readonly Parameter[] = [],
+  ): Promise<R[]> {
     const client = await this.#acquire();
     return this.#finish(client, 'may_have_committed', () => run<R>(client, statement, values));
   }
@@ -151,11 +161,17 @@ export class Database {
       return await this.#pool.connect();
     } catch (error) {
       // Not even connected: whatever was wanted did not happen.
-      throw new StoreError('unavailable', error instanceof Error ? error.message : String(error), { cause: error });
+      throw new StoreError('unavailable', error instanceof Error ? error.message : String(error), {
+        cause: error,
+      });
     }
   }
 
-  async #finish<T>(client: pg.PoolClient, phase: 'before_commit' | 'may_have_committed', work: () => Promise<T>): Promise<T> {
+  async #finish<T>(
+    client: pg.PoolClient,
+    phase: 'before_commit' | 'may_have_committed',
+    work: () => Promise<T>,
+  ): Promise<T> {
     let result: T;
     try {
       result = await work();
@@ -180,15 +196,28 @@ export class Database {
 /** Errors thrown by the caller's own code inside a transaction pass through as they are. */
 function isOurs(error: unknown): boolean {
   if (error instanceof pg.DatabaseError) return false;
-  return error instanceof Error && error.name !== 'Error' && !('code' in error && typeof error.code === 'string' && error.code.startsWith('E'));
+  return (
+    error instanceof Error &&
+    error.name !== 'Error' &&
+    !('code' in error && typeof error.code === 'string' && error.code.startsWith('E'))
+  );
 }
 
-async function run<R extends object>(client: pg.PoolClient, statement: Statement | string, values: readonly Parameter[]): Promise<R[]> {
+async function run<R extends object>(
+  client: pg.PoolClient,
+  statement: Statement | string,
+  values: readonly Parameter[],
+): Promise<R[]> {
   // pg sends a Buffer as binary, and only a Buffer.
   const converted = values.map((value) =>
-    value instanceof Uint8Array && !Buffer.isBuffer(value) ? Buffer.from(value.buffer, value.byteOffset, value.byteLength) : value,
+    value instanceof Uint8Array && !Buffer.isBuffer(value)
+      ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+      : value,
   );
-  const config = typeof statement === 'string' ? { text: statement, values: converted } : { ...statement, values: converted };
+  const config =
+    typeof statement === 'string'
+      ? { text: statement, values: converted }
+      : { ...statement, values: converted };
   const result = await client.query<R>(config);
   return result.rows;
 }

@@ -21,9 +21,11 @@ export interface DurabilitySettings {
 export function durabilityFault(settings: DurabilitySettings, mode: DurabilityMode): string | undefined {
   if (settings.inRecovery) return 'this server is a standby: connect to the primary';
   if (settings.fsync !== 'on') return 'fsync is off: a power cut would forget acknowledged commits';
-  if (settings.synchronousCommit === 'off') return 'synchronous_commit is off: a crash would forget acknowledged commits';
+  if (settings.synchronousCommit === 'off')
+    return 'synchronous_commit is off: a crash would forget acknowledged commits';
   if (mode === 'single') return undefined;
-  if (settings.synchronousStandbyNames.trim() === '') return 'synchronous_standby_names is empty: a fail-over would forget acknowledged commits';
+  if (settings.synchronousStandbyNames.trim() === '')
+    return 'synchronous_standby_names is empty: a fail-over would forget acknowledged commits';
   if (settings.synchronousCommit !== 'on' && settings.synchronousCommit !== 'remote_apply') {
     return `synchronous_commit is ${settings.synchronousCommit}: the standby's disk is not waited for`;
   }

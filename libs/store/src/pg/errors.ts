@@ -48,7 +48,11 @@ export function mapError(error: unknown, phase: FailurePhase): StoreError | Stat
     if (RETRYABLE.has(sqlState) || RETRYABLE.has(sqlState.slice(0, 2))) {
       return new StoreError('unavailable', message, { cause: error });
     }
-    return new StatementError(sqlState, { constraint: error.constraint, detail: error.detail }, message, { cause: error });
+    return new StatementError(sqlState, { constraint: error.constraint, detail: error.detail }, message, {
+      cause: error,
+    });
   }
-  return new StoreError(phase === 'may_have_committed' ? 'unknown' : 'unavailable', message, { cause: error });
+  return new StoreError(phase === 'may_have_committed' ? 'unknown' : 'unavailable', message, {
+    cause: error,
+  });
 }

@@ -25,7 +25,8 @@ export async function readMigrations(folder: URL): Promise<readonly Migration[]>
   return Promise.all(
     files.map(async (file, index) => {
       const number = Number(/^(\d{4})_[a-z0-9_]+\.sql$/.exec(file)?.[1]);
-      if (number !== index + 1) throw new StoreSetupError(`migration ${file} should have number ${index + 1}`);
+      if (number !== index + 1)
+        throw new StoreSetupError(`migration ${file} should have number ${index + 1}`);
       const sql = await readFile(new URL(file, base), 'utf8');
       return { number, name: file, sql, sha256: createHash('sha256').update(sql).digest('hex') };
     }),
@@ -48,18 +49,26 @@ export async function migrate(database: Database, folder: URL): Promise<number> 
     const applied = await appliedMigrations(session, migrations);
     for (const migration of migrations.slice(applied)) {
       await session.query(migration.sql);
-      await session.query('INSERT INTO migration (number, name, sha256) VALUES ($1, $2, $3)', [migration.number, migration.name, migration.sha256]);
+      await session.query('INSERT INTO migration (number, name, sha256) VALUES ($1, $2, $3)', [
+        migration.number,
+        migration.name,
+        migration.sha256,
+      ]);
     }
     return migrations.length - applied;
   });
 }
 
 async function appliedMigrations(session: Session, known: readonly Migration[]): Promise<number> {
-  const rows = await session.query<{ number: number; sha256: string }>('SELECT number, sha256 FROM migration ORDER BY number');
+  const rows = await session.query<{ number: number; sha256: string }>(
+    'SELECT number, sha256 FROM migration ORDER BY number',
+  );
   for (const row of rows) {
     const migration = known[row.number - 1];
-    if (migration === undefined) throw new StoreSetupError(`the schema has migration ${row.number}, which this release does not know`);
-    if (migration.sha256 !== row.sha256) throw new StoreSetupError(`migration ${migration.name} changed after it was applied`);
+    if (migration === undefined)
+      throw new StoreSetupError(`the schema has migration ${row.number}, which this release does not know`);
+    if (migration.sha256 !== row.sha256)
+      throw new StoreSetupError(`migration ${migration.name} changed after it was applied`);
   }
   return rows.length;
 }

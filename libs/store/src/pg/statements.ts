@@ -10,7 +10,11 @@ import type { Statement } from './database.ts';
 export function readStatements(folder: URL): (name: string) => Statement {
   const statements = new Map<string, Statement>();
   for (const file of readdirSync(folder)) {
-    if (file.endsWith('.sql')) statements.set(file.slice(0, -4), { name: file.slice(0, -4), text: readFileSync(new URL(file, folder), 'utf8') });
+    if (file.endsWith('.sql'))
+      statements.set(file.slice(0, -4), {
+        name: file.slice(0, -4),
+        text: readFileSync(new URL(file, folder), 'utf8'),
+      });
   }
   return (name) => {
     const statement = statements.get(name);

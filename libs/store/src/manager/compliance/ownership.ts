@@ -1,23 +1,42 @@
 /** Leases, shards, connections: who may write. */
 import { describe, expect, test } from 'vitest';
 import type { Fence, ManagerStore } from '../manager-store.ts';
-import { bytes, channelIdOf, type ManagerDatabaseUnderTest, owner, payment, step, types } from './fixtures.ts';
+import {
+  bytes,
+  channelIdOf,
+  type ManagerDatabaseUnderTest,
+  owner,
+  payment,
+  step,
+  types,
+} from './fixtures.ts';
 
-export function ownershipCompliance(database: () => ManagerDatabaseUnderTest, a: () => ManagerStore, b: () => ManagerStore): void {
+export function ownershipCompliance(
+  database: () => ManagerDatabaseUnderTest,
+  a: () => ManagerStore,
+  b: () => ManagerStore,
+): void {
   describe('ownership', () => {
     test('a shard is held while its owner lives, and taken with a new epoch when the database says its lease ended', async () => {
       expect(await a().heartbeat('own-a', 1n, 'a:1', 60_000)).toBe(true);
       expect(await b().heartbeat('own-b', 1n, 'b:1', 60_000)).toBe(true);
       expect(await a().acquireShard(10, 'own-a')).toEqual({ type: 'acquired', epoch: 1n });
       expect(await b().acquireShard(10, 'own-b')).toEqual({ type: 'held', replicaId: 'own-a' });
-      expect((await b().listShards()).find(({ shard }) => shard === 10)).toEqual({ shard: 10, epoch: 1n, replicaId: 'own-a', address: 'a:1' });
+      expect((await b().listShards()).find(({ shard }) => shard === 10)).toEqual({
+        shard: 10,
+        epoch: 1n,
+        replicaId: 'own-a',
+        address: 'a:1',
+      });
       await database().expireLease('own-a');
       expect((await b().listReplicas()).map(({ replicaId }) => replicaId)).not.toContain('own-a');
       expect(await b().acquireShard(10, 'own-b')).toEqual({ type: 'acquired', epoch: 2n });
       // The old owner's lease comes back, its epoch does not.
       expect(await a().heartbeat('own-a', 1n, 'a:1', 60_000)).toBe(true);
       expect(await a().acquireShard(10, 'own-a')).toEqual({ type: 'held', replicaId: 'own-b' });
-      expect(types(await a().commitSteps([step({ shard: 10, epoch: 1n, replicaId: 'own-a' }, 100, 0n)]))).toEqual(['fence_lost']);
+      expect(
+        types(await a().commitSteps([step({ shard: 10, epoch: 1n, replicaId: 'own-a' }, 100, 0n)])),
+      ).toEqual(['fence_lost']);
     });
 
     test('a later incarnation takes the id, and its shards with a new epoch; an earlier one is told', async () => {
@@ -37,13 +56,27 @@ export function ownershipCompliance(database: () => ManagerDatabaseUnderTest, a:
       expect((await a().loadShard(fence)).type).toBe('fence_lost');
       const taken = await owner(b(), 'own-e', 12);
       expect(taken.epoch).toBe(fence.epoch + 1n);
-      expect(types(await a().commitSteps([step(fence, 120, 0n), payment(fence, 121, 0n)]))).toEqual(['fence_lost', 'fence_lost']);
+      expect(types(await a().commitSteps([step(fence, 120, 0n), payment(fence, 121, 0n)]))).toEqual([
+        'fence_lost',
+        'fence_lost',
+      ]);
       expect(await a().acceptConnection(fence, bytes(33, 1), 'gateway', 1n)).toEqual({ type: 'fence_lost' });
-      const policy = { feeBaseMsat: 1, feeProportionalMillionths: 2, cltvExpiryDelta: 40, htlcMinimumMsat: 1n, htlcMaximumMsat: 2n, updatedUnixMs: 3 };
+      const policy = {
+        feeBaseMsat: 1,
+        feeProportionalMillionths: 2,
+        cltvExpiryDelta: 40,
+        htlcMinimumMsat: 1n,
+        htlcMaximumMsat: 2n,
+        updatedUnixMs: 3,
+      };
       expect(await a().setPolicy(fence, channelIdOf(120), policy)).toBe('fence_lost');
       expect(await a().getPolicy(channelIdOf(120))).toBeUndefined();
       expect(await b().setPolicy(taken, channelIdOf(120), policy)).toBe('ok');
-      const changed = { ...policy, feeBaseMsat: 9, previous: { feeBaseMsat: 1, feeProportionalMillionths: 2, cltvExpiryDelta: 40 } };
+      const changed = {
+        ...policy,
+        feeBaseMsat: 9,
+        previous: { feeBaseMsat: 1, feeProportionalMillionths: 2, cltvExpiryDelta: 40 },
+      };
       expect(await b().setPolicy(taken, channelIdOf(120), changed)).toBe('ok');
       expect(await b().getPolicy(channelIdOf(120))).toEqual(changed);
     });
@@ -53,7 +86,9 @@ export function ownershipCompliance(database: () => ManagerDatabaseUnderTest, a:
         const shard = 20 + round;
         const names = ['r1', 'r2', 'r3', 'r4'];
         await Promise.all(names.map((name) => a().heartbeat(name, 1n, name, 60_000)));
-        const outcomes = await Promise.all(names.map((name, index) => (index % 2 === 0 ? a() : b()).acquireShard(shard, name)));
+        const outcomes = await Promise.all(
+          names.map((name, index) => (index % 2 === 0 ? a() : b()).acquireShard(shard, name)),
+        );
         expect(outcomes.filter(({ type }) => type === 'acquired')).toEqual([{ type: 'acquired', epoch: 1n }]);
       }
     });
@@ -67,7 +102,8 @@ export function ownershipCompliance(database: () => ManagerDatabaseUnderTest, a:
         expect(types(await a().commitSteps([step(fence, number, 0n)]))).toEqual(['committed']);
         const commits = (async () => {
           let version = 1n;
-          while (types(await a().commitSteps([step(fence, number, version)]))[0] === 'committed') version += 1n;
+          while (types(await a().commitSteps([step(fence, number, version)]))[0] === 'committed')
+            version += 1n;
           return version;
         })();
         await database().expireLease(`old-${round}`);
@@ -76,32 +112,76 @@ export function ownershipCompliance(database: () => ManagerDatabaseUnderTest, a:
         const epoch = outcome.type === 'acquired' ? outcome.epoch : 0n;
         const loaded = await b().loadShard({ shard, epoch, replicaId: 'new' });
         const version = await commits;
-        expect(loaded.type === 'loaded' && loaded.channels.map((channel) => channel.version)).toEqual([version]);
+        expect(loaded.type === 'loaded' && loaded.channels.map((channel) => channel.version)).toEqual([
+          version,
+        ]);
       }
     });
 
     test('the newest connection of a peer wins everywhere', async () => {
       const fence = await owner(a(), 'own-f', 13);
       const peer = bytes(33, 77);
-      expect(await a().acceptConnection(fence, peer, 'g1', 1n)).toEqual({ type: 'accepted', generation: 1n, previousGatewayId: undefined });
-      expect(await a().acceptConnection(fence, peer, 'g1', 1n)).toEqual({ type: 'accepted', generation: 1n, previousGatewayId: undefined });
-      expect(await a().acceptConnection(fence, peer, 'g2', 1n)).toEqual({ type: 'accepted', generation: 2n, previousGatewayId: 'g1' });
+      expect(await a().acceptConnection(fence, peer, 'g1', 1n)).toEqual({
+        type: 'accepted',
+        generation: 1n,
+        previousGatewayId: undefined,
+      });
+      expect(await a().acceptConnection(fence, peer, 'g1', 1n)).toEqual({
+        type: 'accepted',
+        generation: 1n,
+        previousGatewayId: undefined,
+      });
+      expect(await a().acceptConnection(fence, peer, 'g2', 1n)).toEqual({
+        type: 'accepted',
+        generation: 2n,
+        previousGatewayId: 'g1',
+      });
       await a().dropConnection(fence, peer, 1n);
       await a().upsertPeerAddress(peer, 'host', 9_735, 'wanted');
-      const presence = async () => (await b().listPeers()).find(({ peerNodeId }) => peerNodeId[32] === peer[32] && peerNodeId[0] === peer[0]);
-      expect(await presence()).toEqual({ peerNodeId: peer, host: 'host', port: 9_735, wanted: true, connected: { gatewayId: 'g2', generation: 2n }, channels: 0 });
+      const presence = async () =>
+        (await b().listPeers()).find(
+          ({ peerNodeId }) => peerNodeId[32] === peer[32] && peerNodeId[0] === peer[0],
+        );
+      expect(await presence()).toEqual({
+        peerNodeId: peer,
+        host: 'host',
+        port: 9_735,
+        wanted: true,
+        connected: { gatewayId: 'g2', generation: 2n },
+        channels: 0,
+      });
       await a().dropConnection(fence, peer, 2n);
-      expect(await presence()).toEqual({ peerNodeId: peer, host: 'host', port: 9_735, wanted: true, channels: 0 });
-      expect(await a().acceptConnection(fence, peer, 'g1', 2n)).toEqual({ type: 'accepted', generation: 3n, previousGatewayId: undefined });
-      const raced = await Promise.all([1n, 2n, 3n, 4n].map((id) => (id % 2n === 0n ? a() : b()).acceptConnection(fence, peer, 'g3', id + 10n)));
-      const generations = raced.map((outcome) => (outcome.type === 'accepted' ? outcome.generation : 0n)).toSorted((x, y) => Number(x - y));
+      expect(await presence()).toEqual({
+        peerNodeId: peer,
+        host: 'host',
+        port: 9_735,
+        wanted: true,
+        channels: 0,
+      });
+      expect(await a().acceptConnection(fence, peer, 'g1', 2n)).toEqual({
+        type: 'accepted',
+        generation: 3n,
+        previousGatewayId: undefined,
+      });
+      const raced = await Promise.all(
+        [1n, 2n, 3n, 4n].map((id) =>
+          (id % 2n === 0n ? a() : b()).acceptConnection(fence, peer, 'g3', id + 10n),
+        ),
+      );
+      const generations = raced
+        .map((outcome) => (outcome.type === 'accepted' ? outcome.generation : 0n))
+        .toSorted((x, y) => Number(x - y));
       expect(generations).toEqual([4n, 5n, 6n, 7n]);
       const other: Fence = await owner(b(), 'own-g', 14);
-      expect(await b().acceptConnection({ ...other, shard: 13 }, peer, 'g9', 1n)).toEqual({ type: 'fence_lost' });
+      expect(await b().acceptConnection({ ...other, shard: 13 }, peer, 'g9', 1n)).toEqual({
+        type: 'fence_lost',
+      });
     });
 
     test('the first value of a key is kept, whoever races', async () => {
-      const values = await Promise.all([1, 2, 3, 4].map((n) => (n % 2 === 0 ? a() : b()).idempotent('key', bytes(4, n))));
+      const values = await Promise.all(
+        [1, 2, 3, 4].map((n) => (n % 2 === 0 ? a() : b()).idempotent('key', bytes(4, n))),
+      );
       expect(new Set(values.map((value) => value.join()))).toHaveProperty('size', 1);
       expect(await a().idempotent('key', bytes(4, 99))).toEqual(values[0]);
       expect(await a().idempotent('other', bytes(4, 99))).toEqual(bytes(4, 99));

@@ -16,7 +16,12 @@ describe('manager store on Postgres', () => {
     database = await makePostgresManagerDatabase();
     a = database.connect('a');
     b = database.connect('b');
-    impatient = openManagerStore({ connectionString: database.server.connectionString, applicationName: 'impatient', stepConnections: 1, statementTimeoutMs: 300 });
+    impatient = openManagerStore({
+      connectionString: database.server.connectionString,
+      applicationName: 'impatient',
+      stepConnections: 1,
+      statementTimeoutMs: 300,
+    });
   });
   afterAll(async () => {
     await Promise.all([a.close(), b.close(), impatient.close()]);
@@ -24,7 +29,11 @@ describe('manager store on Postgres', () => {
   });
 
   /** Runs `work` while another session sits in a transaction in which it has done `statement`. */
-  async function whileOpen(statement: string, values: readonly (string | number | bigint | Uint8Array)[], work: () => Promise<void>): Promise<void> {
+  async function whileOpen(
+    statement: string,
+    values: readonly (string | number | bigint | Uint8Array)[],
+    work: () => Promise<void>,
+  ): Promise<void> {
     const other = database.server.open({ applicationName: 'hanging', idleInTransactionTimeoutMs: 30_000 });
     try {
       await other.transaction(async (session) => {
@@ -59,14 +68,21 @@ describe('manager store on Postgres', () => {
     // Not even when every connection for steps is busy with one that hangs.
     const again = await owner(a, 'beat', 2);
     await whileOpen('SELECT * FROM channel WHERE channel_id = $1 FOR UPDATE', [bytes(32, 20)], async () => {
-      const stuck = Promise.allSettled([impatient.commitSteps([step(again, 20, 1n)]), impatient.commitSteps([step(again, 20, 1n)])]);
-      await expect(Promise.race([stuck.then(() => 'ended'), impatient.heartbeat('beat', 1n, 'x', 60_000)])).resolves.toBe(true);
+      const stuck = Promise.allSettled([
+        impatient.commitSteps([step(again, 20, 1n)]),
+        impatient.commitSteps([step(again, 20, 1n)]),
+      ]);
+      await expect(
+        Promise.race([stuck.then(() => 'ended'), impatient.heartbeat('beat', 1n, 'x', 60_000)]),
+      ).resolves.toBe(true);
       await stuck;
     });
   });
 
   test('a replica starts only on a database that cannot forget', async () => {
-    await expect(prepareManagerDatabase(database.server.connectionString, 'single')).rejects.toThrow('fsync is off');
+    await expect(prepareManagerDatabase(database.server.connectionString, 'single')).rejects.toThrow(
+      'fsync is off',
+    );
   });
 
   test('an intent that commits late is found, however many later ones were found before', async () => {
@@ -76,19 +92,30 @@ describe('manager store on Postgres', () => {
     const insert = `INSERT INTO intent (source, target_shard, source_shard, target_scid, payment_hash, incoming_amount_msat, incoming_cltv_expiry,
       outgoing_amount_msat, outgoing_cltv_expiry, created_unix_ms, onion, shared_secret) VALUES ($1, 300, 3, 1, $2, 1, 1, 1, 1, 1, '', '')`;
     await whileOpen(insert, [encodeSource(late), bytes(32, 1)], async () => {
-      await a.commitSteps([step(fence, 30, 1n, { forwarding: { intents: [intent(htlcSource(30, 0n), 300, 3)] } })]);
+      await a.commitSteps([
+        step(fence, 30, 1n, { forwarding: { intents: [intent(htlcSource(30, 0n), 300, 3)] } }),
+      ]);
       expect((await b.pendingIntents([300], 10)).map(({ source }) => source)).toEqual([htlcSource(30, 0n)]);
     });
-    expect((await b.pendingIntents([300], 10)).map(({ source }) => source)).toEqual([late, htlcSource(30, 0n)]);
+    expect((await b.pendingIntents([300], 10)).map(({ source }) => source)).toEqual([
+      late,
+      htlcSource(30, 0n),
+    ]);
   });
 
   test('an event that commits late gets a later position, and no reader misses it', async () => {
     const fence = await owner(a, 'late-event', 4);
     await a.commitSteps([step(fence, 40, 0n)]);
-    await whileOpen(`INSERT INTO event_outbox (shard, type, time_unix_ms, body) VALUES (4, 't', 1, 'early number, late commit')`, [], async () => {
-      await a.commitSteps([step(fence, 40, 1n, { forwarding: { events: [event('t', 'late number, early commit')] } })]);
-      expect(await a.sequenceEvents('s', 10)).toBe(1);
-    });
+    await whileOpen(
+      `INSERT INTO event_outbox (shard, type, time_unix_ms, body) VALUES (4, 't', 1, 'early number, late commit')`,
+      [],
+      async () => {
+        await a.commitSteps([
+          step(fence, 40, 1n, { forwarding: { events: [event('t', 'late number, early commit')] } }),
+        ]);
+        expect(await a.sequenceEvents('s', 10)).toBe(1);
+      },
+    );
     expect(await b.sequenceEvents('s', 10)).toBe(1);
     expect((await b.readEvents(0n, 10)).map(({ position, event: { body } }) => [position, body])).toEqual([
       [1n, 'late number, early commit'],
@@ -120,7 +147,9 @@ describe('manager store on Postgres', () => {
     const fence = await owner(a, 'lock', 6);
     await a.commitSteps([step(fence, 60, 0n)]);
     await whileOpen('SELECT * FROM channel WHERE channel_id = $1 FOR UPDATE', [bytes(32, 60)], async () => {
-      await expect(impatient.commitSteps([step(fence, 60, 1n), step(fence, 61, 0n)])).rejects.toMatchObject({ code: 'unavailable' });
+      await expect(impatient.commitSteps([step(fence, 60, 1n), step(fence, 61, 0n)])).rejects.toMatchObject({
+        code: 'unavailable',
+      });
     });
     const loaded = await a.loadShard(fence);
     expect(loaded.type === 'loaded' && loaded.channels.map(({ version }) => version)).toEqual([1n]);
@@ -131,12 +160,19 @@ describe('manager store on Postgres', () => {
     const numbers = Array.from({ length: 30 }, (_, index) => 700 + index);
     // A hot state of 50 HTLCs and every optional column.
     const full = {
-      fundingTxid: bytes(32, 1), fundingOutputIndex: 0, closingReason: 'none yet', closingTxid: bytes(32, 1), channelType: 'option_anchors_zero_fee_htlc_tx',
+      fundingTxid: bytes(32, 1),
+      fundingOutputIndex: 0,
+      closingReason: 'none yet',
+      closingTxid: bytes(32, 1),
+      channelType: 'option_anchors_zero_fee_htlc_tx',
     };
     const STEPS = 20;
     for (let version = 0; version <= STEPS; version += 1) {
       const units = numbers.map((number) =>
-        step(fence, number, BigInt(version), { row: { ...full, holderBalanceMsat: BigInt(version) }, delta: { hot: new Uint8Array(850).map((_, i) => (i * 31 + version * 7) & 0xff) } }),
+        step(fence, number, BigInt(version), {
+          row: { ...full, holderBalanceMsat: BigInt(version) },
+          delta: { hot: new Uint8Array(850).map((_, i) => (i * 31 + version * 7) & 0xff) },
+        }),
       );
       expect(new Set(types(await a.commitSteps(units)))).toEqual(new Set(['committed']));
     }
@@ -152,7 +188,9 @@ describe('manager store on Postgres', () => {
     type Counters = { updates: bigint; hot: bigint; scans: bigint };
     let counters: Counters | undefined;
     while ((counters?.updates ?? 0n) < BigInt(STEPS * numbers.length)) {
-      [counters] = await database.admin.read<Counters>(`SELECT n_tup_upd AS updates, n_tup_hot_upd AS hot, seq_scan AS scans FROM pg_stat_user_tables WHERE relname = 'channel'`);
+      [counters] = await database.admin.read<Counters>(
+        `SELECT n_tup_upd AS updates, n_tup_hot_upd AS hot, seq_scan AS scans FROM pg_stat_user_tables WHERE relname = 'channel'`,
+      );
     }
     expect(Number(counters?.hot) / Number(counters?.updates)).toBeGreaterThan(0.95);
   });

@@ -6,9 +6,16 @@
 import type { HtlcDirection, HtlcRemoval } from '@fulmen/channel';
 import { boolArray, byteaArray, int4Array, int8Array, textArray } from '../../pg/binary.ts';
 import type { Statement } from '../../pg/database.ts';
-import type { ChannelCommit, CommitUnit, ForwardingWrites, PaymentCommit, Resolution } from '../manager-store.ts';
+import type {
+  ChannelCommit,
+  CommitUnit,
+  ForwardingWrites,
+  PaymentCommit,
+  Resolution,
+} from '../manager-store.ts';
 import { encodeSource } from '../source.ts';
 
+// prettier-ignore
 const CHANNEL_COLUMNS = {
   f_unit: 'int4', f_shard: 'int4', f_epoch: 'int8', f_owner: 'text',
   c_unit: 'int4', c_id: 'bytea', c_fence_shard: 'int4', c_expected: 'int8', c_shard: 'int4', c_node_id: 'bytea', c_keys_id: 'bytea',
@@ -29,6 +36,7 @@ const CHANNEL_COLUMNS = {
   w_id: 'bytea', w_txid: 'bytea', w_index: 'int4', w_value: 'int8', w_script: 'bytea', w_depth: 'int4',
 } as const;
 
+// prettier-ignore
 const PAYMENT_COLUMNS = {
   p_unit: 'int4', p_hash: 'bytea', p_expected: 'int8', p_shard: 'int4', p_direction: 'text', p_status: 'text', p_finished: 'bool',
   p_bolt11: 'text', p_description: 'text', p_created: 'int8', p_expires: 'int8', p_amount: 'int8', p_received: 'int8', p_fee: 'int8',
@@ -56,7 +64,13 @@ interface Elements {
 
 type Values = { -readonly [K in keyof typeof COLUMNS]: (Elements[(typeof COLUMNS)[K]] | null)[] };
 
-const ENCODERS = { int4: int4Array, int8: int8Array, text: textArray, bytea: byteaArray, bool: boolArray } as const;
+const ENCODERS = {
+  int4: int4Array,
+  int8: int8Array,
+  text: textArray,
+  bytea: byteaArray,
+  bool: boolArray,
+} as const;
 
 function parameters(columns: object, from: number): string {
   return Object.keys(columns)
@@ -93,7 +107,13 @@ export function commitParameters(units: readonly CommitUnit[]): Buffer[] {
     }
     if (kind === 'channel') addChannel(values, unit, commit);
     else addPayment(values, unit, commit);
-    addForwarding(values, unit, kind === 'channel' ? commit.channelId : commit.paymentHash, fence.shard, commit.forwarding);
+    addForwarding(
+      values,
+      unit,
+      kind === 'channel' ? commit.channelId : commit.paymentHash,
+      fence.shard,
+      commit.forwarding,
+    );
   });
   return Object.entries(COLUMNS).map(([name, type]) => {
     const encode = ENCODERS[type] as (elements: readonly unknown[]) => Buffer;
@@ -131,7 +151,10 @@ function addChannel(v: Values, unit: number, commit: ChannelCommit): void {
   v.c_generation.push(commit.consumedThrough?.generation ?? null);
   v.c_number.push(commit.consumedThrough?.number ?? null);
   v.c_hot.push(delta.hot);
-  for (const [scid, kind] of [[row.shortChannelId, 'real'], [row.holderAliasScid, 'alias']] as const) {
+  for (const [scid, kind] of [
+    [row.shortChannelId, 'real'],
+    [row.holderAliasScid, 'alias'],
+  ] as const) {
     if (scid === undefined) continue;
     v.s_id.push(channelId);
     v.s_scid.push(signed(scid));
@@ -219,7 +242,11 @@ function outcomeBody(outcome: HtlcRemoval | Resolution['outcome']): Uint8Array {
   }
 }
 
-function addPayment(v: Values, unit: number, { paymentHash, expectedVersion, fence, row, state }: PaymentCommit): void {
+function addPayment(
+  v: Values,
+  unit: number,
+  { paymentHash, expectedVersion, fence, row, state }: PaymentCommit,
+): void {
   const inbound = row.type === 'inbound';
   v.p_unit.push(unit);
   v.p_hash.push(paymentHash);
@@ -227,7 +254,12 @@ function addPayment(v: Values, unit: number, { paymentHash, expectedVersion, fen
   v.p_shard.push(fence.shard);
   v.p_direction.push(row.type);
   v.p_status.push(row.status);
-  v.p_finished.push(row.status === 'paid' || row.status === 'expired' || row.status === 'succeeded' || row.status === 'failed');
+  v.p_finished.push(
+    row.status === 'paid' ||
+      row.status === 'expired' ||
+      row.status === 'succeeded' ||
+      row.status === 'failed',
+  );
   v.p_bolt11.push(row.bolt11);
   v.p_description.push(inbound ? row.description : '');
   v.p_created.push(BigInt(row.createdUnixMs));
@@ -242,7 +274,13 @@ function addPayment(v: Values, unit: number, { paymentHash, expectedVersion, fen
   v.p_state.push(state);
 }
 
-function addForwarding(v: Values, unit: number, claimer: Uint8Array, shard: number, writes: ForwardingWrites): void {
+function addForwarding(
+  v: Values,
+  unit: number,
+  claimer: Uint8Array,
+  shard: number,
+  writes: ForwardingWrites,
+): void {
   for (const intent of writes.intents) {
     v.i_source.push(encodeSource(intent.source));
     v.i_target_shard.push(intent.targetShard);

@@ -19,13 +19,21 @@ interface Entry {
 /**
  * @throws StoreError `unavailable` only when no unit was committed; `unknown` when one may have been
  */
-export async function commitUnits(database: Database, units: readonly CommitUnit[]): Promise<readonly Verdict[]> {
+export async function commitUnits(
+  database: Database,
+  units: readonly CommitUnit[],
+): Promise<readonly Verdict[]> {
   const verdicts: Verdict[] = [];
   let waiting: Entry[] = [];
   units.forEach((unit, index) => {
     const fault = unitFault(unit);
     if (fault !== undefined) verdicts[index] = { type: 'bad_data', reason: fault };
-    else waiting.push({ unit, index, key: unit.kind + hexKey(unit.kind === 'channel' ? unit.commit.channelId : unit.commit.paymentHash) });
+    else
+      waiting.push({
+        unit,
+        index,
+        key: unit.kind + hexKey(unit.kind === 'channel' ? unit.commit.channelId : unit.commit.paymentHash),
+      });
   });
   try {
     // Two units of one channel go one after the other.
@@ -33,10 +41,18 @@ export async function commitUnits(database: Database, units: readonly CommitUnit
       const seen = new Set<string>();
       const round = waiting.filter(({ key }) => !seen.has(key) && seen.add(key));
       waiting = waiting.filter((entry) => !round.includes(entry));
-      await commitRound(database, round.toSorted((a, b) => (a.key < b.key ? -1 : 1)), verdicts);
+      await commitRound(
+        database,
+        round.toSorted((a, b) => (a.key < b.key ? -1 : 1)),
+        verdicts,
+      );
     }
   } catch (error) {
-    if (error instanceof StoreError && error.code === 'unavailable' && verdicts.some((verdict) => verdict?.type === 'committed')) {
+    if (
+      error instanceof StoreError &&
+      error.code === 'unavailable' &&
+      verdicts.some((verdict) => verdict?.type === 'committed')
+    ) {
       throw new StoreError('unknown', 'some units of the group were committed', { cause: error });
     }
     throw error;
@@ -44,7 +60,11 @@ export async function commitUnits(database: Database, units: readonly CommitUnit
   return verdicts;
 }
 
-async function commitRound(database: Database, entries: readonly Entry[], verdicts: Verdict[]): Promise<void> {
+async function commitRound(
+  database: Database,
+  entries: readonly Entry[],
+  verdicts: Verdict[],
+): Promise<void> {
   if (entries.length === 0) return;
   try {
     await database.write(COMMIT_STATEMENT, commitParameters(entries.map(({ unit }) => unit)));
@@ -55,9 +75,18 @@ async function commitRound(database: Database, entries: readonly Entry[], verdic
   for (const { index } of entries) verdicts[index] = { type: 'committed' };
 }
 
-async function afterRefusal(database: Database, entries: readonly Entry[], verdicts: Verdict[], error: StatementError): Promise<void> {
+async function afterRefusal(
+  database: Database,
+  entries: readonly Entry[],
+  verdicts: Verdict[],
+  error: StatementError,
+): Promise<void> {
   const [number, ...detail] = (error.detail ?? '').split(' ');
-  const culprit = error.sqlState.startsWith('FM') ? entries[Number(number)] : entries.length === 1 ? entries[0] : undefined;
+  const culprit = error.sqlState.startsWith('FM')
+    ? entries[Number(number)]
+    : entries.length === 1
+      ? entries[0]
+      : undefined;
   if (culprit === undefined) {
     const middle = entries.length >> 1;
     await commitRound(database, entries.slice(0, middle), verdicts);
@@ -68,7 +97,11 @@ async function afterRefusal(database: Database, entries: readonly Entry[], verdi
   const rest = entries.filter((entry) => {
     const { fence } = entry.unit.commit;
     // A lost fence never comes back, so it is lost for every unit that holds it.
-    const same = verdict.type === 'fence_lost' && fence.shard === shard && fence.epoch === epoch && fence.replicaId === replicaId;
+    const same =
+      verdict.type === 'fence_lost' &&
+      fence.shard === shard &&
+      fence.epoch === epoch &&
+      fence.replicaId === replicaId;
     if (entry !== culprit && !same) return true;
     verdicts[entry.index] = verdict;
     return false;
@@ -90,6 +123,9 @@ function verdictOf(error: StatementError, detail: readonly string[]): Verdict {
     case 'FM006':
       return { type: 'resolution_changed', source: decodeSource(bytes) };
     default:
-      return { type: 'bad_data', reason: error.constraint === undefined ? error.message : `${error.constraint}: ${error.message}` };
+      return {
+        type: 'bad_data',
+        reason: error.constraint === undefined ? error.message : `${error.constraint}: ${error.message}`,
+      };
   }
 }

@@ -9,15 +9,28 @@ interface ChannelKeyed {
 }
 
 type Loaded =
-  | { readonly type: 'loaded'; readonly channels: readonly LoadedChannel[]; readonly payments: readonly LoadedPayment[] }
+  | {
+      readonly type: 'loaded';
+      readonly channels: readonly LoadedChannel[];
+      readonly payments: readonly LoadedPayment[];
+    }
   | { readonly type: 'fence_lost' };
 
 /** Holds the fence's lock until everything is read, so that what is read is what the new owner starts from. */
-export async function loadShard(database: Database, statement: (name: string) => Statement, fence: Fence): Promise<Loaded> {
+export async function loadShard(
+  database: Database,
+  statement: (name: string) => Statement,
+  fence: Fence,
+): Promise<Loaded> {
   return database.transaction(async (session): Promise<Loaded> => {
-    const [held] = await session.query<{ holds: boolean }>(statement('fence_holds'), [fence.shard, fence.epoch, fence.replicaId]);
+    const [held] = await session.query<{ holds: boolean }>(statement('fence_holds'), [
+      fence.shard,
+      fence.epoch,
+      fence.replicaId,
+    ]);
     if (held?.holds !== true) return { type: 'fence_lost' };
-    const read = <R extends object>(name: string): Promise<R[]> => session.query<R>(statement(name), [fence.shard]);
+    const read = <R extends object>(name: string): Promise<R[]> =>
+      session.query<R>(statement(name), [fence.shard]);
     const channels = await readChannels(read);
     const payments = await read<rows.PaymentColumns>('load_payments');
     return { type: 'loaded', channels, payments: payments.map(loadedPayment) };
@@ -25,7 +38,12 @@ export async function loadShard(database: Database, statement: (name: string) =>
 }
 
 /** One payment, finished or not. */
-export async function loadPayment(session: Session, statement: Statement, fence: Fence, paymentHash: Uint8Array): Promise<LoadedPayment | undefined> {
+export async function loadPayment(
+  session: Session,
+  statement: Statement,
+  fence: Fence,
+  paymentHash: Uint8Array,
+): Promise<LoadedPayment | undefined> {
   const [row] = await session.query<rows.PaymentColumns>(statement, [paymentHash, fence.shard]);
   return row === undefined ? undefined : loadedPayment(row);
 }
@@ -34,16 +52,29 @@ function loadedPayment(row: rows.PaymentColumns): LoadedPayment {
   return { paymentHash: row.payment_hash, version: row.version, state: row.state, row: rows.paymentRow(row) };
 }
 
-async function readChannels(read: <R extends object>(name: string) => Promise<R[]>): Promise<readonly LoadedChannel[]> {
+async function readChannels(
+  read: <R extends object>(name: string) => Promise<R[]>,
+): Promise<readonly LoadedChannel[]> {
   const channels = await read<rows.ChannelColumns>('load_channels');
   if (channels.length === 0) return [];
   const htlcs = byChannel(await read<rows.HtlcColumns>('load_htlcs'));
   const removals = byChannel(await read<rows.RemovalColumns>('load_removals'));
-  const secrets = byChannel(await read<ChannelKeyed & { bucket: number; secret_index: bigint; secret: Uint8Array }>('load_secrets'));
-  const outgoing = byChannel(
-    await read<ChannelKeyed & { htlc_id: bigint; source: Uint8Array; source_shard: number; incoming_amount_msat: bigint }>('load_outgoing'),
+  const secrets = byChannel(
+    await read<ChannelKeyed & { bucket: number; secret_index: bigint; secret: Uint8Array }>('load_secrets'),
   );
-  const preimages = byChannel(await read<ChannelKeyed & { htlc_id: bigint; preimage: Uint8Array }>('load_preimages'));
+  const outgoing = byChannel(
+    await read<
+      ChannelKeyed & {
+        htlc_id: bigint;
+        source: Uint8Array;
+        source_shard: number;
+        incoming_amount_msat: bigint;
+      }
+    >('load_outgoing'),
+  );
+  const preimages = byChannel(
+    await read<ChannelKeyed & { htlc_id: bigint; preimage: Uint8Array }>('load_preimages'),
+  );
   const intents = new Map<string, bigint[]>();
   for (const { source: key } of await read<{ source: Uint8Array }>('load_intents')) {
     const source = decodeSource(key);
@@ -63,7 +94,11 @@ async function readChannels(read: <R extends object>(name: string) => Promise<R[
           id: rows.unsigned(removal.htlc_id),
           removal: rows.htlcRemoval(removal),
         })),
-        secretBuckets: (secrets.get(key) ?? []).map(({ bucket, secret_index: index, secret }) => ({ bucket, index, secret })),
+        secretBuckets: (secrets.get(key) ?? []).map(({ bucket, secret_index: index, secret }) => ({
+          bucket,
+          index,
+          secret,
+        })),
         holderSignatures: row.signatures ?? undefined,
       },
       nextMonitorUpdateId: row.monitor_update_id + 1n,
@@ -75,7 +110,10 @@ async function readChannels(read: <R extends object>(name: string) => Promise<R[
         incomingAmountMsat: link.incoming_amount_msat,
       })),
       intentsWritten: intents.get(key) ?? [],
-      preimages: (preimages.get(key) ?? []).map(({ htlc_id, preimage }) => ({ htlcId: rows.unsigned(htlc_id), preimage })),
+      preimages: (preimages.get(key) ?? []).map(({ htlc_id, preimage }) => ({
+        htlcId: rows.unsigned(htlc_id),
+        preimage,
+      })),
     };
   });
 }

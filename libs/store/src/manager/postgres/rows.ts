@@ -1,11 +1,21 @@
 /** Rows of Postgres as the port's types, and nothing else. */
 import type { HtlcBody, HtlcDirection, HtlcRemoval } from '@fulmen/channel';
 import { StoreError } from '../../error.ts';
-import type { ChannelPolicyRow, ChannelRow, ForwardRow, FundingStatus, Intent, PaymentRow, PeerPresence, Resolution } from '../manager-store.ts';
+import type {
+  ChannelPolicyRow,
+  ChannelRow,
+  ForwardRow,
+  FundingStatus,
+  Intent,
+  PaymentRow,
+  PeerPresence,
+  Resolution,
+} from '../manager-store.ts';
 import { decodeSource } from '../source.ts';
 
 type Nullable<T> = T | null;
 
+// prettier-ignore
 export interface ChannelColumns extends WatchColumns {
   channel_id: Uint8Array; counterparty_node_id: Uint8Array; channel_keys_id: Uint8Array; shard: number; capacity_sat: bigint;
   funding_txid: Nullable<Uint8Array>; funding_output_index: Nullable<number>; short_channel_id: Nullable<bigint>;
@@ -15,48 +25,57 @@ export interface ChannelColumns extends WatchColumns {
   htlcs_in_flight: number; hot: Uint8Array; cold: Nullable<Uint8Array>; signatures: Nullable<Uint8Array>;
 }
 
+// prettier-ignore
 export interface WatchColumns {
   channel_id: Uint8Array; watch_status: Nullable<string>; watch_height: Nullable<bigint>; watch_tx_index: Nullable<number>;
   watch_depth: Nullable<number>; watch_reason: Nullable<string>; watch_txid: Nullable<Uint8Array>;
 }
 
+// prettier-ignore
 export interface HtlcColumns {
   channel_id: Uint8Array; direction: number; htlc_id: bigint; amount_msat: bigint; cltv_expiry: bigint; payment_hash: Uint8Array;
   onion: Uint8Array; path_key: Nullable<Uint8Array>;
 }
 
+// prettier-ignore
 export interface RemovalColumns {
   channel_id: Uint8Array; direction: number; htlc_id: bigint; kind: number; code: Nullable<number>; body: Uint8Array;
   attribution: Nullable<Uint8Array>;
 }
 
+// prettier-ignore
 export interface IntentColumns {
   source: Uint8Array; target_shard: number; source_shard: number; target_scid: Nullable<bigint>; target_payment_hash: Nullable<Uint8Array>;
   payment_hash: Uint8Array; incoming_amount_msat: bigint; incoming_cltv_expiry: bigint; outgoing_amount_msat: bigint;
   outgoing_cltv_expiry: bigint; created_unix_ms: bigint; onion: Uint8Array; shared_secret: Uint8Array;
 }
 
+// prettier-ignore
 export interface ResolutionColumns {
   source: Uint8Array; source_shard: number; kind: number; code: Nullable<number>; body: Uint8Array;
 }
 
+// prettier-ignore
 export interface PaymentColumns {
   payment_hash: Uint8Array; direction: 'inbound' | 'outbound'; bolt11: string; description: string; created_unix_ms: bigint;
   expires_unix_ms: bigint; amount_msat: bigint; status: string; version: bigint; received_msat: bigint; fee_msat: bigint;
   attempts: number; paid_unix_ms: Nullable<bigint>; preimage: Nullable<Uint8Array>; failure_reason: string; state: Uint8Array;
 }
 
+// prettier-ignore
 export interface PolicyColumns {
   fee_base_msat: bigint; fee_proportional_millionths: bigint; cltv_expiry_delta: number; htlc_minimum_msat: bigint;
   htlc_maximum_msat: bigint; updated_unix_ms: bigint; previous_fee_base_msat: Nullable<bigint>;
   previous_fee_proportional_millionths: Nullable<bigint>; previous_cltv_expiry_delta: Nullable<number>;
 }
 
+// prettier-ignore
 export interface ForwardColumns {
   inbound_channel_id: Uint8Array; inbound_htlc_id: bigint; outbound_channel_id: Nullable<Uint8Array>; inbound_amount_msat: bigint;
   outbound_amount_msat: bigint; status: ForwardRow['status']; created_unix_ms: bigint;
 }
 
+// prettier-ignore
 export interface PeerColumns {
   peer_node_id: Uint8Array; host: Nullable<string>; port: Nullable<number>; wanted: boolean; gateway_id: Nullable<string>;
   generation: Nullable<bigint>; channels: number;
@@ -102,11 +121,21 @@ export function fundingStatus(row: WatchColumns): FundingStatus | undefined {
     case 'unconfirmed':
       return { type: 'unconfirmed' };
     case 'confirmed':
-      return { type: 'confirmed', height: Number(row.watch_height), txIndex: row.watch_tx_index ?? 0, depth: row.watch_depth ?? 0 };
+      return {
+        type: 'confirmed',
+        height: Number(row.watch_height),
+        txIndex: row.watch_tx_index ?? 0,
+        depth: row.watch_depth ?? 0,
+      };
     case 'mismatch':
       return { type: 'mismatch', reason: row.watch_reason ?? '' };
     case 'spent':
-      return { type: 'spent', txid: row.watch_txid ?? new Uint8Array(), height: Number(row.watch_height), depth: row.watch_depth ?? 0 };
+      return {
+        type: 'spent',
+        txid: row.watch_txid ?? new Uint8Array(),
+        height: Number(row.watch_height),
+        depth: row.watch_depth ?? 0,
+      };
     default:
       return foreign(`funding status ${row.watch_status}`);
   }
@@ -128,7 +157,8 @@ export function htlcRemoval(row: RemovalColumns): HtlcRemoval {
   const attribution = row.attribution === null ? {} : { attributionData: row.attribution };
   if (row.kind === 1) return { type: 'fulfilled', preimage: row.body, ...attribution };
   if (row.kind === 2) return { type: 'failed', reason: row.body, ...attribution };
-  if (row.kind === 3) return { type: 'failed_malformed', sha256OfOnion: row.body, failureCode: row.code ?? 0 };
+  if (row.kind === 3)
+    return { type: 'failed_malformed', sha256OfOnion: row.body, failureCode: row.code ?? 0 };
   return foreign(`removal ${row.kind}`);
 }
 
@@ -159,13 +189,18 @@ export function resolution(row: ResolutionColumns): Resolution {
 function outcome(row: ResolutionColumns): Resolution['outcome'] {
   if (row.kind === 1) return { type: 'fulfilled', preimage: row.body };
   if (row.kind === 2) return { type: 'failed', reason: row.body };
-  if (row.kind === 3) return { type: 'failed_malformed', sha256OfOnion: row.body, failureCode: row.code ?? 0 };
+  if (row.kind === 3)
+    return { type: 'failed_malformed', sha256OfOnion: row.body, failureCode: row.code ?? 0 };
   if (row.kind === 4) return { type: 'failed_here', failure: row.body };
   return foreign(`resolution ${row.kind}`);
 }
 
 export function paymentRow(row: PaymentColumns): PaymentRow {
-  const common = { bolt11: row.bolt11, amountMsat: row.amount_msat, createdUnixMs: Number(row.created_unix_ms) };
+  const common = {
+    bolt11: row.bolt11,
+    amountMsat: row.amount_msat,
+    createdUnixMs: Number(row.created_unix_ms),
+  };
   if (row.direction === 'inbound') {
     return {
       ...common,
@@ -223,7 +258,8 @@ export function peerPresence(row: PeerColumns): PeerPresence {
     peerNodeId: row.peer_node_id,
     ...(row.host !== null && row.port !== null && { host: row.host, port: row.port }),
     wanted: row.wanted,
-    ...(row.gateway_id !== null && row.generation !== null && { connected: { gatewayId: row.gateway_id, generation: row.generation } }),
+    ...(row.gateway_id !== null &&
+      row.generation !== null && { connected: { gatewayId: row.gateway_id, generation: row.generation } }),
     channels: row.channels,
   };
 }

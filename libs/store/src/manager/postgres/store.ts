@@ -36,7 +36,12 @@ export interface PostgresManagerStoreOptions {
 }
 
 /** The hot path's plan is always the same: by key, row by row, whatever the statistics say of a young table. */
-const STEP_SETTINGS = { plan_cache_mode: 'force_generic_plan', enable_hashjoin: 'off', enable_mergejoin: 'off', enable_seqscan: 'off' };
+const STEP_SETTINGS = {
+  plan_cache_mode: 'force_generic_plan',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+  enable_seqscan: 'off',
+};
 
 /** Opens the pools; the schema must have been migrated (`migrate(database, MANAGER_MIGRATIONS)`). */
 export function openManagerStore(options: PostgresManagerStoreOptions): PostgresManagerStore {
@@ -62,7 +67,14 @@ export function openManagerStore(options: PostgresManagerStoreOptions): Postgres
  * @throws StoreSetupError
  */
 export async function prepareManagerDatabase(connectionString: string, mode: DurabilityMode): Promise<void> {
-  const database = new Database({ connectionString, applicationName: 'migrate', schema: MANAGER_SCHEMA, maxConnections: 1, statementTimeoutMs: 60_000, lockTimeoutMs: 60_000 });
+  const database = new Database({
+    connectionString,
+    applicationName: 'migrate',
+    schema: MANAGER_SCHEMA,
+    maxConnections: 1,
+    statementTimeoutMs: 60_000,
+    lockTimeoutMs: 60_000,
+  });
   try {
     await requireDurability(database, mode);
     await migrate(database, MANAGER_MIGRATIONS);
@@ -85,28 +97,67 @@ export class PostgresManagerStore implements ManagerStore {
     this.#upkeep = upkeep;
   }
 
-  async heartbeat(replicaId: string, incarnation: bigint, address: string, leaseMs: number): Promise<boolean> {
-    return (await this.#writeOne<{ ok: boolean }>(this.#leases, 'heartbeat', [replicaId, incarnation, address, leaseMs])).ok;
+  async heartbeat(
+    replicaId: string,
+    incarnation: bigint,
+    address: string,
+    leaseMs: number,
+  ): Promise<boolean> {
+    return (
+      await this.#writeOne<{ ok: boolean }>(this.#leases, 'heartbeat', [
+        replicaId,
+        incarnation,
+        address,
+        leaseMs,
+      ])
+    ).ok;
   }
 
   async listReplicas(): Promise<readonly port.Replica[]> {
-    const found = await this.#read<{ replica_id: string; address: string; age_ms: bigint }>('list_replicas', []);
-    return found.map((row) => ({ replicaId: row.replica_id, address: row.address, lastHeartbeatAgeMs: Number(row.age_ms) }));
+    const found = await this.#read<{ replica_id: string; address: string; age_ms: bigint }>(
+      'list_replicas',
+      [],
+    );
+    return found.map((row) => ({
+      replicaId: row.replica_id,
+      address: row.address,
+      lastHeartbeatAgeMs: Number(row.age_ms),
+    }));
   }
 
   async listShards(): Promise<readonly port.ShardOwner[]> {
-    const found = await this.#read<{ shard: number; epoch: bigint; owner: string | null; address: string | null }>('list_shards', []);
-    return found.map(({ shard, epoch, owner, address }) => ({ shard, epoch, replicaId: owner ?? undefined, address: address ?? undefined }));
+    const found = await this.#read<{
+      shard: number;
+      epoch: bigint;
+      owner: string | null;
+      address: string | null;
+    }>('list_shards', []);
+    return found.map(({ shard, epoch, owner, address }) => ({
+      shard,
+      epoch,
+      replicaId: owner ?? undefined,
+      address: address ?? undefined,
+    }));
   }
 
   async acquireShard(shard: number, replicaId: string): Promise<port.AcquireOutcome> {
     const first = await this.#acquire(shard, replicaId, SHORT_LOCK_TIMEOUT_MS, () => Promise.resolve());
     if (first.type !== 'busy') return first;
     // Blockers can be told only while somebody waits for them: one session waits, another ends them.
-    return this.#acquire(shard, replicaId, TAKEOVER_LOCK_TIMEOUT_MS, async (pid) => void (await this.#queries.write(this.#statement('end_blockers'), [pid])));
+    return this.#acquire(
+      shard,
+      replicaId,
+      TAKEOVER_LOCK_TIMEOUT_MS,
+      async (pid) => void (await this.#queries.write(this.#statement('end_blockers'), [pid])),
+    );
   }
 
-  async #acquire(shard: number, replicaId: string, lockTimeoutMs: number, meanwhile: (pid: number) => Promise<void>): Promise<port.AcquireOutcome> {
+  async #acquire(
+    shard: number,
+    replicaId: string,
+    lockTimeoutMs: number,
+    meanwhile: (pid: number) => Promise<void>,
+  ): Promise<port.AcquireOutcome> {
     type Found = { outcome: 'acquired' | 'held' | 'busy'; new_epoch: bigint | null; holder: string | null };
     const found = await this.#leases.transaction(async (session) => {
       const [self] = await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
@@ -130,7 +181,9 @@ export class PostgresManagerStore implements ManagerStore {
   }
 
   loadPayment(fence: Fence, paymentHash: Uint8Array): Promise<port.LoadedPayment | undefined> {
-    return this.#queries.transaction((session) => loadPayment(session, this.#statement('load_payment'), fence, paymentHash));
+    return this.#queries.transaction((session) =>
+      loadPayment(session, this.#statement('load_payment'), fence, paymentHash),
+    );
   }
 
   commitSteps(units: readonly port.CommitUnit[]): Promise<readonly port.Verdict[]> {
@@ -138,14 +191,20 @@ export class PostgresManagerStore implements ManagerStore {
   }
 
   async pendingIntents(shards: readonly number[], limit: number): Promise<readonly port.Intent[]> {
-    return (await this.#read<rows.IntentColumns>('pending_intents', [int4Array(shards), limit])).map(rows.intent);
+    return (await this.#read<rows.IntentColumns>('pending_intents', [int4Array(shards), limit])).map(
+      rows.intent,
+    );
   }
 
   async pendingResolutions(shards: readonly number[], limit: number): Promise<readonly port.Resolution[]> {
-    return (await this.#read<rows.ResolutionColumns>('pending_resolutions', [int4Array(shards), limit])).map(rows.resolution);
+    return (await this.#read<rows.ResolutionColumns>('pending_resolutions', [int4Array(shards), limit])).map(
+      rows.resolution,
+    );
   }
 
-  async fundingStatuses(shards: readonly number[]): Promise<readonly { channelId: Uint8Array; status: port.FundingStatus }[]> {
+  async fundingStatuses(
+    shards: readonly number[],
+  ): Promise<readonly { channelId: Uint8Array; status: port.FundingStatus }[]> {
     const found = await this.#read<rows.WatchColumns>('funding_statuses', [int4Array(shards)]);
     return found.flatMap((row) => {
       const status = rows.fundingStatus(row);
@@ -154,34 +213,71 @@ export class PostgresManagerStore implements ManagerStore {
   }
 
   async shardOfScid(shortChannelId: bigint): Promise<{ shard: number; channelId: Uint8Array } | undefined> {
-    const [row] = await this.#read<{ shard: number; channel_id: Uint8Array }>('shard_of_scid', [signed(shortChannelId)]);
+    const [row] = await this.#read<{ shard: number; channel_id: Uint8Array }>('shard_of_scid', [
+      signed(shortChannelId),
+    ]);
     return row && { shard: row.shard, channelId: row.channel_id };
   }
 
-  async acceptConnection(fence: Fence, peerNodeId: Uint8Array, gatewayId: string, connectionId: bigint): Promise<port.ConnectionOutcome> {
+  async acceptConnection(
+    fence: Fence,
+    peerNodeId: Uint8Array,
+    gatewayId: string,
+    connectionId: bigint,
+  ): Promise<port.ConnectionOutcome> {
     type Found = { accepted: boolean; new_generation: bigint; previous_gateway: string | null };
-    const found = await this.#writeOne<Found>(this.#steps, 'accept_connection', [...fenceValues(fence), peerNodeId, gatewayId, signed(connectionId)]);
+    const found = await this.#writeOne<Found>(this.#steps, 'accept_connection', [
+      ...fenceValues(fence),
+      peerNodeId,
+      gatewayId,
+      signed(connectionId),
+    ]);
     if (!found.accepted) return { type: 'fence_lost' };
-    return { type: 'accepted', generation: found.new_generation, previousGatewayId: found.previous_gateway ?? undefined };
+    return {
+      type: 'accepted',
+      generation: found.new_generation,
+      previousGatewayId: found.previous_gateway ?? undefined,
+    };
   }
 
   async dropConnection(fence: Fence, peerNodeId: Uint8Array, generation: bigint): Promise<void> {
-    await this.#queries.write(this.#statement('drop_connection'), [...fenceValues(fence), peerNodeId, generation]);
+    await this.#queries.write(this.#statement('drop_connection'), [
+      ...fenceValues(fence),
+      peerNodeId,
+      generation,
+    ]);
   }
 
-  async upsertPeerAddress(peerNodeId: Uint8Array, host: string, tcpPort: number, wanted: 'wanted' | 'not_wanted'): Promise<void> {
-    await this.#queries.write(this.#statement('upsert_peer_address'), [peerNodeId, host, tcpPort, wanted === 'wanted']);
+  async upsertPeerAddress(
+    peerNodeId: Uint8Array,
+    host: string,
+    tcpPort: number,
+    wanted: 'wanted' | 'not_wanted',
+  ): Promise<void> {
+    await this.#queries.write(this.#statement('upsert_peer_address'), [
+      peerNodeId,
+      host,
+      tcpPort,
+      wanted === 'wanted',
+    ]);
   }
 
   async listPeers(): Promise<readonly port.PeerPresence[]> {
     return (await this.#read<rows.PeerColumns>('list_peers', [])).map(rows.peerPresence);
   }
 
-  async listChannels(filter: { readonly closed: 'include' | 'exclude' }): Promise<readonly port.ChannelRow[]> {
-    return (await this.#read<rows.ChannelColumns>('list_channels', [filter.closed === 'include'])).map(rows.channelRow);
+  async listChannels(filter: {
+    readonly closed: 'include' | 'exclude';
+  }): Promise<readonly port.ChannelRow[]> {
+    return (await this.#read<rows.ChannelColumns>('list_channels', [filter.closed === 'include'])).map(
+      rows.channelRow,
+    );
   }
 
-  async listPayments(type: 'inbound' | 'outbound', limit: number): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
+  async listPayments(
+    type: 'inbound' | 'outbound',
+    limit: number,
+  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
     const found = await this.#read<rows.PaymentColumns>('list_payments', [type, limit]);
     return found.map((row) => ({ paymentHash: row.payment_hash, row: rows.paymentRow(row) }));
   }
@@ -200,11 +296,23 @@ export class PostgresManagerStore implements ManagerStore {
     return row && rows.policyRow(row);
   }
 
-  async setPolicy(fence: Fence, channelId: Uint8Array, policy: port.ChannelPolicyRow): Promise<'ok' | 'fence_lost'> {
+  async setPolicy(
+    fence: Fence,
+    channelId: Uint8Array,
+    policy: port.ChannelPolicyRow,
+  ): Promise<'ok' | 'fence_lost'> {
     const { previous } = policy;
     const written = await this.#queries.write(this.#statement('set_policy'), [
-      ...fenceValues(fence), channelId, policy.feeBaseMsat, policy.feeProportionalMillionths, policy.cltvExpiryDelta, policy.htlcMinimumMsat,
-      policy.htlcMaximumMsat, policy.updatedUnixMs, previous?.feeBaseMsat ?? null, previous?.feeProportionalMillionths ?? null,
+      ...fenceValues(fence),
+      channelId,
+      policy.feeBaseMsat,
+      policy.feeProportionalMillionths,
+      policy.cltvExpiryDelta,
+      policy.htlcMinimumMsat,
+      policy.htlcMaximumMsat,
+      policy.updatedUnixMs,
+      previous?.feeBaseMsat ?? null,
+      previous?.feeProportionalMillionths ?? null,
       previous?.cltvExpiryDelta ?? null,
     ]);
     return written.length === 1 ? 'ok' : 'fence_lost';
@@ -215,27 +323,48 @@ export class PostgresManagerStore implements ManagerStore {
   }
 
   async sequenceEvents(replicaId: string, limit: number): Promise<number> {
-    return (await this.#writeOne<{ moved: number }>(this.#queries, 'sequence_events', [replicaId, limit])).moved;
+    return (await this.#writeOne<{ moved: number }>(this.#queries, 'sequence_events', [replicaId, limit]))
+      .moved;
   }
 
-  async readEvents(afterPosition: bigint, limit: number): Promise<readonly { position: bigint; event: port.StoreEvent }[]> {
-    const found = await this.#read<{ position: bigint; type: string; time_unix_ms: bigint; body: string }>('read_events', [afterPosition, limit]);
-    return found.map(({ position, type, time_unix_ms, body }) => ({ position, event: { type, timeUnixMs: Number(time_unix_ms), body } }));
+  async readEvents(
+    afterPosition: bigint,
+    limit: number,
+  ): Promise<readonly { position: bigint; event: port.StoreEvent }[]> {
+    const found = await this.#read<{ position: bigint; type: string; time_unix_ms: bigint; body: string }>(
+      'read_events',
+      [afterPosition, limit],
+    );
+    return found.map(({ position, type, time_unix_ms, body }) => ({
+      position,
+      event: { type, timeUnixMs: Number(time_unix_ms), body },
+    }));
   }
 
   async prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number> {
-    return (await this.#writeOne<{ removed: number }>(this.#upkeep, 'prune', [limit, blockHeight, idempotencyMs])).removed;
+    return (
+      await this.#writeOne<{ removed: number }>(this.#upkeep, 'prune', [limit, blockHeight, idempotencyMs])
+    ).removed;
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#leases.close(), this.#steps.close(), this.#queries.close(), this.#upkeep.close()]);
+    await Promise.all([
+      this.#leases.close(),
+      this.#steps.close(),
+      this.#queries.close(),
+      this.#upkeep.close(),
+    ]);
   }
 
   #read<R extends object>(name: string, values: readonly Parameter[]): Promise<R[]> {
     return this.#queries.read<R>(this.#statement(name), values);
   }
 
-  async #writeOne<R extends object>(database: Database, name: string, values: readonly Parameter[]): Promise<R> {
+  async #writeOne<R extends object>(
+    database: Database,
+    name: string,
+    values: readonly Parameter[],
+  ): Promise<R> {
     const [row] = await database.write<R>(this.#statement(name), values);
     if (row === undefined) throw new StoreError('unknown', `${name} answered no row`);
     return row;

@@ -18,16 +18,25 @@ export async function makePostgresManagerDatabase(): Promise<PostgresUnderTest> 
   return {
     server,
     admin,
-    connect: (applicationName) => openManagerStore({ connectionString: server.connectionString, applicationName }),
+    connect: (applicationName) =>
+      openManagerStore({ connectionString: server.connectionString, applicationName }),
     expireLease: async (replicaId) => {
-      await admin.write(`UPDATE replica SET lease_until = lease_until - interval '1 hour' WHERE replica_id = $1`, [replicaId]);
+      await admin.write(
+        `UPDATE replica SET lease_until = lease_until - interval '1 hour' WHERE replica_id = $1`,
+        [replicaId],
+      );
     },
     reportFundingStatus: async (channelId, status) => {
       const confirmed = status.type === 'confirmed' ? status : undefined;
       const spent = status.type === 'spent' ? status : undefined;
       await admin.write(statement('report_funding_status'), [
-        channelId, status.type, (confirmed ?? spent)?.height ?? null, confirmed?.txIndex ?? null, (confirmed ?? spent)?.depth ?? null,
-        status.type === 'mismatch' ? status.reason : null, spent?.txid ?? null,
+        channelId,
+        status.type,
+        (confirmed ?? spent)?.height ?? null,
+        confirmed?.txIndex ?? null,
+        (confirmed ?? spent)?.depth ?? null,
+        status.type === 'mismatch' ? status.reason : null,
+        spent?.txid ?? null,
       ]);
     },
     drop: async () => {
