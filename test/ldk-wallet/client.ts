@@ -100,6 +100,11 @@ export class LdkWallet {
     this.port = event.port ?? 0;
   }
 
+  /** Of the process, while it runs. */
+  pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
   /** Calls a method; see WalletMethods. */
   async call<M extends WalletMethod>(
     method: M,

@@ -5,17 +5,17 @@ import { address, integer, list, readConfig, z } from '@fulmen/service';
 const schema = z.object({
   /** Name of this replica; stable over restarts (a StatefulSet's pod name). */
   FULMEN_REPLICA_ID: z.string().min(1).max(64),
-  FULMEN_LISTEN: address.default('127.0.0.1:0'),
+  FULMEN_LISTEN_ADDRESS: address.default('127.0.0.1:0'),
   /** What others dial; defaults to where it listens. */
-  FULMEN_ADVERTISE: address.optional(),
+  FULMEN_ADVERTISED_ADDRESS: address.optional(),
   FULMEN_DATABASE_URL: z.string().min(1),
   FULMEN_NATS_SERVERS: list.default([]),
   FULMEN_SIGNER_ADDRESS: address,
   FULMEN_CHAIN_MONITOR_ADDRESS: address,
   FULMEN_ROUTER_ADDRESS: address,
-  FULMEN_TLS_CA: z.string().optional(),
-  FULMEN_TLS_CERT: z.string().optional(),
-  FULMEN_TLS_KEY: z.string().optional(),
+  FULMEN_TLS_CA_FILE: z.string().optional(),
+  FULMEN_TLS_CERTIFICATE_FILE: z.string().optional(),
+  FULMEN_TLS_KEY_FILE: z.string().optional(),
   FULMEN_NETWORK: z.enum(['mainnet', 'testnet', 'signet', 'regtest']),
   FULMEN_LEASE_MS: integer(500, 120_000).default(10_000),
   FULMEN_MINIMUM_DEPTH: integer(1, 144).default(6),
@@ -25,7 +25,9 @@ const schema = z.object({
   FULMEN_MAX_PENDING_CHANNELS_PER_PEER: integer(1, 1000).default(4),
   FULMEN_MAX_PENDING_CHANNELS: integer(1, 100_000).default(1000),
   FULMEN_MAX_ACCEPTED_HTLCS: integer(1, 483).default(483),
-  FULMEN_STORE_CONNECTIONS: integer(2, 100).default(8),
+  FULMEN_STEP_CONNECTIONS: integer(2, 100).default(4),
+  /** Whether one server is trusted, or a synchronous standby is demanded. */
+  FULMEN_DURABILITY: z.enum(['single', 'high_availability']).default('single'),
 });
 
 export type ManagerConfig = z.infer<typeof schema>;

@@ -4,18 +4,28 @@ import { natsBus } from '@fulmen/bus';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { grpcConnector, grpcServer } from '@fulmen/rpc';
 import { runService } from '@fulmen/service';
-import { openManagerStore } from '@fulmen/store/manager/postgres/index';
+import { Database, migrate, requireDurability } from '@fulmen/store';
+import { MANAGER_MIGRATIONS, MANAGER_SCHEMA, openManagerStore } from '@fulmen/store/manager/postgres/store';
 import { managerConfig } from './config.ts';
 import { start } from './start.ts';
 
 runService('channel-manager', async ({ runtime, logger, metrics, environment }) => {
   const config = managerConfig(environment);
-  const { FULMEN_TLS_CA: ca, FULMEN_TLS_CERT: certificate, FULMEN_TLS_KEY: key } = config;
+  const { FULMEN_TLS_CA_FILE: ca, FULMEN_TLS_CERTIFICATE_FILE: certificate, FULMEN_TLS_KEY_FILE: key } = config;
   const tls =
     ca === undefined || certificate === undefined || key === undefined
       ? undefined
       : { caCertificate: readFileSync(ca), certificate: readFileSync(certificate), privateKey: readFileSync(key) };
-  const store = await openManagerStore({ url: config.FULMEN_DATABASE_URL, connections: config.FULMEN_STORE_CONNECTIONS });
+  const applicationName = `channel-manager ${config.FULMEN_REPLICA_ID}`;
+  const connectionString = config.FULMEN_DATABASE_URL;
+  const setup = new Database({ connectionString, applicationName, schema: MANAGER_SCHEMA, maxConnections: 1, statementTimeoutMs: 60_000 });
+  try {
+    await requireDurability(setup, config.FULMEN_DURABILITY);
+    await migrate(setup, MANAGER_MIGRATIONS);
+  } finally {
+    await setup.close();
+  }
+  const store = openManagerStore({ connectionString, applicationName, stepConnections: config.FULMEN_STEP_CONNECTIONS });
   return start(
     {
       replicaId: config.FULMEN_REPLICA_ID,
@@ -33,11 +43,11 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       signerAddress: config.FULMEN_SIGNER_ADDRESS,
       chainMonitorAddress: config.FULMEN_CHAIN_MONITOR_ADDRESS,
       routerAddress: config.FULMEN_ROUTER_ADDRESS,
-      ...(config.FULMEN_ADVERTISE === undefined ? {} : { advertise: config.FULMEN_ADVERTISE }),
+      ...(config.FULMEN_ADVERTISED_ADDRESS === undefined ? {} : { advertise: config.FULMEN_ADVERTISED_ADDRESS }),
     },
     {
       server: grpcServer({
-        listenAddress: config.FULMEN_LISTEN,
+        listenAddress: config.FULMEN_LISTEN_ADDRESS,
         onInternalError: (path, error) => logger.error({ path, err: error }, 'a call failed inside'),
       }),
       signerConnector: grpcConnector(tls === undefined ? {} : { tls, serverName: 'localhost' }),

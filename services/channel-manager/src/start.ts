@@ -19,7 +19,7 @@ import { PeriodicJob, wakeByHints } from './engine/work-finder.ts';
 import { Lease } from './lease/lease.ts';
 import { ShardKeeper } from './lease/shard-keeper.ts';
 import { observe } from './metrics.ts';
-import { managerHandlers } from './rpc/handlers.ts';
+import { managerHandlers } from './rpc/manager-handlers.ts';
 import { SignLane } from './signing/sign-lane.ts';
 
 export interface ManagerOptions {
@@ -108,7 +108,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   });
   const commands = new EngineCommands(engine);
   ports.server.add(PeerLinkServiceService, { link: (stream) => engine.peers.serve(stream) });
-  ports.server.add(ManagerServiceService, managerHandlers({ engine: commands, payments: engine.payments, ports: enginePorts, node }));
+  ports.server.add(ManagerServiceService, managerHandlers({ engine: commands, payments: engine.payments, store, node, secp: ports.secp, runtime, network: options.network }));
   const bound = await ports.server.listen();
   const address = options.advertise ?? bound;
 

@@ -42,9 +42,9 @@ const schema = z.object({
   FULMEN_CHAIN_MONITOR_ADDRESS: address,
   FULMEN_NODE_ID: z.string().regex(NODE_ID, 'must be 33 bytes in hex').optional(),
   FULMEN_LEASE_MS: integer(1_000, 120_000).default(10_000),
-  FULMEN_TLS_CA: z.string().optional(),
-  FULMEN_TLS_CERTIFICATE: z.string().optional(),
-  FULMEN_TLS_KEY: z.string().optional(),
+  FULMEN_TLS_CA_FILE: z.string().optional(),
+  FULMEN_TLS_CERTIFICATE_FILE: z.string().optional(),
+  FULMEN_TLS_KEY_FILE: z.string().optional(),
 });
 
 /** Reads the environment; throws ConfigError. */
@@ -52,10 +52,10 @@ export function readRouterConfig(
   environment: Readonly<Record<string, string | undefined>>,
 ): RouterProcessConfig {
   const values = readConfig(schema, environment);
-  const { FULMEN_TLS_CA: ca, FULMEN_TLS_CERTIFICATE: certificate, FULMEN_TLS_KEY: key } = values;
+  const { FULMEN_TLS_CA_FILE: ca, FULMEN_TLS_CERTIFICATE_FILE: certificate, FULMEN_TLS_KEY_FILE: key } = values;
   const anyTls = [ca, certificate, key].some((path) => path !== undefined);
   if (anyTls && (ca === undefined || certificate === undefined || key === undefined)) {
-    throw new ConfigError('FULMEN_TLS_CA, FULMEN_TLS_CERTIFICATE and FULMEN_TLS_KEY go together');
+    throw new ConfigError('FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together');
   }
   return {
     router: {

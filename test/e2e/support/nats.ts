@@ -21,6 +21,8 @@ export type NatsServer = {
   stop(): Promise<void>;
   /** Ends it without notice, for crash tests. */
   kill(): Promise<void>;
+  /** Of the server, while it runs. */
+  pid(): number | undefined;
 };
 
 /** How to open a server. */
@@ -58,6 +60,7 @@ export async function openNats(options: NatsOptions): Promise<NatsServer> {
       child = await startServer(binary, options);
     },
     stop: () => end('SIGTERM'),
+    pid: () => child?.pid,
     kill: () => end('SIGKILL'),
   };
   await server.start();

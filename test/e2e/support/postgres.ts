@@ -45,6 +45,8 @@ export type PostgresServer = {
   stop(): Promise<void>;
   /** Ends it as a power cut would, for crash tests. */
   kill(): Promise<void>;
+  /** Of the postmaster, while it runs. */
+  pid(): number | undefined;
   /** Makes the database if it does not exist, and gives its URL. */
   ensureDatabase(name: string): Promise<string>;
   /** Drops the database, cutting its sessions. */
@@ -107,6 +109,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSe
     // SIGINT is Postgres' fast shutdown.
     stop: () => end('SIGINT'),
     kill: () => end('SIGKILL'),
+    pid: () => child?.pid,
     async ensureDatabase(name) {
       await run(async (client) => {
         const found = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [name]);

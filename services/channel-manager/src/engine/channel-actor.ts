@@ -7,6 +7,7 @@
 import {
   type ChannelState,
   type EstablishedChannel,
+  type HtlcBody,
   type OutboundMessage,
   persistDelta,
   requiredHolderPoints,
@@ -24,6 +25,7 @@ import type { SignItem, SignResult, SignSuccess } from '@fulmen/proto/signer/v1/
 import { AbortedError, type Logger } from '@fulmen/service';
 import { type ChannelCommit, type ChannelPolicyRow, type Fence, type FundingStatus, type LoadedChannel, StoreError, type Verdict } from '@fulmen/store';
 import { make } from '@fulmen/wire';
+import { refuseUnknown } from '../payments/receive.ts';
 import { HolderPoints, materialise, signItemOf } from '../signing/sign-item.ts';
 import type { ActorHost } from './actor-host.ts';
 import { channelRow } from './channel-row.ts';
@@ -149,6 +151,11 @@ export class ChannelActor {
   /** What could be offered in one HTLC, as of the last commit. */
   outboundLiquidityMsat(): bigint {
     return this.#outboundLiquidityMsat;
+  }
+
+  /** Whether updates can be sent: the peer is there and reestablished. */
+  isConnected(): boolean {
+    return this.#state.type === 'established' && this.#state.connection.type === 'connected';
   }
 
   /** Whether chain-monitor says something of the funding output that this channel has not heard. */
@@ -311,7 +318,7 @@ export class ChannelActor {
   }
 
   /** ECDH with the node key for onions whose secret is not in memory (after a restart). */
-  async #fetchSecrets(htlcs: EstablishedChannel['changes']['htlcs'][number]['body'][]): Promise<void> {
+  async #fetchSecrets(htlcs: HtlcBody[]): Promise<void> {
     const wanted = htlcs.filter((body) => !this.#secrets.has(body.id)).flatMap((body) => {
       const key = ephemeralKeyOf(this.#host.ports.secp, body);
       return key.ok ? [{ id: body.id, key: key.key }] : [];
@@ -332,7 +339,7 @@ export class ChannelActor {
     });
   }
 
-  async #decide(htlcs: readonly EstablishedChannel['changes']['htlcs'][number]['body'][]): Promise<void> {
+  async #decide(htlcs: readonly HtlcBody[]): Promise<void> {
     if (htlcs.length === 0) return;
     await this.#fetchSecrets([...htlcs]);
     for (const htlc of htlcs) {
@@ -350,6 +357,7 @@ export class ChannelActor {
         shard: this.fence.shard,
         nowUnixMs: ports.runtime.wallClockMs(),
         shardOfScid: (scid: bigint) => this.#host.shardOfScid(scid),
+        refuseUnknown: (body: HtlcBody) => refuseUnknown(ports.store, body, this.#host.node.blockHeight),
       };
       this.#decisions.set(htlc.id, await decideHtlc(context, htlc, secret));
     }

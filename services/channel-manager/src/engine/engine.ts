@@ -64,7 +64,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.peers = new PeerHub(ports, options.replicaId, () => [...this.#fences.values()], (shard) => this.#fences.get(shard), {
       openChannelReceived: (peer, message, generation) => this.openings.received(peer, message, generation),
       unknownChannel: (peer, channelId, generation) => this.#unknownChannel(peer, channelId, generation),
-      connected: () => undefined,
+      connected: () => this.#wakeWork(),
     });
     this.openings = new Openings(this, options.openings, this.policies, () => this.#pendingChannels());
     this.payments = new PaymentHub(this);
@@ -322,7 +322,9 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
       return true;
     }
     const actor = this.#carrierOf(intent.target.shortChannelId, intent.outgoingAmountMsat);
-    if (actor === undefined || !actor.post({ kind: 'forward', intent })) this.#underWay.delete(key);
+    // A peer that is away for a moment (its gateway restarted) gets the HTLC when it is back; the next poll finds it.
+    const waits = actor !== undefined && !actor.isConnected() && this.ports.runtime.wallClockMs() - intent.createdUnixMs < AWAY_PATIENCE_MS;
+    if (actor === undefined || waits || !actor.post({ kind: 'forward', intent })) this.#underWay.delete(key);
     return true;
   }
 
@@ -439,6 +441,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   }
 }
 
+/** How long a forward waits for a peer that is not connected, before it fails back. */
+const AWAY_PATIENCE_MS = 20_000;
 /** Rows read at once when looking for work. */
 const WORK_LIMIT = 500;
 

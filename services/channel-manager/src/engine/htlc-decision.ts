@@ -8,7 +8,6 @@ import type { Secp256k1 } from '@fulmen/crypto';
 import { sha256 } from '@fulmen/crypto';
 import {
   decodeHopPayload,
-  encodeFailureMessage,
   FAILURE_CODES,
   type FailureMessage,
   hopInstruction,
@@ -32,6 +31,8 @@ export interface DecisionContext {
   readonly nowUnixMs: number;
   /** The shard of an outgoing scid, if any channel of ours has it. */
   readonly shardOfScid: (shortChannelId: bigint) => Promise<number | undefined>;
+  /** For HTLCs that end here alone: the failure when no invoice of ours has the hash. */
+  readonly refuseUnknown: (htlc: HtlcBody) => Promise<FailureMessage | undefined>;
 }
 
 /** The key of an onion to do ECDH with, or the decision when there is none to do. */
@@ -94,7 +95,9 @@ export async function decideHtlc(context: DecisionContext, htlc: HtlcBody, share
         },
       };
     }
-    case 'receive':
+    case 'receive': {
+      const refusal = await context.refuseUnknown(htlc);
+      if (refusal !== undefined) return fail(refusal);
       return {
         type: 'intent',
         sharedSecretHash,
@@ -107,6 +110,7 @@ export async function decideHtlc(context: DecisionContext, htlc: HtlcBody, share
           onion: payload,
         },
       };
+    }
     case 'receive_blinded':
       return malformed(htlc, FAILURE_CODES.invalid_onion_blinding);
   }
@@ -114,9 +118,4 @@ export async function decideHtlc(context: DecisionContext, htlc: HtlcBody, share
 
 function malformed(htlc: HtlcBody, failureCode: number): HtlcDecision {
   return { type: 'fail_malformed', sha256OfOnion: sha256(htlc.onionRoutingPacket), failureCode };
-}
-
-/** A failure of ours as it stands in a resolution: encoded, not yet encrypted. */
-export function encodedFailure(failure: FailureMessage): Uint8Array {
-  return encodeFailureMessage(failure);
 }

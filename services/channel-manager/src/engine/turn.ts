@@ -18,9 +18,9 @@ import {
 import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { assertNever, InternalError, toHex } from '@fulmen/codec';
 import { type ChannelMonitorUpdate, encodeChannelMonitorUpdate, type MonitorParameters } from '@fulmen/monitor';
-import { decodeFailureMessage, failureFromMalformed, type FailureMessage, wrapAgain, wrapFailure } from '@fulmen/onion';
+import { decodeFailureMessage, encodeFailureMessage, failureFromMalformed, type FailureMessage, wrapAgain, wrapFailure } from '@fulmen/onion';
 import type { BroadcastOrder, FundingWatch, HtlcSource, Intent, Resolution, StoreEvent } from '@fulmen/store';
-import { encodedFailure, type HtlcDecision } from './htlc-decision.ts';
+import type { HtlcDecision } from './htlc-decision.ts';
 import type { CommandOutcome, Item } from './items.ts';
 
 /** Depth from which a spend counts as final. */
@@ -213,7 +213,7 @@ export class Turn {
         this.#downstreamFailed(effect.htlc, effect.removal);
         return;
       case 'htlc_dropped':
-        this.#resolveSource(effect.htlc.id, { type: 'failed_here', failure: encodedFailure({ kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }) });
+        this.#resolveSource(effect.htlc.id, { type: 'failed_here', failure: encodeFailureMessage({ kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }) });
         return;
       case 'htlc_settled':
         if (effect.direction === 'outbound') this.#removedOutgoing.push(effect.id);
@@ -281,11 +281,11 @@ export class Turn {
     this.#forwarding.intentClaims.push({ source, outcome: 'taken' });
     const refusal = this.#context.refuseForward(intent);
     if (refusal !== undefined) {
-      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodedFailure(refusal) });
+      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage(refusal) });
       return;
     }
     if (this.#state.type !== 'established') {
-      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodedFailure({ kind: 'unknown_next_peer' }) });
+      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage({ kind: 'unknown_next_peer' }) });
       return;
     }
     const htlcId = this.#state.changes.nextOutboundHtlcId;
@@ -297,7 +297,7 @@ export class Turn {
       onionRoutingPacket: intent.onion,
     });
     if (!result.ok) {
-      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodedFailure(this.#context.cannotCarry(intent, result.error)) });
+      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage(this.#context.cannotCarry(intent, result.error)) });
       return;
     }
     this.#apply(result.value);

@@ -35,6 +35,8 @@ export class OutboundPayment {
   readonly #actor: PaymentActor;
   readonly #attempts: AttemptIndex;
   readonly #waiters = new Set<Waiter>();
+  /** Outcomes that wait for their turn: the store offers them again until they are taken. */
+  readonly #resolving = new Set<Resolution['outcome']['type']>();
   /** The attempt that a channel took, or whose cancelling was tried: it is waited for. */
   #taken: Uint8Array | undefined;
 
@@ -102,13 +104,18 @@ export class OutboundPayment {
 
   /** The end of an attempt; repetitions and ends of earlier attempts change nothing. */
   resolve(resolution: Resolution): void {
-    this.#actor.runDetached('ending a payment attempt', async () => {
-      let current: Resolution | undefined = resolution;
-      for (let reads = 0; current !== undefined && reads < MAX_READS; reads++) {
-        if ((await this.#resolved(current)) !== 'changed') return;
-        current = await this.#readAgain(current);
-      }
-    });
+    const { type } = resolution.outcome;
+    if (this.#resolving.has(type)) return;
+    this.#resolving.add(type);
+    this.#actor.runDetached('ending a payment attempt', () => this.#resolveAny(resolution).finally(() => this.#resolving.delete(type)));
+  }
+
+  async #resolveAny(resolution: Resolution): Promise<void> {
+    let current: Resolution | undefined = resolution;
+    for (let reads = 0; current !== undefined && reads < MAX_READS; reads++) {
+      if ((await this.#resolved(current)) !== 'changed') return;
+      current = await this.#readAgain(current);
+    }
   }
 
   /** Routes that could not be found while the router was away, and attempts that nobody takes. */

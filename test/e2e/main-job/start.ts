@@ -1,0 +1,101 @@
+// npm start: the whole fleet on this machine, and its main job before your eyes.
+import fs from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { claimStateDir, defaultStateDir } from '../support/state.ts';
+import { jsonReport, textReport } from './report.ts';
+import { mainJob } from './scenario.ts';
+import { World } from './world.ts';
+
+const HELP = `Starts a Fulmen fleet on this machine and shows its main job.
+
+  npm start                 run the main job, then stay up; Ctrl-C stops
+  npm start -- --once       run the main job and exit: 0 when every step held, 1 when not
+  npm start -- --json       one JSON object a line
+  npm start -- --reset      forget the state of earlier runs first
+`;
+
+const { values } = parseArgs({
+  options: {
+    once: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    reset: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+    state: { type: 'string', default: path.join(defaultStateDir, 'fleet') },
+  },
+});
+
+const NEXT = `
+The fleet is up. Try, in another terminal:
+
+  npx fulmen info                  the node, its height, its channels
+  npx fulmen channels list
+  npx fulmen invoice create 1000 --description coffee
+  npx fulmen pay <bolt11>
+  npx fulmen peers list
+  npx fulmen wallet address
+
+Ctrl-C stops it; npm start resumes the same node.
+`;
+
+async function main(): Promise<number> {
+  if (values.help) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  const startedAt = Date.now();
+  const report = values.json ? jsonReport() : textReport(startedAt);
+  const stateDir = values.state;
+  const release = claimStateDir(stateDir);
+  const doneFile = path.join(stateDir, 'main-job.json');
+  if (values.reset || (values.once && !fs.existsSync(doneFile))) forget(stateDir);
+  const resumes = fs.existsSync(doneFile);
+  let world: World | undefined;
+  let stopping: Promise<void> | undefined;
+  const stop = (): Promise<void> => (stopping ??= (world?.stop() ?? Promise.resolve()).finally(release));
+  const interrupted = new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+  });
+  try {
+    report.step('The fleet starts');
+    world = await World.start(stateDir, report);
+    if (!resumes || values.once) {
+      const running = mainJob(world);
+      const outcome = await Promise.race([running, interrupted.then(() => undefined)]);
+      if (outcome === undefined) return 130;
+      const { ledger, unaccountedMsat } = outcome;
+      const seconds = Math.round((Date.now() - startedAt) / 100) / 10;
+      report.summary({
+        settled: ledger.settled,
+        failedAsExpected: ledger.failedAsExpected,
+        failedUnexpectedly: ledger.failedUnexpectedly,
+        retried: ledger.retried,
+        unaccountedMsat: unaccountedMsat.toString(),
+        kills: ledger.kills,
+        seconds,
+      });
+      if (ledger.failedUnexpectedly > 0 || unaccountedMsat !== 0n) return 1;
+      fs.writeFileSync(doneFile, `${JSON.stringify({ seconds })}\n`);
+    } else report.say('resumed the node of an earlier run; npm start -- --reset begins anew');
+    if (values.once) return 0;
+    if (!values.json) process.stdout.write(NEXT);
+    await interrupted;
+    report.say('stopping');
+    return 0;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    if (values.json) report.say('failed', { failed: reason });
+    process.stderr.write(`\nThe main job did not hold: ${reason}\nLogs are in ${path.join(stateDir, 'logs')}.\n`);
+    if (process.env['FULMEN_DEBUG'] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    return 1;
+  } finally {
+    await stop();
+  }
+}
+
+/** Removes a state folder's content but the claim on it. */
+function forget(stateDir: string): void {
+  for (const entry of fs.readdirSync(stateDir)) if (entry !== 'owner.pid') fs.rmSync(path.join(stateDir, entry), { recursive: true, force: true });
+}
+
+process.exit(await main());
