@@ -4,10 +4,9 @@
  * is stored here: after a crash they are still pending intents and come again.
  */
 import { toHex } from '@fulmen/codec';
-import type { FailureMessage } from '@fulmen/onion';
+import { encodeFailureMessage, type FailureMessage } from '@fulmen/onion';
 import { earliestExpiryHeight, HTLC_FAIL_BACK_BUFFER, isComplete, isTimedOut } from '@fulmen/payment';
 import type { HtlcSource, Intent } from '@fulmen/store';
-import { encodedFailure } from '../engine/htlc-decision.ts';
 import { sourceKey } from '../engine/source-key.ts';
 import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/turn.ts';
 import type { PaymentActor } from './payment-actor.ts';
@@ -56,7 +55,7 @@ export class InboundPayment {
     const { record } = this.#actor;
     if (record?.kind !== 'inbound') return;
     if (this.#set !== undefined ? this.#timeOutOf(this.#set) !== undefined : this.#expires(record)) {
-      this.#actor.runDetached('ending an invoice', () => this.#expire());
+      void this.#actor.runDetached('ending an invoice', () => this.#expire());
     }
   }
 
@@ -182,7 +181,7 @@ function refusalsOf(set: PartSet, failure: (intent: Intent) => FailureMessage): 
 function refuse(forwarding: GrowingForwarding, { intent, failure }: Refusal): void {
   const { source, sourceShard } = intent;
   forwarding.intentClaims.push({ source, outcome: 'taken' });
-  forwarding.resolutions.push({ source, sourceShard, outcome: { type: 'failed_here', failure: encodedFailure(failure) } });
+  forwarding.resolutions.push({ source, sourceShard, outcome: { type: 'failed_here', failure: encodeFailureMessage(failure) } });
 }
 
 function without(set: PartSet | undefined, key: string): PartSet | undefined {

@@ -107,7 +107,7 @@ export class OutboundPayment {
     const { type } = resolution.outcome;
     if (this.#resolving.has(type)) return;
     this.#resolving.add(type);
-    this.#actor.runDetached('ending a payment attempt', () => this.#resolveAny(resolution).finally(() => this.#resolving.delete(type)));
+    void this.#actor.runDetached('ending a payment attempt', () => this.#resolveAny(resolution)).then(() => this.#resolving.delete(type));
   }
 
   async #resolveAny(resolution: Resolution): Promise<void> {
@@ -124,9 +124,9 @@ export class OutboundPayment {
     if (record?.kind !== 'outbound' || this.#actor.queued > 0) return;
     const nowUnixMs = host.ports.runtime.wallClockMs();
     if (record.state.type === 'routing') {
-      this.#actor.runDetached('finding a route', () => this.#drive(record, emptyForwarding()).then(() => undefined));
+      void this.#actor.runDetached('finding a route', () => this.#drive(record, emptyForwarding()).then(() => undefined));
     } else if (record.attempt !== undefined && this.#taken !== record.attempt.attemptId && nowUnixMs - record.attempt.startedUnixMs >= UNTAKEN_MS) {
-      this.#actor.runDetached('taking an attempt back', () => this.#takeBack());
+      void this.#actor.runDetached('taking an attempt back', () => this.#takeBack());
     }
   }
 

@@ -83,9 +83,9 @@ export class PaymentActor {
     return result;
   }
 
-  /** The same for work that nobody waits for. */
-  runDetached(what: string, work: () => Promise<void>): void {
-    this.run(work).catch((error: unknown) => {
+  /** The same for work whose outcome nobody waits for; never rejects. */
+  runDetached(what: string, work: () => Promise<void>): Promise<void> {
+    return this.run(work).catch((error: unknown) => {
       if (this.#gone !== undefined) return;
       this.host.ports.logger.error({ err: error, paymentHash: toHex(this.paymentHash) }, `${what} failed`);
     });

@@ -1,0 +1,232 @@
+import { FeatureBits } from '@fulmen/codec';
+import { secp256k1 } from '@fulmen/crypto/default';
+import { decodeHopPayload, encodeFailureMessage, onionSharedSecrets, peelOnion, wrapAgain, wrapFailure } from '@fulmen/onion';
+import type { Intent } from '@fulmen/store';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { decodePaymentRecord } from './codec.ts';
+import { Bench, direct, foreignInvoice, HEIGHT, overPeer, PAYEE, PEER, type Replica, SCID } from './testing/bench.ts';
+import { shardOfPaymentHash } from '../lease/placement.ts';
+
+const FEATURES = FeatureBits.of({ var_onion_optin: 'required', payment_secret: 'required' });
+const { bolt11, preimage, paymentHash } = foreignInvoice(FEATURES, 50_000n);
+const SEND = { bolt11, amountMsat: undefined, maxFeeMsat: undefined, timeoutSeconds: undefined };
+const SECOND_SCID = 77n;
+
+let bench: Bench;
+let replica: Replica;
+beforeEach(async () => {
+  bench = await new Bench().begin();
+  replica = await bench.replica();
+});
+
+/** The secrets that the hops of an attempt share with us. */
+async function secretsOf(nodeIds: readonly Uint8Array[]): Promise<Uint8Array[]> {
+  const fence = replica.fences.get(shardOfPaymentHash(paymentHash));
+  const loaded = fence === undefined ? undefined : await replica.store.loadPayment(fence, paymentHash);
+  const record = loaded === undefined ? undefined : decodePaymentRecord(loaded.state);
+  if (record?.ok !== true || record.value.kind !== 'outbound' || record.value.state.type !== 'in_flight') throw new TypeError('nothing is in flight');
+  return onionSharedSecrets(secp256k1, record.value.state.attempt.sessionKey, nodeIds);
+}
+
+async function inFlight(): Promise<Intent> {
+  const intent = await replica.attempt();
+  await replica.take(intent);
+  return intent;
+}
+
+describe('sending', () => {
+  test('to a direct peer: the attempt is written before anybody can add it', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = direct(PAYEE.nodeId);
+    const { row } = await replica.hub.sendPayment(SEND);
+    expect(row).toMatchObject({ status: 'pending', amountMsat: 50_000n, attempts: 1, bolt11 });
+    expect(bench.routeRequests[0]).toMatchObject({
+      amountMsat: 50_000n,
+      maxFeeMsat: 10_000n,
+      currentHeight: HEIGHT,
+      firstHops: [{ shortChannelId: SCID, outboundCapacityMsat: 590_000_000n }],
+    });
+    const intent = await inFlight();
+    expect(intent).toMatchObject({ target: { type: 'scid', shortChannelId: SCID }, targetShard: 7, incomingAmountMsat: 50_000n, outgoingAmountMsat: 50_000n });
+    const peeled = peelOnion(secp256k1, intent.onion, (await secretsOf([PAYEE.nodeId]))[0] ?? new Uint8Array(), paymentHash);
+    const payload = peeled.ok ? decodeHopPayload(peeled.value.payload) : undefined;
+    expect(payload?.ok === true && payload.value.tlvs).toMatchObject({ amtToForwardMsat: 50_000n, paymentData: { totalMsat: 50_000n } });
+
+    const waiting = replica.hub.waitFor(paymentHash);
+    await replica.end(intent, { type: 'fulfilled', preimage });
+    await replica.poll(paymentHash);
+    expect(await waiting).toMatchObject({ status: 'succeeded', preimage, feeMsat: 0n });
+    expect(await replica.events()).toEqual(['payment_sent']);
+    expect(replica.hub.size).toBe(0);
+    expect(bench.reports).toMatchObject([{ outcome: { $case: 'success' } }]);
+  });
+
+  test('a second request returns the payment that there is', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = direct(PAYEE.nodeId);
+    const [first, second] = await Promise.all([replica.hub.sendPayment(SEND), replica.hub.sendPayment(SEND)]);
+    expect(second.row).toEqual(first.row);
+    const intent = await inFlight();
+    await replica.end(intent, { type: 'fulfilled', preimage });
+    await replica.poll(paymentHash);
+    expect((await replica.hub.sendPayment(SEND)).row).toMatchObject({ status: 'succeeded' });
+    expect(await replica.hub.waitFor(paymentHash)).toMatchObject({ status: 'succeeded' });
+    // Even when the invoice could not be paid any more.
+    bench.runtime.nowMs += 10_000_000;
+    expect((await replica.hub.sendPayment(SEND)).row).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('a failure on the way is learnt from, and another route is tried', async () => {
+    await replica.openChannel(PEER.nodeId, SCID);
+    bench.route = overPeer(PAYEE.nodeId, SECOND_SCID);
+    await replica.hub.sendPayment(SEND);
+    const first = await inFlight();
+    const [secret] = await secretsOf([PEER.nodeId, PAYEE.nodeId]);
+    const failure = { kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) } as const;
+    bench.route = overPeer(PAYEE.nodeId, SECOND_SCID + 1n);
+    await replica.end(first, { type: 'failed', reason: wrapFailure(secret ?? new Uint8Array(), failure) });
+    await replica.poll(paymentHash);
+    expect(bench.routeRequests[1]?.avoid).toMatchObject([{ shortChannelId: SECOND_SCID }]);
+    expect(bench.reports).toMatchObject([{ outcome: { $case: 'failure', value: { hopIndex: 0, failureCode: 0x1007 } } }]);
+    const second = await inFlight();
+    expect(second.source).not.toEqual(first.source);
+    expect(second.onion).not.toEqual(first.onion);
+    await replica.end(second, { type: 'fulfilled', preimage });
+    await replica.poll(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'succeeded', attempts: 2, feeMsat: 1_000n });
+  });
+
+  test('the payee’s refusal ends the payment, and it may be tried anew', async () => {
+    await replica.openChannel(PEER.nodeId, SCID);
+    bench.route = overPeer(PAYEE.nodeId, SECOND_SCID);
+    await replica.hub.sendPayment(SEND);
+    const waiting = replica.hub.waitFor(paymentHash);
+    const intent = await inFlight();
+    const [first, last] = await secretsOf([PEER.nodeId, PAYEE.nodeId]);
+    const refused = wrapFailure(last ?? new Uint8Array(), { kind: 'incorrect_or_unknown_payment_details', htlcMsat: 50_000n, height: HEIGHT });
+    await replica.end(intent, { type: 'failed', reason: wrapAgain(first ?? new Uint8Array(), refused) });
+    await replica.poll(paymentHash);
+    expect(await waiting).toMatchObject({ status: 'failed', failureReason: 'recipient_rejected' });
+    expect(await replica.events()).toEqual(['payment_failed']);
+    expect((await replica.hub.sendPayment(SEND)).row).toMatchObject({ status: 'pending', attempts: 1 });
+  });
+
+  test('a first channel that cannot take it is avoided', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = (request) => (request.avoid.length === 0 ? direct(PAYEE.nodeId)(request) : { hops: [], totalFeeMsat: 0n, failure: 'fee_limit', failureDetail: '' });
+    await replica.hub.sendPayment(SEND);
+    const intent = await inFlight();
+    await replica.end(intent, { type: 'failed_here', failure: encodeFailureMessage({ kind: 'unknown_next_peer' }) });
+    await replica.poll(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'failed', failureReason: 'fee_limit', attempts: 1 });
+  });
+
+  test('a preimage that replaces a failure while that is used wins', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = direct(PAYEE.nodeId);
+    await replica.hub.sendPayment(SEND);
+    const intent = await inFlight();
+    const failed = { type: 'failed_here', failure: encodeFailureMessage({ kind: 'temporary_node_failure' }) } as const;
+    await replica.end(intent, failed);
+    await replica.end(intent, { type: 'fulfilled', preimage });
+    // What was read before the preimage came.
+    replica.hub.onResolution({ source: intent.source, sourceShard: intent.sourceShard, outcome: failed });
+    await replica.settle(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'succeeded', preimage });
+  });
+
+  test('an attempt in flight is waited for across a restart', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = direct(PAYEE.nodeId);
+    await replica.hub.sendPayment(SEND);
+    const intent = await inFlight();
+    replica.crash();
+    replica = await bench.replica();
+    bench.runtime.nowMs += 1_000_000;
+    await replica.tick(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'pending' });
+    await replica.end(intent, { type: 'fulfilled', preimage });
+    await replica.poll(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'succeeded', preimage });
+  });
+
+  test('the outcome of a commit is unknown: the shard is dropped, and whoever waits hears it', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = direct(PAYEE.nodeId);
+    await replica.hub.sendPayment(SEND);
+    const waiting = replica.hub.waitFor(paymentHash);
+    const heard = expect(waiting).rejects.toMatchObject({ code: 'unavailable' });
+    const intent = await inFlight();
+    await replica.end(intent, { type: 'fulfilled', preimage });
+    // Another replica takes over; this one does not know yet.
+    const next = await bench.replica();
+    await replica.poll(paymentHash);
+    await heard;
+    expect(replica.dropped).toHaveLength(1);
+    await next.poll(paymentHash);
+    expect(await next.store.getPayment(paymentHash)).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('an attempt that no channel takes is taken back, and one that a channel took is not', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = (request) => (request.avoid.length === 0 ? direct(PAYEE.nodeId)(request) : { hops: [], totalFeeMsat: 0n, failure: 'no_route', failureDetail: '' });
+    await replica.hub.sendPayment(SEND);
+    bench.runtime.nowMs += 30_000;
+    await replica.tick(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'failed', failureReason: 'no_route' });
+    expect(await replica.store.pendingIntents([7], 10)).toEqual([]);
+
+    await replica.hub.sendPayment(SEND);
+    const intent = await inFlight();
+    bench.runtime.nowMs += 30_000;
+    await replica.tick(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'pending' });
+    await replica.end(intent, { type: 'fulfilled', preimage });
+    await replica.poll(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('while the router is away a payment waits, and fails at its deadline', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.routerIsAway = true;
+    const { row } = await replica.hub.sendPayment(SEND);
+    expect(row).toMatchObject({ status: 'pending', attempts: 0 });
+    replica.crash();
+    replica = await bench.replica();
+    bench.routerIsAway = false;
+    bench.route = direct(PAYEE.nodeId);
+    await replica.tick(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'pending', attempts: 1 });
+
+    const other = foreignInvoice(FEATURES, 1_000n, 2);
+    bench.routerIsAway = true;
+    await replica.hub.sendPayment({ ...SEND, bolt11: other.bolt11 });
+    bench.runtime.nowMs += 60_000;
+    await replica.tick(other.paymentHash);
+    expect(await replica.store.getPayment(other.paymentHash)).toMatchObject({ status: 'failed', failureReason: 'timeout' });
+  });
+
+  test('what cannot be paid is refused with a reason', async () => {
+    expect((await replica.hub.sendPayment(SEND)).row).toMatchObject({ status: 'failed', failureReason: 'insufficient_outbound' });
+    const open = foreignInvoice(FEATURES, undefined, 3);
+    await expect(replica.hub.sendPayment({ ...SEND, bolt11: open.bolt11 })).rejects.toMatchObject({ code: 'invalid_argument', message: expect.stringContaining('amount_msat') });
+    await expect(replica.hub.sendPayment({ ...SEND, bolt11: 'lnbcrt1nonsense' })).rejects.toMatchObject({ code: 'invalid_argument' });
+    const own = await replica.hub.createInvoice({ amountMsat: 1n, description: '', expirySeconds: undefined, preimage: undefined, idempotencyKey: '' });
+    await expect(replica.hub.sendPayment({ ...SEND, bolt11: own.bolt11 })).rejects.toMatchObject({ code: 'invalid_argument', message: expect.stringContaining('own') });
+    await expect(replica.hub.waitFor(new Uint8Array(32))).rejects.toMatchObject({ code: 'not_found' });
+    bench.runtime.nowMs += 10_000_000;
+    await expect(replica.hub.sendPayment({ ...SEND, bolt11: foreignInvoice(FEATURES, 5n, 4).bolt11 })).rejects.toMatchObject({ message: expect.stringContaining('expired') });
+  });
+
+  test('a caller that stops waiting leaves the payment alone', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = direct(PAYEE.nodeId);
+    await replica.hub.sendPayment(SEND);
+    const caller = new AbortController();
+    const waiting = expect(replica.hub.waitFor(paymentHash, caller.signal)).rejects.toMatchObject({ code: 'cancelled' });
+    await replica.settle(paymentHash);
+    caller.abort();
+    await waiting;
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'pending' });
+  });
+});
