@@ -3,11 +3,12 @@ import type {
   CommitmentSignatures as WireSignatures,
   CommitmentSpec as WireSpec,
   HolderCommitment as WireHolderCommitment,
+  Htlc as WireHtlc,
   Party as WireParty,
   RegisterChannelRequest,
   SignItem,
 } from '@fulmen/proto/signer/v1/signer';
-import type { CommitmentSpec } from '@fulmen/channel/commitment-spec';
+import type { CommitmentHtlc, CommitmentSpec } from '@fulmen/channel/commitment-spec';
 import { MAX_ACCEPTED_HTLCS_LIMIT, MAX_MONEY_SAT } from '@fulmen/channel/config';
 import type { PartyParameters } from '@fulmen/channel/parameters';
 import { err, ok } from '@fulmen/codec';
@@ -77,14 +78,22 @@ export function decodeSpec(spec: WireSpec | undefined): CommitmentSpec {
     feerateSatPerKw: spec.feerateSatPerKw,
     toHolderMsat: bounded('to_holder_msat', spec.toHolderMsat, MAX_MSAT),
     toCounterpartyMsat: bounded('to_counterparty_msat', spec.toCounterpartyMsat, MAX_MSAT),
-    htlcs: spec.htlcs.map((htlc) => ({
-      direction: htlc.outbound ? 'outbound' : 'inbound',
-      id: htlc.id,
-      amountMsat: bounded('amount_msat', htlc.amountMsat, MAX_MSAT),
-      paymentHash: fixed('payment_hash', htlc.paymentHash, 32),
-      cltvExpiryHeight: htlc.cltvExpiryHeight,
-    })),
+    htlcs: spec.htlcs.map(decodeHtlc),
   };
+}
+
+export function decodeHtlc(htlc: WireHtlc): CommitmentHtlc {
+  return {
+    direction: htlc.outbound ? 'outbound' : 'inbound',
+    id: htlc.id,
+    amountMsat: bounded('amount_msat', htlc.amountMsat, MAX_MSAT),
+    paymentHash: fixed('payment_hash', htlc.paymentHash, 32),
+    cltvExpiryHeight: htlc.cltvExpiryHeight,
+  };
+}
+
+export function satoshis(what: string, value: bigint): bigint {
+  return bounded(what, value, MAX_MONEY_SAT);
 }
 
 function decodeSignatures(signatures: WireSignatures): FundingSignatures {

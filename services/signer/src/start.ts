@@ -19,6 +19,7 @@ import { getChannelStates } from './rpc/get-channel-states.ts';
 import { ecdh, getDerivedSecret, getNode, getPerCommitmentPoints, newChannelKeys } from './rpc/keys.ts';
 import { register } from './rpc/register-channel.ts';
 import { signBatch } from './rpc/sign-batch.ts';
+import { claim } from './rpc/sign-claim.ts';
 import { closing } from './rpc/sign-closing.ts';
 import { signGossip } from './rpc/sign-gossip.ts';
 import { holderCommitment } from './rpc/sign-holder-commitment.ts';
@@ -226,6 +227,7 @@ function handlers(signer: Signer): Handlers<typeof SignerServiceService> {
     signBatch: (stream, context) => signBatch(signer, stream, context),
     signClosing: unary(closing),
     signHolderCommitment: unary(holderCommitment),
+    signClaim: unary(claim),
     signInvoice: unary(signInvoice),
     signGossip: unary(signGossip),
     getWalletDescriptors: unary((_signer, _request, context) => getWalletDescriptors(signer, context)),
