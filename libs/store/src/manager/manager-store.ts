@@ -379,7 +379,7 @@ export interface ManagerStore {
    * Removes, on connections of its own and at most `limit` rows of each kind, what nothing needs: intents, claims,
    * resolutions and preimages of HTLCs that left their channel (a forward keeps a line of history), onion replay
    * entries of HTLCs that expired before `blockHeight`, and keys of idempotency older than `idempotencyMs`.
-   * @returns how many intents, replay entries and keys went
+   * @returns how many sources, replay entries and keys went; 0 when nothing is left to do
    */
   prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number>;
 

@@ -5,7 +5,7 @@
  */
 import { StoreError } from '../error.ts';
 import type * as port from './manager-store.ts';
-import type { Fence, FundingStatus, ManagerStore } from './manager-store.ts';
+import type { Fence, FundingStatus, HtlcSource, ManagerStore } from './manager-store.ts';
 import { type ChannelEntry, MemoryManagerState } from './memory-state.ts';
 import { decodeSource, hexKey, sourceKey } from './source.ts';
 
@@ -342,16 +342,18 @@ export class MemoryManagerStore implements ManagerStore {
           ([key, { outcome }]) => outcome === 'cancelled' && state.resolutions.get(key)?.taken !== false,
         )
         .map(([key]) => decodeSource(Uint8Array.from(Buffer.from(key, 'hex'))));
-      const ended = [taken, cancelled].flatMap((sources) =>
-        sources.filter((source) => !state.sourceIsLive(source)).slice(0, limit),
+      const prunable = (sources: readonly HtlcSource[]): readonly HtlcSource[] =>
+        sources.filter((source) => !state.sourceIsLive(source)).slice(0, limit);
+      const ended = new Map(
+        [...prunable(taken), ...prunable(cancelled)].map((source) => [sourceKey(source), source]),
       );
       let removed = 0;
-      for (const source of ended) {
-        const key = sourceKey(source);
+      for (const key of ended.keys()) {
         const intent = state.intents.get(key);
         const forward = intent && state.forwardOf(intent);
         if (forward !== undefined && !state.forwardHistory.has(key)) state.forwardHistory.set(key, forward);
-        if (state.intents.delete(key)) removed += 1;
+        removed += 1;
+        state.intents.delete(key);
         state.claims.delete(key);
         state.resolutions.delete(key);
         state.preimages.delete(key);

@@ -55,8 +55,8 @@ BEGIN
     FROM intent AS i LEFT JOIN intent_claim AS c ON c.source = i.source LEFT JOIN resolution AS r ON r.source = i.source
     WHERE i.source = ANY (ended) AND i.target_scid IS NOT NULL AND get_byte(i.source, 0) = 0
     ON CONFLICT DO NOTHING;
+    total := cardinality(ended);
     DELETE FROM intent WHERE source = ANY (ended);
-    GET DIAGNOSTICS total = ROW_COUNT;
     DELETE FROM intent_claim WHERE source = ANY (ended);
     DELETE FROM resolution WHERE source = ANY (ended);
     DELETE FROM htlc_preimage AS p USING unnest(ended) AS e(source)
