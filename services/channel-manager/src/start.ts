@@ -88,7 +88,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   };
 
   const { nodeId } = await untilAnswered(runtime, logger, 'the signer', () => signer.getNode({}));
-  const { height } = await untilAnswered(runtime, logger, 'chain-monitor', () => chain.getBestBlock({}));
+  const { height: startHeight } = await untilAnswered(runtime, logger, 'chain-monitor', () => chain.getBestBlock({}));
   const { chainHash } = NETWORKS[options.network];
   const node: NodeView = {
     nodeId,
@@ -99,7 +99,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       maxAcceptedHtlcs: options.maxAcceptedHtlcs,
     },
     feerates: await untilAnswered(runtime, logger, 'chain-monitor', () => readFeerates(chain)),
-    blockHeight: height,
+    blockHeight: startHeight,
   };
   const engine = new Engine(enginePorts, node, {
     replicaId: options.replicaId,
@@ -125,9 +125,12 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       name: 'follow the chain',
       intervalMs: BLOCK_INTERVAL_MS,
       run: async () => {
-        node.blockHeight = (await chain.getBestBlock({})).height;
+        const { height } = await chain.getBestBlock({});
+        const isNews = height !== node.blockHeight;
+        node.blockHeight = height;
         await engine.readFundingStatuses();
         engine.reindex();
+        if (isNews) for (const actor of engine.channels()) actor.blockConnected(height);
       },
     },
     runtime,

@@ -5,6 +5,8 @@
  * after the store said that it moved (law 2).
  */
 import {
+  HTLC_FAIL_BACK_BUFFER_BLOCKS,
+  nextDeadlineHeight,
   type ChannelState,
   type EstablishedChannel,
   type HtlcBody,
@@ -18,6 +20,7 @@ import {
   summary,
   type ChannelContext,
 } from '@fulmen/channel';
+import { isClosing } from '@fulmen/channel/close/force';
 import { equalBytes, InternalError, toHex, utf8Encode } from '@fulmen/codec';
 import { encodeMonitorParameters } from '@fulmen/monitor';
 import { FAILURE_CODES } from '@fulmen/onion';
@@ -102,6 +105,8 @@ export class ChannelActor {
 
   /** Inbound HTLCs whose intent is written: never written twice. */
   readonly #decided = new Set<bigint>();
+  /** Sources of intents that others settled first: not worth another try. */
+  readonly #takenByOthers = new Set<string>();
 
   get state(): ChannelState {
     return this.#state;
@@ -165,6 +170,19 @@ export class ChannelActor {
     if (key === this.#lastStatus) return false;
     this.#lastStatus = key;
     return true;
+  }
+
+  /** A block arrived: deadlines are looked at, and intents that nobody took in time are taken back. */
+  blockConnected(height: number): void {
+    if (this.#state.type !== 'established' || this.#passiveReason !== undefined) return;
+    const deadline = nextDeadlineHeight(this.#state);
+    if (deadline !== undefined && height >= deadline && !isClosing(this.#state)) this.post({ kind: 'block', height });
+    for (const { body, state: progress } of this.#state.changes.htlcs) {
+      if (body.direction !== 'inbound' || progress !== 'committed' || !this.#decided.has(body.id)) continue;
+      if (body.cltvExpiryHeight > height + HTLC_FAIL_BACK_BUFFER_BLOCKS) continue;
+      const source = { type: 'htlc', channelId: this.channelId, htlcId: body.id } as const;
+      if (!this.#takenByOthers.has(sourceKey(source))) this.post({ kind: 'cancel', source });
+    }
   }
 
   /** Queues an item. False when the mailbox is full or the actor has stopped. */
@@ -252,7 +270,9 @@ export class ChannelActor {
       if (this.#stopped || verdict.type === 'committed') return;
       if (verdict.type === 'intent_lost') {
         // Somebody else settled that intent first; the rest of the turn stands.
-        items = items.filter((item) => item.kind !== 'forward' || sourceKey(item.intent.source) !== sourceKey(verdict.source));
+        const lost = sourceKey(verdict.source);
+        this.#takenByOthers.add(lost);
+        items = items.filter((item) => !(item.kind === 'forward' && sourceKey(item.intent.source) === lost) && !(item.kind === 'cancel' && sourceKey(item.source) === lost));
         continue;
       }
       if (verdict.type === 'resolution_changed') {
@@ -311,9 +331,11 @@ export class ChannelActor {
       .map(({ body }) => body)
       .filter((body) => !this.#decisions.has(body.id) && !this.#decided.has(body.id));
     await this.#decide(undecided);
-    const failing = items.flatMap((item) =>
-      item.kind === 'resolution' && item.resolution.source.type === 'htlc' && item.resolution.outcome.type !== 'fulfilled' ? [item.resolution.source.htlcId] : [],
-    );
+    const failing = items.flatMap((item) => {
+      if (item.kind === 'cancel') return [item.source.htlcId];
+      const isFailure = item.kind === 'resolution' && item.resolution.source.type === 'htlc' && item.resolution.outcome.type !== 'fulfilled';
+      return isFailure && item.resolution.source.type === 'htlc' ? [item.resolution.source.htlcId] : [];
+    });
     await this.#fetchSecrets(state.changes.htlcs.map(({ body }) => body).filter((body) => body.direction === 'inbound' && failing.includes(body.id)));
   }
 

@@ -1,6 +1,6 @@
 /** What lies in a channel actor's mailbox. */
 import type { ChannelError, ChannelInput, NegotiatedFeatures } from '@fulmen/channel';
-import type { BroadcastOrder, FundingStatus, Intent, Resolution } from '@fulmen/store';
+import type { BroadcastOrder, FundingStatus, HtlcSource, Intent, Resolution } from '@fulmen/store';
 
 export type Item =
   /** A message of the peer; `frame` is acknowledged when its turn is committed. */
@@ -14,6 +14,10 @@ export type Item =
   | { readonly kind: 'funding_status'; readonly status: FundingStatus }
   /** A command of the operator, the clock or the shell; `settle` hears how it went, after the commit. */
   | { readonly kind: 'command'; readonly input: ChannelInput; readonly settle: (outcome: CommandOutcome) => void }
+  /** A new block: HTLCs may have come to a deadline. */
+  | { readonly kind: 'block'; readonly height: number }
+  /** Nobody took this HTLC's intent in time: take it back, if that still wins, and fail it. */
+  | { readonly kind: 'cancel'; readonly source: HtlcSource & { readonly type: 'htlc' } }
   /** A transaction of this channel's for chain-monitor, made after the commit that decided it. */
   | { readonly kind: 'broadcast'; readonly order: BroadcastOrder }
   /** Inbound HTLCs that were committed before a restart and have no intent yet are taken up again. */

@@ -14,6 +14,7 @@ import {
   type OutboundMessage,
   applyReaction,
   channelStep,
+  htlcDeadlines,
 } from '@fulmen/channel';
 import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { assertNever, InternalError, toHex } from '@fulmen/codec';
@@ -159,6 +160,12 @@ export class Turn {
         this.#settlements.push(() => item.settle(outcome));
         return;
       }
+      case 'block':
+        this.#block(item.height);
+        return;
+      case 'cancel':
+        this.#cancel(item.source);
+        return;
       case 'broadcast':
         this.#broadcasts.push(item.order);
         return;
@@ -274,6 +281,22 @@ export class Turn {
     for (const htlc of this.#state.changes.htlcs) {
       if (htlc.body.direction === 'inbound' && htlc.state === 'committed' && this.#context.decisions.has(htlc.body.id)) this.#accepted(htlc.body, undefined);
     }
+  }
+
+  /** Goes on-chain when an HTLC cannot wait any longer (LDK's deadlines). */
+  #block(height: number): void {
+    if (this.#state.type !== 'established') return;
+    const [deadline] = htlcDeadlines(this.#state, height);
+    if (deadline !== undefined) this.#input({ type: 'force_close', reason: `${deadline.direction} HTLC ${deadline.id} must be settled on-chain before it is too late` });
+  }
+
+  /** An upstream time-out wins `cancelled` before it fails back: whoever adds the HTLC downstream must win `taken`. */
+  #cancel(source: HtlcSource & { readonly type: 'htlc' }): void {
+    const secret = this.#context.sharedSecretOf(source.htlcId);
+    if (secret === undefined) throw new InternalError('a shared secret was not fetched before the turn');
+    const failure: FailureMessage = { kind: 'expiry_too_soon', channelUpdate: new Uint8Array(0) };
+    const error = this.#input({ type: 'fail_htlc', id: source.htlcId, reason: wrapFailure(secret, failure) });
+    if (error === undefined) this.#forwarding.intentClaims.push({ source, outcome: 'cancelled' });
   }
 
   #forward(intent: Intent): void {
