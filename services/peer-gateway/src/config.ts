@@ -10,7 +10,10 @@ import type { SocketAddress } from './socket/port.ts';
 export interface GatewayConfig {
   readonly gatewayId: string;
   readonly network: NetworkName;
+  /** Where counterparties connect. */
   readonly listen: SocketAddress;
+  /** Where the fleet asks for health (gRPC). */
+  readonly healthAddress: string;
   readonly managerAddresses: readonly string[];
   readonly signerAddress: string;
   /** Absent: no gossip. */
@@ -21,13 +24,15 @@ export interface GatewayConfig {
 /** How the process proves itself to the signer. */
 export interface SignerIdentity {
   readonly tls: TlsIdentity;
-  readonly serverName: string | undefined;
+  /** The name on the signer's certificate when it is dialled by IP address. */
+  readonly serverName: string;
 }
 
 const schema = z.object({
-  FULMEN_GATEWAY_ID: z.string().min(1).max(128).default('gateway'),
-  FULMEN_NETWORK: z.enum(['bitcoin', 'testnet', 'signet', 'regtest']),
+  FULMEN_GATEWAY_ID: z.string().min(1).max(128),
+  FULMEN_NETWORK: z.enum(['mainnet', 'testnet', 'signet', 'regtest']),
   FULMEN_LISTEN: z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, 'must be host:port'),
+  FULMEN_LISTEN_ADDRESS: address.default('127.0.0.1:0'),
   FULMEN_MANAGER_ADDRESSES: list.pipe(z.array(address).min(1)),
   FULMEN_SIGNER_ADDRESS: address,
   FULMEN_ROUTER_ADDRESS: address.optional(),
@@ -41,10 +46,10 @@ const schema = z.object({
 });
 
 const tlsSchema = z.object({
-  FULMEN_TLS_CA: z.string().optional(),
-  FULMEN_TLS_CERT: z.string().optional(),
-  FULMEN_TLS_KEY: z.string().optional(),
-  FULMEN_SIGNER_SERVER_NAME: z.string().optional(),
+  FULMEN_TLS_CA_FILE: z.string().optional(),
+  FULMEN_TLS_CERTIFICATE_FILE: z.string().optional(),
+  FULMEN_TLS_KEY_FILE: z.string().optional(),
+  FULMEN_SIGNER_SERVER_NAME: z.string().default('localhost'),
 });
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -60,6 +65,7 @@ export function gatewayConfig(environment: Environment): GatewayConfig {
       host: values.FULMEN_LISTEN.slice(0, colon).replace(/^\[|\]$/g, ''),
       port: Number(values.FULMEN_LISTEN.slice(colon + 1)),
     },
+    healthAddress: values.FULMEN_LISTEN_ADDRESS,
     managerAddresses: [...new Set(values.FULMEN_MANAGER_ADDRESSES)],
     signerAddress: values.FULMEN_SIGNER_ADDRESS,
     routerAddress: values.FULMEN_ROUTER_ADDRESS,
@@ -77,10 +83,16 @@ export function gatewayConfig(environment: Environment): GatewayConfig {
 /** The client certificate for the signer; undefined when none is configured. Throws ConfigError. */
 export function signerIdentity(environment: Environment): SignerIdentity | undefined {
   const values = readConfig(tlsSchema, environment);
-  const { FULMEN_TLS_CA: ca, FULMEN_TLS_CERT: certificate, FULMEN_TLS_KEY: key } = values;
+  const {
+    FULMEN_TLS_CA_FILE: ca,
+    FULMEN_TLS_CERTIFICATE_FILE: certificate,
+    FULMEN_TLS_KEY_FILE: key,
+  } = values;
   if (ca === undefined && certificate === undefined && key === undefined) return undefined;
   if (ca === undefined || certificate === undefined || key === undefined) {
-    throw new ConfigError('FULMEN_TLS_CA, FULMEN_TLS_CERT and FULMEN_TLS_KEY go together');
+    throw new ConfigError(
+      'FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together',
+    );
   }
   const read = (name: string, path: string): Buffer => {
     try {
@@ -91,9 +103,9 @@ export function signerIdentity(environment: Environment): SignerIdentity | undef
   };
   return {
     tls: {
-      caCertificate: read('FULMEN_TLS_CA', ca),
-      certificate: read('FULMEN_TLS_CERT', certificate),
-      privateKey: read('FULMEN_TLS_KEY', key),
+      caCertificate: read('FULMEN_TLS_CA_FILE', ca),
+      certificate: read('FULMEN_TLS_CERTIFICATE_FILE', certificate),
+      privateKey: read('FULMEN_TLS_KEY_FILE', key),
     },
     serverName: values.FULMEN_SIGNER_SERVER_NAME,
   };

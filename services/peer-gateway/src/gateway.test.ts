@@ -1,7 +1,8 @@
 import { FeatureBits, toHex } from '@fulmen/codec';
-import { encodeMessage, make } from '@fulmen/wire';
+import { decodeMessage, encodeMessage, make } from '@fulmen/wire';
 import { TestPeer, testInit } from '@fulmen/testing/peer';
 import type { Socket } from '@fulmen/testing/socket';
+import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Fleet, type FleetOptions, nodeIdOf, secretOf } from './testing/fleet.ts';
 import { settle } from './testing/manual-runtime.ts';
@@ -328,7 +329,81 @@ describe('what a counterparty may do', () => {
   });
 });
 
+describe('anything at all', () => {
+  test('no message takes the gateway down, and every manager message can be read by a manager', async () => {
+    await begin({ limits: { handshakesPerSecondPerAddress: 1_000 } });
+    const type = fc.oneof(
+      fc.integer({ min: 0, max: 0xffff }),
+      fc.constantFrom(1, 16, 17, 18, 19, 32, 38, 128, 132, 136, 256, 265),
+    );
+    const message = fc
+      .tuple(type, fc.uint8Array({ maxLength: 200 }))
+      .map(([number, payload]) => Uint8Array.of(number >> 8, number & 0xff, ...payload));
+    await fc.assert(
+      fc.asyncProperty(fc.array(message, { minLength: 1, maxLength: 5 }), async (messages) => {
+        const peer = await fleet.peer('alice');
+        for (const bytes of messages) await peer.send(bytes).catch(() => undefined);
+        peer.socket.reset();
+        await settle();
+        expect(fleet.runtime.failures).toEqual([]);
+      }),
+      { numRuns: 60 },
+    );
+    for (const { message: bytes } of fleet.manager.all('inbound')) expect(decodeMessage(bytes).ok).toBe(true);
+    await fleet.peer('bob');
+    expect(fleet.manager.all('peerConnected').at(-1)).toMatchObject({ peerNodeId: nodeIdOf('bob') });
+  });
+
+  test('no bytes on the wire take the gateway down', async () => {
+    await begin({ limits: { handshakesPerSecondPerAddress: 1_000 } });
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 4 }), async (pieces) => {
+        const socket = await fleet.sockets.port('mallory').connect(fleet.address);
+        for (const piece of pieces) await socket.write(piece).catch(() => undefined);
+        await settle();
+        socket.reset();
+        await settle();
+        expect(fleet.runtime.failures).toEqual([]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('a network that swallows everything is found out', async () => {
+    let dead = false;
+    await begin({ socketGate: () => (dead ? new Promise<never>(() => undefined) : Promise.resolve()) });
+    await fleet.peer('alice');
+    dead = true;
+    await fleet.runtime.advance(60_000);
+    expect(await fleet.value('disconnects_total', { cause: 'timeout' })).toBe(1);
+    expect(fleet.manager.all('peerDisconnected').length).toBe(1);
+    dead = false;
+  });
+});
+
 describe('gossip', () => {
+  test('a router that starts anew hears of the peers and of their filters', async () => {
+    await begin();
+    const peer = await fleet.peer('alice');
+    const filter = make('gossip_timestamp_filter', {
+      chainHash: new Uint8Array(32),
+      firstTimestamp: 5,
+      timestampRange: 1,
+    });
+    await peer.send(filter);
+    await settle();
+    fleet.network.crash('router');
+    await settle();
+    fleet.router.received.length = 0;
+    await fleet.router.listen(fleet.network);
+    await fleet.runtime.advance(2_000);
+    expect(fleet.router.received.slice(0, 3)).toEqual([
+      { $case: 'gatewayId', value: 'gateway-0' },
+      { $case: 'peerUp', value: nodeIdOf('alice') },
+      { $case: 'message', value: { peerNodeId: nodeIdOf('alice'), message: encodeMessage(filter) } },
+    ]);
+  });
+
   test('goes to the router and back; misbehaviour ends the connection', async () => {
     await begin();
     const peer = await fleet.peer('alice');

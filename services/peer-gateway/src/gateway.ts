@@ -17,6 +17,7 @@ import { PeerRouter, type RoutedPeer } from './link/peer-router.ts';
 import type { GatewayMetrics } from './metrics.ts';
 import { Admission } from './peer/admission.ts';
 import { type DisconnectCause, PeerConnection } from './peer/connection.ts';
+import { isTimestampFilter } from './peer/classify.ts';
 import {
   EstablishError,
   type EstablishedPeer,
@@ -87,7 +88,7 @@ export class Gateway {
       ports.router === undefined
         ? undefined
         : new GossipLink(ports.router, ports, {
-            peers: () => [...this.#router.peers].map((peer) => peer.nodeId),
+            peers: () => [...this.#router.peers],
             message: (message) => this.#onGossip(message),
           });
     this.#dialer = new Dialer<ConnectRequest>(
@@ -232,7 +233,10 @@ export class Gateway {
     const { host, port } = established.socket.counterpartyAddress;
     const connection = new PeerConnection(established, this.#ports, {
       channelMessage: (message) => this.#router.channelMessage(peer, message),
-      gossip: (message) => this.#gossip?.forward(peer.nodeId, message),
+      gossip: (message) => {
+        if (isTimestampFilter(message)) peer.timestampFilter = message;
+        this.#gossip?.forward(peer.nodeId, message);
+      },
       pauseReason: () => this.#router.pauseReason(peer),
       sent: (through) => this.#router.sent(peer, through),
       closed: (cause, detail) => this.#onClosed(peer, cause, detail),
@@ -249,6 +253,7 @@ export class Gateway {
       route: { type: 'awaiting_owner', sinceMs: this.#ports.runtime.monotonicMs() },
       queuedThrough: 0n,
       sentThrough: 0n,
+      timestampFilter: undefined,
     };
     this.#connections.add(connection);
     this.#logger.info({ peer: peer.nodeId, direction, address: peer.remoteAddress }, 'peer connected');

@@ -67,6 +67,9 @@ export const WRITE_BATCH_BYTES = 64 * 1024;
 /** Pings answered: a burst, and then each second. */
 export const PONG_BURST = 20;
 export const PONGS_PER_SECOND = 2;
+/** Complaints (error, warning) of one peer that are logged: a burst, and then each second. */
+export const COMPLAINT_BURST = 5;
+export const COMPLAINTS_PER_SECOND = 0.1;
 /** Gossip taken from one peer: a whole graph at once, and then bytes each second. */
 export const GOSSIP_BURST_BYTES = 64 * 1024 * 1024;
 export const GOSSIP_BYTES_PER_SECOND = 2 * 1024 * 1024;

@@ -4,7 +4,7 @@ import type { Secp256k1 } from '@fulmen/crypto';
 import { PeerLinkServiceService } from '@fulmen/proto/link/v1/link';
 import { GossipServiceService } from '@fulmen/proto/router/v1/router';
 import { type GetNodeResponse, SignerServiceService } from '@fulmen/proto/signer/v1/signer';
-import { type Client, type RpcConnector, RpcError } from '@fulmen/rpc';
+import { type Client, type RpcConnector, RpcError, type RpcServer } from '@fulmen/rpc';
 import { ConfigError, type Logger, type Metrics, type RunningService, type Runtime } from '@fulmen/service';
 import type { GatewayConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
@@ -23,8 +23,13 @@ export interface StartPorts {
   readonly connector: RpcConnector;
   /** Reaches the signer, with this service's certificate. */
   readonly signerConnector: RpcConnector;
+  /** Answers questions for health; no service of ours is offered there. */
+  readonly server: RpcServer;
   readonly secp: Secp256k1;
 }
+
+/** Time for calls in flight when the gateway stops. */
+const SERVER_GRACE_MS = 500;
 
 export interface RunningGateway extends RunningService {
   /** The node's identity, as the signer says. */
@@ -72,9 +77,13 @@ export async function start(config: GatewayConfig, ports: StartPorts): Promise<R
     },
   );
   const listener = await gateway.start(config.listen);
+  const healthAddress = await ports.server.listen();
   const { host, port } = listener.address;
   const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  logger.info({ nodeId: toHex(node.nodeId), address, network: config.network }, 'the gateway serves');
+  logger.info(
+    { nodeId: toHex(node.nodeId), address, healthAddress, network: config.network },
+    'the gateway serves',
+  );
   return {
     nodeId: node.nodeId,
     address,
@@ -83,6 +92,7 @@ export async function start(config: GatewayConfig, ports: StartPorts): Promise<R
     stop: async () => {
       await listener.close();
       await gateway.stop();
+      await ports.server.stop(SERVER_GRACE_MS);
     },
   };
 }

@@ -11,8 +11,8 @@ import { Signal } from '../signal.ts';
 import { GossipQueue } from './gossip-queue.ts';
 
 export interface GossipHandler {
-  /** Node ids of peers that are up now. */
-  peers(): Iterable<Uint8Array>;
+  /** Peers that are up now, with the filter that each set last. */
+  peers(): Iterable<{ readonly nodeId: Uint8Array; readonly timestampFilter: Uint8Array | undefined }>;
   message(message: GossipToPeer): void;
 }
 
@@ -71,7 +71,11 @@ export class GossipLink {
       this.#queue.clear();
       this.#stream = stream;
       this.#queue.pushEvent({ body: { $case: 'gatewayId', value: gatewayId } });
-      for (const nodeId of this.#handler.peers()) this.peerUp(nodeId);
+      for (const { nodeId, timestampFilter } of this.#handler.peers()) {
+        this.peerUp(nodeId);
+        // Said once a connection: a router that came later would never hear it.
+        if (timestampFilter !== undefined) this.forward(nodeId, timestampFilter);
+      }
       this.#metrics.gossipUp.set(1);
       const writing = this.#write(stream);
       try {

@@ -57,6 +57,8 @@ export interface RoutedPeer {
   /** The manager's last number that was queued, and the last that was handed to the socket. */
   queuedThrough: bigint;
   sentThrough: bigint;
+  /** Its last gossip_timestamp_filter, for a router that starts anew. */
+  timestampFilter: Uint8Array | undefined;
 }
 
 export interface PeerRouterHandler {

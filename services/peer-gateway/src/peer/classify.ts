@@ -39,6 +39,15 @@ export function routeOf(type: number): MessageRoute {
   return type % 2 === 0 ? 'unknown_even' : 'ignored';
 }
 
+/** gossip_timestamp_filter: type, chain hash, first timestamp, range; nothing optional follows that matters. */
+const TIMESTAMP_FILTER = 265;
+const MAX_TIMESTAMP_FILTER_BYTES = 64;
+
+/** A filter short enough to be remembered. */
+export function isTimestampFilter(message: Uint8Array): boolean {
+  return typeOf(message) === TIMESTAMP_FILTER && message.length <= MAX_TIMESTAMP_FILTER_BYTES;
+}
+
 /** The type number of a whole message; undefined when it is shorter than that. */
 export function typeOf(message: Uint8Array): number | undefined {
   const [high, low] = message;

@@ -9,6 +9,8 @@ import type { Transport } from '@fulmen/noise';
 import type { Logger, Runtime, Task } from '@fulmen/service';
 import { decodeMessage, encodeMessage, make, printableData } from '@fulmen/wire';
 import {
+  COMPLAINT_BURST,
+  COMPLAINTS_PER_SECOND,
   GOSSIP_BURST_BYTES,
   GOSSIP_BYTES_PER_SECOND,
   LINGER_MS,
@@ -74,6 +76,7 @@ export class PeerConnection {
   readonly #tasks: Task[] = [];
   readonly #pongs: TokenBucket;
   readonly #gossipRate: TokenBucket;
+  readonly #complaints: TokenBucket;
   #early: readonly Uint8Array[];
   #state: 'open' | 'flushing' | 'closed' = 'open';
   /** Not reading is our own doing: silence proves nothing. */
@@ -100,6 +103,7 @@ export class PeerConnection {
     const nowMs = ports.runtime.monotonicMs();
     this.#lastReadMs = nowMs;
     this.#pongs = new TokenBucket({ burst: PONG_BURST, perSecond: PONGS_PER_SECOND, nowMs });
+    this.#complaints = new TokenBucket({ burst: COMPLAINT_BURST, perSecond: COMPLAINTS_PER_SECOND, nowMs });
     this.#gossipRate = new TokenBucket({
       burst: GOSSIP_BURST_BYTES,
       perSecond: GOSSIP_BYTES_PER_SECOND,
@@ -284,9 +288,13 @@ export class PeerConnection {
   #onChannelMessage(message: Uint8Array): void {
     const decoded = decodeMessage(message);
     if (!decoded.ok) return this.#refuse(decoded.error.message);
-    if (decoded.value.type === 'error' || decoded.value.type === 'warning') {
-      const { type, data } = decoded.value;
-      this.#logger.warn({ peer: this.nodeId, type, text: printableData(data) }, 'the counterparty complains');
+    const { value } = decoded;
+    if (
+      (value.type === 'error' || value.type === 'warning') &&
+      this.#complaints.take(this.#runtime.monotonicMs())
+    ) {
+      const text = printableData(value.data);
+      this.#logger.warn({ peer: this.nodeId, type: value.type, text }, 'the counterparty complains');
     }
     this.#handler.channelMessage(message);
   }
