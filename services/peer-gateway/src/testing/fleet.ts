@@ -16,6 +16,7 @@ import { type DuplexStream, type Handlers, MemoryNetwork, RpcError } from '@fulm
 import { Metrics, silentLogger } from '@fulmen/service';
 import { TestPeer, type TestPeerIdentity, type TestPeerOptions } from '@fulmen/testing/peer';
 import { MemorySockets, type SocketAddress, type SocketGate } from '@fulmen/testing/socket';
+import { encodeMessage, make } from '@fulmen/wire';
 import { DEFAULT_LIMITS, type GatewayLimits } from '../limits.ts';
 import { type RunningGateway, start } from '../start.ts';
 import { ManualRuntime, settle } from './manual-runtime.ts';
@@ -140,6 +141,10 @@ export class FakeRouter {
   }
 }
 
+/** A channel message that can be told from others by the length of its script. */
+export const shutdown = (length = 22) =>
+  make('shutdown', { channelId: new Uint8Array(32).fill(7), scriptpubkey: new Uint8Array(length) });
+
 /** Something of the gateway failed that nobody looked at. */
 export class FleetError extends Error {
   override readonly name = 'FleetError';
@@ -234,6 +239,20 @@ export class Fleet {
     await peer.next('init');
     await settle();
     return peer;
+  }
+
+  /** The first manager sends `shutdown(number)` in the name of an accepted connection. */
+  outbound(name: string, number: bigint, overrides: { generation?: bigint; epoch?: bigint } = {}): void {
+    this.manager.send({
+      $case: 'outbound',
+      value: {
+        peerNodeId: nodeIdOf(name),
+        generation: overrides.generation ?? 1n,
+        epoch: overrides.epoch ?? 1n,
+        number,
+        message: encodeMessage(shutdown(Number(number))),
+      },
+    });
   }
 
   async value(metric: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
