@@ -14,19 +14,20 @@ import { listPayments } from './list-payments.ts';
 import { listPeers } from './list-peers.ts';
 import { lookupInvoice } from './lookup-invoice.ts';
 import { lookupPayment } from './lookup-payment.ts';
-import { openChannel } from './open-channel.ts';
+import { openChannel, type OpeningsUnderWay } from './open-channel.ts';
 import { sendPayment } from './send-payment.ts';
 import { storeErrors } from './store-errors.ts';
 import { updateChannelPolicy } from './update-channel-policy.ts';
 
 /** The handlers of a replica. */
 export function managerHandlers(deps: ManagerDeps): Handlers<ManagerServiceService> {
+  const openings: OpeningsUnderWay = new Map();
   return {
     getInfo: () => storeErrors(() => getInfo(deps)),
     connectPeer: (request) => storeErrors(() => connectPeer(deps, request)),
     disconnectPeer: (request) => storeErrors(() => disconnectPeer(deps, request)),
     listPeers: () => storeErrors(() => listPeers(deps)),
-    openChannel: (request) => storeErrors(() => openChannel(deps, request)),
+    openChannel: (request) => storeErrors(() => openChannel(deps, openings, request)),
     closeChannel: (request) => storeErrors(() => closeChannel(deps, request)),
     listChannels: (request) => storeErrors(() => listChannels(deps, request)),
     updateChannelPolicy: (request) => storeErrors(() => updateChannelPolicy(deps, request)),

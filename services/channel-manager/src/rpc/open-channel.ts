@@ -13,8 +13,11 @@ const TICKET_LENGTH = 16;
 const MIN_FEERATE_SAT_PER_KW = 253;
 const MAX_FEERATE_SAT_PER_KW = 1_000_000;
 
+/** Openings of this replica that are under way, by idempotency key. */
+export type OpeningsUnderWay = Map<string, Promise<OpenedChannel>>;
+
 /** Opens a channel; answers when it is funded, before it is confirmed. */
-export async function openChannel(deps: ManagerDeps, request: OpenChannelRequest): Promise<OpenChannelResponse> {
+export async function openChannel(deps: ManagerDeps, underWay: OpeningsUnderWay, request: OpenChannelRequest): Promise<OpenChannelResponse> {
   const { engine, node, secp } = deps;
   const nodeId = requireNodeId(secp, request.nodeId);
   if (equalBytes(nodeId, node.nodeId)) throw invalid('node_id is this node’s own; give another node’s');
@@ -33,34 +36,49 @@ export async function openChannel(deps: ManagerDeps, request: OpenChannelRequest
   const key = requireIdempotencyKey(request.idempotencyKey);
   // Before the key is used up: the caller repeats the request at the owner.
   engine.requireShard(shardOfPeer(nodeId));
-  return key === '' ? engine.openChannel(command) : openOnce(deps, key, command);
+  return key === '' ? engine.openChannel(command) : openOnce(deps, underWay, key, command);
 }
 
 /**
  * The first to store a ticket under the key opens the channel, and stores how
- * it went. Whoever comes later reads that; if there is nothing to read, the
- * first one is still at it, or died: then nobody may try again under this key.
+ * it went. Whoever comes later joins it while it is under way here, and reads
+ * that afterwards. If there is nothing to read, the first one was cut off:
+ * then nobody may try again under this key.
  */
-async function openOnce({ engine, store, runtime }: ManagerDeps, key: string, command: OpenChannelCommand): Promise<OpenedChannel> {
+async function openOnce(deps: ManagerDeps, underWay: OpeningsUnderWay, key: string, command: OpenChannelCommand): Promise<OpenedChannel> {
+  const { store, runtime } = deps;
   const digest = commandDigest(command);
   const ticket = runtime.randomBytes(TICKET_LENGTH);
   const first = await store.idempotent(`open_channel:${key}`, concatBytes(ticket, digest));
   if (!equalBytes(first.subarray(TICKET_LENGTH), digest)) {
     throw invalid('this idempotency key was used for another channel; use a new key');
   }
-  const outcomeKey = `open_channel_outcome:${key}`;
-  if (!equalBytes(first.subarray(0, TICKET_LENGTH), ticket)) return readOutcome(await store.idempotent(outcomeKey, UNKNOWN));
+  if (!equalBytes(first.subarray(0, TICKET_LENGTH), ticket)) {
+    return underWay.get(key) ?? readOutcome(await store.idempotent(outcomeKey(key), UNKNOWN));
+  }
+  const opening = openAndRecord(deps, key, command);
+  underWay.set(key, opening);
+  try {
+    return await opening;
+  } finally {
+    underWay.delete(key);
+  }
+}
+
+async function openAndRecord({ engine, store }: ManagerDeps, key: string, command: OpenChannelCommand): Promise<OpenedChannel> {
   let opened: OpenedChannel;
   try {
     opened = await engine.openChannel(command);
   } catch (error) {
-    if (error instanceof RpcError) await store.idempotent(outcomeKey, utf8Encode(JSON.stringify({ code: error.code, message: error.message })));
+    if (error instanceof RpcError) await store.idempotent(outcomeKey(key), utf8Encode(JSON.stringify({ code: error.code, message: error.message })));
     throw error;
   }
   const { channelId, fundingTxid, fundingOutputIndex } = opened;
-  await store.idempotent(outcomeKey, utf8Encode(JSON.stringify({ channelId: toHex(channelId), fundingTxid: toHex(fundingTxid), fundingOutputIndex })));
+  await store.idempotent(outcomeKey(key), utf8Encode(JSON.stringify({ channelId: toHex(channelId), fundingTxid: toHex(fundingTxid), fundingOutputIndex })));
   return opened;
 }
+
+const outcomeKey = (key: string): string => `open_channel_outcome:${key}`;
 
 const UNKNOWN = new Uint8Array(0);
 
