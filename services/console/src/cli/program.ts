@@ -66,11 +66,8 @@ export async function runCli(args: readonly string[], io: CliIo): Promise<number
       io.stderr(`fulmen: ${error.message}\n`);
       return error.exitCode;
     }
-    if (error instanceof CommanderError)
-      // Help and version that were asked for end with 0; commander has told everything else.
-      return error.code === 'commander.helpDisplayed' || error.code === 'commander.version'
-        ? EXIT.ok
-        : EXIT.usage;
+    // Help and version that were asked for end with 0; of the rest, commander has told what is wrong.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     throw error;
   }
 }
