@@ -29,7 +29,17 @@ const common: Pick<OutboundRecord['state'], 'parameters' | 'lessons'> = {
     finalCltvDelta: 21,
     shadowCltvDelta: 0,
     final: { paymentData: { paymentSecret: bytes(32, 5), totalMsat: 50_000n }, paymentMetadata: bytes(3, 6) },
-    hints: [[{ nodeId: bytes(33, 7), shortChannelId: 2n ** 63n, feeBaseMsat: 1, feeProportionalMillionths: 2, cltvExpiryDelta: 40 }]],
+    hints: [
+      [
+        {
+          nodeId: bytes(33, 7),
+          shortChannelId: 2n ** 63n,
+          feeBaseMsat: 1,
+          feeProportionalMillionths: 2,
+          cltvExpiryDelta: 40,
+        },
+      ],
+    ],
     maxFeeMsat: 10_000n,
     maxCltvDelta: 1008,
     maxAttempts: 10,
@@ -54,7 +64,11 @@ const common: Pick<OutboundRecord['state'], 'parameters' | 'lessons'> = {
         },
       },
     ],
-    lastFailure: { kind: 'failure', hopIndex: 1, failure: { kind: 'fee_insufficient', htlcMsat: 5n, channelUpdate: bytes(4, 9) } },
+    lastFailure: {
+      kind: 'failure',
+      hopIndex: 1,
+      failure: { kind: 'fee_insufficient', htlcMsat: 5n, channelUpdate: bytes(4, 9) },
+    },
   },
 };
 
@@ -73,8 +87,24 @@ const inFlight: OutboundRecord = {
         amountMsat: 50_000n,
         feeMsat: 1_000n,
         hops: [
-          { nodeId: bytes(33, 12), shortChannelId: 13n, direction: 0, amountMsat: 51_000n, cltvExpiryHeight: 800_061, capacityMsat: 0n, policyTimestamp: 0 },
-          { nodeId: bytes(33, 4), shortChannelId: 14n, direction: 1, amountMsat: 50_000n, cltvExpiryHeight: 800_021, capacityMsat: 0n, policyTimestamp: 0 },
+          {
+            nodeId: bytes(33, 12),
+            shortChannelId: 13n,
+            direction: 0,
+            amountMsat: 51_000n,
+            cltvExpiryHeight: 800_061,
+            capacityMsat: 0n,
+            policyTimestamp: 0,
+          },
+          {
+            nodeId: bytes(33, 4),
+            shortChannelId: 14n,
+            direction: 1,
+            amountMsat: 50_000n,
+            cltvExpiryHeight: 800_021,
+            capacityMsat: 0n,
+            policyTimestamp: 0,
+          },
         ],
       },
     },
@@ -82,8 +112,13 @@ const inFlight: OutboundRecord = {
   },
 };
 
-const withState = (state: OutboundRecord['state']): OutboundRecord => ({ ...inFlight, attempt: undefined, state });
-const failed = (reason: Extract<OutboundRecord['state'], { type: 'failed' }>['reason']): OutboundRecord => withState({ type: 'failed', ...common, reason });
+const withState = (state: OutboundRecord['state']): OutboundRecord => ({
+  ...inFlight,
+  attempt: undefined,
+  state,
+});
+const failed = (reason: Extract<OutboundRecord['state'], { type: 'failed' }>['reason']): OutboundRecord =>
+  withState({ type: 'failed', ...common, reason });
 
 const records: readonly PaymentRecord[] = [
   inbound,
@@ -91,7 +126,10 @@ const records: readonly PaymentRecord[] = [
   inFlight,
   withState({ type: 'routing', ...common }),
   withState({ type: 'sent', ...common, preimage: bytes(32, 15), feeMsat: 1_000n }),
-  failed({ kind: 'refused_by_payee', failure: { kind: 'incorrect_or_unknown_payment_details', htlcMsat: 1n, height: 2 } }),
+  failed({
+    kind: 'refused_by_payee',
+    failure: { kind: 'incorrect_or_unknown_payment_details', htlcMsat: 1n, height: 2 },
+  }),
   failed({ kind: 'route_not_found', error: { kind: 'no_route', exceeded: ['fee', 'hops'] } }),
   failed({ kind: 'route_not_found', error: { kind: 'no_first_hop' } }),
   failed({ kind: 'deadline_passed' }),
@@ -100,7 +138,8 @@ const records: readonly PaymentRecord[] = [
 ];
 
 test('every record comes back as it was', () => {
-  for (const record of records) expect(decodePaymentRecord(encodePaymentRecord(record))).toEqual({ ok: true, value: record });
+  for (const record of records)
+    expect(decodePaymentRecord(encodePaymentRecord(record))).toEqual({ ok: true, value: record });
 });
 
 /** As version 1 wrote them: they must be readable for ever. */
@@ -132,7 +171,9 @@ test('records of version 1 are still read, and still written so', () => {
 test('arbitrary bytes give a typed error, or a record that encodes to them again', () => {
   const mutated = fc
     .tuple(fc.constantFrom(...records.map(encodePaymentRecord)), fc.nat(), fc.integer({ min: 0, max: 255 }))
-    .map(([encoded, at, value]) => encoded.map((byte, index) => (index === at % encoded.length ? value : byte)));
+    .map(([encoded, at, value]) =>
+      encoded.map((byte, index) => (index === at % encoded.length ? value : byte)),
+    );
   fc.assert(
     fc.property(fc.oneof(mutated, fc.uint8Array({ maxLength: 300 })), (input) => {
       const decoded = decodePaymentRecord(input);

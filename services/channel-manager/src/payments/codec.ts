@@ -3,7 +3,17 @@
  * format: a row written by any released version must be readable, which a
  * recorded blob in the tests holds.
  */
-import { type DecodeError as DecodeErrorType, DecodeError, Reader, type Result, Writer, assertNever, decodeWith, utf8Decode, utf8Encode } from '@fulmen/codec';
+import type { Reader } from '@fulmen/codec';
+import {
+  type DecodeError as DecodeErrorType,
+  DecodeError,
+  type Result,
+  Writer,
+  assertNever,
+  decodeWith,
+  utf8Decode,
+  utf8Encode,
+} from '@fulmen/codec';
 import { decodeFailureMessage, encodeFailureMessage, type FailureMessage } from '@fulmen/onion';
 import type {
   Attempt,
@@ -26,7 +36,13 @@ const INBOUND_STATUSES = ['open', 'paid', 'expired'] as const;
 const STATES = ['routing', 'in_flight', 'sent', 'failed'] as const;
 const INTENTS = ['retry', 'abandon'] as const;
 const ATTEMPT_FAILURES = ['failure', 'undecodable', 'not_added'] as const;
-const REASONS = ['refused_by_payee', 'route_not_found', 'retries_exhausted', 'deadline_passed', 'abandoned'] as const;
+const REASONS = [
+  'refused_by_payee',
+  'route_not_found',
+  'retries_exhausted',
+  'deadline_passed',
+  'abandoned',
+] as const;
 const ROUTE_ERRORS = ['payer_is_payee', 'invalid_amount', 'no_first_hop', 'no_route'] as const;
 const EXCEEDED = ['fee', 'cltv', 'hops'] as const;
 
@@ -170,7 +186,10 @@ function readParameters(reader: Reader): PaymentParameters {
 }
 
 function readFinal(reader: Reader): FinalDetails {
-  const paymentData = readOptional(reader, () => ({ paymentSecret: reader.bytes(32), totalMsat: reader.u64() }));
+  const paymentData = readOptional(reader, () => ({
+    paymentSecret: reader.bytes(32),
+    totalMsat: reader.u64(),
+  }));
   const paymentMetadata = readOptional(reader, () => readBytes(reader));
   const keysendPreimage = readOptional(reader, () => reader.bytes(32));
   return {
@@ -192,7 +211,9 @@ function readHint(reader: Reader): RouteHint {
 
 function writeLessons(writer: Writer, lessons: Lessons): void {
   writer.u32(lessons.attempts);
-  writeList(writer, lessons.avoidedChannels, (channel) => writer.u64(channel.shortChannelId).u8(channel.direction));
+  writeList(writer, lessons.avoidedChannels, (channel) =>
+    writer.u64(channel.shortChannelId).u8(channel.direction),
+  );
   writeList(writer, lessons.avoidedNodes, (node) => writer.bytes(node));
   writeList(writer, lessons.overrides, ({ shortChannelId, direction, policy }) => {
     writer.u64(shortChannelId).u8(direction).u32(policy.timestamp).u32(policy.cltvExpiryDelta);
@@ -210,7 +231,10 @@ function writeLessons(writer: Writer, lessons: Lessons): void {
 function readLessons(reader: Reader): Lessons {
   return {
     attempts: reader.u32(),
-    avoidedChannels: readList(reader, () => ({ shortChannelId: reader.u64(), direction: readDirection(reader) })),
+    avoidedChannels: readList(reader, () => ({
+      shortChannelId: reader.u64(),
+      direction: readDirection(reader),
+    })),
     avoidedNodes: readList(reader, () => reader.bytes(33)),
     overrides: readList(reader, () => readOverride(reader)),
     lastFailure: readOptional(reader, () => readAttemptFailure(reader)),
@@ -253,7 +277,11 @@ function readAttempt(reader: Reader): Attempt {
   const sessionKey = reader.bytes(32);
   const amountMsat = reader.u64();
   const feeMsat = reader.u64();
-  return { attemptNumber, sessionKey, route: { amountMsat, feeMsat, hops: readList(reader, () => readHop(reader)) } };
+  return {
+    attemptNumber,
+    sessionKey,
+    route: { amountMsat, feeMsat, hops: readList(reader, () => readHop(reader)) },
+  };
 }
 
 function readHop(reader: Reader): RouteHop {
@@ -276,7 +304,8 @@ function writeReason(writer: Writer, reason: PaymentFailureReason): void {
       return;
     case 'route_not_found':
       writeName(writer, ROUTE_ERRORS, reason.error.kind);
-      if (reason.error.kind === 'no_route') writeList(writer, reason.error.exceeded, (limit) => writeName(writer, EXCEEDED, limit));
+      if (reason.error.kind === 'no_route')
+        writeList(writer, reason.error.exceeded, (limit) => writeName(writer, EXCEEDED, limit));
       return;
     case 'retries_exhausted':
     case 'deadline_passed':
@@ -303,7 +332,9 @@ function readReason(reader: Reader): PaymentFailureReason {
 
 function readRouteError(reader: Reader): RouteError {
   const kind = readName(reader, ROUTE_ERRORS);
-  return kind === 'no_route' ? { kind, exceeded: readList(reader, () => readName(reader, EXCEEDED)) } : { kind };
+  return kind === 'no_route'
+    ? { kind, exceeded: readList(reader, () => readName(reader, EXCEEDED)) }
+    : { kind };
 }
 
 function readFailure(reader: Reader): FailureMessage {

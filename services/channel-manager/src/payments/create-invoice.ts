@@ -2,7 +2,13 @@
 import { NETWORKS } from '@fulmen/bitcoin';
 import { equalBytes, FeatureBits, InternalError } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
-import { assembleInvoice, type Currency, DEFAULT_EXPIRY_SECONDS, type RouteHintHop, type UnsignedInvoice } from '@fulmen/invoice';
+import {
+  assembleInvoice,
+  type Currency,
+  DEFAULT_EXPIRY_SECONDS,
+  type RouteHintHop,
+  type UnsignedInvoice,
+} from '@fulmen/invoice';
 import type { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import type { Client } from '@fulmen/rpc';
 import type { InboundRecord } from './record.ts';
@@ -15,7 +21,11 @@ export const MIN_FINAL_CLTV_EXPIRY_DELTA = 42;
 /** Route hints in one invoice: beyond, its QR code becomes unreadable. */
 const MAX_ROUTE_HINTS = 4;
 
-const FEATURES = FeatureBits.of({ var_onion_optin: 'required', payment_secret: 'required', basic_mpp: 'optional' });
+const FEATURES = FeatureBits.of({
+  var_onion_optin: 'required',
+  payment_secret: 'required',
+  basic_mpp: 'optional',
+});
 
 export interface InvoiceRequest {
   /** undefined: the payer chooses. */
@@ -93,5 +103,8 @@ function signingParts(unsigned: UnsignedInvoice): { humanReadablePart: string; d
   const text = assembleInvoice(unsigned, new Uint8Array(64), 0);
   const separator = text.lastIndexOf('1');
   const data = text.slice(separator + 1, text.length - SIGNATURE_WORDS - CHECKSUM_WORDS);
-  return { humanReadablePart: text.slice(0, separator), dataWords: Uint8Array.from(data, (character) => BECH32.indexOf(character)) };
+  return {
+    humanReadablePart: text.slice(0, separator),
+    dataWords: Uint8Array.from(data, (character) => BECH32.indexOf(character)),
+  };
 }

@@ -63,7 +63,11 @@ export class InboundPayment {
   #leaveForLater(error: unknown): void {
     for (const intent of this.#waiting) this.#known.delete(sourceKey(intent.source));
     this.#waiting = [];
-    if (!this.#actor.isGone) this.#actor.host.ports.logger.warn({ err: error }, 'an HTLC could not be looked at; it will be offered again');
+    if (!this.#actor.isGone)
+      this.#actor.host.ports.logger.warn(
+        { err: error },
+        'an HTLC could not be looked at; it will be offered again',
+      );
   }
 
   async #receive(): Promise<void> {
@@ -73,11 +77,18 @@ export class InboundPayment {
     if (record === undefined) {
       // The incoming channel fails an unknown hash itself. One that slipped through is left to its time-out there.
       for (const intent of intents) this.#known.delete(sourceKey(intent.source));
-      this.#actor.host.ports.logger.warn({ paymentHash: toHex(this.#actor.paymentHash) }, 'an HTLC came for a payment hash without a record');
+      this.#actor.host.ports.logger.warn(
+        { paymentHash: toHex(this.#actor.paymentHash) },
+        'an HTLC came for a payment hash without a record',
+      );
       return;
     }
     const { ports, node } = this.#actor.host;
-    const context = { blockHeight: node.blockHeight, nowUnixMs: ports.runtime.wallClockMs(), monotonicMs: ports.runtime.monotonicMs() };
+    const context = {
+      blockHeight: node.blockHeight,
+      nowUnixMs: ports.runtime.wallClockMs(),
+      monotonicMs: ports.runtime.monotonicMs(),
+    };
     const refusals: Refusal[] = [];
     for (const intent of intents) {
       const added = receivePart(record.kind === 'inbound' ? record : undefined, this.#set, intent, context);
@@ -101,7 +112,11 @@ export class InboundPayment {
   }
 
   #expires(record: InboundRecord): boolean {
-    return record.status === 'open' && !this.isHolding && this.#actor.host.ports.runtime.wallClockMs() >= record.expiresUnixMs;
+    return (
+      record.status === 'open' &&
+      !this.isHolding &&
+      this.#actor.host.ports.runtime.wallClockMs() >= record.expiresUnixMs
+    );
   }
 
   /** Why a set can no longer be held. */
@@ -112,7 +127,9 @@ export class InboundPayment {
       return (intent) => unknownDetails(intent.incomingAmountMsat, node.blockHeight);
     }
     // BOLT 4: "MUST fail all HTLCs in the HTLC set after some reasonable timeout […] with mpp_timeout".
-    return isTimedOut(set, Math.floor(ports.runtime.monotonicMs() / 1000)) ? () => ({ kind: 'mpp_timeout' }) : undefined;
+    return isTimedOut(set, Math.floor(ports.runtime.monotonicMs() / 1000))
+      ? () => ({ kind: 'mpp_timeout' })
+      : undefined;
   }
 
   /** Commits what is decided: the claim of a complete set, and refusals. Repeats without the intents that others claimed first. */
@@ -129,7 +146,10 @@ export class InboundPayment {
       if (complete === undefined && refusals.length === 0) return;
       const forwarding = emptyForwarding();
       for (const refusal of refusals) refuse(forwarding, refusal);
-      const next = complete !== undefined && record.kind === 'inbound' ? this.#claim(record, complete, forwarding) : record;
+      const next =
+        complete !== undefined && record.kind === 'inbound'
+          ? this.#claim(record, complete, forwarding)
+          : record;
       const verdict = await this.#actor.commit(next, forwarding);
       if (verdict.type === 'committed') {
         for (const { source } of forwarding.intentClaims) this.#forget(source);
@@ -154,7 +174,8 @@ export class InboundPayment {
       receivedMsat += part.incomingAmountMsat;
       forwarding.intentClaims.push({ source, outcome: 'taken' });
       forwarding.resolutions.push({ source, sourceShard, outcome: { type: 'fulfilled', preimage } });
-      if (source.type === 'htlc') forwarding.preimages.push({ channelId: source.channelId, htlcId: source.htlcId, preimage });
+      if (source.type === 'htlc')
+        forwarding.preimages.push({ channelId: source.channelId, htlcId: source.htlcId, preimage });
     }
     const { paymentHash } = this.#actor;
     const body = eventBody({ paymentHash, amountMsat: receivedMsat, parts: set.parts.length });
@@ -181,7 +202,11 @@ function refusalsOf(set: PartSet, failure: (intent: Intent) => FailureMessage): 
 function refuse(forwarding: GrowingForwarding, { intent, failure }: Refusal): void {
   const { source, sourceShard } = intent;
   forwarding.intentClaims.push({ source, outcome: 'taken' });
-  forwarding.resolutions.push({ source, sourceShard, outcome: { type: 'failed_here', failure: encodeFailureMessage(failure) } });
+  forwarding.resolutions.push({
+    source,
+    sourceShard,
+    outcome: { type: 'failed_here', failure: encodeFailureMessage(failure) },
+  });
 }
 
 function without(set: PartSet | undefined, key: string): PartSet | undefined {

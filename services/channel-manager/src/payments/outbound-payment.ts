@@ -5,7 +5,17 @@
  */
 import { assertNever, equalBytes } from '@fulmen/codec';
 import { buildOnion, encodeHopPayload, onionSharedSecrets, unwrapFailure } from '@fulmen/onion';
-import { type AttemptFailure, type PaymentInput, type PaymentParameters, type PaymentState, payloadsOf, type Route, type RouteHop, startPayment, stepPayment } from '@fulmen/payment';
+import {
+  type AttemptFailure,
+  type PaymentInput,
+  type PaymentParameters,
+  type PaymentState,
+  payloadsOf,
+  type Route,
+  type RouteHop,
+  startPayment,
+  stepPayment,
+} from '@fulmen/payment';
 import { RpcError } from '@fulmen/rpc';
 import type { Intent, Resolution } from '@fulmen/store';
 import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/turn.ts';
@@ -54,15 +64,22 @@ export class OutboundPayment {
     return this.#actor.run(async () => {
       const { record } = this.#actor;
       if (record?.kind === 'inbound') {
-        throw new RpcError('invalid_argument', 'this invoice is this node’s own; ask the payer to pay it, or cancel it');
+        throw new RpcError(
+          'invalid_argument',
+          'this invoice is this node’s own; ask the payer to pay it, or cancel it',
+        );
       }
       if (record !== undefined) this.#index(undefined, record);
       if (record !== undefined && record.state.type !== 'failed') return outboundRow(record);
       const createdUnixMs = this.#actor.host.ports.runtime.wallClockMs();
       const { state } = startPayment(parameters);
-      await this.#drive({ kind: 'outbound', bolt11, createdUnixMs, attempt: undefined, state }, emptyForwarding());
+      await this.#drive(
+        { kind: 'outbound', bolt11, createdUnixMs, attempt: undefined, state },
+        emptyForwarding(),
+      );
       const started = this.#actor.record;
-      if (started?.kind !== 'outbound') throw new RpcError('unavailable', 'the payment was not begun; try again');
+      if (started?.kind !== 'outbound')
+        throw new RpcError('unavailable', 'the payment was not begun; try again');
       return outboundRow(started);
     });
   }
@@ -72,13 +89,16 @@ export class OutboundPayment {
     const { record } = this.#actor;
     if (record?.kind === 'outbound' && isDone(record.state)) return Promise.resolve(outboundRow(record));
     if (this.#waiters.size >= MAX_WAITERS) {
-      return Promise.reject(new RpcError('resource_exhausted', 'too many callers wait for this payment; look it up instead'));
+      return Promise.reject(
+        new RpcError('resource_exhausted', 'too many callers wait for this payment; look it up instead'),
+      );
     }
     return new Promise((resolve, reject) => {
       const waiter: Waiter = { resolve, reject };
       this.#waiters.add(waiter);
       signal?.addEventListener('abort', () => {
-        if (this.#waiters.delete(waiter)) reject(new RpcError('cancelled', 'the caller stopped waiting; the payment goes on'));
+        if (this.#waiters.delete(waiter))
+          reject(new RpcError('cancelled', 'the caller stopped waiting; the payment goes on'));
       });
     });
   }
@@ -86,7 +106,8 @@ export class OutboundPayment {
   /** Ends all waits: the actor is gone. */
   end(error: RpcError): void {
     const { record } = this.#actor;
-    if (record?.kind === 'outbound' && record.attempt !== undefined) this.#attempts.remove(record.attempt.attemptId);
+    if (record?.kind === 'outbound' && record.attempt !== undefined)
+      this.#attempts.remove(record.attempt.attemptId);
     for (const waiter of this.#waiters) waiter.reject(error);
     this.#waiters.clear();
   }
@@ -107,7 +128,9 @@ export class OutboundPayment {
     const { type } = resolution.outcome;
     if (this.#resolving.has(type)) return;
     this.#resolving.add(type);
-    void this.#actor.runDetached('ending a payment attempt', () => this.#resolveAny(resolution)).then(() => this.#resolving.delete(type));
+    void this.#actor
+      .runDetached('ending a payment attempt', () => this.#resolveAny(resolution))
+      .then(() => this.#resolving.delete(type));
   }
 
   async #resolveAny(resolution: Resolution): Promise<void> {
@@ -124,16 +147,24 @@ export class OutboundPayment {
     if (record?.kind !== 'outbound' || this.#actor.queued > 0) return;
     const nowUnixMs = host.ports.runtime.wallClockMs();
     if (record.state.type === 'routing') {
-      void this.#actor.runDetached('finding a route', () => this.#drive(record, emptyForwarding()).then(() => undefined));
-    } else if (record.attempt !== undefined && this.#taken !== record.attempt.attemptId && nowUnixMs - record.attempt.startedUnixMs >= UNTAKEN_MS) {
+      void this.#actor.runDetached('finding a route', () =>
+        this.#drive(record, emptyForwarding()).then(() => undefined),
+      );
+    } else if (
+      record.attempt !== undefined &&
+      this.#taken !== record.attempt.attemptId &&
+      nowUnixMs - record.attempt.startedUnixMs >= UNTAKEN_MS
+    ) {
       void this.#actor.runDetached('taking an attempt back', () => this.#takeBack());
     }
   }
 
   async #resolved(resolution: Resolution): Promise<'done' | 'changed'> {
     const { record } = this.#actor;
-    if (record?.kind !== 'outbound' || record.attempt === undefined || record.state.type !== 'in_flight') return 'done';
-    if (sourceKey(resolution.source) !== sourceKey({ type: 'payment', attemptId: record.attempt.attemptId })) return 'done';
+    if (record?.kind !== 'outbound' || record.attempt === undefined || record.state.type !== 'in_flight')
+      return 'done';
+    if (sourceKey(resolution.source) !== sourceKey({ type: 'payment', attemptId: record.attempt.attemptId }))
+      return 'done';
     const { outcome } = resolution;
     const { route, sessionKey } = record.state.attempt;
     const { secp, logger } = this.#actor.host.ports;
@@ -145,9 +176,16 @@ export class OutboundPayment {
       input = { type: 'htlc_fulfilled', preimage: outcome.preimage };
       report = { type: 'success' };
     } else {
-      const failure = failureOf(outcome, () => onionSharedSecrets(secp, sessionKey, route.hops.map((hop) => hop.nodeId)));
+      const failure = failureOf(outcome, () =>
+        onionSharedSecrets(
+          secp,
+          sessionKey,
+          route.hops.map((hop) => hop.nodeId),
+        ),
+      );
       input = { type: 'htlc_failed', failure, nowSeconds: this.#nowSeconds() };
-      if (failure.kind === 'failure') report = { type: 'failure', hopIndex: failure.hopIndex, failure: failure.failure };
+      if (failure.kind === 'failure')
+        report = { type: 'failure', hopIndex: failure.hopIndex, failure: failure.failure };
     }
     const stepped = stepPayment(secp, record.state, input);
     if (!stepped.ok) {
@@ -175,7 +213,11 @@ export class OutboundPayment {
     if (record?.kind !== 'outbound' || record.attempt === undefined) return;
     const { attemptId } = record.attempt;
     this.#taken = attemptId;
-    const stepped = stepPayment(host.ports.secp, record.state, { type: 'htlc_failed', failure: { kind: 'not_added' }, nowSeconds: this.#nowSeconds() });
+    const stepped = stepPayment(host.ports.secp, record.state, {
+      type: 'htlc_failed',
+      failure: { kind: 'not_added' },
+      nowSeconds: this.#nowSeconds(),
+    });
     if (!stepped.ok) return;
     const forwarding = emptyForwarding();
     forwarding.intentClaims.push({ source: { type: 'payment', attemptId }, outcome: 'cancelled' });
@@ -186,7 +228,10 @@ export class OutboundPayment {
    * Takes a draft as far as it goes without waiting for a channel, and commits
    * it: to the next attempt, to the end, or as it is while the router is away.
    */
-  async #drive(draft: OutboundRecord, forwarding: GrowingForwarding): Promise<'committed' | 'changed' | 'nothing'> {
+  async #drive(
+    draft: OutboundRecord,
+    forwarding: GrowingForwarding,
+  ): Promise<'committed' | 'changed' | 'nothing'> {
     const before = this.#actor.record;
     let next = draft;
     while (next.state.type === 'routing') {
@@ -224,7 +269,12 @@ export class OutboundPayment {
     }
     if (answer.type === 'not_found') return failed({ kind: 'route_not_found', error: answer.error });
     const sessionKey = this.#sessionKey();
-    const routed = stepPayment(secp, state, { type: 'route_found', route: answer.route, sessionKey, nowSeconds: this.#nowSeconds() });
+    const routed = stepPayment(secp, state, {
+      type: 'route_found',
+      route: answer.route,
+      sessionKey,
+      nowSeconds: this.#nowSeconds(),
+    });
     if (!routed.ok) {
       logger.error({ reason: routed.error }, 'the router’s route breaks the limits of its payment');
       return failed({ kind: 'route_not_found', error: { kind: 'no_route', exceeded: [] } });
@@ -235,13 +285,21 @@ export class OutboundPayment {
     const [firstHop] = route.hops;
     const target = firstHop === undefined ? undefined : await store.shardOfScid(firstHop.shortChannelId);
     if (firstHop === undefined || target === undefined) {
-      const stepped = stepPayment(secp, inFlight, { type: 'htlc_failed', failure: { kind: 'not_added' }, nowSeconds: this.#nowSeconds() });
+      const stepped = stepPayment(secp, inFlight, {
+        type: 'htlc_failed',
+        failure: { kind: 'not_added' },
+        nowSeconds: this.#nowSeconds(),
+      });
       return stepped.ok ? { ...draft, state: stepped.value.state } : failed({ kind: 'retries_exhausted' });
     }
     const payloads = payloadsOf(route, state.parameters.final).map((tlvs) => encodeHopPayload(tlvs));
-    const hops = route.hops.map((hop, index) => ({ nodeId: hop.nodeId, payload: payloads[index] ?? new Uint8Array(0) }));
+    const hops = route.hops.map((hop, index) => ({
+      nodeId: hop.nodeId,
+      payload: payloads[index] ?? new Uint8Array(0),
+    }));
     const onion = buildOnion(secp, { sessionKey, hops, associatedData: state.parameters.paymentHash });
-    if (!onion.ok) return failed({ kind: 'route_not_found', error: { kind: 'no_route', exceeded: ['hops'] } });
+    if (!onion.ok)
+      return failed({ kind: 'route_not_found', error: { kind: 'no_route', exceeded: ['hops'] } });
     const attemptId = runtime.randomBytes(32);
     const startedUnixMs = runtime.wallClockMs();
     const intent: Intent = {
@@ -267,7 +325,12 @@ export class OutboundPayment {
     const row = outboundRow(record);
     const timeUnixMs = this.#actor.host.ports.runtime.wallClockMs();
     if (record.state.type === 'sent') {
-      const body = eventBody({ paymentHash, paymentPreimage: record.state.preimage, amountMsat: row.amountMsat, feePaidMsat: row.feeMsat });
+      const body = eventBody({
+        paymentHash,
+        paymentPreimage: record.state.preimage,
+        amountMsat: row.amountMsat,
+        feePaidMsat: row.feeMsat,
+      });
       forwarding.events.push({ type: 'payment_sent', timeUnixMs, body });
     } else {
       const body = eventBody({ paymentHash, amountMsat: row.amountMsat, reason: row.failureReason });
@@ -297,10 +360,16 @@ function isDone(state: PaymentState): boolean {
   return state.type === 'sent' || state.type === 'failed';
 }
 
-function failureOf(outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }>, sharedSecrets: () => readonly Uint8Array[]): AttemptFailure {
+function failureOf(
+  outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }>,
+  sharedSecrets: () => readonly Uint8Array[],
+): AttemptFailure {
   switch (outcome.type) {
     case 'failed': {
-      const unwrapped = unwrapFailure(sharedSecrets(), { reason: outcome.reason, attributionData: undefined });
+      const unwrapped = unwrapFailure(sharedSecrets(), {
+        reason: outcome.reason,
+        attributionData: undefined,
+      });
       return unwrapped.kind === 'failure'
         ? { kind: 'failure', hopIndex: unwrapped.hopIndex, failure: unwrapped.failure }
         : { kind: 'undecodable' };
@@ -318,8 +387,12 @@ function failureOf(outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }
 function withoutNodes(before: PaymentState, after: PaymentState, route: Route): PaymentState {
   const added = after.lessons.avoidedNodes.slice(before.lessons.avoidedNodes.length);
   if (added.length === 0) return after;
-  const isAdded = (hop: RouteHop | undefined): boolean => hop !== undefined && added.some((node) => equalBytes(node, hop.nodeId));
+  const isAdded = (hop: RouteHop | undefined): boolean =>
+    hop !== undefined && added.some((node) => equalBytes(node, hop.nodeId));
   const channels = route.hops.filter((hop, index) => isAdded(hop) || isAdded(route.hops[index - 1]));
   const avoided = channels.map(({ shortChannelId, direction }) => ({ shortChannelId, direction }));
-  return { ...after, lessons: { ...after.lessons, avoidedChannels: [...after.lessons.avoidedChannels, ...avoided] } };
+  return {
+    ...after,
+    lessons: { ...after.lessons, avoidedChannels: [...after.lessons.avoidedChannels, ...avoided] },
+  };
 }

@@ -36,7 +36,13 @@ export class PaymentActor {
   readonly #whenIdle: () => void;
 
   /** @param whenIdle called when nothing is queued any more. */
-  constructor(host: PaymentHost, fence: Fence, paymentHash: Uint8Array, loaded: LoadedPayment | undefined, whenIdle: () => void) {
+  constructor(
+    host: PaymentHost,
+    fence: Fence,
+    paymentHash: Uint8Array,
+    loaded: LoadedPayment | undefined,
+    whenIdle: () => void,
+  ) {
     this.host = host;
     this.fence = fence;
     this.paymentHash = paymentHash;
@@ -66,7 +72,9 @@ export class PaymentActor {
   run<T>(work: () => Promise<T>): Promise<T> {
     if (this.#gone !== undefined) return Promise.reject(this.#gone);
     if (this.#queued >= MAX_QUEUED) {
-      return Promise.reject(new RpcError('resource_exhausted', 'too many requests for this payment hash; try again later'));
+      return Promise.reject(
+        new RpcError('resource_exhausted', 'too many requests for this payment hash; try again later'),
+      );
     }
     this.#queued += 1;
     const result = this.#tail.then(async () => {
@@ -95,14 +103,29 @@ export class PaymentActor {
    * Commits the next record with its forwarding rows, then takes it up and
    * hands the rows over. Rejects when the actor ended.
    */
-  async commit(record: PaymentRecord, forwarding: GrowingForwarding = emptyForwarding()): Promise<PaymentVerdict> {
+  async commit(
+    record: PaymentRecord,
+    forwarding: GrowingForwarding = emptyForwarding(),
+  ): Promise<PaymentVerdict> {
     this.#assertHere();
     const { paymentHash, fence } = this;
-    const commit = { fence, paymentHash, expectedVersion: this.#version, state: encodePaymentRecord(record), row: rowOf(record), forwarding };
-    const { verdict } = await this.host.ports.committer.submit({ kind: 'payment', commit }).catch((error: unknown) => {
-      this.host.ports.logger.error({ err: error, paymentHash: toHex(paymentHash) }, 'nobody knows whether a payment was committed');
-      throw this.#lose('the outcome of a commit is unknown');
-    });
+    const commit = {
+      fence,
+      paymentHash,
+      expectedVersion: this.#version,
+      state: encodePaymentRecord(record),
+      row: rowOf(record),
+      forwarding,
+    };
+    const { verdict } = await this.host.ports.committer
+      .submit({ kind: 'payment', commit })
+      .catch((error: unknown) => {
+        this.host.ports.logger.error(
+          { err: error, paymentHash: toHex(paymentHash) },
+          'nobody knows whether a payment was committed',
+        );
+        throw this.#lose('the outcome of a commit is unknown');
+      });
     switch (verdict.type) {
       case 'committed':
         this.#version += 1n;
@@ -157,7 +180,10 @@ export class PaymentActor {
   /** Out of service, with an alarm; its row stays as it is. */
   #fault(reason: string): RpcError {
     const { message } = new InternalError(`payment ${toHex(this.paymentHash)} is out of service: ${reason}`);
-    this.host.ports.logger.error({ paymentHash: toHex(this.paymentHash), reason }, 'a payment is out of service');
+    this.host.ports.logger.error(
+      { paymentHash: toHex(this.paymentHash), reason },
+      'a payment is out of service',
+    );
     this.#gone ??= new RpcError('internal', message);
     return this.#gone;
   }
@@ -165,5 +191,8 @@ export class PaymentActor {
 
 /** What callers hear when the shard leaves this replica while they wait. */
 export function movedError(): RpcError {
-  return new RpcError('unavailable', 'the shard of this payment is changing hands; look the payment up again in a moment');
+  return new RpcError(
+    'unavailable',
+    'the shard of this payment is changing hands; look the payment up again in a moment',
+  );
 }

@@ -101,7 +101,8 @@ export class PaymentHub {
 
   /** The end of an attempt of ours. May come again and again until it is taken. */
   onResolution(resolution: Resolution): void {
-    if (resolution.source.type === 'payment') this.#byAttempt.get(toHex(resolution.source.attemptId))?.resolve(resolution);
+    if (resolution.source.type === 'payment')
+      this.#byAttempt.get(toHex(resolution.source.attemptId))?.resolve(resolution);
   }
 
   /** About once a second: time-outs of parts, invoices and attempts. */
@@ -137,10 +138,17 @@ export class PaymentHub {
       const { record } = actor;
       if (record !== undefined) {
         // The first request under this key got as far as the store.
-        if (record.kind === 'inbound' && request.idempotencyKey !== '' && equalBytes(record.paymentSecret, seed.paymentSecret)) {
+        if (
+          record.kind === 'inbound' &&
+          request.idempotencyKey !== '' &&
+          equalBytes(record.paymentSecret, seed.paymentSecret)
+        ) {
           return { bolt11: record.bolt11, paymentHash };
         }
-        throw new RpcError('already_exists', 'the hash of this preimage is in use by another invoice or payment; give another preimage');
+        throw new RpcError(
+          'already_exists',
+          'the hash of this preimage is in use by another invoice or payment; give another preimage',
+        );
       }
       const hints = this.#host.counterpartyPolicies?.() ?? [];
       const made = await makeInvoice(ports.signer, currencyOf(node.chainHash), request, seed, hints);
@@ -154,10 +162,16 @@ export class PaymentHub {
    * succeeded already.
    * @throws RpcError; ShardElsewhereError when another replica owns the payment's shard.
    */
-  async sendPayment(request: SendRequest): Promise<{ readonly paymentHash: Uint8Array; readonly row: OutboundRow }> {
+  async sendPayment(
+    request: SendRequest,
+  ): Promise<{ readonly paymentHash: Uint8Array; readonly row: OutboundRow }> {
     const { ports, node } = this.#host;
     const decoded = decodeInvoice(ports.secp, request.bolt11);
-    if (!decoded.ok) throw new RpcError('invalid_argument', `this is no invoice that can be paid: ${invoiceFault(decoded.error)}`);
+    if (!decoded.ok)
+      throw new RpcError(
+        'invalid_argument',
+        `this is no invoice that can be paid: ${invoiceFault(decoded.error)}`,
+      );
     const invoice = decoded.value;
     const { paymentHash } = invoice;
     if (equalBytes(invoice.payeeNodeId, node.nodeId)) {
@@ -193,7 +207,8 @@ export class PaymentHub {
     const payment = this.#require(paymentHash);
     // Not awaited inside the actor's work, which would stop the payment that is waited for.
     const wait = await payment.actor.run(() => {
-      if (payment.actor.record?.kind !== 'outbound') throw new RpcError('not_found', 'no payment of this node has this payment hash');
+      if (payment.actor.record?.kind !== 'outbound')
+        throw new RpcError('not_found', 'no payment of this node has this payment hash');
       return Promise.resolve({ outcome: payment.outbound.outcome(signal) });
     });
     return wait.outcome;
@@ -219,10 +234,19 @@ export class PaymentHub {
     };
     if (request.idempotencyKey === '') return drawn;
     const digest = requestDigest(request);
-    const first = new Reader(await store.idempotent(`invoice:${request.idempotencyKey}`, encodeSeed(drawn, digest)));
-    const seed: InvoiceSeed = { preimage: first.bytes(32), paymentSecret: first.bytes(32), createdUnixMs: Number(first.u64()) };
+    const first = new Reader(
+      await store.idempotent(`invoice:${request.idempotencyKey}`, encodeSeed(drawn, digest)),
+    );
+    const seed: InvoiceSeed = {
+      preimage: first.bytes(32),
+      paymentSecret: first.bytes(32),
+      createdUnixMs: Number(first.u64()),
+    };
     if (!equalBytes(first.rest(), digest)) {
-      throw new RpcError('invalid_argument', 'this idempotency key was used for another invoice; use a new key');
+      throw new RpcError(
+        'invalid_argument',
+        'this idempotency key was used for another invoice; use a new key',
+      );
     }
     return seed;
   }
@@ -233,7 +257,10 @@ export class PaymentHub {
       const preimage = this.#host.ports.runtime.randomBytes(32);
       if (this.#host.fenceOf(shardOfPaymentHash(sha256(preimage))) !== undefined) return preimage;
     }
-    throw new RpcError('unavailable', 'this replica owns no shard of payments now; ask another one, or try again in a moment');
+    throw new RpcError(
+      'unavailable',
+      'this replica owns no shard of payments now; ask another one, or try again in a moment',
+    );
   }
 
   #require(paymentHash: Uint8Array): Payment {
@@ -256,7 +283,11 @@ export class PaymentHub {
   #add(fence: Fence, paymentHash: Uint8Array, loaded: LoadedPayment | undefined): Payment {
     const key = toHex(paymentHash);
     const actor = new PaymentActor(this.#host, fence, paymentHash, loaded, () => this.#whenIdle(key));
-    const payment: Payment = { actor, inbound: new InboundPayment(actor), outbound: new OutboundPayment(actor, this.#attempts) };
+    const payment: Payment = {
+      actor,
+      inbound: new InboundPayment(actor),
+      outbound: new OutboundPayment(actor, this.#attempts),
+    };
     this.#payments.set(key, payment);
     return payment;
   }
@@ -284,7 +315,12 @@ export function defaultMaxFeeMsat(amountMsat: bigint): bigint {
 }
 
 function encodeSeed(seed: InvoiceSeed, digest: Uint8Array): Uint8Array {
-  return new Writer(104).bytes(seed.preimage).bytes(seed.paymentSecret).u64(BigInt(seed.createdUnixMs)).bytes(digest).finish();
+  return new Writer(104)
+    .bytes(seed.preimage)
+    .bytes(seed.paymentSecret)
+    .u64(BigInt(seed.createdUnixMs))
+    .bytes(digest)
+    .finish();
 }
 
 function requestDigest(request: InvoiceRequest): Uint8Array {
@@ -302,7 +338,8 @@ const PARAMETER_FAULTS: Readonly<Record<InvoiceParametersError, string>> = {
   wrong_network: 'this invoice is for another network',
   amount_required: 'this invoice leaves the amount to the payer; give amount_msat',
   amount_too_low: 'the amount is less than the invoice asks for; leave amount_msat out to pay what it asks',
-  amount_too_high: 'the amount is more than twice what the invoice asks for; leave amount_msat out to pay what it asks',
+  amount_too_high:
+    'the amount is more than twice what the invoice asks for; leave amount_msat out to pay what it asks',
   unknown_required_feature: 'this invoice requires a feature that this node does not know',
 };
 

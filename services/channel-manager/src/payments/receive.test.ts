@@ -7,7 +7,13 @@ import type { InvoiceRequest } from './create-invoice.ts';
 import { refuseUnknown } from './receive.ts';
 import { Bench, HEIGHT, NODE, part, type Replica } from './testing/bench.ts';
 
-const REQUEST: InvoiceRequest = { amountMsat: 10_000n, description: 'tea', expirySeconds: undefined, preimage: undefined, idempotencyKey: '' };
+const REQUEST: InvoiceRequest = {
+  amountMsat: 10_000n,
+  description: 'tea',
+  expirySeconds: undefined,
+  preimage: undefined,
+  idempotencyKey: '',
+};
 
 let bench: Bench;
 let replica: Replica;
@@ -16,7 +22,9 @@ beforeEach(async () => {
   replica = await bench.replica();
 });
 
-async function invoice(over: Partial<InvoiceRequest> = {}): Promise<{ paymentHash: Uint8Array; paymentSecret: Uint8Array; bolt11: string }> {
+async function invoice(
+  over: Partial<InvoiceRequest> = {},
+): Promise<{ paymentHash: Uint8Array; paymentSecret: Uint8Array; bolt11: string }> {
   const { bolt11, paymentHash } = await replica.hub.createInvoice({ ...REQUEST, ...over });
   const decoded = decodeInvoice(secp256k1, bolt11);
   if (!decoded.ok) throw new TypeError(`an invoice that nobody can read: ${decoded.error.kind}`);
@@ -30,36 +38,64 @@ async function failureOf(htlcId: bigint): Promise<string | undefined> {
 
 describe('invoices', () => {
   test('say what was asked for, and are signed by the node', async () => {
-    replica.hints = [{ nodeId: NODE.nodeId, shortChannelId: 5n, feeBaseMsat: 1, feeProportionalMillionths: 2, cltvExpiryDelta: 40 }];
+    replica.hints = [
+      {
+        nodeId: NODE.nodeId,
+        shortChannelId: 5n,
+        feeBaseMsat: 1,
+        feeProportionalMillionths: 2,
+        cltvExpiryDelta: 40,
+      },
+    ];
     const { bolt11, paymentHash } = await invoice();
     const decoded = decodeInvoice(secp256k1, bolt11);
     if (!decoded.ok) throw new TypeError(decoded.error.kind);
     expect(decoded.value.payeeNodeId).toEqual(NODE.nodeId);
     expect(decoded.value.paymentHash).toEqual(paymentHash);
-    expect(decoded.value).toMatchObject({ amountMsat: 10_000n, minFinalCltvExpiryDelta: 42, currency: 'bcrt', description: { kind: 'text', text: 'tea' } });
+    expect(decoded.value).toMatchObject({
+      amountMsat: 10_000n,
+      minFinalCltvExpiryDelta: 42,
+      currency: 'bcrt',
+      description: { kind: 'text', text: 'tea' },
+    });
     expect(decoded.value.routeHints).toEqual([replica.hints]);
-    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ type: 'inbound', status: 'open', bolt11, amountMsat: 10_000n });
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({
+      type: 'inbound',
+      status: 'open',
+      bolt11,
+      amountMsat: 10_000n,
+    });
   });
 
   test('one idempotency key is one invoice, before and after a restart', async () => {
     const first = await invoice({ idempotencyKey: 'order 1' });
-    expect(await replica.hub.createInvoice({ ...REQUEST, idempotencyKey: 'order 1' })).toMatchObject({ bolt11: first.bolt11 });
+    expect(await replica.hub.createInvoice({ ...REQUEST, idempotencyKey: 'order 1' })).toMatchObject({
+      bolt11: first.bolt11,
+    });
     replica.crash();
     replica = await bench.replica();
-    expect(await replica.hub.createInvoice({ ...REQUEST, idempotencyKey: 'order 1' })).toMatchObject({ bolt11: first.bolt11 });
-    await expect(replica.hub.createInvoice({ ...REQUEST, amountMsat: 5n, idempotencyKey: 'order 1' })).rejects.toMatchObject({ code: 'invalid_argument' });
+    expect(await replica.hub.createInvoice({ ...REQUEST, idempotencyKey: 'order 1' })).toMatchObject({
+      bolt11: first.bolt11,
+    });
+    await expect(
+      replica.hub.createInvoice({ ...REQUEST, amountMsat: 5n, idempotencyKey: 'order 1' }),
+    ).rejects.toMatchObject({ code: 'invalid_argument' });
   });
 
   test('a preimage is used once', async () => {
     const preimage = new Uint8Array(32).fill(5);
     expect((await invoice({ preimage })).paymentHash).toEqual(sha256(preimage));
-    await expect(replica.hub.createInvoice({ ...REQUEST, preimage })).rejects.toMatchObject({ code: 'already_exists' });
+    await expect(replica.hub.createInvoice({ ...REQUEST, preimage })).rejects.toMatchObject({
+      code: 'already_exists',
+    });
   });
 
   test('a drawn preimage lies in an owned shard; a given one elsewhere is redirected', async () => {
     for (const shard of replica.fences.keys()) if (shard !== 42) replica.fences.delete(shard);
     await invoice();
-    await expect(replica.hub.createInvoice({ ...REQUEST, preimage: new Uint8Array(32).fill(5) })).rejects.toMatchObject({ name: 'ShardElsewhereError' });
+    await expect(
+      replica.hub.createInvoice({ ...REQUEST, preimage: new Uint8Array(32).fill(5) }),
+    ).rejects.toMatchObject({ name: 'ShardElsewhereError' });
     replica.fences.clear();
     await expect(replica.hub.createInvoice(REQUEST)).rejects.toMatchObject({ code: 'unavailable' });
   });
@@ -70,7 +106,9 @@ describe('invoices', () => {
     await replica.tick(paymentHash);
     expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'expired' });
     expect(replica.hub.size).toBe(0);
-    await replica.write({ intents: [part(paymentHash, { htlcId: 1n, amountMsat: 10_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 1n, amountMsat: 10_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     expect(await failureOf(1n)).toBe('incorrect_or_unknown_payment_details');
   });
@@ -81,7 +119,9 @@ describe('invoices', () => {
     expect(await replica.hub.isKnown(paymentHash)).toBe(true);
     expect(await refuseUnknown(replica.store, htlc, HEIGHT)).toBeUndefined();
     expect(await refuseUnknown(replica.store, { ...htlc, paymentHash: new Uint8Array(32) }, HEIGHT)).toEqual({
-      kind: 'incorrect_or_unknown_payment_details', htlcMsat: 7n, height: HEIGHT,
+      kind: 'incorrect_or_unknown_payment_details',
+      htlcMsat: 7n,
+      height: HEIGHT,
     });
   });
 });
@@ -89,15 +129,23 @@ describe('invoices', () => {
 describe('receiving', () => {
   test('one part is claimed by one commit, with its preimage', async () => {
     const { paymentHash, paymentSecret } = await invoice();
-    await replica.write({ intents: [part(paymentHash, { htlcId: 1n, amountMsat: 10_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 1n, amountMsat: 10_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     expect(await failureOf(1n)).toBe('fulfilled');
     const claim = replica.delivered.at(-1);
-    expect(claim).toMatchObject({ intentClaims: [{ outcome: 'taken' }], resolutions: [{ sourceShard: 3, outcome: { type: 'fulfilled' } }] });
+    expect(claim).toMatchObject({
+      intentClaims: [{ outcome: 'taken' }],
+      resolutions: [{ sourceShard: 3, outcome: { type: 'fulfilled' } }],
+    });
     const preimage = claim?.preimages[0]?.preimage;
     if (preimage === undefined) throw new TypeError('no preimage row');
     expect(sha256(preimage)).toEqual(paymentHash);
-    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'paid', receivedMsat: 10_000n });
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({
+      status: 'paid',
+      receivedMsat: 10_000n,
+    });
     expect(await replica.events()).toEqual(['payment_claimed']);
     expect(replica.hub.size).toBe(0);
   });
@@ -109,7 +157,9 @@ describe('receiving', () => {
     await replica.poll(paymentHash);
     await replica.poll(paymentHash);
     expect(await failureOf(1n)).toBeUndefined();
-    await replica.write({ intents: [part(paymentHash, { htlcId: 2n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 2n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     expect([await failureOf(1n), await failureOf(2n)]).toEqual(['fulfilled', 'fulfilled']);
     expect(replica.delivered.at(-1)?.preimages).toHaveLength(2);
@@ -122,11 +172,15 @@ describe('receiving', () => {
 
   test('a crash between two parts loses neither', async () => {
     const { paymentHash, paymentSecret } = await invoice();
-    await replica.write({ intents: [part(paymentHash, { htlcId: 1n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 1n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     replica.crash();
     replica = await bench.replica();
-    await replica.write({ intents: [part(paymentHash, { htlcId: 2n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 2n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     expect([await failureOf(1n), await failureOf(2n)]).toEqual(['fulfilled', 'fulfilled']);
   });
@@ -136,12 +190,22 @@ describe('receiving', () => {
     await replica.write({
       intents: [
         part(paymentHash, { htlcId: 1n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret }),
-        part(paymentHash, { htlcId: 2n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret: new Uint8Array(32) }),
+        part(paymentHash, {
+          htlcId: 2n,
+          amountMsat: 6_000n,
+          totalMsat: 10_000n,
+          paymentSecret: new Uint8Array(32),
+        }),
       ],
     });
     await replica.poll(paymentHash);
-    expect([await failureOf(1n), await failureOf(2n)]).toEqual([undefined, 'incorrect_or_unknown_payment_details']);
-    await replica.write({ intents: [part(paymentHash, { htlcId: 3n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret })] });
+    expect([await failureOf(1n), await failureOf(2n)]).toEqual([
+      undefined,
+      'incorrect_or_unknown_payment_details',
+    ]);
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 3n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     expect([await failureOf(1n), await failureOf(3n)]).toEqual(['fulfilled', 'fulfilled']);
   });
@@ -159,16 +223,26 @@ describe('receiving', () => {
     });
     await replica.poll(paymentHash);
     const unknown = 'incorrect_or_unknown_payment_details';
-    expect([await failureOf(1n), await failureOf(2n), await failureOf(3n), await failureOf(4n)]).toEqual([unknown, unknown, 'fulfilled', unknown]);
+    expect([await failureOf(1n), await failureOf(2n), await failureOf(3n), await failureOf(4n)]).toEqual([
+      unknown,
+      unknown,
+      'fulfilled',
+      unknown,
+    ]);
     await replica.write({ intents: [part(paymentHash, { ...offer, htlcId: 5n })] });
     await replica.poll(paymentHash);
     expect(await failureOf(5n)).toBe(unknown);
-    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'paid', receivedMsat: 10_000n });
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({
+      status: 'paid',
+      receivedMsat: 10_000n,
+    });
   });
 
   test('parts that wait for others too long are failed with mpp_timeout', async () => {
     const { paymentHash, paymentSecret } = await invoice();
-    await replica.write({ intents: [part(paymentHash, { htlcId: 1n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 1n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     bench.runtime.nowMs += 59_000;
     await replica.tick(paymentHash);
@@ -181,7 +255,9 @@ describe('receiving', () => {
 
   test('a set is failed when blocks bring its expiry too near', async () => {
     const { paymentHash, paymentSecret } = await invoice();
-    await replica.write({ intents: [part(paymentHash, { htlcId: 1n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 1n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     replica.node.blockHeight = HEIGHT + 50;
     await replica.tick(paymentHash);
@@ -194,19 +270,29 @@ describe('receiving', () => {
     await replica.write({ intents: [gone] });
     await replica.poll(paymentHash);
     await replica.write({ intentClaims: [{ source: gone.source, outcome: 'cancelled' }] });
-    await replica.write({ intents: [part(paymentHash, { htlcId: 2n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 2n, amountMsat: 6_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
     expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'open' });
-    await replica.write({ intents: [part(paymentHash, { htlcId: 3n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 3n, amountMsat: 4_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await replica.poll(paymentHash);
-    expect([await failureOf(1n), await failureOf(2n), await failureOf(3n)]).toEqual([undefined, 'fulfilled', 'fulfilled']);
+    expect([await failureOf(1n), await failureOf(2n), await failureOf(3n)]).toEqual([
+      undefined,
+      'fulfilled',
+      'fulfilled',
+    ]);
   });
 
   test('an owner that was replaced claims nothing', async () => {
     const { paymentHash, paymentSecret } = await invoice();
     const old = replica;
     replica = await bench.replica();
-    await replica.write({ intents: [part(paymentHash, { htlcId: 1n, amountMsat: 10_000n, totalMsat: 10_000n, paymentSecret })] });
+    await replica.write({
+      intents: [part(paymentHash, { htlcId: 1n, amountMsat: 10_000n, totalMsat: 10_000n, paymentSecret })],
+    });
     await old.poll(paymentHash);
     expect(old.dropped).toHaveLength(1);
     expect(await failureOf(1n)).toBeUndefined();

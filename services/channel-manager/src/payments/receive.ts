@@ -36,7 +36,8 @@ export function receivePart(
   };
   const instruction = hopInstruction(payload.value, 'final', incoming, undefined);
   if (!instruction.ok) return instruction;
-  if (instruction.value.kind !== 'receive') return err({ kind: 'invalid_onion_payload', tlvType: 0n, offset: 0 });
+  if (instruction.value.kind !== 'receive')
+    return err({ kind: 'invalid_onion_payload', tlvType: 0n, offset: 0 });
   const { amountMsat, cltvExpiryHeight, totalMsat, paymentSecret, paymentMetadata } = instruction.value;
   const paymentData = paymentSecret === undefined ? undefined : { paymentSecret, totalMsat };
   const accepted = checkFinalHop(
@@ -50,7 +51,11 @@ export function receivePart(
       ...(paymentMetadata === undefined ? {} : { paymentMetadata }),
     },
     record === undefined ? undefined : termsOf(record),
-    { currentHeight: context.blockHeight, nowSeconds: Math.floor(context.nowUnixMs / 1000), keysend: 'refused' },
+    {
+      currentHeight: context.blockHeight,
+      nowSeconds: Math.floor(context.nowUnixMs / 1000),
+      keysend: 'refused',
+    },
   );
   if (!accepted.ok) return accepted;
   if (paymentData === undefined) return err(unknownDetails(intent.incomingAmountMsat, context.blockHeight));

@@ -60,7 +60,8 @@ export function outboundRow(record: OutboundRecord): OutboundRow {
     status: state.type === 'sent' ? 'succeeded' : state.type === 'failed' ? 'failed' : 'pending',
     bolt11: record.bolt11,
     amountMsat: state.parameters.amountMsat,
-    feeMsat: state.type === 'sent' ? state.feeMsat : state.type === 'in_flight' ? state.attempt.route.feeMsat : 0n,
+    feeMsat:
+      state.type === 'sent' ? state.feeMsat : state.type === 'in_flight' ? state.attempt.route.feeMsat : 0n,
     ...(state.type === 'sent' ? { preimage: state.preimage } : {}),
     failureReason: state.type === 'failed' ? failureReason(state.reason) : '',
     createdUnixMs: record.createdUnixMs,
@@ -81,7 +82,8 @@ export function failureReason(reason: PaymentFailureReason): string {
       return 'recipient_rejected';
     case 'route_not_found': {
       const { error } = reason;
-      if (error.kind !== 'no_route') return error.kind === 'no_first_hop' ? 'insufficient_outbound' : error.kind;
+      if (error.kind !== 'no_route')
+        return error.kind === 'no_first_hop' ? 'insufficient_outbound' : error.kind;
       if (error.exceeded.includes('fee')) return 'fee_limit';
       return error.exceeded.includes('cltv') ? 'cltv_limit' : 'no_route';
     }

@@ -1,8 +1,19 @@
 /** What the router is asked and told about a payment, in the terms of its API. */
 import { compareBytes, equalBytes } from '@fulmen/codec';
 import { failureCode, type FailureMessage } from '@fulmen/onion';
-import { type PaymentState, type Route, type RouteError, type RouteHop, routeRequestParts } from '@fulmen/payment';
-import type { FindRouteRequest, FindRouteResponse, FirstHop, ReportPathRequest } from '@fulmen/proto/router/v1/router';
+import {
+  type PaymentState,
+  type Route,
+  type RouteError,
+  type RouteHop,
+  routeRequestParts,
+} from '@fulmen/payment';
+import type {
+  FindRouteRequest,
+  FindRouteResponse,
+  FirstHop,
+  ReportPathRequest,
+} from '@fulmen/proto/router/v1/router';
 import { RpcError } from '@fulmen/rpc';
 import type { ChannelRow } from '@fulmen/store';
 import type { PaymentHost } from './payment-host.ts';
@@ -58,12 +69,16 @@ function routeRequest(state: PaymentState, firstHops: FirstHop[], currentHeight:
   const parts = routeRequestParts(state);
   const { avoidedNodes, avoidedChannels } = state.lessons;
   // The router is told channels, not nodes: hints through an avoided node are left out here.
-  const hints = parts.hints.filter((path) => !path.some((hop) => avoidedNodes.some((node) => equalBytes(node, hop.nodeId))));
+  const hints = parts.hints.filter(
+    (path) => !path.some((hop) => avoidedNodes.some((node) => equalBytes(node, hop.nodeId))),
+  );
   return {
     payeeNodeId: parts.payee,
     amountMsat: parts.amountMsat,
     finalCltvDelta: parts.finalCltvDelta + (parts.shadowCltvDelta ?? 0),
-    hints: hints.map((path) => ({ hops: path.map(({ nodeId, ...hop }) => ({ sourceNodeId: nodeId, ...hop })) })),
+    hints: hints.map((path) => ({
+      hops: path.map(({ nodeId, ...hop }) => ({ sourceNodeId: nodeId, ...hop })),
+    })),
     firstHops,
     maxFeeMsat: parts.maxFeeMsat,
     maxTotalCltvDelta: parts.maxCltvDelta ?? 0,
@@ -83,7 +98,15 @@ function routeOf(payer: Uint8Array, response: FindRouteResponse): Route | undefi
     source = hop.nodeId;
     const { nodeId, shortChannelId, amountMsat, cltvExpiryHeight } = hop;
     // The router scores with its own graph: it needs neither capacity nor the policy's age from us.
-    return { nodeId, shortChannelId, direction, amountMsat, cltvExpiryHeight, capacityMsat: 0n, policyTimestamp: 0 };
+    return {
+      nodeId,
+      shortChannelId,
+      direction,
+      amountMsat,
+      cltvExpiryHeight,
+      capacityMsat: 0n,
+      policyTimestamp: 0,
+    };
   });
   return { hops, amountMsat: last.amountMsat, feeMsat: first.amountMsat - last.amountMsat };
 }
@@ -120,7 +143,14 @@ export function reportPath(host: PaymentHost, route: Route, outcome: PathOutcome
     outcome:
       outcome.type === 'success'
         ? { $case: 'success', value: true }
-        : { $case: 'failure', value: { hopIndex: outcome.hopIndex, failureCode: failureCode(outcome.failure), channelUpdate: channelUpdateOf(outcome.failure) } },
+        : {
+            $case: 'failure',
+            value: {
+              hopIndex: outcome.hopIndex,
+              failureCode: failureCode(outcome.failure),
+              channelUpdate: channelUpdateOf(outcome.failure),
+            },
+          },
   };
   host.ports.router.reportPath(request).catch((error: unknown) => {
     host.ports.logger.debug({ err: error }, 'the router did not hear how a path fared');

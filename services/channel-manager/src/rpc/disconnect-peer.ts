@@ -3,7 +3,10 @@ import type { ManagerDeps } from './deps.ts';
 import { requireNodeId } from './validate.ts';
 
 /** Ends the connection to a peer. */
-export async function disconnectPeer({ engine, secp }: ManagerDeps, request: DisconnectPeerRequest): Promise<DisconnectPeerResponse> {
+export async function disconnectPeer(
+  { engine, secp }: ManagerDeps,
+  request: DisconnectPeerRequest,
+): Promise<DisconnectPeerResponse> {
   await engine.disconnectPeer(requireNodeId(secp, request.nodeId));
   return {};
 }

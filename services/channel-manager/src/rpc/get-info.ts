@@ -10,7 +10,8 @@ export async function getInfo({ store, node, network }: ManagerDeps): Promise<Ge
     store.listShards(),
   ]);
   const owned = new Map<string, number>();
-  for (const { replicaId } of shards) if (replicaId !== undefined) owned.set(replicaId, (owned.get(replicaId) ?? 0) + 1);
+  for (const { replicaId } of shards)
+    if (replicaId !== undefined) owned.set(replicaId, (owned.get(replicaId) ?? 0) + 1);
   const open = channels.filter(({ phase }) => phase === 'open').length;
   const pending = channels.filter(({ phase }) => phase.startsWith('awaiting_') || phase === 'opening').length;
   return {
@@ -20,6 +21,10 @@ export async function getInfo({ store, node, network }: ManagerDeps): Promise<Ge
     channelsOpen: open,
     channelsPending: pending,
     peersConnected: peers.filter(({ connected }) => connected !== undefined).length,
-    replicas: replicas.map(({ replicaId, address }) => ({ replicaId, address, shards: owned.get(replicaId) ?? 0 })),
+    replicas: replicas.map(({ replicaId, address }) => ({
+      replicaId,
+      address,
+      shards: owned.get(replicaId) ?? 0,
+    })),
   };
 }

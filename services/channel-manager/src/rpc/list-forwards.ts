@@ -4,7 +4,10 @@ import { forwardMessage } from './messages.ts';
 import { requireLimit } from './validate.ts';
 
 /** HTLCs that this node forwards or has forwarded, newest first. */
-export async function listForwards({ store }: ManagerDeps, request: ListForwardsRequest): Promise<ListForwardsResponse> {
+export async function listForwards(
+  { store }: ManagerDeps,
+  request: ListForwardsRequest,
+): Promise<ListForwardsResponse> {
   const rows = await store.listForwards(requireLimit(request.limit));
   return { forwards: rows.map(forwardMessage) };
 }

@@ -4,9 +4,13 @@ import { invoiceMessage } from './messages.ts';
 import { requireLimit } from './validate.ts';
 
 /** Invoices of this node, newest first. */
-export async function listInvoices({ store, runtime }: ManagerDeps, request: ListInvoicesRequest): Promise<ListInvoicesResponse> {
+export async function listInvoices(
+  { store, runtime }: ManagerDeps,
+  request: ListInvoicesRequest,
+): Promise<ListInvoicesResponse> {
   const rows = await store.listPayments('inbound', requireLimit(request.limit));
   const invoices: Invoice[] = [];
-  for (const { paymentHash, row } of rows) if (row.type === 'inbound') invoices.push(invoiceMessage(paymentHash, row, runtime.wallClockMs()));
+  for (const { paymentHash, row } of rows)
+    if (row.type === 'inbound') invoices.push(invoiceMessage(paymentHash, row, runtime.wallClockMs()));
   return { invoices };
 }

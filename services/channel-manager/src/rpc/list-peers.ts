@@ -7,7 +7,12 @@ export async function listPeers({ store }: ManagerDeps): Promise<ListPeersRespon
   return {
     peers: peers.map(({ peerNodeId, host, port, connected, channels }) => ({
       nodeId: peerNodeId,
-      address: host === undefined || port === undefined ? '' : host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`,
+      address:
+        host === undefined || port === undefined
+          ? ''
+          : host.includes(':')
+            ? `[${host}]:${port}`
+            : `${host}:${port}`,
       connected: connected !== undefined,
       gatewayId: connected?.gatewayId ?? '',
       generation: connected?.generation ?? 0n,

@@ -8,6 +8,7 @@ import { require32 } from './validate.ts';
 export async function lookupPayment({ store }: ManagerDeps, request: LookupPaymentRequest): Promise<Payment> {
   const paymentHash = require32('payment_hash', request.paymentHash);
   const row = await store.getPayment(paymentHash);
-  if (row?.type !== 'outbound') throw new RpcError('not_found', 'no payment of this node has this payment hash');
+  if (row?.type !== 'outbound')
+    throw new RpcError('not_found', 'no payment of this node has this payment hash');
   return paymentMessage(paymentHash, row);
 }

@@ -6,7 +6,18 @@ import { type Client, RpcError } from '@fulmen/rpc';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { EngineApi, OpenChannelCommand } from '../engine/api.ts';
 import { shardOfPaymentHash } from '../lease/placement.ts';
-import { Bench, direct, foreignInvoice, HEIGHT, NODE, PAYEE, PEER, type Replica, SCID, START_MS } from '../payments/testing/bench.ts';
+import {
+  Bench,
+  direct,
+  foreignInvoice,
+  HEIGHT,
+  NODE,
+  PAYEE,
+  PEER,
+  type Replica,
+  SCID,
+  START_MS,
+} from '../payments/testing/bench.ts';
 import { managerHandlers } from './manager-handlers.ts';
 
 const FEATURES = FeatureBits.of({ var_onion_optin: 'required', payment_secret: 'required' });
@@ -30,7 +41,11 @@ beforeEach(async () => {
     openChannel: (command) => {
       opened.push(command);
       if (openFails !== undefined) return Promise.reject(openFails);
-      return Promise.resolve({ channelId: new Uint8Array(32).fill(1), fundingTxid: new Uint8Array(32).fill(2), fundingOutputIndex: 1 });
+      return Promise.resolve({
+        channelId: new Uint8Array(32).fill(1),
+        fundingTxid: new Uint8Array(32).fill(2),
+        fundingOutputIndex: 1,
+      });
     },
     closeChannel: (channelId, how) => Promise.resolve(void calls.push(['close', channelId, how])),
     updatePolicy: (channelId, change) => {
@@ -39,13 +54,27 @@ beforeEach(async () => {
     },
     isConnected: () => false,
     requireShard: (shard) => {
-      if (!replica.fences.has(shard)) throw new RpcError('failed_precondition', 'another replica owns this shard', { 'fulmen-owner-address': 'other:1' });
+      if (!replica.fences.has(shard))
+        throw new RpcError('failed_precondition', 'another replica owns this shard', {
+          'fulmen-owner-address': 'other:1',
+        });
     },
     ownerOf: () => 'replica-1',
   };
   const server = bench.network.server('manager');
   const { hub: payments, store, node } = replica;
-  server.add(ManagerServiceService, managerHandlers({ engine, payments, store, node, secp: secp256k1, runtime: bench.runtime, network: 'regtest' }));
+  server.add(
+    ManagerServiceService,
+    managerHandlers({
+      engine,
+      payments,
+      store,
+      node,
+      secp: secp256k1,
+      runtime: bench.runtime,
+      network: 'regtest',
+    }),
+  );
   await server.listen();
   manager = bench.network.connector('console', []).client(ManagerServiceService, 'manager');
 });
@@ -66,8 +95,14 @@ describe('channels and peers', () => {
     await manager.connectPeer({ nodeId: PEER.nodeId, host: '10.0.0.1', port: 9735 });
     await manager.disconnectPeer({ nodeId: PEER.nodeId });
     await manager.closeChannel({ channelId: new Uint8Array(32), force: true });
-    await manager.closeChannel({ channelId: new Uint8Array(32), force: false, scriptPubkey: new Uint8Array(22) });
-    expect(await manager.updateChannelPolicy({ channelId: new Uint8Array(0), feeBaseMsat: 7 })).toEqual({ channels: 3 });
+    await manager.closeChannel({
+      channelId: new Uint8Array(32),
+      force: false,
+      scriptPubkey: new Uint8Array(22),
+    });
+    expect(await manager.updateChannelPolicy({ channelId: new Uint8Array(0), feeBaseMsat: 7 })).toEqual({
+      channels: 3,
+    });
     expect(plain(calls)).toMatchObject([
       ['connect', PEER.nodeId, '10.0.0.1', 9735],
       ['disconnect', PEER.nodeId],
@@ -81,11 +116,17 @@ describe('channels and peers', () => {
     const first = await manager.openChannel({ ...OPEN, idempotencyKey: 'a' });
     expect(await manager.openChannel({ ...OPEN, idempotencyKey: 'a' })).toEqual(first);
     expect(opened).toMatchObject([{ fundingSat: 100_000n, announce: false }]);
-    await expect(manager.openChannel({ ...OPEN, fundingSat: 5n, idempotencyKey: 'a' })).rejects.toMatchObject({ code: 'invalid_argument' });
+    await expect(manager.openChannel({ ...OPEN, fundingSat: 5n, idempotencyKey: 'a' })).rejects.toMatchObject(
+      { code: 'invalid_argument' },
+    );
     openFails = new RpcError('resource_exhausted', 'the wallet has too little; deposit more');
-    await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'b' })).rejects.toMatchObject({ code: 'resource_exhausted' });
+    await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'b' })).rejects.toMatchObject({
+      code: 'resource_exhausted',
+    });
     openFails = undefined;
-    await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'b' })).rejects.toMatchObject({ code: 'resource_exhausted' });
+    await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'b' })).rejects.toMatchObject({
+      code: 'resource_exhausted',
+    });
     expect(opened).toHaveLength(2);
     await manager.openChannel(OPEN);
     await manager.openChannel(OPEN);
@@ -93,27 +134,51 @@ describe('channels and peers', () => {
   });
 
   test('a repetition while the first opening is under way joins it', async () => {
-    const [first, repetition] = await Promise.all([manager.openChannel({ ...OPEN, idempotencyKey: 'c' }), manager.openChannel({ ...OPEN, idempotencyKey: 'c' })]);
+    const [first, repetition] = await Promise.all([
+      manager.openChannel({ ...OPEN, idempotencyKey: 'c' }),
+      manager.openChannel({ ...OPEN, idempotencyKey: 'c' }),
+    ]);
     expect(repetition).toEqual(first);
     expect(opened).toHaveLength(1);
   });
 
   test('an opening that was cut off is not tried again under its key', async () => {
     openFails = new Error('the process died') as RpcError;
-    await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'd' })).rejects.toMatchObject({ code: 'internal' });
-    await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'd' })).rejects.toMatchObject({ code: 'aborted', message: expect.stringContaining('list the channels') });
+    await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'd' })).rejects.toMatchObject({
+      code: 'internal',
+    });
+    await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'd' })).rejects.toMatchObject({
+      code: 'aborted',
+      message: expect.stringContaining('list the channels'),
+    });
     expect(opened).toHaveLength(1);
   });
 
   test('lists come from the store', async () => {
     await replica.openChannel(PEER.nodeId, SCID);
     const { channels } = await manager.listChannels({ includeClosed: false });
-    expect(plain(channels)).toMatchObject([{ counterpartyNodeId: PEER.nodeId, phase: 'open', shortChannelId: SCID, shard: 7, ownerReplicaId: 'replica-1', peerConnected: false }]);
+    expect(plain(channels)).toMatchObject([
+      {
+        counterpartyNodeId: PEER.nodeId,
+        phase: 'open',
+        shortChannelId: SCID,
+        shard: 7,
+        ownerReplicaId: 'replica-1',
+        peerConnected: false,
+      },
+    ]);
     expect(plain(await manager.getInfo({}))).toMatchObject({
-      nodeId: NODE.nodeId, network: 'regtest', blockHeight: HEIGHT, channelsOpen: 1, channelsPending: 0, replicas: [{ replicaId: 'replica-1', shards: 256 }],
+      nodeId: NODE.nodeId,
+      network: 'regtest',
+      blockHeight: HEIGHT,
+      channelsOpen: 1,
+      channelsPending: 0,
+      replicas: [{ replicaId: 'replica-1', shards: 256 }],
     });
     await replica.store.upsertPeerAddress(PEER.nodeId, '::1', 9735, 'wanted');
-    expect(plain(await manager.listPeers({}))).toMatchObject({ peers: [{ nodeId: PEER.nodeId, address: '[::1]:9735', connected: false }] });
+    expect(plain(await manager.listPeers({}))).toMatchObject({
+      peers: [{ nodeId: PEER.nodeId, address: '[::1]:9735', connected: false }],
+    });
     expect(await manager.listForwards({ limit: 0 })).toEqual({ forwards: [] });
   });
 });
@@ -123,8 +188,15 @@ describe('payments', () => {
     const made = await manager.createInvoice(INVOICE);
     const { bolt11 } = made;
     const paymentHash = Uint8Array.from(made.paymentHash);
-    expect(await manager.lookupInvoice({ paymentHash })).toMatchObject({ bolt11, status: 'open', amountMsat: 5_000n, createdUnixMs: BigInt(START_MS + 20) });
-    expect(plain(await manager.listInvoices({ limit: 10 }))).toMatchObject({ invoices: [{ paymentHash, description: 'tea' }] });
+    expect(await manager.lookupInvoice({ paymentHash })).toMatchObject({
+      bolt11,
+      status: 'open',
+      amountMsat: 5_000n,
+      createdUnixMs: BigInt(START_MS + 20),
+    });
+    expect(plain(await manager.listInvoices({ limit: 10 }))).toMatchObject({
+      invoices: [{ paymentHash, description: 'tea' }],
+    });
     bench.runtime.nowMs += 4_000_000;
     expect(await manager.lookupInvoice({ paymentHash })).toMatchObject({ status: 'expired' });
     await expect(manager.lookupPayment({ paymentHash })).rejects.toMatchObject({ code: 'not_found' });
@@ -134,7 +206,9 @@ describe('payments', () => {
     await replica.openChannel(PAYEE.nodeId, SCID);
     bench.route = direct(PAYEE.nodeId);
     const { bolt11, paymentHash, preimage } = foreignInvoice(FEATURES, 50_000n);
-    expect(plain(await manager.sendPayment({ bolt11: `lightning:${bolt11.toUpperCase()}`, wait: false }))).toMatchObject({ status: 'pending', paymentHash, attempts: 1 });
+    expect(
+      plain(await manager.sendPayment({ bolt11: `lightning:${bolt11.toUpperCase()}`, wait: false })),
+    ).toMatchObject({ status: 'pending', paymentHash, attempts: 1 });
     const waiting = manager.sendPayment({ bolt11, wait: true });
     const intent = await replica.attempt();
     await replica.take(intent);
@@ -142,7 +216,9 @@ describe('payments', () => {
     await replica.poll(paymentHash);
     expect(plain(await waiting)).toMatchObject({ status: 'succeeded', preimage, amountMsat: 50_000n });
     expect(await manager.lookupPayment({ paymentHash })).toMatchObject({ status: 'succeeded' });
-    expect(plain(await manager.listPayments({ limit: 0 }))).toMatchObject({ payments: [{ paymentHash, failureReason: '' }] });
+    expect(plain(await manager.listPayments({ limit: 0 }))).toMatchObject({
+      payments: [{ paymentHash, failureReason: '' }],
+    });
     await expect(manager.lookupInvoice({ paymentHash })).rejects.toMatchObject({ code: 'not_found' });
   });
 
@@ -170,11 +246,20 @@ test('bad requests are refused with what to send instead', async () => {
     [manager.openChannel({ ...OPEN, fundingFeerateSatPerKw: 1 }), 'funding_feerate_sat_per_kw'],
     [manager.openChannel({ ...OPEN, idempotencyKey: 'x'.repeat(129) }), 'idempotency_key'],
     [manager.closeChannel({ channelId: new Uint8Array(31), force: false }), 'channel_id'],
-    [manager.closeChannel({ channelId: new Uint8Array(32), force: true, scriptPubkey: new Uint8Array(22) }), 'script_pubkey'],
-    [manager.closeChannel({ channelId: new Uint8Array(32), force: false, scriptPubkey: new Uint8Array(1) }), 'script_pubkey'],
+    [
+      manager.closeChannel({ channelId: new Uint8Array(32), force: true, scriptPubkey: new Uint8Array(22) }),
+      'script_pubkey',
+    ],
+    [
+      manager.closeChannel({ channelId: new Uint8Array(32), force: false, scriptPubkey: new Uint8Array(1) }),
+      'script_pubkey',
+    ],
     [manager.updateChannelPolicy({ channelId: new Uint8Array(0) }), 'nothing to change'],
     [manager.updateChannelPolicy({ channelId: new Uint8Array(0), cltvExpiryDelta: 1 }), 'cltv_expiry_delta'],
-    [manager.updateChannelPolicy({ channelId: new Uint8Array(0), htlcMinimumMsat: 5n, htlcMaximumMsat: 4n }), 'htlc_minimum_msat'],
+    [
+      manager.updateChannelPolicy({ channelId: new Uint8Array(0), htlcMinimumMsat: 5n, htlcMaximumMsat: 4n }),
+      'htlc_minimum_msat',
+    ],
     [manager.createInvoice({ ...INVOICE, amountMsat: 2n ** 64n - 1n }), 'amount_msat'],
     [manager.createInvoice({ ...INVOICE, description: 'é'.repeat(320) }), 'description'],
     [manager.createInvoice({ ...INVOICE, expirySeconds: 0 }), 'expiry_seconds'],
@@ -186,12 +271,19 @@ test('bad requests are refused with what to send instead', async () => {
     [manager.sendPayment({ bolt11: 'lnbcrt1', timeoutSeconds: 0, wait: false }), 'timeout_seconds'],
     [manager.sendPayment({ bolt11: 'lnbcrt1', amountMsat: 0n, wait: false }), 'amount_msat'],
   ];
-  for (const [refusal, word] of refusals) await expect(refusal).rejects.toMatchObject({ code: 'invalid_argument', message: expect.stringContaining(word) });
+  for (const [refusal, word] of refusals)
+    await expect(refusal).rejects.toMatchObject({
+      code: 'invalid_argument',
+      message: expect.stringContaining(word),
+    });
   expect(calls).toEqual([]);
   expect(opened).toEqual([]);
 });
 
 test('a database that is away is said to be away', async () => {
   replica.crash();
-  await expect(manager.listPayments({ limit: 1 })).rejects.toMatchObject({ code: 'unavailable', message: expect.stringContaining('database') });
+  await expect(manager.listPayments({ limit: 1 })).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining('database'),
+  });
 });

@@ -53,7 +53,10 @@ export interface ChannelCircumstances {
   readonly ownerReplicaId: string;
 }
 
-export function channelMessage(row: ChannelRow, { policy, peerConnected, ownerReplicaId }: ChannelCircumstances): Channel {
+export function channelMessage(
+  row: ChannelRow,
+  { policy, peerConnected, ownerReplicaId }: ChannelCircumstances,
+): Channel {
   return {
     channelId: row.channelId,
     counterpartyNodeId: row.counterpartyNodeId,

@@ -6,7 +6,14 @@ import { RpcError } from '@fulmen/rpc';
 import type { OpenChannelCommand, OpenedChannel } from '../engine/api.ts';
 import { shardOfPeer } from '@fulmen/keys/shard';
 import type { ManagerDeps } from './deps.ts';
-import { invalid, requireAmount, requireIdempotencyKey, requireNodeId, requireRange, requireSat } from './validate.ts';
+import {
+  invalid,
+  requireAmount,
+  requireIdempotencyKey,
+  requireNodeId,
+  requireRange,
+  requireSat,
+} from './validate.ts';
 
 const TICKET_LENGTH = 16;
 /** BOLT 3: below, a commitment transaction would not be relayed; above, no block was ever so expensive. */
@@ -14,10 +21,17 @@ const MIN_FEERATE_SAT_PER_KW = 253;
 const MAX_FEERATE_SAT_PER_KW = 1_000_000;
 
 /** Openings of this replica that are under way, by idempotency key. */
-export type OpeningsUnderWay = Map<string, Promise<OpenedChannel>>;
+export type OpeningsUnderWay = Map<
+  string,
+  { readonly digest: Uint8Array; readonly opening: Promise<OpenedChannel> }
+>;
 
 /** Opens a channel; answers when it is funded, before it is confirmed. */
-export async function openChannel(deps: ManagerDeps, underWay: OpeningsUnderWay, request: OpenChannelRequest): Promise<OpenChannelResponse> {
+export async function openChannel(
+  deps: ManagerDeps,
+  underWay: OpeningsUnderWay,
+  request: OpenChannelRequest,
+): Promise<OpenChannelResponse> {
   const { engine, node, secp } = deps;
   const nodeId = requireNodeId(secp, request.nodeId);
   if (equalBytes(nodeId, node.nodeId)) throw invalid('node_id is this node’s own; give another node’s');
@@ -31,7 +45,12 @@ export async function openChannel(deps: ManagerDeps, underWay: OpeningsUnderWay,
     fundingFeerateSatPerKw:
       fundingFeerateSatPerKw === undefined
         ? undefined
-        : requireRange('funding_feerate_sat_per_kw', fundingFeerateSatPerKw, MIN_FEERATE_SAT_PER_KW, MAX_FEERATE_SAT_PER_KW),
+        : requireRange(
+            'funding_feerate_sat_per_kw',
+            fundingFeerateSatPerKw,
+            MIN_FEERATE_SAT_PER_KW,
+            MAX_FEERATE_SAT_PER_KW,
+          ),
   };
   const key = requireIdempotencyKey(request.idempotencyKey);
   // Before the key is used up: the caller repeats the request at the owner.
@@ -45,19 +64,20 @@ export async function openChannel(deps: ManagerDeps, underWay: OpeningsUnderWay,
  * that afterwards. If there is nothing to read, the first one was cut off:
  * then nobody may try again under this key.
  */
-async function openOnce(deps: ManagerDeps, underWay: OpeningsUnderWay, key: string, command: OpenChannelCommand): Promise<OpenedChannel> {
-  const { store, runtime } = deps;
+async function openOnce(
+  deps: ManagerDeps,
+  underWay: OpeningsUnderWay,
+  key: string,
+  command: OpenChannelCommand,
+): Promise<OpenedChannel> {
   const digest = commandDigest(command);
-  const ticket = runtime.randomBytes(TICKET_LENGTH);
-  const first = await store.idempotent(`open_channel:${key}`, concatBytes(ticket, digest));
-  if (!equalBytes(first.subarray(TICKET_LENGTH), digest)) {
-    throw invalid('this idempotency key was used for another channel; use a new key');
+  const same = underWay.get(key);
+  if (same !== undefined) {
+    if (!equalBytes(same.digest, digest)) throw otherRequest();
+    return same.opening;
   }
-  if (!equalBytes(first.subarray(0, TICKET_LENGTH), ticket)) {
-    return underWay.get(key) ?? readOutcome(await store.idempotent(outcomeKey(key), UNKNOWN));
-  }
-  const opening = openAndRecord(deps, key, command);
-  underWay.set(key, opening);
+  const opening = openFirst(deps, key, command, digest);
+  underWay.set(key, { digest, opening });
   try {
     return await opening;
   } finally {
@@ -65,16 +85,48 @@ async function openOnce(deps: ManagerDeps, underWay: OpeningsUnderWay, key: stri
   }
 }
 
-async function openAndRecord({ engine, store }: ManagerDeps, key: string, command: OpenChannelCommand): Promise<OpenedChannel> {
+async function openFirst(
+  deps: ManagerDeps,
+  key: string,
+  command: OpenChannelCommand,
+  digest: Uint8Array,
+): Promise<OpenedChannel> {
+  const { store, runtime } = deps;
+  const ticket = runtime.randomBytes(TICKET_LENGTH);
+  const first = await store.idempotent(`open_channel:${key}`, concatBytes(ticket, digest));
+  if (!equalBytes(first.subarray(TICKET_LENGTH), digest)) throw otherRequest();
+  if (!equalBytes(first.subarray(0, TICKET_LENGTH), ticket))
+    return readOutcome(await store.idempotent(outcomeKey(key), UNKNOWN));
+  return openAndRecord(deps, key, command);
+}
+
+function otherRequest(): RpcError {
+  return invalid('this idempotency key was used for another channel; use a new key');
+}
+
+async function openAndRecord(
+  { engine, store }: ManagerDeps,
+  key: string,
+  command: OpenChannelCommand,
+): Promise<OpenedChannel> {
   let opened: OpenedChannel;
   try {
     opened = await engine.openChannel(command);
   } catch (error) {
-    if (error instanceof RpcError) await store.idempotent(outcomeKey(key), utf8Encode(JSON.stringify({ code: error.code, message: error.message })));
+    if (error instanceof RpcError)
+      await store.idempotent(
+        outcomeKey(key),
+        utf8Encode(JSON.stringify({ code: error.code, message: error.message })),
+      );
     throw error;
   }
   const { channelId, fundingTxid, fundingOutputIndex } = opened;
-  await store.idempotent(outcomeKey(key), utf8Encode(JSON.stringify({ channelId: toHex(channelId), fundingTxid: toHex(fundingTxid), fundingOutputIndex })));
+  await store.idempotent(
+    outcomeKey(key),
+    utf8Encode(
+      JSON.stringify({ channelId: toHex(channelId), fundingTxid: toHex(fundingTxid), fundingOutputIndex }),
+    ),
+  );
   return opened;
 }
 
@@ -89,16 +141,32 @@ type Outcome =
 function readOutcome(bytes: Uint8Array): OpenedChannel {
   const text = utf8Decode(bytes);
   if (bytes.length === 0 || !text.ok) {
-    throw new RpcError('aborted', 'a request with this idempotency key is under way or was cut off; list the channels, and use a new key only if the channel is not among them');
+    throw new RpcError(
+      'aborted',
+      'a request with this idempotency key is under way or was cut off; list the channels, and use a new key only if the channel is not among them',
+    );
   }
   // Written by openOnce alone.
   const outcome = JSON.parse(text.value) as Outcome;
-  if ('code' in outcome) throw new RpcError(outcome.code, `${outcome.message} (answer to the first request with this idempotency key)`);
-  return { channelId: fromHex(outcome.channelId), fundingTxid: fromHex(outcome.fundingTxid), fundingOutputIndex: outcome.fundingOutputIndex };
+  if ('code' in outcome)
+    throw new RpcError(
+      outcome.code,
+      `${outcome.message} (answer to the first request with this idempotency key)`,
+    );
+  return {
+    channelId: fromHex(outcome.channelId),
+    fundingTxid: fromHex(outcome.fundingTxid),
+    fundingOutputIndex: outcome.fundingOutputIndex,
+  };
 }
 
 function commandDigest(command: OpenChannelCommand): Uint8Array {
   const { nodeId, fundingSat, pushMsat, announce, fundingFeerateSatPerKw } = command;
-  const writer = new Writer(64).bytes(nodeId).u64(fundingSat).u64(pushMsat).u8(announce ? 1 : 0).u32(fundingFeerateSatPerKw ?? 0);
+  const writer = new Writer(64)
+    .bytes(nodeId)
+    .u64(fundingSat)
+    .u64(pushMsat)
+    .u8(announce ? 1 : 0)
+    .u32(fundingFeerateSatPerKw ?? 0);
   return sha256(writer.finish());
 }

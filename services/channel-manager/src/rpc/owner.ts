@@ -4,7 +4,10 @@ import type { EngineApi } from '../engine/api.ts';
 import { ShardElsewhereError } from '../payments/payment-hub.ts';
 
 /** Runs a command; when its shard lives elsewhere, the caller hears where. */
-export async function atOwner<T>(engine: Pick<EngineApi, 'requireShard'>, command: () => Promise<T>): Promise<T> {
+export async function atOwner<T>(
+  engine: Pick<EngineApi, 'requireShard'>,
+  command: () => Promise<T>,
+): Promise<T> {
   try {
     return await command();
   } catch (error) {

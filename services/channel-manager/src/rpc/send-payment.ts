@@ -9,15 +9,24 @@ import { invalid, MAX_MSAT, requireAmount, requireRange } from './validate.ts';
 const MAX_TIMEOUT_SECONDS = 3_600;
 
 /** Pays an invoice. The payment outlives the call, whether it waits or not. */
-export async function sendPayment({ engine, payments }: ManagerDeps, request: SendPaymentRequest, context: Pick<CallContext, 'signal'>): Promise<Payment> {
+export async function sendPayment(
+  { engine, payments }: ManagerDeps,
+  request: SendPaymentRequest,
+  context: Pick<CallContext, 'signal'>,
+): Promise<Payment> {
   const bolt11 = request.bolt11.trim().replace(/^lightning:/i, '');
-  if (bolt11 === '' || bolt11.length > MAX_INVOICE_LENGTH) throw invalid(`bolt11 must be an invoice of at most ${MAX_INVOICE_LENGTH} characters`);
+  if (bolt11 === '' || bolt11.length > MAX_INVOICE_LENGTH)
+    throw invalid(`bolt11 must be an invoice of at most ${MAX_INVOICE_LENGTH} characters`);
   const { amountMsat, maxFeeMsat, timeoutSeconds } = request;
   const payment = {
     bolt11,
     amountMsat: amountMsat === undefined ? undefined : requireAmount('amount_msat', amountMsat, 1n, MAX_MSAT),
-    maxFeeMsat: maxFeeMsat === undefined ? undefined : requireAmount('max_fee_msat', maxFeeMsat, 0n, MAX_MSAT),
-    timeoutSeconds: timeoutSeconds === undefined ? undefined : requireRange('timeout_seconds', timeoutSeconds, 1, MAX_TIMEOUT_SECONDS),
+    maxFeeMsat:
+      maxFeeMsat === undefined ? undefined : requireAmount('max_fee_msat', maxFeeMsat, 0n, MAX_MSAT),
+    timeoutSeconds:
+      timeoutSeconds === undefined
+        ? undefined
+        : requireRange('timeout_seconds', timeoutSeconds, 1, MAX_TIMEOUT_SECONDS),
   };
   return atOwner(engine, async () => {
     const { paymentHash, row } = await payments.sendPayment(payment);

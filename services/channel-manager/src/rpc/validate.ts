@@ -20,7 +20,8 @@ export function invalid(sentence: string): RpcError {
 
 /** A compressed point on the curve. */
 export function requireNodeId(secp: Secp256k1, nodeId: Uint8Array): Uint8Array {
-  if (nodeId.length !== 33 || !secp.isPublicKey(nodeId)) throw invalid('node_id must be a compressed public key of 33 bytes');
+  if (nodeId.length !== 33 || !secp.isPublicKey(nodeId))
+    throw invalid('node_id must be a compressed public key of 33 bytes');
   return nodeId;
 }
 
@@ -31,12 +32,14 @@ export function require32(name: string, bytes: Uint8Array): Uint8Array {
 }
 
 export function requireRange(name: string, value: number, least: number, most: number): number {
-  if (!Number.isInteger(value) || value < least || value > most) throw invalid(`${name} must be between ${least} and ${most}, not ${value}`);
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw invalid(`${name} must be between ${least} and ${most}, not ${value}`);
   return value;
 }
 
 export function requireAmount(name: string, value: bigint, least: bigint, most: bigint): bigint {
-  if (value < least || value > most) throw invalid(`${name} must be between ${least} and ${most}, not ${value}`);
+  if (value < least || value > most)
+    throw invalid(`${name} must be between ${least} and ${most}, not ${value}`);
   return value;
 }
 
@@ -51,14 +54,16 @@ export function requireHost(host: string): string {
 
 export function requireDescription(description: string): string {
   const bytes = new TextEncoder().encode(description).length;
-  if (bytes > MAX_DESCRIPTION_BYTES) throw invalid(`description must have at most ${MAX_DESCRIPTION_BYTES} bytes in UTF-8, not ${bytes}`);
+  if (bytes > MAX_DESCRIPTION_BYTES)
+    throw invalid(`description must have at most ${MAX_DESCRIPTION_BYTES} bytes in UTF-8, not ${bytes}`);
   if (description.includes('\0')) throw invalid('description must not contain NUL characters');
   return description;
 }
 
 /** Empty when the caller gave none. */
 export function requireIdempotencyKey(key: string): string {
-  if (key.length > MAX_KEY_LENGTH) throw invalid(`idempotency_key must have at most ${MAX_KEY_LENGTH} characters`);
+  if (key.length > MAX_KEY_LENGTH)
+    throw invalid(`idempotency_key must have at most ${MAX_KEY_LENGTH} characters`);
   if (key.includes('\0')) throw invalid('idempotency_key must not contain NUL characters');
   return key;
 }

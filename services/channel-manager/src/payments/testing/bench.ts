@@ -1,15 +1,28 @@
 /** A replica with payments alone: the store in memory, a signer and a router that answer from tables, clocks moved by hand. */
 import { NETWORKS } from '@fulmen/bitcoin';
-import { concatBytes, InternalError, toHex, utf8Encode, Writer } from '@fulmen/codec';
+import { concatBytes, InternalError, utf8Encode, Writer } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { encodeInvoice, type UnsignedInvoice } from '@fulmen/invoice';
 import { encodeHopPayload } from '@fulmen/onion';
-import { type FindRouteRequest, type FindRouteResponse, type ReportPathRequest, RouterServiceService } from '@fulmen/proto/router/v1/router';
+import {
+  type FindRouteRequest,
+  type FindRouteResponse,
+  type ReportPathRequest,
+  RouterServiceService,
+} from '@fulmen/proto/router/v1/router';
 import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import { type Handlers, MemoryNetwork, RpcError } from '@fulmen/rpc';
 import { type Runtime, silentLogger } from '@fulmen/service';
-import { type ChannelRow, type Fence, type HtlcSource, type Intent, MemoryManagerDatabase, type MemoryManagerStore, type Resolution } from '@fulmen/store';
+import {
+  type ChannelRow,
+  type Fence,
+  type HtlcSource,
+  type Intent,
+  MemoryManagerDatabase,
+  type MemoryManagerStore,
+  type Resolution,
+} from '@fulmen/store';
 import { Committer } from '../../engine/committer.ts';
 import type { EnginePorts, NodeView } from '../../engine/ports.ts';
 import { emptyForwarding, type GrowingForwarding } from '../../engine/turn.ts';
@@ -55,26 +68,55 @@ export class HandRuntime implements Runtime {
 
 export type RouteScript = (request: FindRouteRequest) => FindRouteResponse;
 
-export const NO_ROUTE: FindRouteResponse = { hops: [], totalFeeMsat: 0n, failure: 'no_route', failureDetail: '' };
+export const NO_ROUTE: FindRouteResponse = {
+  hops: [],
+  totalFeeMsat: 0n,
+  failure: 'no_route',
+  failureDetail: '',
+};
 
 /** Straight to the payee, who is our peer over SCID. */
-export const direct = (nodeId: Uint8Array): RouteScript => (request) => ({
-  hops: [{ nodeId, shortChannelId: SCID, amountMsat: request.amountMsat, cltvExpiryHeight: request.currentHeight + request.finalCltvDelta, feeMsat: 0n }],
-  totalFeeMsat: 0n,
-  failure: '',
-  failureDetail: '',
-});
+export const direct =
+  (nodeId: Uint8Array): RouteScript =>
+  (request) => ({
+    hops: [
+      {
+        nodeId,
+        shortChannelId: SCID,
+        amountMsat: request.amountMsat,
+        cltvExpiryHeight: request.currentHeight + request.finalCltvDelta,
+        feeMsat: 0n,
+      },
+    ],
+    totalFeeMsat: 0n,
+    failure: '',
+    failureDetail: '',
+  });
 
 /** Over PEER to the payee. */
-export const overPeer = (payee: Uint8Array, secondScid: bigint): RouteScript => (request) => ({
-  hops: [
-    { nodeId: PEER.nodeId, shortChannelId: SCID, amountMsat: request.amountMsat + 1_000n, cltvExpiryHeight: request.currentHeight + request.finalCltvDelta + 40, feeMsat: 1_000n },
-    { nodeId: payee, shortChannelId: secondScid, amountMsat: request.amountMsat, cltvExpiryHeight: request.currentHeight + request.finalCltvDelta, feeMsat: 0n },
-  ],
-  totalFeeMsat: 1_000n,
-  failure: '',
-  failureDetail: '',
-});
+export const overPeer =
+  (payee: Uint8Array, secondScid: bigint): RouteScript =>
+  (request) => ({
+    hops: [
+      {
+        nodeId: PEER.nodeId,
+        shortChannelId: SCID,
+        amountMsat: request.amountMsat + 1_000n,
+        cltvExpiryHeight: request.currentHeight + request.finalCltvDelta + 40,
+        feeMsat: 1_000n,
+      },
+      {
+        nodeId: payee,
+        shortChannelId: secondScid,
+        amountMsat: request.amountMsat,
+        cltvExpiryHeight: request.currentHeight + request.finalCltvDelta,
+        feeMsat: 0n,
+      },
+    ],
+    totalFeeMsat: 1_000n,
+    failure: '',
+    failureDetail: '',
+  });
 
 /** One database and one network, and the replicas that come and go on them. */
 export class Bench {
@@ -146,7 +188,13 @@ export class Replica {
   readonly node: NodeView;
   readonly delivered: GrowingForwarding[] = [];
   readonly dropped: { shard: number; reason: string }[] = [];
-  hints: { nodeId: Uint8Array; shortChannelId: bigint; feeBaseMsat: number; feeProportionalMillionths: number; cltvExpiryDelta: number }[] = [];
+  hints: {
+    nodeId: Uint8Array;
+    shortChannelId: bigint;
+    feeBaseMsat: number;
+    feeProportionalMillionths: number;
+    cltvExpiryDelta: number;
+  }[] = [];
 
   constructor(bench: Bench, store: MemoryManagerStore, fences: Map<number, Fence>, name: string) {
     this.bench = bench;
@@ -154,8 +202,14 @@ export class Replica {
     this.fences = fences;
     const { runtime } = bench;
     const connector = bench.network.connector(name, ['channel', 'node']);
-    const noSigning = { sign: () => Promise.reject(new InternalError('payments sign no channel step')) } as unknown as SignLane;
-    this.node = { nodeId: NODE.nodeId, chainHash: NETWORKS.regtest.chainHash, blockHeight: HEIGHT } as NodeView;
+    const noSigning = {
+      sign: () => Promise.reject(new InternalError('payments sign no channel step')),
+    } as unknown as SignLane;
+    this.node = {
+      nodeId: NODE.nodeId,
+      chainHash: NETWORKS.regtest.chainHash,
+      blockHeight: HEIGHT,
+    } as NodeView;
     const ports = {
       store,
       runtime,
@@ -200,7 +254,8 @@ export class Replica {
   async poll(paymentHash: Uint8Array): Promise<void> {
     const shard = shardOfPaymentHash(paymentHash);
     for (const intent of await this.store.pendingIntents([shard], 1_000)) this.hub.onIntent(intent);
-    for (const resolution of await this.store.pendingResolutions([shard], 1_000)) this.hub.onResolution(resolution);
+    for (const resolution of await this.store.pendingResolutions([shard], 1_000))
+      this.hub.onResolution(resolution);
     await this.settle(paymentHash);
   }
 
@@ -230,9 +285,26 @@ export class Replica {
       holderIsFunder: true,
       channelType: 'anchors',
     };
-    const delta = { hot: new Uint8Array(1), cold: new Uint8Array(1), newHtlcs: [], newRemovals: [], settledHtlcs: [], secretBuckets: [] };
-    const commit = { fence: this.#fence(7), channelId, expectedVersion: 0n, delta, row, monitorUpdates: [], forwarding: emptyForwarding(), broadcasts: [], watches: [] };
-    await this.#must(await this.store.commitSteps([{ kind: 'channel', commit }]));
+    const delta = {
+      hot: new Uint8Array(1),
+      cold: new Uint8Array(1),
+      newHtlcs: [],
+      newRemovals: [],
+      settledHtlcs: [],
+      secretBuckets: [],
+    };
+    const commit = {
+      fence: this.#fence(7),
+      channelId,
+      expectedVersion: 0n,
+      delta,
+      row,
+      monitorUpdates: [],
+      forwarding: emptyForwarding(),
+      broadcasts: [],
+      watches: [],
+    };
+    this.#must(await this.store.commitSteps([{ kind: 'channel', commit }]));
   }
 
   /** Rows that another owner's step would write. */
@@ -243,16 +315,26 @@ export class Replica {
       paymentHash,
       expectedVersion: 0n,
       state: new Uint8Array(1),
-      row: { type: 'inbound', status: 'expired', bolt11: '', description: '', amountMsat: 0n, receivedMsat: 0n, createdUnixMs: 1, expiresUnixMs: 1 } as const,
+      row: {
+        type: 'inbound',
+        status: 'expired',
+        bolt11: '',
+        description: '',
+        amountMsat: 0n,
+        receivedMsat: 0n,
+        createdUnixMs: 1,
+        expiresUnixMs: 1,
+      } as const,
       forwarding: { ...emptyForwarding(), ...forwarding },
     };
-    await this.#must(await this.store.commitSteps([{ kind: 'payment', commit }]));
+    this.#must(await this.store.commitSteps([{ kind: 'payment', commit }]));
   }
 
   /** The only intent of a payment of ours that no channel took yet. */
   async attempt(): Promise<Intent> {
     const [intent, ...others] = await this.store.pendingIntents([7], 10);
-    if (intent === undefined || others.length > 0) throw new InternalError(`${intent === undefined ? 'no' : 'more than one'} attempt is pending`);
+    if (intent === undefined || others.length > 0)
+      throw new InternalError(`${intent === undefined ? 'no' : 'more than one'} attempt is pending`);
     return intent;
   }
 
@@ -268,7 +350,12 @@ export class Replica {
 
   async resolutionOf(source: HtlcSource): Promise<Resolution['outcome'] | undefined> {
     const all = await this.store.pendingResolutions([3], 1_000);
-    return all.find((resolution) => resolution.source.type === 'htlc' && source.type === 'htlc' && resolution.source.htlcId === source.htlcId)?.outcome;
+    return all.find(
+      (resolution) =>
+        resolution.source.type === 'htlc' &&
+        source.type === 'htlc' &&
+        resolution.source.htlcId === source.htlcId,
+    )?.outcome;
   }
 
   /** Types of all events so far. */
@@ -284,7 +371,9 @@ export class Replica {
   }
 
   #must(verdicts: readonly { readonly type: string }[]): void {
-    for (const verdict of verdicts) if (verdict.type !== 'committed') throw new InternalError(`the bench could not write: ${JSON.stringify(verdict)}`);
+    for (const verdict of verdicts)
+      if (verdict.type !== 'committed')
+        throw new InternalError(`the bench could not write: ${JSON.stringify(verdict)}`);
   }
 }
 
@@ -310,14 +399,22 @@ export function part(paymentHash: Uint8Array, options: PartOptions): Intent {
     incomingCltvExpiryHeight: cltvExpiryHeight,
     outgoingAmountMsat: amountMsat,
     outgoingCltvExpiryHeight: cltvExpiryHeight,
-    onion: encodeHopPayload({ amtToForwardMsat: amountMsat, outgoingCltvHeight: cltvExpiryHeight, paymentData: { paymentSecret, totalMsat } }),
+    onion: encodeHopPayload({
+      amtToForwardMsat: amountMsat,
+      outgoingCltvHeight: cltvExpiryHeight,
+      paymentData: { paymentSecret, totalMsat },
+    }),
     sharedSecret: new Uint8Array(32).fill(9),
     createdUnixMs: START_MS,
   };
 }
 
 /** Somebody else's invoice. */
-export function foreignInvoice(features: UnsignedInvoice['features'], amountMsat: bigint | undefined, number = 1): { bolt11: string; preimage: Uint8Array; paymentHash: Uint8Array } {
+export function foreignInvoice(
+  features: UnsignedInvoice['features'],
+  amountMsat: bigint | undefined,
+  number = 1,
+): { bolt11: string; preimage: Uint8Array; paymentHash: Uint8Array } {
   const preimage = sha256(utf8Encode(`preimage ${number}`));
   const paymentHash = sha256(preimage);
   const bolt11 = encodeInvoice(
@@ -352,5 +449,3 @@ function packWords(words: Uint8Array): Uint8Array {
   if (bits > 0) writer.u8((pending << (8 - bits)) & 0xff);
   return writer.finish();
 }
-
-export { toHex };
