@@ -2,13 +2,17 @@
 import { address, ConfigError, integer, list, readConfig } from '@fulmen/service';
 import { z } from 'zod';
 
+/** The kinds of service that the console calls. */
+export const FLEET_SERVICES = ['managers', 'chain', 'routers', 'signers', 'gateways'] as const;
+export type FleetService = (typeof FLEET_SERVICES)[number];
+
 const addresses = list.pipe(z.array(address));
 
 const variables = z.object({
   /** Where the public API listens. Loopback by default: tokens travel with each call, so put TLS in front of others. */
   FULMEN_LISTEN_ADDRESS: address.default('127.0.0.1:9740'),
   FULMEN_MANAGER_ADDRESSES: addresses.pipe(z.array(z.string()).min(1)),
-  FULMEN_CHAIN_ADDRESSES: addresses.pipe(z.array(z.string()).min(1)),
+  FULMEN_CHAIN_MONITOR_ADDRESSES: addresses.pipe(z.array(z.string()).min(1)),
   FULMEN_ROUTER_ADDRESSES: addresses.default([]),
   /** Asked for their health only. */
   FULMEN_SIGNER_ADDRESSES: addresses.default([]),
@@ -33,16 +37,14 @@ const variables = z.object({
   FULMEN_TLS_CA_FILE: z.string().min(1).optional(),
   FULMEN_TLS_CERTIFICATE_FILE: z.string().min(1).optional(),
   FULMEN_TLS_KEY_FILE: z.string().min(1).optional(),
+  /** Which services are called with TLS, when there is a certificate. */
+  FULMEN_TLS_SERVICES: list.pipe(z.array(z.enum(FLEET_SERVICES))).default(['signers']),
+  /** Name on the services' certificates when they are dialled by IP address. */
+  FULMEN_TLS_SERVER_NAME: z.string().min(1).optional(),
 });
 
-/** Services of the fleet by name, with the addresses where replicas answer. */
-export interface FleetAddresses {
-  readonly managers: readonly string[];
-  readonly chain: readonly string[];
-  readonly routers: readonly string[];
-  readonly signers: readonly string[];
-  readonly gateways: readonly string[];
-}
+/** Services of the fleet, with the addresses where replicas answer. */
+export type FleetAddresses = Readonly<Record<FleetService, readonly string[]>>;
 
 export interface Limits {
   readonly callsPerSecond: number;
@@ -58,6 +60,15 @@ export interface ConsoleConfig {
   readonly limits: Limits;
 }
 
+/** Files of the certificate, and where it is used. */
+export interface TlsConfig {
+  readonly ca: string;
+  readonly certificate: string;
+  readonly key: string;
+  readonly services: readonly FleetService[];
+  readonly serverName: string | undefined;
+}
+
 /** What only the process needs, to make the ports. */
 export interface ProcessConfig {
   readonly listenAddress: string;
@@ -66,7 +77,7 @@ export interface ProcessConfig {
   readonly natsServers: readonly string[];
   readonly tokensFile: string;
   readonly adminTokenFile: string | undefined;
-  readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
+  readonly tls: TlsConfig | undefined;
 }
 
 /** Throws ConfigError naming every bad variable. */
@@ -85,7 +96,7 @@ export function consoleConfig(
   return {
     fleet: {
       managers: read.FULMEN_MANAGER_ADDRESSES,
-      chain: read.FULMEN_CHAIN_ADDRESSES,
+      chain: read.FULMEN_CHAIN_MONITOR_ADDRESSES,
       routers: read.FULMEN_ROUTER_ADDRESSES,
       signers: read.FULMEN_SIGNER_ADDRESSES,
       gateways: read.FULMEN_GATEWAY_ADDRESSES,
@@ -105,7 +116,15 @@ export function consoleConfig(
       natsServers: read.FULMEN_NATS_SERVERS,
       tokensFile: read.FULMEN_TOKENS_FILE,
       adminTokenFile: read.FULMEN_ADMIN_TOKEN_FILE,
-      tls: complete ? { ca, certificate, key } : undefined,
+      tls: complete
+        ? {
+            ca,
+            certificate,
+            key,
+            services: read.FULMEN_TLS_SERVICES,
+            serverName: read.FULMEN_TLS_SERVER_NAME,
+          }
+        : undefined,
     },
   };
 }

@@ -378,8 +378,8 @@ describe('the node', () => {
     expect(members.map(({ status, detail }) => `${status}: ${detail}`)).toEqual([
       'serving: version 0.1.0',
       'serving: owns 200 shards',
-      'unreachable: nobody listens at manager-b',
-      'unreachable: nobody listens at manager-z',
+      'unreachable: nobody answers there',
+      'unreachable: nobody answers there',
       'not serving: it is starting or stopping',
     ]);
   });

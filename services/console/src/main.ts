@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { MemoryBusHub, natsBus } from '@fulmen/bus';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { grpcConnector, grpcServer, type TlsIdentity } from '@fulmen/rpc';
+import { grpcConnector, grpcServer, type RpcConnector } from '@fulmen/rpc';
 import { ConfigError, runService } from '@fulmen/service';
 import { createAdminToken, tokensFromFile } from './auth/token-files.ts';
-import { consoleConfig, type ProcessConfig } from './config.ts';
+import { consoleConfig, type TlsConfig } from './config.ts';
 import { postgresEvents } from './events/postgres.ts';
 import { startConsole } from './start.ts';
 
@@ -20,11 +20,8 @@ runService('console', async ({ runtime, logger, metrics, environment }) => {
     (await createAdminToken(tokensFile, adminTokenFile, runtime.randomBytes))
   )
     logger.info({ file: adminTokenFile }, 'a token of scope "admin" was created');
-  const tls = tlsOf(settings);
-  const connector = grpcConnector({
-    maxMessageBytes: MAX_ANSWER_BYTES,
-    ...(tls === undefined ? {} : { tls }),
-  });
+  const plaintext = grpcConnector({ maxMessageBytes: MAX_ANSWER_BYTES });
+  const encrypted = settings.tls === undefined ? undefined : encryptedConnector(settings.tls);
   const server = grpcServer({
     listenAddress: settings.listenAddress,
     maxMessageBytes: settings.maxRequestBytes,
@@ -46,7 +43,8 @@ runService('console', async ({ runtime, logger, metrics, environment }) => {
     logger,
     metrics,
     server,
-    connector,
+    connectorOf: (kind) =>
+      encrypted !== undefined && settings.tls?.services.includes(kind) === true ? encrypted : plaintext,
     bus,
     events,
     tokens: tokensFromFile(tokensFile),
@@ -56,14 +54,14 @@ runService('console', async ({ runtime, logger, metrics, environment }) => {
     ...service,
     stop: async () => {
       await service.stop();
-      connector.close();
+      plaintext.close();
+      encrypted?.close();
       await Promise.all([events.close(), bus.close()]);
     },
   };
 });
 
-function tlsOf({ tls }: ProcessConfig): TlsIdentity | undefined {
-  if (tls === undefined) return undefined;
+function encryptedConnector({ ca, certificate, key, serverName }: TlsConfig): RpcConnector {
   const read = (file: string): Buffer => {
     try {
       return readFileSync(file);
@@ -71,5 +69,9 @@ function tlsOf({ tls }: ProcessConfig): TlsIdentity | undefined {
       throw new ConfigError(`the TLS file ${file} cannot be read`);
     }
   };
-  return { caCertificate: read(tls.ca), certificate: read(tls.certificate), privateKey: read(tls.key) };
+  return grpcConnector({
+    maxMessageBytes: MAX_ANSWER_BYTES,
+    tls: { caCertificate: read(ca), certificate: read(certificate), privateKey: read(key) },
+    ...(serverName === undefined ? {} : { serverName }),
+  });
 }

@@ -14,7 +14,7 @@ import type { RpcConnector, RpcServer } from '@fulmen/rpc';
 import type { Logger, Metrics, RunningService, Runtime } from '@fulmen/service';
 import { Guard } from './auth/guard.ts';
 import type { TokenSource } from './auth/tokens.ts';
-import type { ConsoleConfig } from './config.ts';
+import type { ConsoleConfig, FleetService } from './config.ts';
 import { EventFeed } from './events/feed.ts';
 import type { EventReader } from './events/reader.ts';
 import { channelService } from './rpc/channels.ts';
@@ -31,7 +31,8 @@ export interface ConsolePorts {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly server: RpcServer;
-  readonly connector: RpcConnector;
+  /** How each kind of service is dialled: with the console's certificate, or in plaintext. */
+  readonly connectorOf: (service: FleetService) => RpcConnector;
   readonly bus: Bus;
   readonly events: EventReader;
   readonly tokens: TokenSource;
@@ -44,7 +45,7 @@ const STOP_GRACE_MS = 5_000;
 
 /** Rejects with TokenFileError when the tokens cannot be read. Whoever made the ports closes them after `stop`. */
 export async function startConsole(config: ConsoleConfig, ports: ConsolePorts): Promise<RunningService> {
-  const { runtime, logger, metrics, server, connector, bus, curve } = ports;
+  const { runtime, logger, metrics, server, connectorOf, bus, curve } = ports;
   const guard = new Guard({ runtime, logger, metrics, limits: config.limits });
   guard.setTokens(await ports.tokens.load());
   const reload = runtime.spawn('token reload', async (signal) => {
@@ -65,10 +66,10 @@ export async function startConsole(config: ConsoleConfig, ports: ConsolePorts): 
     runtime,
     logger,
     guard,
-    connector,
+    connectorOf,
     bus,
     curve,
-    ...replicaSets(config, connector, runtime),
+    ...replicaSets(config, connectorOf, runtime),
   };
   let address = '';
   server.add(

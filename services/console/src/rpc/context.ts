@@ -6,7 +6,7 @@ import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
 import type { RpcConnector } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
 import type { Call, Guard } from '../auth/guard.ts';
-import type { ConsoleConfig } from '../config.ts';
+import type { ConsoleConfig, FleetService } from '../config.ts';
 import { type CallTerms, ReplicaSet } from '../upstream/replicas.ts';
 
 export interface ConsoleContext {
@@ -14,7 +14,7 @@ export interface ConsoleContext {
   readonly runtime: Runtime;
   readonly logger: Logger;
   readonly guard: Guard;
-  readonly connector: RpcConnector;
+  readonly connectorOf: (service: FleetService) => RpcConnector;
   readonly bus: Bus;
   readonly curve: Secp256k1;
   readonly managers: ReplicaSet<typeof ManagerServiceService>;
@@ -35,26 +35,27 @@ export const negotiation = (call: Call): CallTerms => ({ deadlineMs: 90_000, sig
 
 export function replicaSets(
   config: ConsoleConfig,
-  connector: RpcConnector,
+  connectorOf: (service: FleetService) => RpcConnector,
   runtime: Runtime,
 ): Pick<ConsoleContext, 'managers' | 'chain' | 'wallet'> {
-  const common = { connector, runtime };
+  const toManagers = { connector: connectorOf('managers'), runtime };
+  const toChain = { connector: connectorOf('chain'), runtime };
   const { managers, chain } = config.fleet;
   return {
     managers: new ReplicaSet({
-      ...common,
+      ...toManagers,
       service: 'channel-manager',
       definition: ManagerServiceService,
       addresses: managers,
     }),
     chain: new ReplicaSet({
-      ...common,
+      ...toChain,
       service: 'chain-monitor',
       definition: ChainServiceService,
       addresses: chain,
     }),
     wallet: new ReplicaSet({
-      ...common,
+      ...toChain,
       service: 'chain-monitor',
       definition: WalletServiceService,
       addresses: chain,

@@ -10,6 +10,7 @@ import type {
 import { RouterServiceService } from '@fulmen/proto/router/v1/router';
 import type { Handlers } from '@fulmen/rpc';
 import type { Call } from '../auth/guard.ts';
+import type { FleetService } from '../config.ts';
 import { checkHealth } from '../upstream/health.ts';
 import { VERSION } from '../version.ts';
 import { type ConsoleContext, query } from './context.ts';
@@ -64,7 +65,7 @@ type Detail = (address: string) => Promise<string>;
 async function getFleet(context: ConsoleContext, ownAddress: string): Promise<GetFleetResponse> {
   const { fleet } = context.config;
   const deadline = { deadlineMs: FLEET_DEADLINE_MS };
-  const { connector } = context;
+  const { connectorOf } = context;
   const shards = await managersByAddress(context);
   const managers: Detail = (address) => {
     const owned = shards.get(address);
@@ -78,20 +79,22 @@ async function getFleet(context: ConsoleContext, ownAddress: string): Promise<Ge
     return `${best.network}, block ${best.height}`;
   };
   const router: Detail = async (address) => {
-    const graph = await connector.client(RouterServiceService, address).getGraphInfo({}, deadline);
+    const graph = await connectorOf('routers')
+      .client(RouterServiceService, address)
+      .getGraphInfo({}, deadline);
     return `graph of ${graph.nodes} nodes, ${graph.channels} channels`;
   };
   const nothing: Detail = () => Promise.resolve('');
   const managerAddresses = [...new Set([...fleet.managers, ...shards.keys()])];
-  const asked: readonly (readonly [string, readonly string[], Detail])[] = [
-    ['channel-manager', managerAddresses, managers],
-    ['chain-monitor', fleet.chain, chain],
-    ['router', fleet.routers, router],
-    ['signer', fleet.signers, nothing],
-    ['peer-gateway', fleet.gateways, nothing],
+  const asked: readonly (readonly [FleetService, string, readonly string[], Detail])[] = [
+    ['managers', 'channel-manager', managerAddresses, managers],
+    ['chain', 'chain-monitor', fleet.chain, chain],
+    ['routers', 'router', fleet.routers, router],
+    ['signers', 'signer', fleet.signers, nothing],
+    ['gateways', 'peer-gateway', fleet.gateways, nothing],
   ];
-  const members = asked.flatMap(([service, addresses, detail]) =>
-    addresses.map((address) => ({ service, address, detail })),
+  const members = asked.flatMap(([kind, service, addresses, detail]) =>
+    addresses.map((address) => ({ kind, service, address, detail })),
   );
   const self: FleetMember = {
     service: 'console',
@@ -101,8 +104,8 @@ async function getFleet(context: ConsoleContext, ownAddress: string): Promise<Ge
   };
   const others = members
     .slice(0, MAX_MEMBERS)
-    .map(async ({ service, address, detail }): Promise<FleetMember> => {
-      const health = await checkHealth(connector, address, FLEET_DEADLINE_MS);
+    .map(async ({ kind, service, address, detail }): Promise<FleetMember> => {
+      const health = await checkHealth(connectorOf(kind), address, FLEET_DEADLINE_MS);
       const told = health.status === 'serving' ? await detail(address).catch(() => '') : health.detail;
       return { service, address, status: health.status, detail: told };
     });
@@ -110,9 +113,11 @@ async function getFleet(context: ConsoleContext, ownAddress: string): Promise<Ge
 }
 
 /** Replicas as the managers know them: configured addresses may be a load balancer's. */
-async function managersByAddress({ connector, config }: ConsoleContext): Promise<Map<string, number>> {
+async function managersByAddress({ connectorOf, config }: ConsoleContext): Promise<Map<string, number>> {
   const answers = config.fleet.managers.map((address) =>
-    connector.client(ManagerServiceService, address).getInfo({}, { deadlineMs: FLEET_DEADLINE_MS }),
+    connectorOf('managers')
+      .client(ManagerServiceService, address)
+      .getInfo({}, { deadlineMs: FLEET_DEADLINE_MS }),
   );
   const info = await Promise.any(answers).catch(() => undefined);
   return new Map(

@@ -121,7 +121,7 @@ export async function startTestConsole(
     logger: keepingLogger(lines),
     metrics: new Metrics('console'),
     server: options.server ?? network.server('console'),
-    connector: network.connector('console', []),
+    connectorOf: () => network.connector('console', []),
     bus: hub.connect('console'),
     events,
     tokens: { load: () => Promise.resolve(tokens) },

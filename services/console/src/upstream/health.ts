@@ -33,11 +33,10 @@ export async function checkHealth(
       ? { status: 'serving', detail: '' }
       : { status: 'not serving', detail: 'it is starting or stopping' };
   } catch (error) {
-    if (error instanceof RpcError && error.code === 'deadline_exceeded')
+    const code = error instanceof RpcError ? error.code : 'unknown';
+    if (code === 'deadline_exceeded')
       return { status: 'unreachable', detail: `no answer within ${deadlineMs} ms` };
-    return {
-      status: 'unreachable',
-      detail: error instanceof Error ? error.message.slice(0, 200) : 'no answer',
-    };
+    if (code === 'unavailable') return { status: 'unreachable', detail: 'nobody answers there' };
+    return { status: 'unreachable', detail: error instanceof Error ? error.message.slice(0, 200) : code };
   }
 }
