@@ -6,7 +6,7 @@ import { byteaArray, int4Array, int8Array, textArray } from '../pg/binary.ts';
 import { Database, type Session } from '../pg/database.ts';
 import * as port from './chain-store.ts';
 import { ChainConflictError, ChainFenceLostError } from './chain-store.ts';
-import { readBlock, readBroadcast, readFunding, readAddress, readReservation, readTransaction, readUtxo, type Columns } from './rows.ts';
+import { bytesArray, readBlock, readBroadcast, readFunding, readAddress, readReservation, readTransaction, readUtxo, type Columns } from './rows.ts';
 import { writeTurn } from './write-turn.ts';
 
 export const CHAIN_SCHEMA = 'chain';
@@ -137,7 +137,7 @@ export class PostgresChainStore implements port.ChainStore {
       taken.sort((a, b) => ((a['broadcast_id'] as bigint) < (b['broadcast_id'] as bigint) ? -1 : 1));
       const fresh: port.BroadcastRecord[] = [];
       for (const row of taken) {
-        const transactions = row['transactions'] as Uint8Array[];
+        const transactions = bytesArray(row, 'transactions');
         const record: port.BroadcastRecord = {
           orderId: orderIdOf(transactions),
           kind: row['kind'] as port.BroadcastKind,

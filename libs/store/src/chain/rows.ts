@@ -5,6 +5,8 @@ export type Columns = Record<string, unknown>;
 
 const bytes = (row: Columns, name: string): Uint8Array => row[name] as Uint8Array;
 const number = (row: Columns, name: string): number => row[name] as number;
+/** The driver reads elements of arrays as Buffers. */
+export const bytesArray = (row: Columns, name: string): Uint8Array[] => (row[name] as Uint8Array[]).map((element) => Uint8Array.from(element));
 const optional = <T>(row: Columns, name: string): T | undefined => (row[name] as T | null) ?? undefined;
 
 export function readBlock(row: Columns): port.StoredBlock {
@@ -34,7 +36,7 @@ export function readBroadcast(row: Columns): port.BroadcastRecord {
   return {
     orderId: bytes(row, 'order_id'),
     kind: row['kind'] as port.BroadcastKind,
-    transactions: row['transactions'] as Uint8Array[],
+    transactions: bytesArray(row, 'transactions'),
     confirmedHeights: (row['confirmed_heights'] as (number | null)[]).map((height) => height ?? undefined),
     ...(channelId !== undefined && { channelId }),
     ...(conflictHeight !== undefined && { conflictHeight }),
@@ -75,7 +77,7 @@ export function readReservation(row: Columns): port.ReservationRecord {
     key: bytes(row, 'key'),
     purpose: row['purpose'] as port.ReservationRecord['purpose'],
     requestDigest: bytes(row, 'request_digest'),
-    inputs: (row['input_txids'] as Uint8Array[]).map((txid, at) => ({ txid, outputIndex: indexes[at] ?? 0 })),
+    inputs: bytesArray(row, 'input_txids').map((txid, at) => ({ txid, outputIndex: indexes[at] ?? 0 })),
     psbt: bytes(row, 'psbt'),
     txid: bytes(row, 'txid'),
     outputIndex: number(row, 'output_index'),

@@ -1,0 +1,102 @@
+/** The service's configuration from the environment. */
+import { networkByName } from '@fulmen/bitcoin';
+import type { BitcoindRpcConfig } from '@fulmen/chain';
+import { ConfigError, address, integer, list, readConfig } from '@fulmen/service';
+import { z } from 'zod';
+import type { ChainMonitorConfig } from './ports.ts';
+
+const schema = z.object({
+  FULMEN_REPLICA_ID: z.string().min(1).max(40).default('chain-monitor'),
+  FULMEN_NETWORK: z.string().refine((name) => networkByName(name) !== undefined, 'is not a network'),
+  FULMEN_LISTEN_ADDRESS: address.default('127.0.0.1:0'),
+  FULMEN_DATABASE_URL: z.string().min(1),
+  FULMEN_DURABILITY: z.enum(['single', 'high_availability']).default('single'),
+  FULMEN_NATS_SERVERS: list.default([]),
+  FULMEN_SIGNER_ADDRESS: address,
+  FULMEN_BITCOIND_ADDRESS: address,
+  FULMEN_BITCOIND_RPC_USER: z.string().optional(),
+  FULMEN_BITCOIND_RPC_PASSWORD: z.string().optional(),
+  /** The cookie file that the node writes at each start. */
+  FULMEN_BITCOIND_COOKIE: z.string().optional(),
+  /** The node's zmqpubhashblock, such as tcp://127.0.0.1:28332. */
+  FULMEN_BITCOIND_ZMQ: z.string().optional(),
+  FULMEN_LEASE_MS: integer(1_000, 120_000).default(10_000),
+  FULMEN_CHAIN_POLL_MS: integer(20, 60_000).default(1_000),
+  FULMEN_CHAIN_MEMPOOL_POLL_MS: integer(50, 3_600_000).default(10_000),
+  FULMEN_CHAIN_MEMPOOL_SCAN_LIMIT: integer(0, 100_000).default(5_000),
+  FULMEN_CHAIN_REBROADCAST_MS: integer(1_000, 3_600_000).default(30_000),
+  FULMEN_CHAIN_BEHIND_GRACE_MS: integer(0, 86_400_000).default(600_000),
+  FULMEN_WALLET_RESCAN_HEIGHT: integer(0, 0xff_ffff).optional(),
+  FULMEN_FALLBACK_FEERATE_SAT_PER_KW: integer(253, 1_000_000).optional(),
+  FULMEN_MAXIMUM_FEERATE_SAT_PER_KW: integer(253, 10_000_000).default(250_000),
+  FULMEN_FEE_CACHE_MS: integer(0, 3_600_000).default(60_000),
+  FULMEN_WALLET_RESERVATION_BLOCKS: integer(1, 100_000).default(2_016),
+  FULMEN_TLS_CA: z.string().optional(),
+  FULMEN_TLS_CERTIFICATE: z.string().optional(),
+  FULMEN_TLS_KEY: z.string().optional(),
+});
+
+/** What a process needs beside the service's own configuration. */
+export interface ChainMonitorProcessConfig {
+  readonly service: ChainMonitorConfig;
+  readonly listenAddress: string;
+  readonly databaseUrl: string;
+  readonly durability: 'single' | 'high_availability';
+  readonly natsServers: readonly string[];
+  readonly signerAddress: string;
+  readonly bitcoind: BitcoindRpcConfig;
+  readonly zmqEndpoint: string | undefined;
+  /** Paths of PEM files; absent: plaintext. */
+  readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
+}
+
+/** Feerate on regtest, where no node ever has an estimate. */
+const REGTEST_FALLBACK_SAT_PER_KW = 1_000;
+
+/** @throws ConfigError */
+export function readChainMonitorConfig(environment: Readonly<Record<string, string | undefined>>): ChainMonitorProcessConfig {
+  const values = readConfig(schema, environment);
+  const network = networkByName(values.FULMEN_NETWORK);
+  if (network === undefined) throw new ConfigError('FULMEN_NETWORK: is not a network');
+  const { FULMEN_TLS_CA: ca, FULMEN_TLS_CERTIFICATE: certificate, FULMEN_TLS_KEY: key } = values;
+  const anyTls = [ca, certificate, key].some((path) => path !== undefined);
+  if (anyTls && (ca === undefined || certificate === undefined || key === undefined)) {
+    throw new ConfigError('FULMEN_TLS_CA, FULMEN_TLS_CERTIFICATE and FULMEN_TLS_KEY go together');
+  }
+  const colon = values.FULMEN_BITCOIND_ADDRESS.lastIndexOf(':');
+  return {
+    service: {
+      network,
+      replicaId: values.FULMEN_REPLICA_ID,
+      leaseMs: values.FULMEN_LEASE_MS,
+      pollMs: values.FULMEN_CHAIN_POLL_MS,
+      mempoolPollMs: values.FULMEN_CHAIN_MEMPOOL_POLL_MS,
+      mempoolScanLimit: values.FULMEN_CHAIN_MEMPOOL_SCAN_LIMIT,
+      rebroadcastMs: values.FULMEN_CHAIN_REBROADCAST_MS,
+      behindGraceMs: values.FULMEN_CHAIN_BEHIND_GRACE_MS,
+      rescanHeight: values.FULMEN_WALLET_RESCAN_HEIGHT,
+      fallbackFeerateSatPerKw: values.FULMEN_FALLBACK_FEERATE_SAT_PER_KW ?? (network.name === 'regtest' ? REGTEST_FALLBACK_SAT_PER_KW : undefined),
+      maximumFeerateSatPerKw: values.FULMEN_MAXIMUM_FEERATE_SAT_PER_KW,
+      feeCacheMs: values.FULMEN_FEE_CACHE_MS,
+      reservationExpiryBlocks: values.FULMEN_WALLET_RESERVATION_BLOCKS,
+    },
+    listenAddress: values.FULMEN_LISTEN_ADDRESS,
+    databaseUrl: values.FULMEN_DATABASE_URL,
+    durability: values.FULMEN_DURABILITY,
+    natsServers: values.FULMEN_NATS_SERVERS,
+    signerAddress: values.FULMEN_SIGNER_ADDRESS,
+    bitcoind: {
+      host: values.FULMEN_BITCOIND_ADDRESS.slice(0, colon),
+      port: Number(values.FULMEN_BITCOIND_ADDRESS.slice(colon + 1)),
+      auth: authOf(values.FULMEN_BITCOIND_COOKIE, values.FULMEN_BITCOIND_RPC_USER, values.FULMEN_BITCOIND_RPC_PASSWORD),
+    },
+    zmqEndpoint: values.FULMEN_BITCOIND_ZMQ,
+    tls: ca === undefined || certificate === undefined || key === undefined ? undefined : { ca, certificate, key },
+  };
+}
+
+function authOf(cookie: string | undefined, user: string | undefined, password: string | undefined): BitcoindRpcConfig['auth'] {
+  if (cookie !== undefined) return { kind: 'cookie', path: cookie };
+  if (user !== undefined && password !== undefined) return { kind: 'password', user, password };
+  throw new ConfigError('FULMEN_BITCOIND_COOKIE, or FULMEN_BITCOIND_RPC_USER and FULMEN_BITCOIND_RPC_PASSWORD, are needed');
+}

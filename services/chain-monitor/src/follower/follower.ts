@@ -1,0 +1,260 @@
+/**
+ * Follows the best chain, one block after another, and never skips one. A
+ * source that contradicts itself or the stored chain is not believed: the
+ * follower halts, says why, and touches nothing until somebody looks. A wrong
+ * block would be worse than none: channels are settled by what is in it.
+ */
+import { type Block, NETWORKS, type Network, decodeBlock, displayHash, meetsProofOfWork, parseDisplayHash } from '@fulmen/bitcoin';
+import { type ChainSource, ChainSourceError, type ChainTip } from '@fulmen/chain';
+import { equalBytes } from '@fulmen/codec';
+import type { Logger, Runtime } from '@fulmen/service';
+import type { StoredBlock } from '@fulmen/store/chain/chain-store';
+import type { ChainMetrics } from '../metrics.ts';
+import type { Writer } from '../state/writer.ts';
+import { type Draft } from '../state/draft.ts';
+import type { AddressBook } from '../wallet/address-book.ts';
+import { pruneSpent, unscanWallet } from '../wallet/observe.ts';
+import type { BlockIndex } from './block-index.ts';
+import { reportFundings, scanFundings, unscanFundings } from './fundings.ts';
+import { finishOrders, scanOrders, unscanOrders } from './orders.ts';
+
+/** How often a block that does not decode is fetched before the source is not believed. */
+const FETCHES = 3;
+
+/** Why the chain is not followed. */
+export type Halt =
+  /** For good: the source lied, or is of another chain. */
+  | { readonly type: 'source_contradicts'; readonly reason: string }
+  /** Until the source has caught up. */
+  | { readonly type: 'source_behind'; readonly reason: string };
+
+export interface FollowerPorts {
+  readonly source: ChainSource;
+  readonly writer: Writer;
+  readonly runtime: Pick<Runtime, 'monotonicMs'>;
+  readonly logger: Logger;
+  readonly metrics: ChainMetrics;
+  readonly network: Network;
+  readonly behindGraceMs: number;
+  readonly rescanHeight: number | undefined;
+  readonly index: BlockIndex;
+  readonly book: () => AddressBook | undefined;
+  /** Before a block is acted on: the monitors must know everything that was committed. */
+  readonly drainMonitors: () => Promise<void>;
+  readonly onBlock: () => void;
+}
+
+/** The source's answers cannot all be true. */
+class ContradictionError extends Error {
+  override readonly name = 'ContradictionError';
+}
+
+export class Follower {
+  readonly #ports: FollowerPorts;
+  #halt: Halt | undefined;
+  #behindSinceMs: number | undefined;
+  #identified = false;
+
+  constructor(ports: FollowerPorts) {
+    this.#ports = ports;
+  }
+
+  get halt(): Halt | undefined {
+    return this.#halt;
+  }
+
+  /** Moves by at most `limit` blocks. @throws ChainSourceError, store errors */
+  async catchUp(limit: number): Promise<'at_tip' | 'more' | 'waiting'> {
+    if (this.#halt?.type === 'source_contradicts') return 'waiting';
+    try {
+      await this.#identify();
+      for (let moved = 0; moved < limit; moved++) {
+        const outcome = await this.#step();
+        if (outcome !== 'moved') return outcome;
+      }
+      return 'more';
+    } catch (error) {
+      if (error instanceof ContradictionError) this.#stop({ type: 'source_contradicts', reason: error.message });
+      else if (error instanceof ChainSourceError && error.code === 'malformed') this.#stop({ type: 'source_contradicts', reason: `the source answers nonsense: ${error.message}` });
+      else throw error;
+      return 'waiting';
+    }
+  }
+
+  #stop(halt: Halt): void {
+    if (this.#halt?.type === halt.type) return;
+    this.#halt = halt;
+    this.#ports.metrics.halted.set(1);
+    this.#ports.logger.error({ reason: halt.reason, halt: halt.type }, 'the chain source is not believed: no block is processed');
+  }
+
+  /** Once a process: the source is of our network, by its name and its first block. */
+  async #identify(): Promise<void> {
+    if (this.#identified) return;
+    const { source, network } = this.#ports;
+    const name = await source.networkName();
+    if (name !== network.name) throw new ContradictionError(`the source is of ${name}, not of ${network.name}`);
+    const genesis = await source.getBlockHash(0);
+    if (genesis !== displayHash(NETWORKS[network.name].chainHash)) throw new ContradictionError(`the source has another first block: ${genesis ?? 'none'}`);
+    this.#identified = true;
+  }
+
+  async #step(): Promise<'moved' | 'at_tip' | 'waiting'> {
+    const { source, writer } = this.#ports;
+    const tip = await writer.exclusive(async (view) => view.tip);
+    const best = await source.getBestBlock();
+    this.#ports.metrics.lag.set(Math.max(0, best.height - (tip?.height ?? best.height)));
+    if (tip === undefined) return this.#begin(best);
+    this.#ports.metrics.height.set(tip.height);
+    if (best.height < tip.height) return this.#behind(best, tip);
+    this.#caughtUp();
+    if (best.hash === displayHash(tip.hash)) return (await this.#rescan(tip)) === 'more' ? 'moved' : 'at_tip';
+    const sameHeight = await source.getBlockHash(tip.height);
+    // The source moved while it was asked.
+    if (sameHeight === undefined) return 'waiting';
+    if (sameHeight !== displayHash(tip.hash)) return this.#disconnect(tip);
+    const next = await source.getBlockHash(tip.height + 1);
+    return next === undefined ? 'waiting' : this.#connect(next, tip);
+  }
+
+  /** The first start: from here on, or from where the wallet's first payment may be. */
+  async #begin(best: ChainTip): Promise<'moved' | 'waiting'> {
+    const { source, writer, rescanHeight } = this.#ports;
+    const height = Math.min(best.height, Math.max(0, (rescanHeight ?? best.height + 1) - 1));
+    const hash = await source.getBlockHash(height);
+    const header = hash === undefined ? undefined : await source.getBlockHeader(hash);
+    if (header === undefined) return 'waiting';
+    if (header.height !== height || header.hash !== hash) throw new ContradictionError(`the header of block ${height} is of another block`);
+    const block: StoredBlock = {
+      height,
+      hash: parseDisplayHash(header.hash),
+      prevHash: header.prevHash === undefined ? new Uint8Array(32) : parseDisplayHash(header.prevHash),
+      timeUnixSeconds: header.time,
+    };
+    await writer.turn((draft) => {
+      draft.block = { type: 'connect', block };
+      draft.scannedFrom = height + 1;
+      this.#ports.book()?.extend(draft);
+    });
+    this.#ports.logger.info({ height }, 'following the chain from here');
+    this.#ports.onBlock();
+    return 'moved';
+  }
+
+  /** A source may stand behind for a while (it restarts, or is in the middle of a reorg); not for long. */
+  #behind(best: ChainTip, tip: StoredBlock): 'waiting' {
+    const nowMs = this.#ports.runtime.monotonicMs();
+    this.#behindSinceMs ??= nowMs;
+    if (nowMs - this.#behindSinceMs >= this.#ports.behindGraceMs) {
+      this.#stop({ type: 'source_behind', reason: `the source went back to height ${best.height}, below ${tip.height}, without another chain` });
+    }
+    return 'waiting';
+  }
+
+  #caughtUp(): void {
+    this.#behindSinceMs = undefined;
+    if (this.#halt === undefined) return;
+    this.#halt = undefined;
+    this.#ports.metrics.halted.set(0);
+    this.#ports.logger.info({}, 'the chain source has caught up');
+  }
+
+  /** The best chain does not have our tip: takes it back, provided that it has one of our blocks. */
+  async #disconnect(tip: StoredBlock): Promise<'moved' | 'waiting'> {
+    const { source, writer } = this.#ports;
+    const blocks = await writer.exclusive(async (view) => view.blocks);
+    let common: StoredBlock | undefined;
+    for (const block of blocks.toReversed()) {
+      const hash = await source.getBlockHash(block.height);
+      if (hash === undefined) return 'waiting';
+      if (hash === displayHash(block.hash)) {
+        common = block;
+        break;
+      }
+    }
+    if (common === undefined) throw new ContradictionError(`none of the last ${blocks.length} blocks is in the source's chain`);
+    if (common.height === tip.height) return 'waiting';
+    await writer.turn((draft) => {
+      draft.block = { type: 'disconnect', hash: tip.hash };
+      unscanFundings(draft, tip.height);
+      unscanOrders(draft, tip.height);
+      unscanWallet(draft, tip.height);
+      reportFundings(draft, tip.height - 1);
+    });
+    this.#ports.metrics.disconnected.inc();
+    this.#ports.logger.warn({ height: tip.height, fork: common.height }, 'block taken back by a reorg');
+    this.#ports.onBlock();
+    return 'moved';
+  }
+
+  async #fetch(hash: string): Promise<Block | undefined> {
+    let fault = '';
+    for (let attempt = 0; attempt < FETCHES; attempt++) {
+      const raw = await this.#ports.source.getBlock(hash);
+      if (raw === undefined) return undefined;
+      const block = decodeBlock(raw);
+      if (block.ok && displayHash(block.value.hash) === hash) return block.value;
+      fault = block.ok ? 'it is another block' : block.error.message;
+    }
+    throw new ContradictionError(`block ${hash} is not what it should be: ${fault}`);
+  }
+
+  async #connect(hash: string, tip: StoredBlock): Promise<'moved' | 'waiting'> {
+    const { source, writer, index } = this.#ports;
+    const block = await this.#fetch(hash);
+    if (block === undefined) return 'waiting';
+    if (!meetsProofOfWork(block.header)) throw new ContradictionError(`block ${hash} has no proof of work`);
+    if (!equalBytes(block.header.prevHash, tip.hash)) {
+      // Either a reorg came between two questions, or the source lies.
+      if ((await source.getBlockHash(tip.height)) === displayHash(tip.hash) && (await source.getBlockHash(tip.height + 1)) === hash) {
+        throw new ContradictionError(`block ${hash} at height ${tip.height + 1} does not follow the block before it`);
+      }
+      return 'waiting';
+    }
+    const height = tip.height + 1;
+    await this.#ports.drainMonitors();
+    await writer.turn((draft) => {
+      draft.block = { type: 'connect', block: { height, hash: block.hash, prevHash: block.header.prevHash, timeUnixSeconds: block.header.time } };
+      scanFundings(draft, block, height);
+      scanOrders(draft, block, height);
+      scanWallet(draft, this.#ports.book(), block, height);
+      reportFundings(draft, height);
+      finishOrders(draft, height);
+      pruneSpent(draft, height);
+    });
+    index.add(block, height);
+    this.#ports.metrics.height.set(height);
+    this.#ports.logger.debug({ height, hash, transactions: block.transactions.length }, 'block connected');
+    this.#ports.onBlock();
+    return 'moved';
+  }
+
+  /** Scans one old block for the wallet, when the operator asked for blocks before the first start. */
+  async #rescan(tip: StoredBlock): Promise<'more' | 'done'> {
+    const { source, writer, rescanHeight } = this.#ports;
+    const book = this.#ports.book();
+    if (book === undefined) return 'done';
+    const from = await writer.turn((draft) => {
+      const { scannedFrom, rescanFrom } = draft.view;
+      if (rescanHeight === undefined || scannedFrom === undefined || rescanHeight >= scannedFrom) return rescanFrom;
+      draft.rescanFrom = rescanHeight;
+      draft.scannedFrom = rescanHeight;
+      return rescanHeight;
+    });
+    if (from === undefined) return 'done';
+    const hash = from > tip.height ? undefined : await source.getBlockHash(from);
+    const block = hash === undefined ? undefined : await this.#fetch(hash);
+    await writer.turn((draft) => {
+      if (block !== undefined) scanWallet(draft, book, block, from);
+      draft.rescanFrom = block === undefined || from >= tip.height ? null : from + 1;
+    });
+    return 'more';
+  }
+}
+
+function scanWallet(draft: Draft, book: AddressBook | undefined, block: Block, height: number): void {
+  book?.observe(
+    draft,
+    block.transactions.map((tx, txIndex) => ({ tx, txid: block.txids[txIndex] as Uint8Array, sighting: { type: 'block', height, isCoinbase: txIndex === 0 } })),
+  );
+}

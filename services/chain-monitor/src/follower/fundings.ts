@@ -1,0 +1,71 @@
+/** Funding outputs against blocks: where they are, whether they are the ones asked for, and how deep. */
+import { equalBytes, toHex } from '@fulmen/codec';
+import type { Block, Tx } from '@fulmen/bitcoin';
+import type { FundingStatus } from '@fulmen/store';
+import type { FundingRecord } from '@fulmen/store/chain/chain-store';
+import type { Draft } from '../state/draft.ts';
+import { outPointKey } from '../state/keys.ts';
+
+/** Depths are told up to here: what is deeper no reorg changes, and a row a block is not written for ever. */
+export const REPORTED_DEPTH = 144;
+
+/** Why this transaction's output is not the one asked for; undefined when it is. */
+export function fundingFault(record: FundingRecord, tx: Tx): string | undefined {
+  const output = tx.outputs[record.fundingOutputIndex];
+  if (output === undefined) return `the transaction has no output ${record.fundingOutputIndex}`;
+  // BOLT 2: the funding output's script and amount are what the channel was agreed on.
+  if (!equalBytes(output.script, record.scriptPubKey)) return 'the output pays another script';
+  if (output.valueSat !== record.fundingValueSat) return `the output is of ${output.valueSat} sat, not ${record.fundingValueSat}`;
+  return undefined;
+}
+
+/** What the manager is told at this best height. */
+export function fundingStatus(record: FundingRecord, bestHeight: number): FundingStatus {
+  const { seen, spent } = record;
+  const depthOf = (height: number): number => Math.min(bestHeight - height + 1, REPORTED_DEPTH);
+  if (seen?.fault !== undefined) return { type: 'mismatch', reason: seen.fault };
+  if (spent !== undefined) return { type: 'spent', txid: spent.txid, height: spent.height, depth: depthOf(spent.height) };
+  if (seen !== undefined) return { type: 'confirmed', height: seen.height, txIndex: seen.txIndex, depth: depthOf(seen.height) };
+  return { type: 'unconfirmed' };
+}
+
+/** Notes the fundings that this block confirms or spends. */
+export function scanFundings(draft: Draft, block: Block, height: number): void {
+  const { view } = draft;
+  for (const [txIndex, tx] of block.transactions.entries()) {
+    const txid = block.txids[txIndex] as Uint8Array;
+    for (const id of view.fundingsByTxid.get(toHex(txid)) ?? []) {
+      const record = draft.funding(id);
+      if (record === undefined) continue;
+      const fault = fundingFault(record, tx);
+      draft.putFunding({ ...record, seen: { height, txIndex, ...(fault !== undefined && { fault }) } });
+    }
+    for (const input of tx.inputs) {
+      for (const id of view.fundingsByOutPoint.get(outPointKey(input.txid, input.vout)) ?? []) {
+        const record = draft.funding(id);
+        if (record !== undefined) draft.putFunding({ ...record, spent: { txid, height } });
+      }
+    }
+  }
+}
+
+/** Takes back what a disconnected block said. */
+export function unscanFundings(draft: Draft, height: number): void {
+  for (const record of draft.view.fundings.values()) {
+    const { seen, spent, ...rest } = record;
+    if (seen?.height !== height && spent?.height !== height) continue;
+    draft.putFunding({ ...rest, ...(seen !== undefined && seen.height !== height && { seen }), ...(spent !== undefined && spent.height !== height && { spent }) });
+  }
+}
+
+/** Tells the manager every status that may differ from what it was told at the block before. */
+export function reportFundings(draft: Draft, bestHeight: number): void {
+  for (const record of draft.fundings()) {
+    const latest = Math.max(record.seen?.height ?? 0, record.spent?.height ?? 0);
+    // One block more than is told, so that the last step of a reorg back is told too.
+    const isYoung = latest > 0 && bestHeight - latest <= REPORTED_DEPTH;
+    if (!isYoung && !draft.isChangedFunding(record.channelId)) continue;
+    const { channelId, fundingTxid, fundingOutputIndex } = record;
+    draft.report({ channelId, fundingTxid, fundingOutputIndex, status: fundingStatus(record, bestHeight) });
+  }
+}

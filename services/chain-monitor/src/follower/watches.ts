@@ -1,0 +1,73 @@
+/** New questions of the manager: what is known of the output at once, the rest as blocks come. */
+import { decodeBlock, decodeTx, displayHash } from '@fulmen/bitcoin';
+import type { ChainSource } from '@fulmen/chain';
+import { equalBytes } from '@fulmen/codec';
+import type { Logger } from '@fulmen/service';
+import type { FundingWatch } from '@fulmen/store';
+import type { FundingRecord, StoredBlock } from '@fulmen/store/chain/chain-store';
+import type { Writer } from '../state/writer.ts';
+import type { BlockIndex } from './block-index.ts';
+import { fundingFault, fundingStatus } from './fundings.ts';
+
+/** Watches taken up in one turn. */
+const BATCH = 64;
+
+export interface WatchPorts {
+  readonly source: ChainSource;
+  readonly writer: Writer;
+  readonly index: BlockIndex;
+  readonly logger: Logger;
+}
+
+/** Takes up new watches. Runs between blocks, so that no block falls between the look back and the watch. */
+export async function takeWatches(ports: WatchPorts): Promise<number> {
+  const watches = await ports.writer.store.newWatches(BATCH);
+  if (watches.length === 0) return 0;
+  const blocks = await ports.writer.exclusive(async (view) => view.blocks);
+  const tip = blocks.at(-1);
+  if (tip === undefined) return 0;
+  const records: FundingRecord[] = [];
+  for (const watch of watches) records.push(await look(ports, watch, blocks));
+  await ports.writer.turn((draft) => {
+    for (const record of records) {
+      draft.putFunding(record);
+      const { channelId, fundingTxid, fundingOutputIndex } = record;
+      draft.report({ channelId, fundingTxid, fundingOutputIndex, status: fundingStatus(record, tip.height) });
+    }
+  });
+  for (const { channelId, seen } of records) ports.logger.debug({ channelId, height: seen?.height ?? 'none' }, 'funding output watched');
+  return records.length;
+}
+
+async function look({ source, index }: WatchPorts, watch: FundingWatch, blocks: readonly StoredBlock[]): Promise<FundingRecord> {
+  const { channelId, fundingTxid, fundingOutputIndex, fundingValueSat, scriptPubKey, minimumDepth } = watch;
+  const record: FundingRecord = { channelId, fundingTxid, fundingOutputIndex, fundingValueSat, scriptPubKey, minimumDepth };
+  const tip = blocks.at(-1) as StoredBlock;
+  const recent = await index.find(blocks, fundingTxid, fundingOutputIndex);
+  const seen = recent.seen ?? (await findUnspent(source, watch, tip));
+  if (seen === undefined) return recent.spent === undefined ? record : { ...record, spent: recent.spent };
+  const found = await source.getTxByBlockAndIndex(seen.height, seen.txIndex);
+  const tx = found === undefined || found.txid !== displayHash(fundingTxid) ? undefined : decodeTx(found.tx);
+  // A reorg came between: the blocks to come will tell.
+  if (tx === undefined || !tx.ok) return record;
+  const fault = fundingFault(record, tx.value);
+  return { ...record, seen: { ...seen, ...(fault !== undefined && { fault }) }, ...(recent.spent !== undefined && { spent: recent.spent }) };
+}
+
+/** An output confirmed long ago and not spent: the node's set of unspent outputs knows its height. */
+async function findUnspent(source: ChainSource, { fundingTxid, fundingOutputIndex }: FundingWatch, tip: StoredBlock): Promise<{ readonly height: number; readonly txIndex: number } | undefined> {
+  const txid = displayHash(fundingTxid);
+  const before = await source.getBestBlock();
+  const utxo = await source.getUtxo(txid, fundingOutputIndex);
+  const after = await source.getBestBlock();
+  if (utxo === undefined || before.hash !== after.hash) return undefined;
+  const height = before.height - utxo.confirmations + 1;
+  // Blocks above our tip are scanned when they are connected.
+  if (height > tip.height) return undefined;
+  const hash = await source.getBlockHash(height);
+  const raw = hash === undefined ? undefined : await source.getBlock(hash);
+  const block = raw === undefined ? undefined : decodeBlock(raw);
+  if (block === undefined || !block.ok) return undefined;
+  const txIndex = block.value.txids.findIndex((id) => equalBytes(id, fundingTxid));
+  return txIndex < 0 ? undefined : { height, txIndex };
+}

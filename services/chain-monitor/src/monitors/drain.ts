@@ -1,0 +1,128 @@
+/**
+ * Drains the channels' monitor logs into snapshots, each channel's updates in
+ * order of their ids. A log that does not apply is left as it is and alarms:
+ * what justice would need must not be lost by going on.
+ */
+import { compareBytes, toHex } from '@fulmen/codec';
+import { type ChannelMonitor, applyUpdate, decodeChannelMonitorUpdate, decodeMonitor, decodeMonitorParameters, encodeMonitor, newMonitor } from '@fulmen/monitor';
+import type { Logger } from '@fulmen/service';
+import type { CloseState, DrainedMonitor, LoadedMonitor, MonitorLogEntry } from '@fulmen/store/chain/chain-store';
+import type { ChainMetrics } from '../metrics.ts';
+import type { Writer } from '../state/writer.ts';
+
+/** Updates read at once. */
+const PAGE = 256;
+/** Pages before a block is processed all the same: new updates keep coming, and the block must not wait for ever. */
+const MAX_PAGES = 64;
+
+/** A monitor's log contradicts it. */
+class MonitorFaultError extends Error {
+  override readonly name = 'MonitorFaultError';
+}
+
+export interface DrainPorts {
+  readonly writer: Writer;
+  readonly logger: Logger;
+  readonly metrics: ChainMetrics;
+}
+
+export class MonitorDrain {
+  readonly #ports: DrainPorts;
+  /** Channels whose log does not apply, with why. */
+  readonly #broken = new Map<string, string>();
+
+  constructor(ports: DrainPorts) {
+    this.#ports = ports;
+  }
+
+  /** Drains everything that was in the log when it began; resolves with how many updates. */
+  async run(): Promise<number> {
+    let drained = 0;
+    let after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined;
+    for (let page = 0; page < MAX_PAGES; page++) {
+      const entries = await this.#ports.writer.store.readMonitorLog(after, PAGE);
+      drained += await this.#apply(entries);
+      const last = entries.at(-1);
+      if (entries.length < PAGE || last === undefined) break;
+      after = { channelId: last.channelId, updateId: last.updateId };
+    }
+    return drained;
+  }
+
+  async #apply(entries: readonly MonitorLogEntry[]): Promise<number> {
+    const byChannel = new Map<string, MonitorLogEntry[]>();
+    for (const entry of entries) {
+      const key = toHex(entry.channelId);
+      const known = byChannel.get(key);
+      if (known === undefined) byChannel.set(key, [entry]);
+      else known.push(entry);
+    }
+    if (byChannel.size === 0) return 0;
+    const { writer, metrics } = this.#ports;
+    return writer.exclusive(async (_, lease) => {
+      const loaded = await writer.store.loadMonitors([...byChannel.values()].flatMap(([first]) => (first === undefined ? [] : [first.channelId])));
+      const results: DrainedMonitor[] = [];
+      let count = 0;
+      for (const monitor of loaded) {
+        const updates = byChannel.get(toHex(monitor.channelId)) ?? [];
+        const result = this.#advance(monitor, updates);
+        if (result === undefined) continue;
+        results.push(result);
+        count += updates.length;
+      }
+      results.sort((a, b) => compareBytes(a.channelId, b.channelId));
+      await writer.store.commitMonitors(lease, results);
+      metrics.drained.inc(count);
+      return count;
+    });
+  }
+
+  #advance(loaded: LoadedMonitor, updates: readonly MonitorLogEntry[]): DrainedMonitor | undefined {
+    const key = toHex(loaded.channelId);
+    try {
+      const monitor = updates.reduce(applyEntry, monitorOf(loaded));
+      this.#broken.delete(key);
+      return {
+        channelId: loaded.channelId,
+        expectedUpdateId: loaded.updateId,
+        updateId: monitor.updateId,
+        snapshot: encodeMonitor(monitor),
+        closeState: nextCloseState(loaded.closeState, monitor),
+      };
+    } catch (error) {
+      if (!(error instanceof MonitorFaultError)) throw error;
+      if (this.#broken.get(key) !== error.message) this.#ports.logger.error({ channelId: loaded.channelId, reason: error.message }, 'the monitor log of a channel does not apply');
+      this.#broken.set(key, error.message);
+      return undefined;
+    } finally {
+      this.#ports.metrics.brokenMonitors.set(this.#broken.size);
+    }
+  }
+}
+
+/** The monitor as stored, or as born. @throws MonitorFaultError */
+export function monitorOf({ snapshot, birth }: LoadedMonitor): ChannelMonitor {
+  if (snapshot !== undefined) {
+    const decoded = decodeMonitor(snapshot);
+    if (!decoded.ok) throw new MonitorFaultError(`the snapshot does not decode: ${decoded.error.message}`);
+    return decoded.value;
+  }
+  if (birth === undefined) throw new MonitorFaultError('updates without the parameters of the monitor');
+  const parameters = decodeMonitorParameters(birth);
+  if (!parameters.ok) throw new MonitorFaultError(`the parameters do not decode: ${parameters.error.message}`);
+  return newMonitor(parameters.value);
+}
+
+function applyEntry(monitor: ChannelMonitor, entry: MonitorLogEntry): ChannelMonitor {
+  const update = decodeChannelMonitorUpdate(entry.payload);
+  if (!update.ok) throw new MonitorFaultError(`update ${entry.updateId} does not decode: ${update.error.message}`);
+  if (update.value.updateId !== entry.updateId) throw new MonitorFaultError(`the row of update ${entry.updateId} holds update ${update.value.updateId}`);
+  const applied = applyUpdate(monitor, update.value);
+  if (!applied.ok) throw new MonitorFaultError(`update ${entry.updateId} does not fit: ${applied.error.type}`);
+  return applied.value.monitor;
+}
+
+function nextCloseState(state: CloseState, { forceClose }: ChannelMonitor): CloseState {
+  if (state !== 'open' || forceClose === undefined) return state;
+  return forceClose.shouldBroadcast === 'broadcast' ? 'pending' : 'passive';
+}

@@ -1,0 +1,127 @@
+/**
+ * The wallet's addresses from the accounts' public keys (BIP 84, BIP 86). All
+ * addresses up to the gap limit behind the last used one are watched, and none
+ * beyond it is given away: a wallet restored from the seed finds everything.
+ */
+import { type Network, type Tx, p2trScript, p2wpkhScript } from '@fulmen/bitcoin';
+import { toHex } from '@fulmen/codec';
+import type { Secp256k1 } from '@fulmen/crypto';
+import { type ExtendedPublic, decodeExtendedPublic, taprootOutputKey, walletPublicKey } from '@fulmen/keys';
+import type { AddressChain, AddressKind, AddressRecord } from '@fulmen/store/chain/chain-store';
+import type { Draft } from '../state/draft.ts';
+import { type Sighting, observeTransaction } from './observe.ts';
+
+/** BIP 44: "Address gap limit is currently set to 20." */
+export const GAP_LIMIT = 20;
+
+const KINDS: readonly AddressKind[] = ['p2wpkh', 'p2tr'];
+const CHAINS: readonly AddressChain[] = ['receive', 'change'];
+
+/** What the signer told about the wallet is not usable. */
+export class DescriptorError extends Error {
+  override readonly name = 'DescriptorError';
+}
+
+export interface WalletDescriptors {
+  readonly bip84AccountXpub: string;
+  readonly bip86AccountXpub: string;
+  /** Of the master key, 8 hexadecimal digits. */
+  readonly fingerprint: string;
+}
+
+/** How a key is found from the seed (BIP 174's origin), with the key. */
+export interface KeyOrigin {
+  readonly fingerprint: Uint8Array;
+  readonly path: string;
+  /** 33 bytes; of p2tr the internal key. */
+  readonly publicKey: Uint8Array;
+}
+
+export class AddressBook {
+  readonly #secp: Secp256k1;
+  readonly #network: Network;
+  readonly #fingerprint: Uint8Array;
+  readonly #accounts: Readonly<Record<AddressKind, ExtendedPublic>>;
+
+  constructor(secp: Secp256k1, network: Network, descriptors: WalletDescriptors) {
+    const account = (text: string): ExtendedPublic => {
+      const decoded = decodeExtendedPublic(text);
+      if (!decoded.ok) throw new DescriptorError('the signer gave an account key that is none');
+      if ((decoded.value.network === 'main') !== (network.name === 'mainnet')) throw new DescriptorError('the account key is of another network');
+      return decoded.value;
+    };
+    if (!/^[0-9a-fA-F]{8}$/.test(descriptors.fingerprint)) throw new DescriptorError('the fingerprint has not 8 hexadecimal digits');
+    this.#secp = secp;
+    this.#network = network;
+    this.#fingerprint = Uint8Array.from(Buffer.from(descriptors.fingerprint, 'hex'));
+    this.#accounts = { p2wpkh: account(descriptors.bip84AccountXpub), p2tr: account(descriptors.bip86AccountXpub) };
+  }
+
+  origin({ kind, chain, index }: Pick<AddressRecord, 'kind' | 'chain' | 'index'>): KeyOrigin {
+    const purpose = kind === 'p2wpkh' ? 84 : 86;
+    return {
+      fingerprint: this.#fingerprint,
+      path: `m/${purpose}'/${this.#network.coinType}'/0'/${chain === 'receive' ? 0 : 1}/${index}`,
+      publicKey: walletPublicKey(this.#secp, this.#accounts[kind], chain, index),
+    };
+  }
+
+  #derive(kind: AddressKind, chain: AddressChain, index: number): AddressRecord {
+    const publicKey = walletPublicKey(this.#secp, this.#accounts[kind], chain, index);
+    const script = kind === 'p2wpkh' ? p2wpkhScript(publicKey) : p2trScript(taprootOutputKey(this.#secp, publicKey));
+    return { script, kind, chain, index, state: 'unused' };
+  }
+
+  /** Derives what the gap limit asks for. */
+  extend(draft: Draft): 'extended' | 'complete' {
+    let outcome: 'extended' | 'complete' = 'complete';
+    for (const kind of KINDS) {
+      for (const chain of CHAINS) {
+        const { known, lastUsed, lastTouched } = branch(draft, kind, chain);
+        for (let index = known; index <= Math.max(lastUsed, lastTouched) + GAP_LIMIT; index++) {
+          draft.putAddress(this.#derive(kind, chain, index));
+          outcome = 'extended';
+        }
+      }
+    }
+    return outcome;
+  }
+
+  /** Observes transactions, again if one of them used an address so that later ones came into sight. */
+  observe(draft: Draft, transactions: readonly { readonly tx: Tx; readonly txid: Uint8Array; readonly sighting: Sighting }[]): readonly Uint8Array[] {
+    const touched = new Map<string, Uint8Array>();
+    do {
+      for (const { tx, txid, sighting } of transactions) if (observeTransaction(draft, tx, txid, sighting) === 'touched') touched.set(toHex(txid), txid);
+    } while (this.extend(draft) === 'extended');
+    return [...touched.values()];
+  }
+
+  /**
+   * The next address to give away. When all within the gap limit are given away and none was used, the oldest of them
+   * is given again, for one beyond it would not be found again from the seed.
+   */
+  handOut(draft: Draft, kind: AddressKind, chain: AddressChain): AddressRecord {
+    const { records, lastUsed } = branch(draft, kind, chain);
+    const within = records.filter(({ index }) => index > lastUsed && index <= lastUsed + GAP_LIMIT);
+    const chosen = within.find(({ state }) => state === 'unused') ?? within[0];
+    if (chosen === undefined) throw new DescriptorError('no address was derived yet');
+    const handedOut: AddressRecord = { ...chosen, state: 'handed_out' };
+    draft.putAddress(handedOut);
+    this.extend(draft);
+    return handedOut;
+  }
+}
+
+interface Branch {
+  readonly records: readonly AddressRecord[];
+  readonly known: number;
+  /** -1: none. */
+  readonly lastUsed: number;
+  readonly lastTouched: number;
+}
+
+function branch(draft: Draft, kind: AddressKind, chain: AddressChain): Branch {
+  const records = [...draft.addresses()].filter((record) => record.kind === kind && record.chain === chain).sort((a, b) => a.index - b.index);
+  const last = (matches: (record: AddressRecord) => boolean): number => records.findLast(matches)?.index ?? -1;
+  return { records, known: records.length, lastUsed: last(({ state }) => state === 'used'), lastTouched: last(({ state }) => state !== 'unused') };
+}

@@ -1,0 +1,94 @@
+/** What the wallet learns between blocks: payments that wait in the mempool, and reservations that came to nothing. */
+import { decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
+import type { ChainSource } from '@fulmen/chain';
+import { equalBytes, toHex } from '@fulmen/codec';
+import type { Logger } from '@fulmen/service';
+import type { Writer } from '../state/writer.ts';
+import type { AddressBook } from './address-book.ts';
+import { forgetTransaction } from './observe.ts';
+import { isSpentByItself, releaseReservation } from './wallet.ts';
+
+export interface HousekeepingPorts {
+  readonly source: ChainSource;
+  readonly writer: Writer;
+  readonly logger: Logger;
+  readonly book: () => AddressBook | undefined;
+  readonly mempoolScanLimit: number;
+  readonly reservationExpiryBlocks: number;
+}
+
+export class Housekeeping {
+  readonly #ports: HousekeepingPorts;
+  /** Mempool transactions looked at already. */
+  #seen: ReadonlySet<string> = new Set();
+
+  constructor(ports: HousekeepingPorts) {
+    this.#ports = ports;
+  }
+
+  /**
+   * One look into the mempool; to be called when the follower is at the tip. A mempool larger than the limit is not
+   * looked into: payments then show when they confirm.
+   */
+  async lookIntoMempool(): Promise<void> {
+    const { source, writer, mempoolScanLimit } = this.#ports;
+    const book = this.#ports.book();
+    if (book === undefined) return;
+    const txids = await source.getRawMempool();
+    const isScanned = txids.length <= mempoolScanLimit;
+    const unknown = isScanned ? txids.filter((txid) => !this.#seen.has(txid)) : [];
+    const fresh = [];
+    for (const txid of unknown) {
+      const raw = await source.getMempoolTransaction(txid);
+      const tx = raw === undefined ? undefined : decodeTx(raw);
+      if (tx?.ok === true) fresh.push({ tx: tx.value, txid: txidOf(tx.value), sighting: { type: 'mempool' as const } });
+    }
+    const vanished = await this.#vanished();
+    const best = await source.getBestBlock();
+    await writer.turn((draft) => {
+      // A block came meanwhile: what left the mempool may be in it.
+      if (draft.view.tip === undefined || displayHash(draft.view.tip.hash) !== best.hash) return;
+      for (const txid of vanished) forgetTransaction(draft, txid);
+      book.observe(draft, fresh);
+    });
+    this.#seen = new Set(isScanned ? txids : []);
+  }
+
+  /** Unconfirmed payments of others that the node does not know any more. */
+  async #vanished(): Promise<readonly Uint8Array[]> {
+    const { source, writer } = this.#ports;
+    const waiting = await writer.exclusive(async (view) => {
+      const txids = new Map<string, Uint8Array>();
+      for (const utxo of view.utxos.values()) if (utxo.height === undefined && utxo.origin !== 'own') txids.set(toHex(utxo.txid), utxo.txid);
+      // Ours are broadcast until they are buried.
+      for (const [key] of txids) if (view.ordersByTxid.has(key)) txids.delete(key);
+      return [...txids.values()];
+    });
+    const gone: Uint8Array[] = [];
+    for (const txid of waiting) if ((await source.getMempoolTransaction(displayHash(txid))) === undefined) gone.push(txid);
+    return gone;
+  }
+
+  /** Frees inputs of fundings that never appeared and whose channel nobody knows, and of payments never signed. */
+  async expireReservations(): Promise<void> {
+    const { writer, logger, reservationExpiryBlocks } = this.#ports;
+    const old = await writer.exclusive(async (view) => {
+      const height = view.tip?.height ?? 0;
+      return [...view.reservations.values()].filter((record) => {
+        const isOld = height - record.createdHeight >= reservationExpiryBlocks && !isSpentByItself(view, record);
+        return isOld && (record.purpose === 'funding' || record.transaction === undefined);
+      });
+    });
+    if (old.length === 0) return;
+    const known = await writer.store.knownChannelKeys(old.map(({ key }) => key));
+    const orphans = old.filter(({ key }) => !known.some((id) => equalBytes(id, key)));
+    if (orphans.length === 0) return;
+    await writer.turn((draft) => {
+      for (const { key } of orphans) {
+        const current = draft.view.reservations.get(toHex(key));
+        if (current !== undefined && !isSpentByItself(draft.view, current)) releaseReservation(draft, current);
+      }
+    });
+    logger.warn({ count: orphans.length }, 'reservations of fundings that never happened are freed');
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * The node's on-chain wallet. It plans under the writer's lock, stores the
+ * plan, lets the signer sign outside of the lock, and stores the result: every
+ * retry, on whichever replica, gives the same transaction.
+ */
+import { type Network, decodeAddress, encodeAddress, encodeTx, scriptKind, txid as txidOf } from '@fulmen/bitcoin';
+import { extractPsbt, finalizePsbt } from '@fulmen/bitcoin/psbt';
+import { equalBytes, toHex, utf8Encode } from '@fulmen/codec';
+import { sha256 } from '@fulmen/crypto';
+import type { AddressKind, ReservationRecord, UtxoRecord, WalletTransactionRecord } from '@fulmen/store/chain/chain-store';
+import type { Draft } from '../state/draft.ts';
+import { outPointKey } from '../state/keys.ts';
+import type { ChainView } from '../state/view.ts';
+import type { Writer } from '../state/writer.ts';
+import type { FeeEstimator } from '../fees/estimator.ts';
+import type { SignerClient } from '../ports.ts';
+import { orderIdOf } from '../broadcast/order-id.ts';
+import type { AddressBook } from './address-book.ts';
+import { type PaymentPlan, planPayment } from './coins.ts';
+
+/** Blocks until a coinbase may be spent. */
+const COINBASE_MATURITY = 100;
+
+/** The request cannot be served. */
+export class WalletError extends Error {
+  override readonly name = 'WalletError';
+  readonly code: 'not_ready' | 'conflict' | 'bad_request' | 'signer';
+  constructor(code: 'not_ready' | 'conflict' | 'bad_request' | 'signer', message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export interface WalletPorts {
+  readonly writer: Writer;
+  readonly signer: Pick<SignerClient, 'signPsbt'>;
+  readonly fees: Pick<FeeEstimator, 'estimateSatPerKw'>;
+  readonly network: Network;
+  /** Undefined until the signer told the wallet's descriptors. */
+  readonly book: () => AddressBook | undefined;
+  /** An order was written: broadcast it now. */
+  readonly wake: () => void;
+}
+
+export interface SignedPayment {
+  readonly transaction: Uint8Array;
+  readonly txid: Uint8Array;
+  readonly outputIndex: number;
+  readonly feeSat: bigint;
+}
+
+interface PaymentOrder {
+  readonly key: Uint8Array;
+  readonly purpose: ReservationRecord['purpose'];
+  readonly output: { readonly script: Uint8Array; readonly valueSat: bigint };
+  readonly feerateSatPerKw: number | undefined;
+}
+
+export class Wallet {
+  readonly #ports: WalletPorts;
+
+  constructor(ports: WalletPorts) {
+    this.#ports = ports;
+  }
+
+  #book(): AddressBook {
+    const book = this.#ports.book();
+    if (book === undefined) throw new WalletError('not_ready', 'the signer has not told the wallet’s descriptors yet');
+    return book;
+  }
+
+  /** A fresh address. */
+  async newAddress(kind: AddressKind): Promise<{ readonly address: string; readonly script: Uint8Array }> {
+    const book = this.#book();
+    return this.#ports.writer.turn((draft) => {
+      book.extend(draft);
+      const { script } = book.handOut(draft, kind, 'receive');
+      return { address: encodeAddress(script, this.#ports.network) ?? '', script };
+    });
+  }
+
+  /** Three sums that do not overlap: spendable, not yet (unconfirmed or immature), and set apart. */
+  async balance(): Promise<{ readonly confirmedSat: bigint; readonly unconfirmedSat: bigint; readonly reservedSat: bigint }> {
+    return this.#ports.writer.exclusive(async (view) => {
+      const held = view.reservedOutPoints();
+      const sums = { confirmedSat: 0n, unconfirmedSat: 0n, reservedSat: 0n };
+      for (const utxo of view.utxos.values()) {
+        if (utxo.spentBy !== undefined) continue;
+        if (held.has(outPointKey(utxo.txid, utxo.outputIndex))) sums.reservedSat += utxo.valueSat;
+        else if (isMature(view, utxo)) sums.confirmedSat += utxo.valueSat;
+        else sums.unconfirmedSat += utxo.valueSat;
+      }
+      return sums;
+    });
+  }
+
+  /** A signed transaction that pays a channel's funding output, its inputs set apart under the key; not broadcast. */
+  async fundChannel(request: { readonly channelKeysId: Uint8Array; readonly script: Uint8Array; readonly valueSat: bigint; readonly feerateSatPerKw: number | undefined }): Promise<SignedPayment> {
+    const { channelKeysId, script, valueSat, feerateSatPerKw } = request;
+    const kind = scriptKind(script);
+    if (kind !== 'p2wsh' && kind !== 'p2tr') throw new WalletError('bad_request', 'a funding output is P2WSH or P2TR');
+    return this.#pay({ key: channelKeysId, purpose: 'funding', output: { script, valueSat }, feerateSatPerKw });
+  }
+
+  /** Frees the inputs of a funding that never happened; nothing when there is none. */
+  async releaseFunding(channelKeysId: Uint8Array): Promise<void> {
+    await this.#ports.writer.turn((draft) => {
+      const reservation = draft.view.reservations.get(toHex(channelKeysId));
+      if (reservation === undefined || reservation.purpose !== 'funding') return;
+      if (isSpentByItself(draft.view, reservation)) throw new WalletError('conflict', 'the funding transaction was broadcast');
+      releaseReservation(draft, reservation);
+    });
+  }
+
+  /** Pays an address, broadcast until it is buried. */
+  async sendCoins(request: { readonly address: string; readonly valueSat: bigint; readonly feerateSatPerKw: number | undefined; readonly idempotencyKey: string }): Promise<SignedPayment> {
+    if (request.idempotencyKey === '') throw new WalletError('bad_request', 'an idempotency key is needed');
+    const script = decodeAddress(request.address, this.#ports.network);
+    if (!script.ok) throw new WalletError('bad_request', script.error.message);
+    const key = sha256(utf8Encode(`send ${request.idempotencyKey}`));
+    const { valueSat, feerateSatPerKw } = request;
+    const paid = await this.#pay({ key, purpose: 'send', output: { script: script.value, valueSat }, feerateSatPerKw });
+    this.#ports.wake();
+    return paid;
+  }
+
+  async listTransactions(limit: number): Promise<readonly WalletTransactionRecord[]> {
+    return this.#ports.writer.store.listTransactions(limit);
+  }
+
+  async #pay(order: PaymentOrder): Promise<SignedPayment> {
+    const reservation = await this.#reserve(order);
+    const { transaction } = reservation;
+    if (transaction !== undefined) return paymentOf(reservation, transaction);
+    return this.#complete(reservation, await this.#sign(reservation));
+  }
+
+  /** The stored plan for this key, made now if there is none. */
+  async #reserve(order: PaymentOrder): Promise<ReservationRecord> {
+    const { key, purpose, output } = order;
+    const requestDigest = sha256(utf8Encode(`${purpose} ${toHex(output.script)} ${output.valueSat}`));
+    const book = this.#book();
+    const existing = await this.#ports.writer.exclusive(async (view) => view.reservations.get(toHex(key)));
+    if (existing !== undefined) return sameRequest(existing, requestDigest);
+    const feerateSatPerKw = order.feerateSatPerKw ?? (await this.#ports.fees.estimateSatPerKw('output_spending_fee'));
+    return this.#ports.writer.turn((draft) => {
+      const { view } = draft;
+      const concurrent = view.reservations.get(toHex(key));
+      if (concurrent !== undefined) return sameRequest(concurrent, requestDigest);
+      if (view.rescanFrom !== undefined) throw new WalletError('not_ready', `old blocks are being scanned, from ${view.rescanFrom} on`);
+      const plan = this.#plan(draft, book, output, feerateSatPerKw);
+      const reservation: ReservationRecord = {
+        key, purpose, requestDigest,
+        inputs: plan.inputs.map(({ txid, outputIndex }) => ({ txid, outputIndex })),
+        psbt: plan.psbt,
+        txid: plan.txid,
+        outputIndex: plan.outputIndex,
+        feeSat: plan.feeSat,
+        createdHeight: view.tip?.height ?? 0,
+        ...(plan.changeScript !== undefined && { changeScript: plan.changeScript }),
+      };
+      draft.putReservation(reservation);
+      return reservation;
+    });
+  }
+
+  #plan(draft: Draft, book: AddressBook, output: PaymentOrder['output'], feerateSatPerKw: number): PaymentPlan {
+    book.extend(draft);
+    const change = book.handOut(draft, 'p2wpkh', 'change');
+    return planPayment({
+      output, change, feerateSatPerKw, book,
+      network: this.#ports.network,
+      candidates: spendable(draft.view),
+      addressOf: (script) => draft.address(toHex(script)),
+    });
+  }
+
+  async #sign(reservation: ReservationRecord): Promise<Uint8Array> {
+    const { psbt } = await this.#ports.signer.signPsbt({
+      psbt: Buffer.from(reservation.psbt),
+      ...(reservation.purpose === 'funding' && { channelKeysId: Buffer.from(reservation.key) }),
+    });
+    const final = finalizePsbt(Uint8Array.from(psbt));
+    const tx = final.ok ? extractPsbt(final.value) : final;
+    if (!tx.ok) throw new WalletError('signer', `the signer's PSBT is not complete: ${tx.error.message}`);
+    if (!equalBytes(txidOf(tx.value), reservation.txid)) throw new WalletError('signer', 'the signer signed another transaction');
+    return encodeTx(tx.value);
+  }
+
+  /** Stores the signed transaction, and with a payment the order to broadcast it; the first one counts. */
+  async #complete(reservation: ReservationRecord, transaction: Uint8Array): Promise<SignedPayment> {
+    return this.#ports.writer.turn((draft) => {
+      const current = draft.view.reservations.get(toHex(reservation.key));
+      if (current === undefined || !equalBytes(current.txid, reservation.txid)) throw new WalletError('conflict', 'the inputs were released meanwhile');
+      if (current.transaction !== undefined) return paymentOf(current, current.transaction);
+      draft.putReservation({ ...current, transaction });
+      if (current.purpose === 'send') {
+        draft.putBroadcast({ orderId: orderIdOf([transaction]), kind: 'send', transactions: [transaction], confirmedHeights: [undefined] });
+      }
+      return paymentOf(current, transaction);
+    });
+  }
+}
+
+function paymentOf({ txid, outputIndex, feeSat }: ReservationRecord, transaction: Uint8Array): SignedPayment {
+  return { transaction, txid, outputIndex, feeSat };
+}
+
+function sameRequest(reservation: ReservationRecord, requestDigest: Uint8Array): ReservationRecord {
+  if (equalBytes(reservation.requestDigest, requestDigest)) return reservation;
+  throw new WalletError('conflict', 'this key was used for another payment');
+}
+
+function isMature(view: ChainView, { height, origin }: UtxoRecord): boolean {
+  if (height === undefined) return false;
+  return origin !== 'coinbase' || (view.tip?.height ?? 0) - height + 1 >= COINBASE_MATURITY;
+}
+
+/** Confirmed and mature, or unconfirmed change of our own. */
+function spendable(view: ChainView): readonly UtxoRecord[] {
+  const held = view.reservedOutPoints();
+  return [...view.utxos.values()].filter(
+    (utxo) => utxo.spentBy === undefined && !held.has(outPointKey(utxo.txid, utxo.outputIndex)) && (isMature(view, utxo) || (utxo.height === undefined && utxo.origin === 'own')),
+  );
+}
+
+/** True once the reservation's own transaction was seen. */
+export function isSpentByItself(view: ChainView, { inputs, txid }: ReservationRecord): boolean {
+  return inputs.some((input) => {
+    const utxo = view.utxos.get(outPointKey(input.txid, input.outputIndex));
+    // Pruned: spent, and buried.
+    return utxo === undefined || (utxo.spentBy !== undefined && equalBytes(utxo.spentBy.txid, txid));
+  });
+}
+
+/** Frees the inputs, and the change address that nobody learnt of. */
+export function releaseReservation(draft: Draft, { key, changeScript }: ReservationRecord): void {
+  draft.release(key);
+  const change = changeScript === undefined ? undefined : draft.address(toHex(changeScript));
+  const shared = [...draft.view.reservations.values()].filter((other) => other.changeScript !== undefined && changeScript !== undefined && equalBytes(other.changeScript, changeScript));
+  if (change?.state === 'handed_out' && shared.length <= 1) draft.putAddress({ ...change, state: 'unused' });
+}

@@ -1,0 +1,229 @@
+/**
+ * The one writer's life: it holds the lease, and turns (monitors, orders,
+ * watches, blocks, broadcasts, wallet) until it loses it; the others stand by.
+ */
+import { ChainSourceError } from '@fulmen/chain';
+import type { Logger, Runtime, Task } from '@fulmen/service';
+import { StatementError, StoreError } from '@fulmen/store';
+import { ChainConflictError, ChainFenceLostError } from '@fulmen/store/chain/chain-store';
+import { RpcError } from '@fulmen/rpc';
+import type { Broadcaster } from './broadcast/broadcaster.ts';
+import type { BlockIndex } from './follower/block-index.ts';
+import type { Follower } from './follower/follower.ts';
+import { takeWatches } from './follower/watches.ts';
+import type { ChainMetrics } from './metrics.ts';
+import type { Closer } from './monitors/closer.ts';
+import type { MonitorDrain } from './monitors/drain.ts';
+import type { ChainMonitorConfig, ChainMonitorPorts } from './ports.ts';
+import { NotWriterError, type Writer } from './state/writer.ts';
+import { AddressBook } from './wallet/address-book.ts';
+import type { Housekeeping } from './wallet/housekeeping.ts';
+
+/** Blocks between two looks at everything else. */
+const BLOCKS_A_TURN = 20;
+/** Blocks must not wait for a signer that is slow to tell what the wallet is. */
+const DESCRIPTORS_DEADLINE_MS = 2_000;
+/** After a turn that failed. */
+const RETRY_MS = 500;
+
+/** Something that is no Error ended the work. */
+class WorkerError extends Error {
+  override readonly name = 'WorkerError';
+}
+
+export interface WorkerParts {
+  readonly config: ChainMonitorConfig;
+  readonly ports: ChainMonitorPorts;
+  readonly writer: Writer;
+  readonly metrics: ChainMetrics;
+  readonly index: BlockIndex;
+  readonly follower: Follower;
+  readonly broadcaster: Broadcaster;
+  readonly drain: MonitorDrain;
+  readonly closer: Closer;
+  readonly housekeeping: Housekeeping;
+  readonly setBook: (book: AddressBook) => void;
+  readonly book: () => AddressBook | undefined;
+}
+
+export class Worker {
+  readonly #parts: WorkerParts;
+  readonly #runtime: Runtime;
+  readonly #logger: Logger;
+  readonly #holder: string;
+  #address = '';
+  #leaderAddress: string | undefined;
+  #leaseUntilMs = Number.NEGATIVE_INFINITY;
+  #nextMempoolMs = Number.NEGATIVE_INFINITY;
+  #expiredAtHeight = -1;
+  #wake: (() => void) | undefined;
+  #woken = false;
+  #tasks: readonly Task[] = [];
+
+  constructor(parts: WorkerParts) {
+    this.#parts = parts;
+    this.#runtime = parts.ports.runtime;
+    this.#logger = parts.ports.logger;
+    this.#holder = `${parts.config.replicaId}-${Buffer.from(this.#runtime.randomBytes(6)).toString('hex')}`;
+  }
+
+  /** Where the writer listens, when it is another replica. */
+  get leaderAddress(): string | undefined {
+    return this.#leaderAddress;
+  }
+
+  /** Begins; resolves with what ended the work, should it not be able to go on. */
+  start(address: string): Promise<Error> {
+    this.#address = address;
+    this.#tasks = [this.#runtime.spawn('chain-lease', (signal) => this.#keepLease(signal)), this.#runtime.spawn('chain-turns', (signal) => this.#turns(signal))];
+    return new Promise((resolve) => {
+      for (const { done } of this.#tasks) done.catch((error: unknown) => resolve(error instanceof Error ? error : new WorkerError(String(error))));
+    });
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#tasks.map((task) => task.stop()));
+    const { lease } = this.#parts.writer;
+    if (lease === undefined) return;
+    this.#stepDown();
+    // Unreleased, it expires by itself.
+    await this.#parts.ports.store.releaseLease(lease).catch(() => undefined);
+  }
+
+  /** There may be something to do. */
+  wake(): void {
+    this.#woken = true;
+    this.#wake?.();
+  }
+
+  /** The lease is gone, as a turn found out. */
+  stepDown(): void {
+    this.#stepDown();
+  }
+
+  #stepDown(): void {
+    this.#parts.writer.setLease(undefined);
+    this.#parts.metrics.writer.set(0);
+    this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
+  }
+
+  async #keepLease(signal: AbortSignal): Promise<void> {
+    const { config, writer, metrics, follower } = this.#parts;
+    while (!signal.aborted) {
+      // Counted from before the question: the database's lease ends later than ours.
+      const askedMs = this.#runtime.monotonicMs();
+      try {
+        if (follower.halt?.type === 'source_contradicts') {
+          // Another replica may have a better source.
+          const { lease } = writer;
+          this.#stepDown();
+          if (lease !== undefined) await this.#parts.ports.store.releaseLease(lease);
+        } else {
+          const outcome = await this.#parts.ports.store.acquireLease(this.#holder, this.#address, config.leaseMs);
+          if (outcome.type === 'acquired') {
+            const isNew = writer.lease === undefined;
+            this.#leaseUntilMs = askedMs + config.leaseMs;
+            this.#leaderAddress = undefined;
+            writer.setLease(outcome.lease);
+            metrics.writer.set(1);
+            if (isNew) {
+              this.#logger.info({ epoch: outcome.lease.epoch }, 'this replica writes');
+              this.wake();
+            }
+          } else {
+            this.#stepDown();
+            this.#leaderAddress = outcome.address;
+          }
+        }
+      } catch (error) {
+        if (!(error instanceof StoreError) && !(error instanceof StatementError)) throw error;
+        this.#logger.warn({ reason: error.message }, 'the lease could not be renewed');
+        if (this.#runtime.monotonicMs() >= this.#leaseUntilMs) this.#stepDown();
+      }
+      await this.#runtime.sleep(config.leaseMs / 3, signal);
+    }
+  }
+
+  async #turns(signal: AbortSignal): Promise<void> {
+    const { config, writer } = this.#parts;
+    while (!signal.aborted) {
+      let pauseMs = config.pollMs;
+      if (writer.lease !== undefined) {
+        try {
+          if ((await this.#turn()) === 'more') pauseMs = 0;
+        } catch (error) {
+          this.#report(error);
+          pauseMs = RETRY_MS;
+        }
+      }
+      if (pauseMs > 0) await this.#pause(pauseMs, signal);
+    }
+  }
+
+  /** Expected failures are logged and tried again; anything else ends the service. */
+  #report(error: unknown): void {
+    this.#parts.metrics.turnErrors.inc();
+    const isExpected =
+      error instanceof ChainSourceError || error instanceof StoreError || error instanceof StatementError || error instanceof ChainConflictError ||
+      error instanceof ChainFenceLostError || error instanceof NotWriterError || error instanceof RpcError;
+    if (!isExpected) throw error;
+    this.#logger.warn({ error: error.name, reason: error.message }, 'a turn failed and is repeated');
+  }
+
+  /** Sleeps, until somebody wakes it. */
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    if (this.#woken) {
+      this.#woken = false;
+      return;
+    }
+    const woken = new Promise<void>((resolve) => (this.#wake = resolve));
+    const timer = new AbortController();
+    const onAbort = (): void => timer.abort();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      await Promise.race([woken, this.#runtime.sleep(ms, timer.signal).catch(() => undefined)]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      timer.abort();
+      this.#wake = undefined;
+      this.#woken = false;
+    }
+  }
+
+  async #turn(): Promise<'more' | 'idle'> {
+    const { drain, closer, broadcaster, follower, housekeeping, config } = this.#parts;
+    await this.#learnDescriptors();
+    await drain.run();
+    await closer.run();
+    await broadcaster.takeOrders();
+    await takeWatches({ ...this.#parts.ports, writer: this.#parts.writer, index: this.#parts.index });
+    const followed = await follower.catchUp(BLOCKS_A_TURN);
+    if (followed === 'more') return 'more';
+    await broadcaster.run();
+    const height = this.#parts.writer.view?.tip?.height ?? -1;
+    if (followed === 'at_tip' && this.#runtime.monotonicMs() >= this.#nextMempoolMs) {
+      this.#nextMempoolMs = this.#runtime.monotonicMs() + config.mempoolPollMs;
+      await housekeeping.lookIntoMempool();
+    }
+    if (height !== this.#expiredAtHeight) {
+      await housekeeping.expireReservations();
+      this.#expiredAtHeight = height;
+    }
+    return 'idle';
+  }
+
+  /** The wallet waits for the signer; the rest does not. */
+  async #learnDescriptors(): Promise<void> {
+    const { ports, config, writer, book, setBook } = this.#parts;
+    if (book() !== undefined) return;
+    try {
+      const descriptors = await ports.signer.getWalletDescriptors({}, { deadlineMs: DESCRIPTORS_DEADLINE_MS });
+      const made = new AddressBook(ports.secp, config.network, descriptors);
+      await writer.turn((draft) => void made.extend(draft));
+      setBook(made);
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      this.#logger.warn({ code: error.code, reason: error.message }, 'the signer did not tell the wallet’s descriptors yet');
+    }
+  }
+}
