@@ -4,7 +4,7 @@ import { consoleConfig } from './config.ts';
 
 const NEEDED = {
   FULMEN_MANAGER_ADDRESSES: 'a:1, b:2',
-  FULMEN_CHAIN_MONITOR_ADDRESSES: 'c:3',
+  FULMEN_CHAIN_ADDRESSES: 'c:3',
   FULMEN_DATABASE_URL: 'postgres://x',
   FULMEN_TOKENS_FILE: 'tokens.jsonl',
 };

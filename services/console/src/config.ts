@@ -12,7 +12,7 @@ const variables = z.object({
   /** Where the public API listens. Loopback by default: tokens travel with each call, so put TLS in front of others. */
   FULMEN_LISTEN_ADDRESS: address.default('127.0.0.1:9740'),
   FULMEN_MANAGER_ADDRESSES: addresses.pipe(z.array(z.string()).min(1)),
-  FULMEN_CHAIN_MONITOR_ADDRESSES: addresses.pipe(z.array(z.string()).min(1)),
+  FULMEN_CHAIN_ADDRESSES: addresses.pipe(z.array(z.string()).min(1)),
   FULMEN_ROUTER_ADDRESSES: addresses.default([]),
   /** Asked for their health only. */
   FULMEN_SIGNER_ADDRESSES: addresses.default([]),
@@ -96,7 +96,7 @@ export function consoleConfig(
   return {
     fleet: {
       managers: read.FULMEN_MANAGER_ADDRESSES,
-      chain: read.FULMEN_CHAIN_MONITOR_ADDRESSES,
+      chain: read.FULMEN_CHAIN_ADDRESSES,
       routers: read.FULMEN_ROUTER_ADDRESSES,
       signers: read.FULMEN_SIGNER_ADDRESSES,
       gateways: read.FULMEN_GATEWAY_ADDRESSES,

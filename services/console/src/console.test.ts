@@ -1,9 +1,10 @@
-import { ChainServiceService } from '@fulmen/proto/chain/v1/chain';
+import { ChainServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
 import type { Payment } from '@fulmen/proto/manager/v1/manager';
 import {
   ChannelServiceService,
   InvoiceServiceService,
   NodeServiceService,
+  OnChainServiceService,
   PaymentServiceService,
   PeerServiceService,
 } from '@fulmen/proto/node/v1/node';
@@ -239,8 +240,46 @@ describe('fail-over', () => {
     const error = await errorOf(client(PeerServiceService).listPeers({}, as(READER)));
     expect(error).toMatchObject({ code: 'unavailable' });
     expect(error.message).toBe(
-      'No channel-manager answers at manager-a, manager-b. "fulmen fleet" shows which services are up.',
+      'No channel-manager could answer at manager-a, manager-b (nobody listens at manager-b). "fulmen fleet" shows which services are up.',
     );
+  });
+
+  test('a command waits longer than a question, for a shard that has no owner yet', async () => {
+    const { client, serve } = await startTestConsole();
+    let asked = 0;
+    await serve('manager-a', {
+      disconnectPeer: () => {
+        asked += 1;
+        return asked < 30 ? Promise.reject(new RpcError('unavailable', 'no owner yet')) : Promise.resolve({});
+      },
+    });
+    await client(PeerServiceService).disconnectPeer({ nodeId: NODE_ID }, as(ADMIN));
+    expect(asked).toBe(30);
+  });
+
+  test("the wallet's writer is asked when another replica names it", async () => {
+    const { client, network } = await startTestConsole();
+    const refused = (): Promise<never> =>
+      Promise.reject(
+        new RpcError('unavailable', 'another is the writer', { 'fulmen-writer-address': 'chain-2' }),
+      );
+    const wallet = (newAddress: () => Promise<{ address: string; scriptPubkey: Uint8Array }>) => ({
+      newAddress,
+      getBalance: refused,
+      fundChannel: refused,
+      releaseFunding: refused,
+      sendCoins: refused,
+      listTransactions: refused,
+    });
+    const [reader, writer] = [network.server('chain'), network.server('chain-2')];
+    reader.add(WalletServiceService, wallet(refused));
+    writer.add(
+      WalletServiceService,
+      wallet(() => Promise.resolve({ address: 'bcrt1q', scriptPubkey: HASH })),
+    );
+    await Promise.all([reader.listen(), writer.listen()]);
+    const answer = await client(OnChainServiceService).newAddress({ addressType: '' }, as(ADMIN));
+    expect(answer).toEqual({ address: 'bcrt1q' });
   });
 
   test("a service's refusal of the console is not told as one of the caller's token", async () => {

@@ -309,7 +309,7 @@ describe('errors', () => {
     const behind = await run(['payments', 'list']);
     expect(behind).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^fulmen: No channel-manager answers/),
+      stderr: expect.stringMatching(/^fulmen: No channel-manager could answer/),
     });
   });
 });

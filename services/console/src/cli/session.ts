@@ -10,7 +10,8 @@ import { type CliIo, CliError, EXIT } from './io.ts';
 
 /** Written by the start script: {"address":"127.0.0.1:PORT","tokenFile":"…"}. */
 const STATE_FILE = path.join('.fulmen', 'cli.json');
-const DEFAULT_DEADLINE_MS = 15_000;
+/** A little longer than the console gives a command. */
+const DEFAULT_DEADLINE_MS = 35_000;
 
 export interface ConnectionFlags {
   readonly address?: string;

@@ -6,15 +6,15 @@ export type HealthStatus = 'serving' | 'not serving' | 'unreachable';
 const SERVING = 1;
 const FIELD_STATUS = 0x08;
 
-/** HealthCheckRequest with an empty service name is empty; HealthCheckResponse is one enum in field 1. */
+/** Buffers, because grpc-js copies with their methods. HealthCheckRequest with an empty service name is empty; HealthCheckResponse is one enum in field 1. */
 export const HealthService = {
   check: {
     path: '/grpc.health.v1.Health/Check',
     requestStream: false,
     responseStream: false,
-    requestSerialize: (_value: Record<never, never>): Uint8Array => new Uint8Array(0),
+    requestSerialize: (_value: Record<never, never>): Buffer => Buffer.alloc(0),
     requestDeserialize: (_bytes: Buffer): Record<never, never> => ({}),
-    responseSerialize: ({ status }: { status: number }): Uint8Array => Uint8Array.of(FIELD_STATUS, status),
+    responseSerialize: ({ status }: { status: number }): Buffer => Buffer.of(FIELD_STATUS, status),
     responseDeserialize: (bytes: Buffer): { status: number } => ({
       status: bytes[0] === FIELD_STATUS ? (bytes[1] ?? 0) : 0,
     }),

@@ -13,11 +13,13 @@ import { refuse } from '../errors.ts';
 
 /** Trailer of a refusal: where the shard's owner listens; empty while it has none. */
 export const OWNER_ADDRESS = 'fulmen-owner-address';
+/** The same of chain-monitor, whose wallet has one writer. */
+const WRITER_ADDRESS = 'fulmen-writer-address';
 /** Redirects followed in a row before the call waits and begins anew. */
 const MAX_HOPS = 3;
 /** How long a call waits for a shard to find its owner: longer than a lease. */
 const SETTLE_MS = 20_000;
-/** How long a call looks for a replica that answers. */
+/** How long a question looks for a replica that answers; a command waits as for an owner. */
 const UNREACHABLE_MS = 5_000;
 const FIRST_PAUSE_MS = 25;
 const LONGEST_PAUSE_MS = 500;
@@ -71,6 +73,7 @@ export class ReplicaSet<S> {
     let hops = 0;
     let pauses = 0;
     let unreachable = 0;
+    const patienceMs = terms.attemptMs === undefined ? SETTLE_MS : UNREACHABLE_MS;
     for (;;) {
       const address = owner ?? addresses[index % addresses.length] ?? '';
       const leftMs = terms.deadlineMs - elapsedMs();
@@ -101,7 +104,7 @@ export class ReplicaSet<S> {
             index += 1;
             // The other replicas are tried at once; only a full round of silence waits.
             if (owner === undefined && unreachable % addresses.length !== 0) continue;
-            if (owner === undefined && elapsedMs() >= UNREACHABLE_MS) throw nobody(service, addresses);
+            if (owner === undefined && elapsedMs() >= patienceMs) throw nobody(service, addresses, error);
             break;
           case 'moving':
             break;
@@ -126,6 +129,8 @@ function judge(error: unknown, terms: CallTerms, leftMs: number): Verdict {
   const owner = error.metadata[OWNER_ADDRESS];
   if (error.code === 'failed_precondition' && owner !== undefined)
     return owner === '' ? { type: 'moving' } : { type: 'redirect', owner };
+  const writer = error.metadata[WRITER_ADDRESS];
+  if (error.code === 'unavailable' && writer !== undefined) return { type: 'redirect', owner: writer };
   if (error.code === 'aborted') return { type: 'moving' };
   if (error.code === 'unavailable') return { type: 'unreachable' };
   const silent =
@@ -143,9 +148,10 @@ function ofService(service: string, error: unknown): unknown {
   );
 }
 
-function nobody(service: string, addresses: readonly string[]): RpcError {
+function nobody(service: string, addresses: readonly string[], last: unknown): RpcError {
+  const why = last instanceof Error ? ` (${last.message.slice(0, 200)})` : '';
   return refuse(
     'unavailable',
-    `No ${service} answers at ${addresses.join(', ')}. "fulmen fleet" shows which services are up.`,
+    `No ${service} could answer at ${addresses.join(', ')}${why}. "fulmen fleet" shows which services are up.`,
   );
 }

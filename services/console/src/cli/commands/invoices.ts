@@ -121,7 +121,6 @@ function createCommand(invoice: Command, context: CliContext): void {
       const answer = await session.call(
         (d) => d.InvoiceServiceService,
         (client, call) => client.createInvoice(request, call),
-        35_000,
       );
       context.print(answer, ({ bolt11, paymentHash }) =>
         card([

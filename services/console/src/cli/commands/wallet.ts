@@ -68,7 +68,6 @@ export function walletCommands(program: Command, context: CliContext): void {
       const answer = await session.call(
         (d) => d.OnChainServiceService,
         (client, call) => client.sendCoins(request, call),
-        35_000,
       );
       context.print(answer, (sent) =>
         card([
