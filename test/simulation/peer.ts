@@ -1,0 +1,488 @@
+/**
+ * A Lightning peer: the channel core with the test library's shell around it,
+ * over Noise through a gateway's socket. It has one channel with the fleet, never
+ * crashes, reconnects for ever, pays through the fleet and answers as the last
+ * hop. What an honest fleet must never do to it is a violation.
+ */
+import {
+  acceptChannel,
+  type ChannelEffect,
+  type EstablishedChannel,
+  type HtlcBody,
+  type NegotiatedFeatures,
+  openChannel,
+  type PeerMessage,
+  primaryFunding,
+} from '@fulmen/channel';
+import { canCommit } from '@fulmen/channel/commit';
+import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
+import { TestNode } from '@fulmen/channel/testing/node';
+import { InternalError, toHex, utf8Encode } from '@fulmen/codec';
+import { sha256, type Secp256k1 } from '@fulmen/crypto';
+import { buildOnion, decodeHopPayload, encodeHopPayload, onionEphemeralKey, peelOnion, unwrapFailure, wrapFailure } from '@fulmen/onion';
+import { TestPeer } from '@fulmen/testing/peer';
+import type { Prng, Scheduler } from '@fulmen/testing/simulation/index';
+import type { SocketAddress, SocketPort } from '@fulmen/testing/socket';
+import { make, type Message, type UnknownMessage } from '@fulmen/wire';
+import type { SimChain } from './chain.ts';
+
+/** What both sides' init say. */
+const FEATURES: NegotiatedFeatures = {
+  largeChannels: true,
+  anchors: true,
+  upfrontShutdownScript: true,
+  shutdownAnySegwit: true,
+  scidAlias: true,
+  zeroConf: false,
+  dualFund: false,
+};
+const MINIMUM_DEPTH = 2;
+const RECONNECT_MS = 150;
+/** Blocks for the fleet between its incoming and its outgoing HTLC, and for the last hop. */
+const FLEET_CLTV_DELTA = 80;
+const FINAL_CLTV_DELTA = 400;
+
+export interface SimPeerPorts {
+  readonly scheduler: Scheduler;
+  readonly random: Prng;
+  readonly secp: Secp256k1;
+  readonly sockets: SocketPort;
+  readonly gateways: readonly [SocketAddress, ...SocketAddress[]];
+  readonly chain: SimChain;
+  readonly chainHash: Uint8Array;
+  readonly fleetNodeId: Uint8Array;
+  readonly onViolation: (text: string) => void;
+}
+
+/** A payment by way of the fleet. */
+export interface Payment {
+  readonly paymentHash: Uint8Array;
+  readonly amountMsat: bigint;
+  readonly feeMsat: bigint;
+  readonly payee: Uint8Array;
+  /** The fleet's channel with the payee. */
+  readonly shortChannelId: bigint;
+  readonly expected: 'fulfilled' | 'failed';
+  state: 'waiting' | 'offered' | 'fulfilled' | 'failed';
+  htlcId?: bigint;
+  secrets?: readonly Uint8Array[];
+  /** Which hop failed it (0 is the fleet), and how. */
+  failure?: string;
+}
+
+export class SimPeer {
+  readonly name: string;
+  readonly nodeId: Uint8Array;
+  readonly payments: Payment[] = [];
+  /** Hash in hex to preimage: what this peer can be paid for. */
+  readonly preimages = new Map<string, Uint8Array>();
+  /** Open connections, the current one last. */
+  readonly connections = new Set<TestPeer>();
+  node: TestNode;
+  /** The fleet opens the channel unless this says how much to fund. */
+  wish: { readonly fundingSat: bigint; readonly pushMsat: bigint } | undefined;
+  readonly #ports: SimPeerPorts;
+  readonly #staticSecret: Uint8Array;
+  #attempt = 0;
+  #connection: TestPeer | undefined;
+  #effectsSeen = 0;
+  #commitScheduled = false;
+  readonly #answering = new Set<bigint>();
+
+  constructor(name: string, ports: SimPeerPorts) {
+    this.name = name;
+    this.#ports = ports;
+    this.#staticSecret = ports.random.bytes(32);
+    this.nodeId = ports.secp.publicKeyOf(this.#staticSecret);
+    this.node = this.#newNode();
+    ports.chain.onBlock.push(() => this.#onBlock());
+    void this.#live();
+  }
+
+  get channel(): EstablishedChannel | undefined {
+    const { state } = this.node;
+    return state?.type === 'established' ? state : undefined;
+  }
+
+  get isConnected(): boolean {
+    return this.#connection !== undefined;
+  }
+
+  get isOpen(): boolean {
+    return this.channel?.phase.type === 'open';
+  }
+
+  /** Nothing is under way in the channel, and the two sides have greeted each other. */
+  get isQuiet(): boolean {
+    const { channel } = this;
+    return channel !== undefined && channel.connection.type === 'connected' && channel.changes.htlcs.length === 0 && !canCommit(channel);
+  }
+
+  pay(payment: Payment): void {
+    this.payments.push(payment);
+    this.#offer();
+  }
+
+  /** Cuts the connection from this side. */
+  cut(): void {
+    this.#connection?.socket.reset();
+  }
+
+  /** One more connection beside the present one, as after a network that lost the first. */
+  dialAgain(): void {
+    void this.#session().catch(() => undefined);
+  }
+
+  // ---------------------------------------------------------------- connections
+
+  #newNode(): TestNode {
+    this.#attempt += 1;
+    this.#effectsSeen = 0;
+    const config = { chainHash: this.#ports.chainHash, minimumDepth: MINIMUM_DEPTH };
+    return new TestNode(`${this.name} ${this.#attempt}`, this.#ports.secp, { config, restores: 'unchecked' });
+  }
+
+  async #live(): Promise<void> {
+    for (;;) {
+      await this.#session().catch(() => undefined);
+      await this.#ports.scheduler.delay(RECONNECT_MS * (1 + this.#ports.random.fraction()), `${this.name} reconnects`);
+    }
+  }
+
+  async #session(): Promise<void> {
+    const { random, secp, sockets, gateways, fleetNodeId, scheduler } = this.#ports;
+    const identity = { secp, staticSecret: this.#staticSecret, ephemeralSecret: random.bytes(32) };
+    const connection = await TestPeer.connect(sockets, random.pick(gateways), fleetNodeId, identity);
+    this.connections.add(connection);
+    try {
+      await connection.next('init');
+      // The newest connection is the one that counts, here as there.
+      this.#disconnected();
+      this.#connection = connection;
+      scheduler.note(`${this.name} connected`);
+      if (this.channel !== undefined) this.#must({ type: 'peer_connected', features: FEATURES });
+      else if (this.wish !== undefined) this.#open(this.wish);
+      this.#afterInput();
+      for (;;) {
+        const message = await connection.nextAny();
+        if (this.#connection !== connection) return;
+        this.#receive(message);
+      }
+    } finally {
+      this.connections.delete(connection);
+      connection.socket.reset();
+      if (this.#connection === connection) {
+        scheduler.note(`${this.name} disconnected`);
+        this.#disconnected();
+      }
+    }
+  }
+
+  #disconnected(): void {
+    if (this.#connection === undefined) return;
+    this.#connection = undefined;
+    this.node.outbox = [];
+    if (this.channel === undefined) this.node = this.#newNode();
+    else this.#must({ type: 'peer_disconnected' });
+    this.#afterInput();
+  }
+
+  // ---------------------------------------------------------------- messages
+
+  #receive(message: Message | UnknownMessage): void {
+    switch (message.type) {
+      case 'open_channel':
+        return this.#accept(message);
+      case 'accept_channel':
+      case 'funding_created':
+      case 'funding_signed':
+      case 'channel_ready':
+      case 'update_add_htlc':
+      case 'update_fulfill_htlc':
+      case 'update_fail_htlc':
+      case 'update_fail_malformed_htlc':
+      case 'update_fee':
+      case 'commitment_signed':
+      case 'revoke_and_ack':
+      case 'channel_reestablish':
+      case 'shutdown':
+      case 'closing_signed':
+      case 'announcement_signatures':
+        return this.#channelMessage(message);
+      case 'error':
+      case 'warning':
+        // An opening may be refused; a channel never.
+        if (this.channel !== undefined) this.#violation(`got ${message.type}: ${Buffer.from(message.data).toString()}`);
+        return;
+      default:
+        return;
+    }
+  }
+
+  #channelMessage(message: PeerMessage): void {
+    if (this.node.state === undefined) {
+      // A channel of which this side never heard: its funding was never broadcast, and never will be.
+      if ('channelId' in message) this.#send(make('error', { channelId: message.channelId, data: utf8Encode('unknown channel') }));
+      return;
+    }
+    const error = this.node.input({ type: 'message', message });
+    if (error !== undefined && error.reaction !== 'ignore') {
+      if (this.channel === undefined) {
+        this.node = this.#newNode();
+        this.cut();
+        return;
+      }
+      this.#violation(`refuses ${message.type}: ${error.code}: ${error.message}`);
+    }
+    this.#afterInput();
+  }
+
+  #open(wish: { readonly fundingSat: bigint; readonly pushMsat: bigint }): void {
+    const { random, fleetNodeId } = this.#ports;
+    this.node = this.#newNode();
+    const opened = openChannel(this.node.ctx, {
+      ...wish,
+      temporaryChannelId: random.bytes(32),
+      counterpartyNodeId: fleetNodeId,
+      keys: this.node.signer.keys(),
+      features: FEATURES,
+      feerateSatPerKw: 1_000,
+      announce: false,
+      channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'confirmed' },
+      shutdownScript: scriptOf(this.name),
+      aliasScid: BigInt(random.uint32()),
+    });
+    if (!opened.ok) throw new InternalError(`${this.name} cannot open: ${opened.error.message}`);
+    this.node.take(opened.value, 'durable');
+    this.#afterInput();
+  }
+
+  #accept(message: Extract<PeerMessage, { type: 'open_channel' }>): void {
+    if (this.channel !== undefined) return;
+    const { random, fleetNodeId } = this.#ports;
+    this.node = this.#newNode();
+    const accepted = acceptChannel(
+      this.node.ctx,
+      {
+        counterpartyNodeId: fleetNodeId,
+        keys: this.node.signer.keys(),
+        features: FEATURES,
+        shutdownScript: scriptOf(this.name),
+        aliasScid: BigInt(random.uint32()),
+        zeroConf: 'refused',
+      },
+      message,
+    );
+    if (!accepted.ok) return this.#violation(`refuses open_channel: ${accepted.error.message}`);
+    this.node.take(accepted.value, 'durable');
+    this.#afterInput();
+  }
+
+  // ---------------------------------------------------------------- after each step
+
+  #must(input: Parameters<TestNode['must']>[0]): void {
+    const error = this.node.input(input);
+    if (error !== undefined) this.#violation(`${input.type}: ${error.code}: ${error.message}`);
+  }
+
+  #afterInput(): void {
+    for (;;) {
+      const effects = this.node.effects.slice(this.#effectsSeen);
+      if (effects.length === 0) break;
+      this.#effectsSeen = this.node.effects.length;
+      for (const effect of effects) this.#effect(effect);
+    }
+    this.#flush();
+    this.#answerAgain();
+    this.#offer();
+    this.#commitSoon();
+  }
+
+  #flush(): void {
+    for (const message of this.node.outbox.splice(0)) this.#send(message);
+  }
+
+  #send(message: PeerMessage): void {
+    const connection = this.#connection;
+    if (connection === undefined) return;
+    this.#ports.scheduler.note(`${this.name} sends ${message.type}`);
+    void connection.socket.write(connection.frame(message)).catch(() => undefined);
+  }
+
+  /** What is pending is signed a little later, so that updates batch as they do between real nodes. */
+  #commitSoon(): void {
+    if (this.#commitScheduled || this.channel === undefined || !canCommit(this.channel)) return;
+    this.#commitScheduled = true;
+    this.#ports.scheduler.schedule(this.#ports.random.fraction() * 20, `${this.name} commits`, () => {
+      this.#commitScheduled = false;
+      if (this.channel === undefined || !canCommit(this.channel)) return;
+      this.#must({ type: 'commit' });
+      this.#afterInput();
+    });
+  }
+
+  #effect(effect: ChannelEffect): void {
+    const { chain } = this.#ports;
+    switch (effect.type) {
+      case 'fund_channel':
+        this.#must({ type: 'funding_transaction_created', fundingTxid: sha256(utf8Encode(`funding of ${this.node.name}`)), fundingOutputIndex: 0 });
+        return;
+      case 'broadcast_funding':
+        if (this.channel !== undefined) chain.broadcast(primaryFunding(this.channel).fundingTxid);
+        return;
+      case 'htlc_accepted':
+        this.#answerLater(effect.htlc);
+        return;
+      case 'htlc_fulfilled':
+        return this.#concluded(effect.htlc, (payment) => {
+          if (toHex(sha256(effect.preimage)) !== toHex(payment.paymentHash)) this.#violation('a preimage that does not fit');
+          payment.state = 'fulfilled';
+        });
+      case 'htlc_failed':
+        return this.#concluded(effect.htlc, (payment) => {
+          payment.state = 'failed';
+          payment.failure = effect.removal.type === 'failed' ? failureText(payment, effect.removal.reason) : 'malformed';
+        });
+      case 'htlc_dropped':
+        return this.#concluded(effect.htlc, (payment) => {
+          payment.state = 'waiting';
+        });
+      case 'force_close':
+        return this.#violation(`closes by force: ${effect.reason}`);
+      default:
+        return;
+    }
+  }
+
+  #concluded(htlc: HtlcBody, change: (payment: Payment) => void): void {
+    const payment = this.payments.find(({ htlcId, state }) => htlcId === htlc.id && (state === 'offered' || state === 'fulfilled'));
+    if (payment === undefined) return this.#violation(`the end of an HTLC that was not offered: ${htlc.id}`);
+    // A preimage is repeated after a reconnection.
+    if (payment.state === 'offered') change(payment);
+  }
+
+  #onBlock(): void {
+    const { channel } = this;
+    if (channel === undefined || (channel.phase.type !== 'awaiting_funding_confirmations' && channel.phase.type !== 'awaiting_channel_ready')) return;
+    const funding = primaryFunding(channel);
+    const found = this.#ports.chain.confirmation(funding.fundingTxid);
+    if (found === undefined) return;
+    this.#must({
+      type: 'funding_confirmed',
+      fundingTxid: funding.fundingTxid,
+      fundingOutputIndex: funding.fundingOutputIndex,
+      valueSat: funding.fundingValueSat,
+      scriptPubKey: fundingScriptPubKey(funding.holderFundingPubkey, funding.counterpartyFundingPubkey),
+      depth: found.depth,
+      blockHeight: found.height,
+      transactionIndex: found.txIndex,
+    });
+    this.#afterInput();
+  }
+
+  // ---------------------------------------------------------------- paying
+
+  /** Offers what waits, while the channel can carry it. */
+  #offer(): void {
+    const { secp, random, fleetNodeId, chain } = this.#ports;
+    if (this.channel?.phase.type !== 'open' || this.channel.connection.type !== 'connected') return;
+    for (const payment of this.payments) {
+      if (payment.state !== 'waiting') continue;
+      const cltvExpiryHeight = chain.height + FINAL_CLTV_DELTA;
+      const built = buildOnion(secp, {
+        sessionKey: random.bytes(32),
+        associatedData: payment.paymentHash,
+        hops: [
+          {
+            nodeId: fleetNodeId,
+            payload: encodeHopPayload({
+              amtToForwardMsat: payment.amountMsat,
+              outgoingCltvHeight: cltvExpiryHeight,
+              shortChannelId: payment.shortChannelId,
+            }),
+          },
+          {
+            nodeId: payment.payee,
+            payload: encodeHopPayload({
+              amtToForwardMsat: payment.amountMsat,
+              outgoingCltvHeight: cltvExpiryHeight,
+              paymentData: { paymentSecret: payment.paymentHash, totalMsat: payment.amountMsat },
+            }),
+          },
+        ],
+      });
+      if (!built.ok) throw new InternalError(`no onion: ${built.error.kind}`);
+      const htlcId: bigint = this.channel.changes.nextOutboundHtlcId;
+      const error = this.node.input({
+        type: 'add_htlc',
+        amountMsat: payment.amountMsat + payment.feeMsat,
+        paymentHash: payment.paymentHash,
+        cltvExpiryHeight: cltvExpiryHeight + FLEET_CLTV_DELTA,
+        onionRoutingPacket: built.value.packet,
+      });
+      if (error !== undefined) return;
+      this.#ports.scheduler.note(`${this.name} offers ${htlcId}`);
+      Object.assign(payment, { state: 'offered', htlcId, secrets: built.value.sharedSecrets });
+    }
+    this.#flush();
+    this.#commitSoon();
+  }
+
+  // ---------------------------------------------------------------- being paid
+
+  #answerLater(htlc: HtlcBody): void {
+    if (this.#answering.has(htlc.id)) return;
+    this.#answering.add(htlc.id);
+    this.#ports.scheduler.schedule(this.#ports.random.fraction() * 60, `${this.name} answers`, () => {
+      this.#answering.delete(htlc.id);
+      this.#answer(htlc);
+    });
+  }
+
+  #answer(htlc: HtlcBody): void {
+    const { secp } = this.#ports;
+    const key = onionEphemeralKey(secp, htlc.onionRoutingPacket);
+    if (!key.ok) return this.#violation('an onion without a key');
+    const secret = secp.ecdh(key.value, this.#staticSecret);
+    const peeled = peelOnion(secp, htlc.onionRoutingPacket, secret, htlc.paymentHash);
+    if (!peeled.ok || peeled.value.next !== undefined) return this.#violation('an onion that is not for the last hop');
+    const payload = decodeHopPayload(peeled.value.payload);
+    if (!payload.ok || payload.value.tlvs.amtToForwardMsat !== htlc.amountMsat) return this.#violation('another amount than the onion says');
+    const preimage = this.preimages.get(toHex(htlc.paymentHash));
+    const error = this.node.input(
+      preimage === undefined
+        ? {
+            type: 'fail_htlc',
+            id: htlc.id,
+            reason: wrapFailure(secret, {
+              kind: 'incorrect_or_unknown_payment_details',
+              htlcMsat: htlc.amountMsat,
+              height: this.#ports.chain.height,
+            }),
+          }
+        : { type: 'fulfil_htlc', id: htlc.id, preimage },
+    );
+    // Not possible while disconnected: it is answered after the reconnection.
+    if (error === undefined) this.#afterInput();
+  }
+
+  #answerAgain(): void {
+    const { channel } = this;
+    if (channel?.phase.type !== 'open' || channel.connection.type !== 'connected') return;
+    for (const { body, state } of channel.changes.htlcs) if (body.direction === 'inbound' && state === 'committed') this.#answerLater(body);
+  }
+
+  #violation(text: string): void {
+    this.#ports.onViolation(`${this.name} ${text}`);
+  }
+}
+
+function failureText(payment: Payment, reason: Uint8Array): string {
+  const unwrapped = unwrapFailure(payment.secrets ?? [], { reason, attributionData: undefined });
+  return unwrapped.kind === 'failure' ? `${unwrapped.hopIndex} ${unwrapped.failure.kind}` : 'undecodable';
+}
+
+/** P2WPKH of no key that matters. */
+function scriptOf(name: string): Uint8Array {
+  return Uint8Array.from([0, 20, ...sha256(utf8Encode(name)).subarray(0, 20)]);
+}
