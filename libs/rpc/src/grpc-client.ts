@@ -1,4 +1,5 @@
 /** The gRPC adapter of `RpcConnector`: one grpc-js client for each address, made lazily. */
+import { isIP } from 'node:net';
 import { type CallOptions as GrpcCallOptions, type ClientDuplexStream, Client as GrpcClient, credentials } from '@grpc/grpc-js';
 import { BoundedQueue } from './queue.ts';
 import { fromServiceError, toMetadata } from './grpc-errors.ts';
@@ -35,9 +36,7 @@ export function grpcConnector(options: GrpcConnectorOptions = {}): RpcConnector 
         'grpc.keepalive_timeout_ms': 5_000,
         // Two connectors of one process never share a connection, nor does a dead server's back-off.
         'grpc.use_local_subchannel_pool': 1,
-        ...(options.serverName === undefined
-          ? {}
-          : { 'grpc.ssl_target_name_override': options.serverName, 'grpc.default_authority': options.serverName }),
+        ...serverNameOptions(options, address),
       });
       clients.set(address, client);
     }
@@ -60,6 +59,13 @@ export function grpcConnector(options: GrpcConnectorOptions = {}): RpcConnector 
       clients.clear();
     },
   };
+}
+
+/** TLS knows no IP addresses as server names: the certificates of the fleet carry `localhost` for them. */
+function serverNameOptions(options: GrpcConnectorOptions, address: string): Record<string, string> {
+  const isIpAddress = isIP(address.slice(0, address.lastIndexOf(':')).replace(/^\[|\]$/g, '')) !== 0;
+  const name = options.serverName ?? (options.tls !== undefined && isIpAddress ? 'localhost' : undefined);
+  return name === undefined ? {} : { 'grpc.ssl_target_name_override': name, 'grpc.default_authority': name };
 }
 
 function grpcOptions(call: CallOptions | undefined, defaultDeadlineMs: number | undefined): GrpcCallOptions {

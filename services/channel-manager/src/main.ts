@@ -48,10 +48,11 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
     {
       server: grpcServer({
         listenAddress: config.FULMEN_LISTEN_ADDRESS,
+        ...(tls === undefined ? {} : { tls }),
         onInternalError: (path, error) => logger.error({ path, err: error }, 'a call failed inside'),
       }),
-      signerConnector: grpcConnector(tls === undefined ? {} : { tls, serverName: 'localhost' }),
-      connector: grpcConnector(),
+      signerConnector: grpcConnector(tls === undefined ? {} : { tls }),
+      connector: grpcConnector(tls === undefined ? {} : { tls }),
       store,
       bus: natsBus({ servers: config.FULMEN_NATS_SERVERS, name: `channel-manager ${config.FULMEN_REPLICA_ID}` }),
       runtime,

@@ -5,7 +5,7 @@ import { gatewayConfig, signerIdentity } from './config.ts';
 const environment = {
   FULMEN_GATEWAY_ID: 'gateway-0',
   FULMEN_NETWORK: 'regtest',
-  FULMEN_LISTEN: '[::]:9735',
+  FULMEN_LIGHTNING_LISTEN_ADDRESS: '[::]:9735',
   FULMEN_MANAGER_ADDRESSES: 'a:1,b:2,a:1',
   FULMEN_SIGNER_ADDRESS: 'signer:3',
 };
@@ -21,7 +21,7 @@ test('reads the environment', () => {
 });
 
 test.each([
-  ['FULMEN_LISTEN', 'nowhere'],
+  ['FULMEN_LIGHTNING_LISTEN_ADDRESS', 'nowhere'],
   ['FULMEN_NETWORK', 'bitcoin2'],
   ['FULMEN_MANAGER_ADDRESSES', ''],
   ['FULMEN_SIGNER_ADDRESS', 'x'],

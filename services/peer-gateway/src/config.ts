@@ -31,7 +31,7 @@ export interface SignerIdentity {
 const schema = z.object({
   FULMEN_GATEWAY_ID: z.string().min(1).max(128),
   FULMEN_NETWORK: z.enum(['mainnet', 'testnet', 'signet', 'regtest']),
-  FULMEN_LISTEN: z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, 'must be host:port'),
+  FULMEN_LIGHTNING_LISTEN_ADDRESS: z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, 'must be host:port'),
   FULMEN_LISTEN_ADDRESS: address.default('127.0.0.1:0'),
   FULMEN_MANAGER_ADDRESSES: list.pipe(z.array(address).min(1)),
   FULMEN_SIGNER_ADDRESS: address,
@@ -57,13 +57,13 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** Throws ConfigError. */
 export function gatewayConfig(environment: Environment): GatewayConfig {
   const values = readConfig(schema, environment);
-  const colon = values.FULMEN_LISTEN.lastIndexOf(':');
+  const colon = values.FULMEN_LIGHTNING_LISTEN_ADDRESS.lastIndexOf(':');
   return {
     gatewayId: values.FULMEN_GATEWAY_ID,
     network: values.FULMEN_NETWORK,
     listen: {
-      host: values.FULMEN_LISTEN.slice(0, colon).replace(/^\[|\]$/g, ''),
-      port: Number(values.FULMEN_LISTEN.slice(colon + 1)),
+      host: values.FULMEN_LIGHTNING_LISTEN_ADDRESS.slice(0, colon).replace(/^\[|\]$/g, ''),
+      port: Number(values.FULMEN_LIGHTNING_LISTEN_ADDRESS.slice(colon + 1)),
     },
     healthAddress: values.FULMEN_LISTEN_ADDRESS,
     managerAddresses: [...new Set(values.FULMEN_MANAGER_ADDRESSES)],

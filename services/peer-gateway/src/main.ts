@@ -1,5 +1,4 @@
 /** The gateway as a process. */
-import { isIP } from 'node:net';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { grpcConnector, grpcServer } from '@fulmen/rpc';
 import { runService } from '@fulmen/service';
@@ -10,12 +9,9 @@ import { start } from './start.ts';
 runService('peer-gateway', async ({ runtime, logger, metrics, environment }) => {
   const config = gatewayConfig(environment);
   const identity = signerIdentity(environment);
-  const connector = grpcConnector();
-  // An address of digits is on no certificate; a name is, and is checked as it was dialled.
-  const byAddress = isIP(config.signerAddress.slice(0, config.signerAddress.lastIndexOf(':'))) !== 0;
-  const signerConnector = grpcConnector(
-    identity === undefined || byAddress ? { ...identity } : { tls: identity.tls },
-  );
+  const tls = identity === undefined ? {} : { tls: identity.tls };
+  const connector = grpcConnector(tls);
+  const signerConnector = grpcConnector({ ...identity });
   const service = await start(config, {
     runtime,
     logger,
@@ -23,7 +19,7 @@ runService('peer-gateway', async ({ runtime, logger, metrics, environment }) => 
     connector,
     signerConnector,
     sockets: nodeSockets(),
-    server: grpcServer({ listenAddress: config.healthAddress }),
+    server: grpcServer({ listenAddress: config.healthAddress, ...tls }),
     secp: secp256k1,
   });
   return {

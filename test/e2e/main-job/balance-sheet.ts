@@ -37,6 +37,8 @@ export type ClosedChannel = {
   readonly wallet: Party;
   readonly fundingTxid: string;
   readonly closingTxid: string;
+  /** The wallet's own transaction that moved its part on. */
+  readonly sweepTxid?: string;
   readonly fleetMsat: bigint;
   readonly walletMsat: bigint;
 };
@@ -54,6 +56,10 @@ export function balanceSheet(world: World, before: Holdings, after: Holdings, le
     rounding[channel.wallet] += channel.walletMsat % 1000n;
     onchain[channel.funder] += (fees.get(channel.fundingTxid) ?? 0n) + (fees.get(channel.closingTxid) ?? 0n) - remainder / 1000n;
     known.add(channel.fundingTxid).add(channel.closingTxid);
+    if (channel.sweepTxid !== undefined) {
+      onchain[channel.wallet] += fees.get(channel.sweepTxid) ?? 0n;
+      known.add(channel.sweepTxid);
+    }
   }
   let unaccounted = 0n;
   world.report.say('party        before             after   payments (msat)   on-chain fees   rounding (msat)   unexplained');

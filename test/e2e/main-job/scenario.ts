@@ -60,7 +60,7 @@ async function openChannels(world: World): Promise<void> {
 
 /** Step 5: both channels close cooperatively. */
 async function closeChannels(world: World, ledger: Ledger): Promise<ClosedChannel[]> {
-  const closed: ClosedChannel[] = [];
+  const closed: (ClosedChannel & { sweepTxid?: string })[] = [];
   const parties = [
     ['alice', world.alice, 'alice'],
     ['bob', world.bob, 'fleet'],
@@ -93,6 +93,17 @@ async function closeChannels(world: World, ledger: Ledger): Promise<ClosedChanne
     world.report.say(`${party}’s channel closed cooperatively`, { closingTxid: display(closing.closingTxid) });
   }
   await world.mine(CONFIRMATIONS);
+  // LDK pays a close to a key of its own, and moves it into its wallet once no reorganisation can undo it.
+  for (const [index, [party, wallet]] of parties.entries()) {
+    const sweep = await wallet.event('onchain_sweep', () => true, 60_000);
+    const channel = closed[index];
+    if (channel !== undefined) channel.sweepTxid = sweep.txid;
+    await until(`the sweep of ${party} in the mempool`, async () => {
+      const mempool = (await world.fleet.chain.call('getrawmempool')) as readonly string[];
+      return mempool.includes(sweep.txid) ? true : undefined;
+    });
+  }
+  await world.mine(1);
   // The money pushed to Bob at the opening was a gift of the fleet.
   ledger.fleetMsat -= 1_000_000_000n;
   ledger.bobMsat += 1_000_000_000n;

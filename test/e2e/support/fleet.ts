@@ -174,16 +174,16 @@ export class Fleet {
         ...tls('chain-monitor'),
         FULMEN_DATABASE_URL: nodeUrl,
         FULMEN_SIGNER_ADDRESS: at('signer'),
-        FULMEN_BITCOIND_URL: `${rpcUrl.origin}/`,
-        FULMEN_BITCOIND_USER: rpcUrl.username,
-        FULMEN_BITCOIND_PASSWORD: rpcUrl.password,
-        FULMEN_POLL_MS: '250',
+        FULMEN_BITCOIND_ADDRESS: rpcUrl.host,
+        FULMEN_BITCOIND_RPC_USER: rpcUrl.username,
+        FULMEN_BITCOIND_RPC_PASSWORD: rpcUrl.password,
+        FULMEN_CHAIN_POLL_MS: '250',
       }),
     );
     say('the router, the managers, the gateways and the console');
     const managerAddresses = managers.map(at).join(',');
     await Promise.all([
-      supervisor.start(run('router', 'router', { FULMEN_DATABASE_URL: nodeUrl, FULMEN_CHAIN_MONITOR_ADDRESS: at('chain-monitor') })),
+      supervisor.start(run('router', 'router', { ...tls('router'), FULMEN_DATABASE_URL: nodeUrl, FULMEN_CHAIN_MONITOR_ADDRESS: at('chain-monitor') })),
       ...managers.map((name) =>
         supervisor.start(
           run(name, 'channel-manager', {
@@ -202,7 +202,7 @@ export class Fleet {
           run(name, 'peer-gateway', {
             ...tls('peer-gateway'),
             FULMEN_GATEWAY_ID: name,
-            FULMEN_LISTEN: at(`${name}-lightning`),
+            FULMEN_LIGHTNING_LISTEN_ADDRESS: at(`${name}-lightning`),
             FULMEN_SIGNER_ADDRESS: at('signer'),
             FULMEN_MANAGER_ADDRESSES: managerAddresses,
             FULMEN_ROUTER_ADDRESS: at('router'),
@@ -213,8 +213,11 @@ export class Fleet {
     const tokenFile = path.join(stateDir, 'console', 'admin.token');
     await supervisor.start(
       run('console', 'console', {
+        ...tls('console'),
+        FULMEN_TLS_SERVICES: 'managers,chain,routers,signers,gateways',
         FULMEN_DATABASE_URL: nodeUrl,
         FULMEN_MANAGER_ADDRESSES: managerAddresses,
+        FULMEN_CHAIN_MONITOR_ADDRESSES: at('chain-monitor'),
         FULMEN_CHAIN_ADDRESSES: at('chain-monitor'),
         FULMEN_ROUTER_ADDRESSES: at('router'),
         FULMEN_SIGNER_ADDRESSES: at('signer'),

@@ -314,13 +314,14 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   /** Hands an intent to the actor that shall carry it out. False: its shard is not here. */
   takeIntent(intent: Intent): boolean {
     if (!this.#fences.has(intent.targetShard)) return false;
-    const key = `i${sourceKey(intent.source)}`;
-    if (this.#underWay.has(key)) return true;
-    this.#underWay.add(key);
+    // The hub knows by itself what it has heard, and may ask to hear it again.
     if (intent.target.type === 'local') {
       this.payments.onIntent(intent);
       return true;
     }
+    const key = `i${sourceKey(intent.source)}`;
+    if (this.#underWay.has(key)) return true;
+    this.#underWay.add(key);
     const actor = this.#carrierOf(intent.target.shortChannelId, intent.outgoingAmountMsat);
     // A peer that is away for a moment (its gateway restarted) gets the HTLC when it is back; the next poll finds it.
     const waits = actor !== undefined && !actor.isConnected() && this.ports.runtime.wallClockMs() - intent.createdUnixMs < AWAY_PATIENCE_MS;
@@ -341,14 +342,14 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   /** Hands a resolution to the actor whose HTLC it ends. False: its shard is not here. */
   takeResolution(resolution: Resolution): boolean {
     if (!this.#fences.has(resolution.sourceShard)) return false;
-    const key = `r${sourceKey(resolution.source)}`;
-    // A preimage must not wait behind the failure that it replaces.
-    if (this.#underWay.has(key) && resolution.outcome.type !== 'fulfilled') return true;
-    this.#underWay.add(key);
     if (resolution.source.type === 'payment') {
       this.payments.onResolution(resolution);
       return true;
     }
+    const key = `r${sourceKey(resolution.source)}`;
+    // A preimage must not wait behind the failure that it replaces.
+    if (this.#underWay.has(key) && resolution.outcome.type !== 'fulfilled') return true;
+    this.#underWay.add(key);
     const actor = this.channel(resolution.source.channelId);
     if (actor === undefined || !actor.post({ kind: 'resolution', resolution })) this.#underWay.delete(key);
     return true;
