@@ -34,10 +34,10 @@ test('account keys of both wallets, on mainnet and elsewhere, are those of anoth
 test('text that is no extended public key is refused, and one changed digit always is', () => {
   const text = encodeExtendedPublic({ publicKey: new Uint8Array(33).fill(2), chainCode: new Uint8Array(32) }, { depth: 0, parentFingerprint: 0, childIndex: 0 }, 0);
   fc.assert(
-    fc.property(fc.nat(text.length - 1), fc.constantFrom(...'23456789ABCxyz0OIl'), (at, digit) => {
+    fc.property(fc.nat(text.length - 1), fc.constantFrom('2', '3', '9', 'A', 'x', 'y', 'z', '0', 'O', 'I', 'l'), (at, digit) => {
       const changed = text.slice(0, at) + digit + text.slice(at + 1);
       expect(decodeExtendedPublic(changed).ok).toBe(changed === text);
     }),
   );
-  fc.assert(fc.property(fc.string({ maxLength: 200 }), (noise) => void expect(decodeExtendedPublic(noise).ok).toBe(false)));
+  fc.assert(fc.property(fc.string({ maxLength: 200 }), (noise) => !decodeExtendedPublic(noise).ok));
 });

@@ -25,7 +25,7 @@ const variables = z.object({
   FULMEN_SIGNER_SEED_KEY_COMMAND: z.string().transform((text) => text.split(' ').filter((part) => part !== '')).optional(),
   /** Words of a node to be restored; read only when there is no seed file. */
   FULMEN_SIGNER_MNEMONIC_FILE: file.optional(),
-  FULMEN_SIGNER_LEASE_MS: integer(500, 120_000).default(5_000),
+  FULMEN_SIGNER_LEASE_MS: integer(500, 120_000).default(2_000),
   /** What to do, once, with a database that was set back. */
   FULMEN_SIGNER_RECONCILE: z.enum(['freeze', 'accept']).optional(),
   FULMEN_SIGNER_ECDH_PER_SECOND: integer(1, 100_000).default(200),

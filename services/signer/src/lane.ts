@@ -14,7 +14,7 @@ import { encodeAuditEntries, nextAuditRow } from './audit.ts';
 import type { AuditEntry } from './audit.ts';
 import type { Refusal, SignerChannelState } from './enforcement/types.ts';
 import type { SignerMetrics } from './metrics.ts';
-import { RefusalLog } from './refusal-log.ts';
+import type { RefusalLog } from './refusal-log.ts';
 import type { CommitBatch, SignerHead, SignerStore, Velocity } from './store/port.ts';
 
 /** What a request sees. */

@@ -36,7 +36,7 @@ export interface SignerOptions {
   readonly onchain?: Partial<OnchainLimits>;
   /** Handshakes. Default 200 a second, 400 at once. */
   readonly ecdh?: { readonly perSecond: number; readonly burst: number };
-  /** Default 5,000: how long a dead signer's database stays closed to its successor. */
+  /** Default 2,000: how long a dead signer's database stays closed to its successor. */
   readonly leaseMs?: number;
   /**
    * What to do with a database that was set back: `freeze` locks every channel
@@ -66,7 +66,7 @@ const DEFAULT_ONCHAIN: OnchainLimits = {
   velocitySat: 1_000_000_000n,
   velocityWindowMs: 24 * 60 * 60 * 1000,
 };
-const DEFAULT_LEASE_MS = 5_000;
+const DEFAULT_LEASE_MS = 2_000;
 const MARKER_INTERVAL_MS = 1_000;
 
 /** Starts the signer. Rejects with SignerStartError when the database is another node's or another process's. */

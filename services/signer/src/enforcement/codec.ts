@@ -1,6 +1,6 @@
 /** How a channel is stored: two versioned blobs, the registration (written once) and the small state that moves. */
 import type { PartyParameters } from '@fulmen/channel/parameters';
-import { DecodeError, Reader, Writer, concatBytes, decodeWith } from '@fulmen/codec';
+import { DecodeError, type Reader, Writer, concatBytes, decodeWith } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { decodeSecretStore, encodeSecretStore } from '@fulmen/keys';
 import type { ChannelLock, ChannelRegistration, CommitmentRecord, CounterpartyCommitmentRecord, SignerChannelState } from './types.ts';
