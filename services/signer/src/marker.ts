@@ -4,8 +4,8 @@
  * from a backup, failed over to a stale standby), and no state in it can be
  * trusted to be the last.
  */
-import { open, readFile, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { replaceDurably } from './durable-file.ts';
 
 export interface GenerationMarker {
   /** 0n when there is none yet. */
@@ -18,7 +18,7 @@ export class MarkerError extends Error {
   override readonly name = 'MarkerError';
 }
 
-/** Replaced atomically and synced, file and folder, so that a crash leaves the old or the new. */
+/** In a file; a crash leaves the old or the new number. */
 export function fileMarker(path: string): GenerationMarker {
   return {
     read: async () => {
@@ -32,21 +32,12 @@ export function fileMarker(path: string): GenerationMarker {
       if (!/^\d{1,19}\n$/.test(text)) throw new MarkerError(`${path} does not hold a generation`);
       return BigInt(text.trim());
     },
-    write: async (generation) => {
-      const temporary = `${path}.new`;
-      const file = await open(temporary, 'w', 0o600);
+    write: (generation) => {
       try {
-        await file.writeFile(`${generation}\n`);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(temporary, path);
-      const folder = await open(dirname(path), 'r');
-      try {
-        await folder.sync();
-      } finally {
-        await folder.close();
+        replaceDurably(path, `${generation}\n`);
+        return Promise.resolve();
+      } catch (error) {
+        return Promise.reject(error instanceof Error ? error : new MarkerError(String(error)));
       }
     },
   };

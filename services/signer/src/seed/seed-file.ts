@@ -4,11 +4,11 @@
  * never overwritten.
  */
 import { createCipheriv, createDecipheriv, scryptSync } from 'node:crypto';
-import { existsSync, openSync, closeSync, fsyncSync, writeSync, readFileSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { utf8Decode, utf8Encode } from '@fulmen/codec';
 import { mnemonicFromEntropy, seedFromMnemonic } from '@fulmen/keys';
 import { z } from '@fulmen/service';
+import { createDurably } from '../durable-file.ts';
 
 /** The seed cannot be read, decrypted or written. Carries no secret. */
 export class SeedError extends Error {
@@ -97,22 +97,9 @@ export function readSeedFile(path: string): string {
 
 /** Writes a new file, synced with its folder. @throws SeedError when there is one already. */
 export function writeSeedFile(path: string, text: string): void {
-  let file: number;
   try {
-    file = openSync(path, 'wx', 0o600);
+    createDurably(path, text);
   } catch (error) {
     throw new SeedError(existsSync(path) ? `${path} exists and is never overwritten` : `${path} cannot be written`, { cause: error });
-  }
-  try {
-    writeSync(file, text);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  const folder = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
   }
 }
