@@ -5,7 +5,7 @@
 import { closeSync, constants, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-const { O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_SYNC = 0 } = constants;
+const { O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_SYNC } = constants;
 
 /** Creates a file of mode 0600; fails with EEXIST when there is one. */
 export function createDurably(path: string, text: string): void {
