@@ -31,9 +31,9 @@ const schema = z.object({
   FULMEN_MAXIMUM_FEERATE_SAT_PER_KW: integer(253, 10_000_000).default(250_000),
   FULMEN_FEE_CACHE_MS: integer(0, 3_600_000).default(60_000),
   FULMEN_WALLET_RESERVATION_BLOCKS: integer(1, 100_000).default(2_016),
-  FULMEN_TLS_CA: z.string().optional(),
-  FULMEN_TLS_CERTIFICATE: z.string().optional(),
-  FULMEN_TLS_KEY: z.string().optional(),
+  FULMEN_TLS_CA_FILE: z.string().optional(),
+  FULMEN_TLS_CERTIFICATE_FILE: z.string().optional(),
+  FULMEN_TLS_KEY_FILE: z.string().optional(),
 });
 
 /** What a process needs beside the service's own configuration. */
@@ -58,10 +58,10 @@ export function readChainMonitorConfig(environment: Readonly<Record<string, stri
   const values = readConfig(schema, environment);
   const network = networkByName(values.FULMEN_NETWORK);
   if (network === undefined) throw new ConfigError('FULMEN_NETWORK: is not a network');
-  const { FULMEN_TLS_CA: ca, FULMEN_TLS_CERTIFICATE: certificate, FULMEN_TLS_KEY: key } = values;
+  const { FULMEN_TLS_CA_FILE: ca, FULMEN_TLS_CERTIFICATE_FILE: certificate, FULMEN_TLS_KEY_FILE: key } = values;
   const anyTls = [ca, certificate, key].some((path) => path !== undefined);
   if (anyTls && (ca === undefined || certificate === undefined || key === undefined)) {
-    throw new ConfigError('FULMEN_TLS_CA, FULMEN_TLS_CERTIFICATE and FULMEN_TLS_KEY go together');
+    throw new ConfigError('FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together');
   }
   const colon = values.FULMEN_BITCOIND_ADDRESS.lastIndexOf(':');
   return {

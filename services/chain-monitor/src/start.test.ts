@@ -226,7 +226,7 @@ describe('wallet', () => {
     for (let i = 0; i < 21; i++) given.push((await harness.wallet.newAddress({ addressType: 'p2wpkh' })).address);
     expect(new Set(given).size).toBe(20);
     expect(given[20]).toBe(given[0]);
-    const last = harness.state.addresses.values().find(({ kind, chain, index }) => kind === 'p2wpkh' && chain === 'receive' && index === 19);
+    const last = [...harness.state.addresses.values()].find(({ kind, chain, index }) => kind === 'p2wpkh' && chain === 'receive' && index === 19);
     submit(harness, payFrom(harness.devChain, 1, [{ script: last?.script ?? ANYONE_SCRIPT, valueSat: 10_000n }]).raw);
     await harness.mine(1);
     const next = await harness.wallet.newAddress({ addressType: 'p2wpkh' });

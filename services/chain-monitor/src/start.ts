@@ -66,7 +66,7 @@ export async function start(config: ChainMonitorConfig, ports: ChainMonitorPorts
   const wallet = new Wallet({ writer, signer, fees, network: config.network, book: bookOf, wake: () => worker.wake() });
   const leaderAddress = (): string | undefined => worker.leaderAddress;
   ports.server.add(ChainServiceService, chainHandlers({ network: config.network.name, source, writer, follower, fees, lookup, metrics, leaderAddress }));
-  ports.server.add(WalletServiceService, walletHandlers(wallet, leaderAddress));
+  ports.server.add(WalletServiceService, walletHandlers(wallet, leaderAddress, config.maximumFeerateSatPerKw));
   const address = await ports.server.listen();
   const unsubscribe = bus.subscribe('fulmen.monitor', () => worker.wake());
   // Standbys keep their lookups fresh too.

@@ -7,10 +7,10 @@ import type { Logger, Runtime, Task } from '@fulmen/service';
 import { StatementError, StoreError } from '@fulmen/store';
 import { ChainConflictError, ChainFenceLostError } from '@fulmen/store/chain/chain-store';
 import { RpcError } from '@fulmen/rpc';
-import type { Broadcaster } from './broadcast/broadcaster.ts';
+import { type Broadcaster, ORDER_BATCH } from './broadcast/broadcaster.ts';
 import type { BlockIndex } from './follower/block-index.ts';
 import type { Follower } from './follower/follower.ts';
-import { takeWatches } from './follower/watches.ts';
+import { WATCH_BATCH, takeWatches } from './follower/watches.ts';
 import type { ChainMetrics } from './metrics.ts';
 import type { Closer } from './monitors/closer.ts';
 import type { MonitorDrain } from './monitors/drain.ts';
@@ -195,11 +195,12 @@ export class Worker {
     await this.#learnDescriptors();
     await drain.run();
     await closer.run();
-    await broadcaster.takeOrders();
-    await takeWatches({ ...this.#parts.ports, writer: this.#parts.writer, index: this.#parts.index });
+    const orders = await broadcaster.takeOrders();
+    const watches = await takeWatches({ ...this.#parts.ports, writer: this.#parts.writer, index: this.#parts.index });
     const followed = await follower.catchUp(BLOCKS_A_TURN);
     if (followed === 'more') return 'more';
     await broadcaster.run();
+    if (orders === ORDER_BATCH || watches === WATCH_BATCH) return 'more';
     const height = this.#parts.writer.view?.tip?.height ?? -1;
     if (followed === 'at_tip' && this.#runtime.monotonicMs() >= this.#nextMempoolMs) {
       this.#nextMempoolMs = this.#runtime.monotonicMs() + config.mempoolPollMs;

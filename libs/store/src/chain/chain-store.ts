@@ -230,8 +230,8 @@ export interface ChainStore {
   loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly LoadedMonitor[]>;
   /** Replaces snapshots and removes the drained entries. @throws ChainConflictError when one is not at its expected update. */
   commitMonitors(lease: ChainLease, monitors: readonly DrainedMonitor[]): Promise<void>;
-  /** Monitors with a force close that is not ordered yet. */
-  pendingCloses(limit: number): Promise<readonly LoadedMonitor[]>;
+  /** Monitors with a force close that is not ordered yet, in order of channel id. */
+  pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly LoadedMonitor[]>;
   /** A monitor's force close is ordered: its broadcast with the new state, or that state alone. */
   commitClose(lease: ChainLease, channelId: Uint8Array, closeState: CloseState, broadcast: BroadcastRecord | undefined): Promise<void>;
 

@@ -181,9 +181,10 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       deepStrictEqual((await store.readMonitorLog(undefined, 9)).map(({ updateId }) => updateId), [3n, 1n]);
       const [loaded] = await store.loadMonitors([id(1)]);
       deepStrictEqual(loaded, { channelId: id(1), updateId: 2n, snapshot: id(71), birth: id(70), closeState: 'pending' });
-      deepStrictEqual((await store.pendingCloses(5)).map(({ snapshot }) => snapshot), [id(71)]);
+      deepStrictEqual((await store.pendingCloses(undefined, 5)).map(({ snapshot }) => snapshot), [id(71)]);
+      deepStrictEqual(await store.pendingCloses(id(1), 5), []);
       await store.commitClose(lease, id(1), 'ordered', { orderId: id(80), kind: 'force_close', channelId: id(1), transactions: [id(81)], confirmedHeights: [undefined] });
-      deepStrictEqual(await store.pendingCloses(5), []);
+      deepStrictEqual(await store.pendingCloses(undefined, 5), []);
       strictEqual((await store.load()).broadcasts.length, 1);
       await store.commitMonitors(lease, [{ channelId: id(1), expectedUpdateId: 2n, updateId: 3n, snapshot: id(72), closeState: 'ordered' }]);
       await rejects(store.commitClose(lease, id(3), 'ordered', undefined), { name: 'ChainConflictError' });

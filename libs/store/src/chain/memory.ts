@@ -201,9 +201,10 @@ export class MemoryChainStore implements port.ChainStore {
     }
   }
 
-  async pendingCloses(limit: number): Promise<readonly port.LoadedMonitor[]> {
-    const pending = [...this.#state.monitors.values()].filter(({ closeState }) => closeState === 'pending');
-    return pending.slice(0, limit).map(({ channelId }) => this.#loaded(channelId));
+  async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.LoadedMonitor[]> {
+    const from = after === undefined ? '' : hexKey(after);
+    const pending = [...this.#state.monitors].filter(([key, { closeState }]) => closeState === 'pending' && key > from).sort(([a], [b]) => byHex(a, b));
+    return pending.slice(0, limit).map(([, { channelId }]) => this.#loaded(channelId));
   }
 
   async commitClose(lease: port.ChainLease, channelId: Uint8Array, closeState: port.CloseState, broadcast: port.BroadcastRecord | undefined): Promise<void> {

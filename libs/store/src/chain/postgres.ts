@@ -204,10 +204,10 @@ export class PostgresChainStore implements port.ChainStore {
     });
   }
 
-  async pendingCloses(limit: number): Promise<readonly port.LoadedMonitor[]> {
+  async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.LoadedMonitor[]> {
     const rows = await this.#database.read<Columns>(
-      "SELECT channel_id, update_id, snapshot, close_state FROM monitor WHERE close_state = 'pending' ORDER BY channel_id LIMIT $1",
-      [limit],
+      "SELECT channel_id, update_id, snapshot, close_state FROM monitor WHERE close_state = 'pending' AND channel_id > $1 ORDER BY channel_id LIMIT $2",
+      [after ?? new Uint8Array(0), limit],
     );
     return rows.map(readLoaded);
   }

@@ -1,7 +1,7 @@
 /** Broadcasts orders at once, and again at every block and every half minute, until they are buried. */
 import { decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
-import type { BroadcastOutcome, ChainSource } from '@fulmen/chain';
-import { toHex } from '@fulmen/codec';
+import { type BroadcastOutcome, type ChainSource, ChainSourceError } from '@fulmen/chain';
+import { fromHex, toHex } from '@fulmen/codec';
 import type { Logger, Runtime } from '@fulmen/service';
 import type { BroadcastRecord } from '@fulmen/store/chain/chain-store';
 import { LOOKBACK_BLOCKS, type BlockIndex } from '../follower/block-index.ts';
@@ -13,7 +13,7 @@ import type { AddressBook } from '../wallet/address-book.ts';
 import { orderIdOf } from './order-id.ts';
 
 /** Orders taken from the manager, and broadcast, in one turn. */
-const BATCH = 64;
+export const ORDER_BATCH = 64;
 /** Outputs of a refused transaction that are looked for in the chain. */
 const OUTPUTS_LOOKED_FOR = 8;
 
@@ -33,6 +33,13 @@ interface Attempt {
   readonly tip: string;
 }
 
+/** A transaction that is not confirmed, as far as is known. */
+interface Waiting {
+  readonly raw: Uint8Array;
+  /** Internal order, hex. */
+  readonly txid: string;
+}
+
 export class Broadcaster {
   readonly #ports: BroadcasterPorts;
   /** By order id; of this process alone: after a restart everything is due. */
@@ -46,7 +53,7 @@ export class Broadcaster {
   async takeOrders(): Promise<number> {
     const { writer } = this.#ports;
     return writer.exclusive(async (view, lease) => {
-      const fresh = await writer.store.takeBroadcasts(lease, BATCH, orderIdOf);
+      const fresh = await writer.store.takeBroadcasts(lease, ORDER_BATCH, orderIdOf);
       for (const record of fresh) view.putBroadcast(record);
       return fresh.length;
     });
@@ -66,7 +73,7 @@ export class Broadcaster {
       };
       const orders = [...view.broadcasts].filter(([id, order]) => isOpen(order) && isDue(id));
       orders.sort(([a], [b]) => (this.#attempts.get(a)?.atMs ?? 0) - (this.#attempts.get(b)?.atMs ?? 0));
-      return orders.slice(0, BATCH).map(([id, order]) => ({ id, order, tip, txids: view.orderTxids.get(id) ?? [] }));
+      return orders.slice(0, ORDER_BATCH).map(([id, order]) => ({ id, order, tip, txids: view.orderTxids.get(id) ?? [] }));
     });
     for (const { id, order, tip, txids } of due) {
       if (this.#attempts.has(id)) metrics.rebroadcasts.inc();
@@ -76,12 +83,13 @@ export class Broadcaster {
   }
 
   async #broadcast(id: string, order: BroadcastRecord, txids: readonly string[]): Promise<void> {
-    const { source, writer, logger, metrics } = this.#ports;
+    const { writer, logger, metrics } = this.#ports;
     const waiting = order.transactions.flatMap((raw, at) => (order.confirmedHeights[at] === undefined ? [{ raw, txid: txids[at] ?? '' }] : []));
-    let outcome = await source.broadcastPackage(waiting.map(({ raw }) => raw));
+    let outcome = await this.#submit(waiting.map(({ raw }) => raw));
     if (outcome.kind === 'rejected' && waiting.length > 1) outcome = await this.#oneByOne(waiting.map(({ raw }) => raw), outcome);
     metrics.broadcasts.inc({ outcome: outcome.kind });
-    const found = outcome.kind === 'rejected' ? await this.#locate(waiting) : [];
+    // What the node knows although it does not wait is in a block already, perhaps in one before the order.
+    const found = await this.#locate(outcome.kind === 'rejected' ? waiting : await this.#notWaiting(waiting));
     const rejection = outcome.kind === 'rejected' && found.length < waiting.length ? outcome.reason : undefined;
     if (rejection !== undefined && rejection !== order.rejectReason) {
       logger.warn({ order: id, kind: order.kind, channelId: order.channelId ?? 'none', txids: waiting.map(({ txid }) => txid).join(' '), reason: rejection }, 'broadcast refused');
@@ -97,11 +105,30 @@ export class Broadcaster {
     });
   }
 
+  /** Bytes that the node cannot even read refuse their own order, not the others. */
+  async #submit(transactions: readonly Uint8Array[]): Promise<BroadcastOutcome> {
+    try {
+      return await this.#ports.source.broadcastPackage(transactions);
+    } catch (error) {
+      if (!(error instanceof ChainSourceError) || error.code !== 'refused') throw error;
+      return { kind: 'rejected', reason: error.message, rejections: [] };
+    }
+  }
+
+  async #notWaiting(transactions: readonly Waiting[]): Promise<readonly Waiting[]> {
+    const absent: Waiting[] = [];
+    for (const one of transactions) {
+      const txid = displayHash(fromHex(one.txid));
+      if ((await this.#ports.source.getMempoolTransaction(txid)) === undefined) absent.push(one);
+    }
+    return absent;
+  }
+
   /** A package may be refused as such although each transaction pays for itself. */
   async #oneByOne(transactions: readonly Uint8Array[], refused: BroadcastOutcome): Promise<BroadcastOutcome> {
     let last = refused;
     for (const raw of transactions) {
-      last = await this.#ports.source.broadcastPackage([raw]);
+      last = await this.#submit([raw]);
       if (last.kind === 'rejected') return last;
     }
     return last;
@@ -117,7 +144,7 @@ export class Broadcaster {
   }
 
   /** Of a refused order: what confirmed before the order came. */
-  async #locate(waiting: readonly { readonly raw: Uint8Array; readonly txid: string }[]): Promise<readonly { readonly txid: string; readonly height: number }[]> {
+  async #locate(waiting: readonly Waiting[]): Promise<readonly { readonly txid: string; readonly height: number }[]> {
     const { source, writer, index } = this.#ports;
     const blocks = await writer.exclusive(async (view) => view.blocks.slice(-LOOKBACK_BLOCKS));
     const tip = blocks.at(-1);

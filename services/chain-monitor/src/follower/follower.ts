@@ -52,7 +52,8 @@ class ContradictionError extends Error {
 export class Follower {
   readonly #ports: FollowerPorts;
   #halt: Halt | undefined;
-  #behindSinceMs: number | undefined;
+  #behindReason: string | undefined;
+  #stuckSinceMs: number | undefined;
   #identified = false;
 
   constructor(ports: FollowerPorts) {
@@ -70,6 +71,7 @@ export class Follower {
       await this.#identify();
       for (let moved = 0; moved < limit; moved++) {
         const outcome = await this.#step();
+        this.#noteProgress(outcome);
         if (outcome !== 'moved') return outcome;
       }
       return 'more';
@@ -78,6 +80,21 @@ export class Follower {
       else if (error instanceof ChainSourceError && error.code === 'malformed') this.#stop({ type: 'source_contradicts', reason: `the source answers nonsense: ${error.message}` });
       else throw error;
       return 'waiting';
+    }
+  }
+
+  /** A source may answer half for a moment, between two states; one that goes on so withholds a block. */
+  #noteProgress(outcome: 'moved' | 'at_tip' | 'waiting'): void {
+    if (outcome !== 'waiting') {
+      this.#stuckSinceMs = undefined;
+      if (this.#halt?.type === 'source_behind') this.#resume();
+      return;
+    }
+    const nowMs = this.#ports.runtime.monotonicMs();
+    this.#stuckSinceMs ??= nowMs;
+    if (nowMs - this.#stuckSinceMs >= this.#ports.behindGraceMs) {
+      const reason = this.#behindReason ?? 'the source announces a block that it does not give';
+      this.#stop({ type: 'source_behind', reason });
     }
   }
 
@@ -106,8 +123,9 @@ export class Follower {
     this.#ports.metrics.lag.set(Math.max(0, best.height - (tip?.height ?? best.height)));
     if (tip === undefined) return this.#begin(best);
     this.#ports.metrics.height.set(tip.height);
-    if (best.height < tip.height) return this.#behind(best, tip);
-    this.#caughtUp();
+    // For a while that may be: the source restarts, or is in the middle of a reorg.
+    this.#behindReason = best.height < tip.height ? `the source went back to height ${best.height}, below ${tip.height}, without another chain` : undefined;
+    if (best.height < tip.height) return 'waiting';
     if (best.hash === displayHash(tip.hash)) return (await this.#rescan(tip)) === 'more' ? 'moved' : 'at_tip';
     const sameHeight = await source.getBlockHash(tip.height);
     // The source moved while it was asked.
@@ -141,19 +159,7 @@ export class Follower {
     return 'moved';
   }
 
-  /** A source may stand behind for a while (it restarts, or is in the middle of a reorg); not for long. */
-  #behind(best: ChainTip, tip: StoredBlock): 'waiting' {
-    const nowMs = this.#ports.runtime.monotonicMs();
-    this.#behindSinceMs ??= nowMs;
-    if (nowMs - this.#behindSinceMs >= this.#ports.behindGraceMs) {
-      this.#stop({ type: 'source_behind', reason: `the source went back to height ${best.height}, below ${tip.height}, without another chain` });
-    }
-    return 'waiting';
-  }
-
-  #caughtUp(): void {
-    this.#behindSinceMs = undefined;
-    if (this.#halt === undefined) return;
+  #resume(): void {
     this.#halt = undefined;
     this.#ports.metrics.halted.set(0);
     this.#ports.logger.info({}, 'the chain source has caught up');

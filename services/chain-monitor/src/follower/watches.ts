@@ -10,7 +10,7 @@ import type { BlockIndex } from './block-index.ts';
 import { fundingFault, fundingStatus } from './fundings.ts';
 
 /** Watches taken up in one turn. */
-const BATCH = 64;
+export const WATCH_BATCH = 64;
 
 export interface WatchPorts {
   readonly source: ChainSource;
@@ -21,7 +21,7 @@ export interface WatchPorts {
 
 /** Takes up new watches. Runs between blocks, so that no block falls between the look back and the watch. */
 export async function takeWatches(ports: WatchPorts): Promise<number> {
-  const watches = await ports.writer.store.newWatches(BATCH);
+  const watches = await ports.writer.store.newWatches(WATCH_BATCH);
   if (watches.length === 0) return 0;
   const blocks = await ports.writer.exclusive(async (view) => view.blocks);
   const tip = blocks.at(-1);

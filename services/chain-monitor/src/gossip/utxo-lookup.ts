@@ -22,6 +22,7 @@ export class UtxoLookup {
   readonly #cache = new Map<bigint, FoundUtxo | undefined>();
   readonly #waiting: (() => void)[] = [];
   #running = 0;
+  #generation = 0;
 
   constructor(source: ChainSource) {
     this.#source = source;
@@ -30,6 +31,7 @@ export class UtxoLookup {
   /** A new block may have spent anything. */
   forget(): void {
     this.#cache.clear();
+    this.#generation += 1;
   }
 
   /** @throws LookupOverloadError, ChainSourceError */
@@ -37,9 +39,11 @@ export class UtxoLookup {
     if (this.#cache.has(shortChannelId)) return this.#cache.get(shortChannelId);
     await this.#enter();
     try {
+      const generation = this.#generation;
       const found = await this.#ask(shortChannelId);
       if (this.#cache.size >= MAX_CACHED) this.#cache.clear();
-      this.#cache.set(shortChannelId, found);
+      // A block that came meanwhile may have changed the answer.
+      if (generation === this.#generation) this.#cache.set(shortChannelId, found);
       return found;
     } finally {
       this.#leave();

@@ -9,15 +9,17 @@ import { type ChannelMonitor, htlcKey } from '@fulmen/monitor';
 import type { CommitmentSpec, HolderCommitment } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
-import type { LoadedMonitor } from '@fulmen/store/chain/chain-store';
+import type { BroadcastRecord, LoadedMonitor } from '@fulmen/store/chain/chain-store';
 import { orderIdOf } from '../broadcast/order-id.ts';
+import { BURIAL_DEPTH } from '../follower/orders.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import type { SignerClient } from '../ports.ts';
 import type { Writer } from '../state/writer.ts';
 import { monitorOf } from './drain.ts';
 
-/** Closes looked at in one turn, and the pause before one that failed is tried again. */
-const BATCH = 32;
+/** Closes read at once. */
+const PAGE = 64;
+/** Pause before one that failed is tried again. */
 const RETRY_MS = 10_000;
 
 export interface CloserPorts {
@@ -38,28 +40,39 @@ export class Closer {
 
   /** Orders the broadcast of what is pending; resolves with how many. */
   async run(): Promise<number> {
-    const { writer, runtime } = this.#ports;
-    const pending = await writer.store.pendingCloses(BATCH);
-    const ids = new Set(pending.map(({ channelId }) => toHex(channelId)));
-    for (const id of this.#retryAtMs.keys()) if (!ids.has(id)) this.#retryAtMs.delete(id);
     let ordered = 0;
-    for (const loaded of pending) {
-      const id = toHex(loaded.channelId);
-      if ((this.#retryAtMs.get(id) ?? Number.NEGATIVE_INFINITY) > runtime.monotonicMs()) continue;
-      const transaction = await this.#sign(loaded);
-      if (transaction === undefined) {
-        this.#retryAtMs.set(id, runtime.monotonicMs() + RETRY_MS);
-        continue;
-      }
-      await writer.exclusive(async (view, lease) => {
-        const record = { orderId: orderIdOf([transaction]), kind: 'force_close' as const, channelId: loaded.channelId, transactions: [transaction], confirmedHeights: [undefined] };
-        await writer.store.commitClose(lease, loaded.channelId, 'ordered', record);
-        if (!view.broadcasts.has(toHex(record.orderId))) view.putBroadcast(record);
-      });
-      this.#ports.logger.warn({ channelId: loaded.channelId }, 'force close: the holder commitment is broadcast');
-      ordered += 1;
+    let after: Uint8Array | undefined;
+    for (;;) {
+      const page = await this.#ports.writer.store.pendingCloses(after, PAGE);
+      for (const loaded of page) if ((await this.#close(loaded)) === 'ordered') ordered += 1;
+      after = page.at(-1)?.channelId;
+      if (page.length < PAGE) return ordered;
     }
-    return ordered;
+  }
+
+  async #close(loaded: LoadedMonitor): Promise<'ordered' | 'later'> {
+    const { writer, runtime, logger } = this.#ports;
+    const id = toHex(loaded.channelId);
+    if ((this.#retryAtMs.get(id) ?? Number.NEGATIVE_INFINITY) > runtime.monotonicMs()) return 'later';
+    const spentDepth = await writer.exclusive(async (view) => {
+      const height = view.fundings.get(id)?.spent?.height;
+      return height === undefined ? 0 : (view.tip?.height ?? height) - height + 1;
+    });
+    // Somebody's transaction spent the funding output already; only a reorg would make ours useful.
+    if (spentDepth > 0 && spentDepth < BURIAL_DEPTH) return 'later';
+    const transaction = spentDepth > 0 ? undefined : await this.#sign(loaded);
+    if (spentDepth === 0 && transaction === undefined) {
+      this.#retryAtMs.set(id, runtime.monotonicMs() + RETRY_MS);
+      return 'later';
+    }
+    await writer.exclusive(async (view, lease) => {
+      const record = transaction === undefined ? undefined : recordOf(loaded.channelId, transaction);
+      await writer.store.commitClose(lease, loaded.channelId, 'ordered', record);
+      if (record !== undefined && !view.broadcasts.has(toHex(record.orderId))) view.putBroadcast(record);
+    });
+    this.#retryAtMs.delete(id);
+    logger.warn({ channelId: loaded.channelId, broadcast: transaction !== undefined }, 'force close ordered');
+    return 'ordered';
   }
 
   async #sign(loaded: LoadedMonitor): Promise<Uint8Array | undefined> {
@@ -81,6 +94,10 @@ export class Closer {
       return undefined;
     }
   }
+}
+
+function recordOf(channelId: Uint8Array, transaction: Uint8Array): BroadcastRecord {
+  return { orderId: orderIdOf([transaction]), kind: 'force_close', channelId, transactions: [transaction], confirmedHeights: [undefined] };
 }
 
 /** The latest holder commitment as the signer's contract spells it; undefined when there is none, or its HTLCs are not all known. */

@@ -1,4 +1,5 @@
 /** WalletService: the node's on-chain wallet. */
+import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
 import type { WalletServiceService } from '@fulmen/proto/chain/v1/chain';
 import { type Handlers, RpcError } from '@fulmen/rpc';
 import type { Wallet } from '../wallet/wallet.ts';
@@ -7,7 +8,11 @@ import { answer } from './errors.ts';
 const MAX_LISTED = 1000;
 const MAX_KEY_LENGTH = 256;
 
-export function walletHandlers(wallet: Wallet, leaderAddress: () => string | undefined): Handlers<WalletServiceService> {
+export function walletHandlers(wallet: Wallet, leaderAddress: () => string | undefined, maximumFeerateSatPerKw: number): Handlers<WalletServiceService> {
+  const feerateOf = (feerateSatPerKw: number | undefined): number | undefined => {
+    if (feerateSatPerKw === undefined || (feerateSatPerKw >= FEERATE_FLOOR_SAT_PER_KW && feerateSatPerKw <= maximumFeerateSatPerKw)) return feerateSatPerKw;
+    throw new RpcError('invalid_argument', `a feerate is between ${FEERATE_FLOOR_SAT_PER_KW} and ${maximumFeerateSatPerKw} sat per 1000 weight`);
+  };
   return {
     newAddress: ({ addressType }) =>
       answer(async () => {
@@ -19,7 +24,7 @@ export function walletHandlers(wallet: Wallet, leaderAddress: () => string | und
     fundChannel: ({ channelKeysId, scriptPubkey, valueSat, feerateSatPerKw }) =>
       answer(async () => {
         if (channelKeysId.length !== 32) throw new RpcError('invalid_argument', 'a channel keys id has 32 bytes');
-        const paid = await wallet.fundChannel({ channelKeysId: Uint8Array.from(channelKeysId), script: Uint8Array.from(scriptPubkey), valueSat, feerateSatPerKw });
+        const paid = await wallet.fundChannel({ channelKeysId: Uint8Array.from(channelKeysId), script: Uint8Array.from(scriptPubkey), valueSat, feerateSatPerKw: feerateOf(feerateSatPerKw) });
         return { transaction: Buffer.from(paid.transaction), txid: Buffer.from(paid.txid), outputIndex: paid.outputIndex, feeSat: paid.feeSat };
       }, leaderAddress),
     releaseFunding: ({ channelKeysId }) =>
@@ -30,7 +35,7 @@ export function walletHandlers(wallet: Wallet, leaderAddress: () => string | und
     sendCoins: ({ address, valueSat, feerateSatPerKw, idempotencyKey }) =>
       answer(async () => {
         if (idempotencyKey.length > MAX_KEY_LENGTH) throw new RpcError('invalid_argument', `an idempotency key has at most ${MAX_KEY_LENGTH} characters`);
-        const { txid, feeSat } = await wallet.sendCoins({ address, valueSat, feerateSatPerKw, idempotencyKey });
+        const { txid, feeSat } = await wallet.sendCoins({ address, valueSat, feerateSatPerKw: feerateOf(feerateSatPerKw), idempotencyKey });
         return { txid: Buffer.from(txid), feeSat };
       }, leaderAddress),
     listTransactions: ({ limit }) =>

@@ -1,11 +1,11 @@
 /** What the wallet learns between blocks: payments that wait in the mempool, and reservations that came to nothing. */
-import { decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
+import { type Tx, decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
 import { equalBytes, toHex } from '@fulmen/codec';
 import type { Logger } from '@fulmen/service';
 import type { Writer } from '../state/writer.ts';
 import type { AddressBook } from './address-book.ts';
-import { forgetTransaction } from './observe.ts';
+import { type Sighting, forgetTransaction } from './observe.ts';
 import { isSpentByItself, releaseReservation } from './wallet.ts';
 
 export interface HousekeepingPorts {
@@ -37,11 +37,11 @@ export class Housekeeping {
     const txids = await source.getRawMempool();
     const isScanned = txids.length <= mempoolScanLimit;
     const unknown = isScanned ? txids.filter((txid) => !this.#seen.has(txid)) : [];
-    const fresh = [];
+    const fresh: { readonly tx: Tx; readonly txid: Uint8Array; readonly sighting: Sighting }[] = [];
     for (const txid of unknown) {
       const raw = await source.getMempoolTransaction(txid);
       const tx = raw === undefined ? undefined : decodeTx(raw);
-      if (tx?.ok === true) fresh.push({ tx: tx.value, txid: txidOf(tx.value), sighting: { type: 'mempool' as const } });
+      if (tx?.ok === true) fresh.push({ tx: tx.value, txid: txidOf(tx.value), sighting: { type: 'mempool' } });
     }
     const vanished = await this.#vanished();
     const best = await source.getBestBlock();

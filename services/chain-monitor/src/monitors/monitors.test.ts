@@ -1,0 +1,177 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { displayHash, encodeTx, txidHex } from '@fulmen/bitcoin';
+import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
+import { toHex } from '@fulmen/codec';
+import { type ChannelMonitorUpdateStep, decodeMonitor, encodeChannelMonitorUpdate, encodeMonitorParameters } from '@fulmen/monitor';
+import { type Move, play } from '@fulmen/monitor/testing/history';
+import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
+import { storeRawTx } from '@fulmen/testing/devchain';
+import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
+
+const open: Harness[] = [];
+afterEach(async () => {
+  for (const harness of open.splice(0)) await harness.stop();
+});
+
+async function funded(): Promise<Harness> {
+  const harness = await startHarness();
+  open.push(harness);
+  await harness.mine(110);
+  return harness;
+}
+
+const PARAMETERS = TEST_PARAMETERS;
+const KEY = toHex(PARAMETERS.channelId);
+const MOVES: readonly Move[] = [
+  { type: 'add', direction: 'outbound', amountMsat: 50_000_000n, cltvExpiryHeight: 500 },
+  { type: 'sign_counterparty' },
+  { type: 'revoke' },
+  { type: 'sign_holder' },
+];
+
+function log(harness: Harness, ...last: readonly ChannelMonitorUpdateStep[]): bigint {
+  const { updates } = play(PARAMETERS, MOVES);
+  const all = last.length === 0 ? updates : [...updates, { channelId: PARAMETERS.channelId, updateId: BigInt(updates.length + 1), steps: last }];
+  harness.manager.monitorBirths.set(KEY, encodeMonitorParameters(PARAMETERS));
+  harness.manager.monitorLog.set(KEY, all.map((update) => ({ updateId: update.updateId, payload: encodeChannelMonitorUpdate(update) })));
+  return BigInt(all.length);
+}
+
+const CLOSE = (shouldBroadcast: 'broadcast' | 'passive'): ChannelMonitorUpdateStep => ({ type: 'channel_force_closed', shouldBroadcast, reason: 'test' });
+
+describe('draining', () => {
+  test('updates become a snapshot in order, and leave the log', async () => {
+    const harness = await funded();
+    const last = log(harness);
+    await harness.turn();
+    const row = harness.state.monitors.get(KEY);
+    expect(row?.updateId).toBe(last);
+    expect(harness.manager.monitorLog.size).toBe(0);
+    const monitor = decodeMonitor(row?.snapshot ?? new Uint8Array(0));
+    expect(monitor.ok && monitor.value.holderCommitment?.content.commitmentNumber).toBe(1n);
+    expect(await harness.metrics.registry.metrics()).toMatch(new RegExp(`drained_total\\{[^}]*\\} ${last}`));
+  });
+
+  test('a gap stops that channel, keeps its log, and alarms; the gap filled, it goes on', async () => {
+    const harness = await funded();
+    const last = log(harness);
+    const all = harness.manager.monitorLog.get(KEY) ?? [];
+    harness.manager.monitorLog.set(KEY, all.filter(({ updateId }) => updateId !== 2n));
+    await harness.mine(1);
+    expect(harness.state.monitors.has(KEY)).toBe(false);
+    expect(harness.manager.monitorLog.get(KEY)).toHaveLength(all.length - 1);
+    expect(await harness.metrics.registry.metrics()).toMatch(/monitors_broken\{[^}]*\} 1/);
+    // Blocks go on for everybody else.
+    expect((await harness.chain.getBestBlock({})).height).toBe(111);
+    harness.manager.monitorLog.set(KEY, all);
+    await harness.turn();
+    expect(harness.state.monitors.get(KEY)?.updateId).toBe(last);
+    expect(await harness.metrics.registry.metrics()).toMatch(/monitors_broken\{[^}]*\} 0/);
+  });
+
+  test('nonsense in the log is no reason to crash', async () => {
+    const harness = await funded();
+    log(harness);
+    harness.manager.monitorLog.set(KEY, [{ updateId: 1n, payload: Uint8Array.from([1, 2, 3]) }]);
+    await harness.turn();
+    expect(harness.manager.monitorLog.get(KEY)).toHaveLength(1);
+    expect(harness.clock.failures).toEqual([]);
+  });
+});
+
+describe('force close', () => {
+  test('asks the signer with the latest commitment, broadcasts once, and survives a signer that is away', async () => {
+    const harness = await funded();
+    const commitment = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 20_000n }]);
+    log(harness, CLOSE('broadcast'));
+    await harness.turn();
+    expect(harness.signer.calls.closes).toHaveLength(1);
+    expect(harness.state.monitors.get(KEY)?.closeState).toBe('pending');
+    harness.signer.answers.holderCommitment = commitment.raw;
+    await harness.turn();
+    expect(harness.signer.calls.closes).toHaveLength(1);
+    await harness.clock.advance(10_000);
+    expect(harness.signer.calls.closes).toHaveLength(2);
+    const request = harness.signer.calls.closes[1];
+    expect(request?.channelKeysId).toEqual(Buffer.from(PARAMETERS.channelKeysId));
+    expect(request?.holderCommitment?.spec).toMatchObject({ commitmentNumber: 1n, htlcs: [{ outbound: true, id: 0n, amountMsat: 50_000_000n, cltvExpiryHeight: 500 }] });
+    expect(request?.holderCommitment?.signatures).toHaveLength(PARAMETERS.fundings.length);
+    await harness.turn();
+    expect(harness.devChain.mempool.get(displayHash(commitment.txid))).toBeDefined();
+    await harness.mine(1);
+    const [order] = harness.state.broadcasts.values();
+    expect(order).toMatchObject({ kind: 'force_close', confirmedHeights: [111] });
+    expect(harness.state.monitors.get(KEY)?.closeState).toBe('ordered');
+    await harness.mine(99);
+    expect(harness.state.broadcasts.size).toBe(0);
+    expect(harness.signer.calls.closes).toHaveLength(2);
+  });
+
+  test('passive is never broadcast', async () => {
+    const harness = await funded();
+    log(harness, CLOSE('passive'));
+    await harness.turn();
+    await harness.clock.advance(20_000);
+    expect(harness.signer.calls.closes).toEqual([]);
+    expect(harness.state.monitors.get(KEY)?.closeState).toBe('passive');
+    expect(harness.state.broadcasts.size).toBe(0);
+  });
+});
+
+describe('broadcasts', () => {
+  test('a refused one says why, is repeated, and succeeds when its parent is there', async () => {
+    const harness = await funded();
+    const parent = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 100_000n }]);
+    const { tx } = parent;
+    const child = { ...tx, inputs: [{ ...(tx.inputs[0] as (typeof tx.inputs)[number]), txid: parent.txid, vout: 0 }], outputs: [{ script: ANYONE_SCRIPT, valueSat: 90_000n }] };
+    harness.manager.broadcasts.push({ kind: 'mutual_close', channelId: new Uint8Array(32), transactions: [encodeTx(child)] });
+    await harness.turn();
+    const [order] = harness.state.broadcasts.values();
+    expect(order?.rejectReason).toBe('missing-inputs');
+    const stored = storeRawTx(parent.raw);
+    if (stored !== undefined) harness.devChain.submit(stored);
+    await harness.turn();
+    expect(harness.devChain.mempool.get(txidHex(child))).toBeUndefined();
+    await harness.clock.advance(30_000);
+    await harness.turn();
+    expect(harness.devChain.mempool.get(txidHex(child))).toBeDefined();
+    const [accepted] = harness.state.broadcasts.values();
+    expect(accepted?.rejectReason).toBeUndefined();
+    expect(await harness.metrics.registry.metrics()).toMatch(/rebroadcasts_total\{[^}]*\} [1-9]/);
+    // A reorg puts it back to work.
+    await harness.mine(1);
+    harness.devChain.reorg(1, ANYONE_SCRIPT);
+    await harness.turn();
+    expect([...harness.state.broadcasts.values()][0]?.confirmedHeights).toEqual([undefined]);
+  });
+
+  test('an order that no node can read is refused, and holds up nobody', async () => {
+    const harness = await funded();
+    const paid = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 100_000n }]);
+    harness.manager.broadcasts.push({ kind: 'funding', channelId: new Uint8Array(32), transactions: [Uint8Array.from([1, 2, 3])] });
+    harness.manager.broadcasts.push({ kind: 'funding', channelId: new Uint8Array(32), transactions: [paid.raw] });
+    await harness.turn();
+    expect(harness.devChain.mempool.get(displayHash(paid.txid))).toBeDefined();
+    expect([...harness.state.broadcasts.values()].map(({ rejectReason }) => rejectReason)).toEqual(['TX decode failed', undefined]);
+  });
+
+  test('an order that confirmed before it came is found; one that lost to another ends', async () => {
+    const harness = await funded();
+    const paid = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 100_000n }]);
+    const loser = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 200_000n }]);
+    const stored = storeRawTx(paid.raw);
+    if (stored !== undefined) harness.devChain.submit(stored);
+    harness.manager.broadcasts.push({ kind: 'force_close', channelId: new Uint8Array(32), transactions: [loser.raw] });
+    await harness.turn();
+    await harness.mine(1);
+    harness.manager.broadcasts.push({ kind: 'funding', channelId: new Uint8Array(32), transactions: [paid.raw] });
+    await harness.turn();
+    const orders = [...harness.state.broadcasts.values()];
+    expect(orders.map(({ confirmedHeights, conflictHeight }) => ({ confirmedHeights, conflictHeight }))).toEqual([
+      { confirmedHeights: [undefined], conflictHeight: 111 },
+      { confirmedHeights: [111], conflictHeight: undefined },
+    ]);
+    await harness.mine(99);
+    expect(harness.state.broadcasts.size).toBe(0);
+  });
+});
