@@ -136,20 +136,22 @@ export class MemoryManagerState {
     for (const scid of scidsOf(commit.row))
       if ((this.scids.get(scid) ?? key) !== key) return bad('scid of another channel');
     const { delta } = commit;
+    const settled = new Set(delta.settledHtlcs.map(({ direction, id }) => htlcKey(direction, id)));
+    const staying = new Map([...(old?.htlcs ?? [])].filter(([htlc]) => !settled.has(htlc)));
     if (
       repeats(
         delta.newHtlcs.map((htlc) => htlcKey(htlc.direction, htlc.id)),
-        old?.htlcs,
+        staying,
       )
     )
       return bad('HTLC exists');
     if (
       repeats(
         delta.newRemovals.map(({ direction, id }) => htlcKey(direction, id)),
-        old?.removals,
+        undefined,
       )
     )
-      return bad('removal exists');
+      return bad('one removal twice');
     if (commit.monitorBirth !== undefined && this.monitorBirths.has(key)) return bad('monitor exists');
     return undefined;
   }
@@ -212,15 +214,16 @@ export class MemoryManagerState {
     entry.holderSignatures = delta.holderSignatures ?? entry.holderSignatures;
     entry.monitorUpdateId = commit.monitorUpdates.at(-1)?.updateId ?? entry.monitorUpdateId;
     for (const scid of scidsOf(row)) this.scids.set(scid, key);
-    for (const htlc of delta.newHtlcs) entry.htlcs.set(htlcKey(htlc.direction, htlc.id), htlc);
-    for (const removal of delta.newRemovals)
-      entry.removals.set(htlcKey(removal.direction, removal.id), removal);
-    for (const bucket of delta.secretBuckets) entry.secrets.set(bucket.bucket, bucket);
+    // An id may come back with another body after a disconnection, so what left goes first.
     for (const { direction, id } of delta.settledHtlcs) {
       entry.htlcs.delete(htlcKey(direction, id));
       entry.removals.delete(htlcKey(direction, id));
       if (direction === 'outbound') entry.outgoing.delete(id);
     }
+    for (const htlc of delta.newHtlcs) entry.htlcs.set(htlcKey(htlc.direction, htlc.id), htlc);
+    for (const removal of delta.newRemovals)
+      entry.removals.set(htlcKey(removal.direction, removal.id), removal);
+    for (const bucket of delta.secretBuckets) entry.secrets.set(bucket.bucket, bucket);
     if (commit.monitorBirth !== undefined) this.monitorBirths.set(key, commit.monitorBirth);
     const log = this.monitorLog.get(key) ?? [];
     log.push(...commit.monitorUpdates);

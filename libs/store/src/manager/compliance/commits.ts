@@ -149,6 +149,29 @@ export function commitCompliance(
       expect(after?.persisted.holderSignatures).toEqual(bytes(3_000, 1));
       expect(after?.outgoing).toEqual([]);
 
+      // After a disconnection an id comes back with another body, and a rolled-back removal with another content.
+      const again = { ...inbound, amountMsat: inbound.amountMsat + 1n };
+      const otherRemoval = { type: 'fulfilled', preimage: bytes(32, 9) } as const;
+      const replaced = step(fence, 400, 3n, {
+        row: full,
+        delta: {
+          settledHtlcs: [{ direction: 'inbound', id: inbound.id }],
+          newHtlcs: [again],
+          newRemovals: [{ direction: 'inbound', id: inbound.id, removal: removals[0].removal }],
+        },
+      });
+      const rolledBack = step(fence, 400, 4n, {
+        row: full,
+        delta: { newRemovals: [{ direction: 'inbound', id: inbound.id, removal: otherRemoval }] },
+      });
+      expect(types(await a().commitSteps([replaced]))).toEqual(['committed']);
+      expect(types(await a().commitSteps([rolledBack]))).toEqual(['committed']);
+      const back = await load(a(), fence, 400);
+      expect(back?.persisted.htlcs).toEqual([again]);
+      expect(back?.persisted.removals).toEqual([
+        { direction: 'inbound', id: inbound.id, removal: otherRemoval },
+      ]);
+
       for (const status of [
         { type: 'confirmed', height: 5, txIndex: 1, depth: 2 },
         { type: 'mismatch', reason: 'value' },
@@ -162,7 +185,7 @@ export function commitCompliance(
 
       // A closed channel is not loaded, and is still there.
       expect(
-        types(await a().commitSteps([step(fence, 400, 3n, { row: { ...full, phase: 'closed' } })])),
+        types(await a().commitSteps([step(fence, 400, 5n, { row: { ...full, phase: 'closed' } })])),
       ).toEqual(['committed']);
       expect(await load(a(), fence, 400)).toBeUndefined();
       expect(await a().fundingStatuses([40])).toEqual([]);

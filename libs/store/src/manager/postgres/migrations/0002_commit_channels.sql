@@ -115,14 +115,8 @@ BEGIN
     ON CONFLICT (channel_id, bucket) DO UPDATE SET secret_index = excluded.secret_index, secret = excluded.secret;
   END IF;
 
-  IF cardinality(h_id) > 0 THEN
-    INSERT INTO htlc (channel_id, direction, htlc_id, amount_msat, cltv_expiry, payment_hash, onion, path_key)
-    SELECT * FROM unnest(h_id, h_direction, h_htlc, h_amount, h_cltv, h_hash, h_onion, h_path_key);
-  END IF;
-  IF cardinality(r_id) > 0 THEN
-    INSERT INTO htlc_removal (channel_id, direction, htlc_id, kind, code, body, attribution)
-    SELECT * FROM unnest(r_id, r_direction, r_htlc, r_kind, r_code, r_body, r_attribution);
-  END IF;
+  -- After a disconnection an id may come back with another body, and a removal that was rolled back with another
+  -- content: what left goes first, and a removal replaces the one before.
   IF cardinality(d_id) > 0 THEN
     DELETE FROM htlc AS h USING unnest(d_id, d_direction, d_htlc) AS n(id, direction, htlc)
     WHERE h.channel_id = n.id AND h.direction = n.direction AND h.htlc_id = n.htlc;
@@ -130,6 +124,16 @@ BEGIN
     WHERE r.channel_id = n.id AND r.direction = n.direction AND r.htlc_id = n.htlc;
     DELETE FROM outgoing AS o USING unnest(d_id, d_direction, d_htlc) AS n(id, direction, htlc)
     WHERE n.direction = 1 AND o.channel_id = n.id AND o.htlc_id = n.htlc;
+  END IF;
+  IF cardinality(h_id) > 0 THEN
+    INSERT INTO htlc (channel_id, direction, htlc_id, amount_msat, cltv_expiry, payment_hash, onion, path_key)
+    SELECT * FROM unnest(h_id, h_direction, h_htlc, h_amount, h_cltv, h_hash, h_onion, h_path_key);
+  END IF;
+  IF cardinality(r_id) > 0 THEN
+    INSERT INTO htlc_removal (channel_id, direction, htlc_id, kind, code, body, attribution)
+    SELECT * FROM unnest(r_id, r_direction, r_htlc, r_kind, r_code, r_body, r_attribution)
+    ON CONFLICT (channel_id, direction, htlc_id) DO UPDATE
+      SET kind = excluded.kind, code = excluded.code, body = excluded.body, attribution = excluded.attribution;
   END IF;
 
   IF cardinality(b_id) > 0 THEN
