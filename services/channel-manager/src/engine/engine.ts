@@ -52,7 +52,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   readonly #channels = new Map<string, ChannelActor>();
   readonly #scids = new Map<bigint, string>();
   readonly #remoteScids = new Map<bigint, { readonly shard: number }>();
-  readonly #underWay = new Set<string>();
+  /** Intents and resolutions handed to an actor that has not committed them yet, with the shard that actor is in. */
+  readonly #underWay = new Map<string, number>();
   #keeper: ShardKeeper | undefined;
   #wakeWork: () => void = () => undefined;
 
@@ -129,6 +130,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
       this.#channels.delete(key);
     }
     for (const [scid, key] of this.#scids) if (!this.#channels.has(key)) this.#scids.delete(scid);
+    // What these actors had in hand is to be found again, also when the shard comes back here.
+    for (const [key, holder] of this.#underWay) if (holder === shard) this.#underWay.delete(key);
     this.payments.drop(shard);
     this.peers.announceOwnership();
   }
@@ -321,7 +324,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     }
     const key = `i${sourceKey(intent.source)}`;
     if (this.#underWay.has(key)) return true;
-    this.#underWay.add(key);
+    this.#underWay.set(key, intent.targetShard);
     const actor = this.#carrierOf(intent.target.shortChannelId, intent.outgoingAmountMsat);
     // A peer that is away for a moment (its gateway restarted) gets the HTLC when it is back; the next poll finds it.
     const waits = actor !== undefined && !actor.isConnected() && this.ports.runtime.wallClockMs() - intent.createdUnixMs < AWAY_PATIENCE_MS;
@@ -349,14 +352,14 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     const key = `r${sourceKey(resolution.source)}`;
     // A preimage must not wait behind the failure that it replaces.
     if (this.#underWay.has(key) && resolution.outcome.type !== 'fulfilled') return true;
-    this.#underWay.add(key);
+    this.#underWay.set(key, resolution.sourceShard);
     const actor = this.channel(resolution.source.channelId);
     if (actor === undefined || !actor.post({ kind: 'resolution', resolution })) this.#underWay.delete(key);
     return true;
   }
 
   readResolutionsAgain(): void {
-    for (const key of this.#underWay) if (key.startsWith('r')) this.#underWay.delete(key);
+    for (const key of this.#underWay.keys()) if (key.startsWith('r')) this.#underWay.delete(key);
     this.#wakeWork();
   }
 
