@@ -54,14 +54,22 @@ export interface ChainMonitorProcessConfig {
 const REGTEST_FALLBACK_SAT_PER_KW = 1_000;
 
 /** @throws ConfigError */
-export function readChainMonitorConfig(environment: Readonly<Record<string, string | undefined>>): ChainMonitorProcessConfig {
+export function readChainMonitorConfig(
+  environment: Readonly<Record<string, string | undefined>>,
+): ChainMonitorProcessConfig {
   const values = readConfig(schema, environment);
   const network = networkByName(values.FULMEN_NETWORK);
   if (network === undefined) throw new ConfigError('FULMEN_NETWORK: is not a network');
-  const { FULMEN_TLS_CA_FILE: ca, FULMEN_TLS_CERTIFICATE_FILE: certificate, FULMEN_TLS_KEY_FILE: key } = values;
+  const {
+    FULMEN_TLS_CA_FILE: ca,
+    FULMEN_TLS_CERTIFICATE_FILE: certificate,
+    FULMEN_TLS_KEY_FILE: key,
+  } = values;
   const anyTls = [ca, certificate, key].some((path) => path !== undefined);
   if (anyTls && (ca === undefined || certificate === undefined || key === undefined)) {
-    throw new ConfigError('FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together');
+    throw new ConfigError(
+      'FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together',
+    );
   }
   const colon = values.FULMEN_BITCOIND_ADDRESS.lastIndexOf(':');
   return {
@@ -75,7 +83,9 @@ export function readChainMonitorConfig(environment: Readonly<Record<string, stri
       rebroadcastMs: values.FULMEN_CHAIN_REBROADCAST_MS,
       behindGraceMs: values.FULMEN_CHAIN_BEHIND_GRACE_MS,
       rescanHeight: values.FULMEN_WALLET_RESCAN_HEIGHT,
-      fallbackFeerateSatPerKw: values.FULMEN_FALLBACK_FEERATE_SAT_PER_KW ?? (network.name === 'regtest' ? REGTEST_FALLBACK_SAT_PER_KW : undefined),
+      fallbackFeerateSatPerKw:
+        values.FULMEN_FALLBACK_FEERATE_SAT_PER_KW ??
+        (network.name === 'regtest' ? REGTEST_FALLBACK_SAT_PER_KW : undefined),
       maximumFeerateSatPerKw: values.FULMEN_MAXIMUM_FEERATE_SAT_PER_KW,
       feeCacheMs: values.FULMEN_FEE_CACHE_MS,
       reservationExpiryBlocks: values.FULMEN_WALLET_RESERVATION_BLOCKS,
@@ -88,15 +98,28 @@ export function readChainMonitorConfig(environment: Readonly<Record<string, stri
     bitcoind: {
       host: values.FULMEN_BITCOIND_ADDRESS.slice(0, colon),
       port: Number(values.FULMEN_BITCOIND_ADDRESS.slice(colon + 1)),
-      auth: authOf(values.FULMEN_BITCOIND_COOKIE, values.FULMEN_BITCOIND_RPC_USER, values.FULMEN_BITCOIND_RPC_PASSWORD),
+      auth: authOf(
+        values.FULMEN_BITCOIND_COOKIE,
+        values.FULMEN_BITCOIND_RPC_USER,
+        values.FULMEN_BITCOIND_RPC_PASSWORD,
+      ),
     },
     zmqEndpoint: values.FULMEN_BITCOIND_ZMQ,
-    tls: ca === undefined || certificate === undefined || key === undefined ? undefined : { ca, certificate, key },
+    tls:
+      ca === undefined || certificate === undefined || key === undefined
+        ? undefined
+        : { ca, certificate, key },
   };
 }
 
-function authOf(cookie: string | undefined, user: string | undefined, password: string | undefined): BitcoindRpcConfig['auth'] {
+function authOf(
+  cookie: string | undefined,
+  user: string | undefined,
+  password: string | undefined,
+): BitcoindRpcConfig['auth'] {
   if (cookie !== undefined) return { kind: 'cookie', path: cookie };
   if (user !== undefined && password !== undefined) return { kind: 'password', user, password };
-  throw new ConfigError('FULMEN_BITCOIND_COOKIE, or FULMEN_BITCOIND_RPC_USER and FULMEN_BITCOIND_RPC_PASSWORD, are needed');
+  throw new ConfigError(
+    'FULMEN_BITCOIND_COOKIE, or FULMEN_BITCOIND_RPC_USER and FULMEN_BITCOIND_RPC_PASSWORD, are needed',
+  );
 }

@@ -20,12 +20,18 @@ async function main({ runtime, logger, metrics, environment }: ProcessPorts): Pr
     certificate: readFileSync(config.tls.certificate),
     privateKey: readFileSync(config.tls.key),
   };
-  const database = openChainDatabase({ connectionString: config.databaseUrl, applicationName: `fulmen chain-monitor ${replicaId}` });
+  const database = openChainDatabase({
+    connectionString: config.databaseUrl,
+    applicationName: `fulmen chain-monitor ${replicaId}`,
+  });
   await requireDurability(database, config.durability);
   await migrate(database, CHAIN_MIGRATIONS);
   const store = new PostgresChainStore(database);
   const source = new BitcoindChainSource(config.bitcoind);
-  const bus = config.natsServers.length === 0 ? new MemoryBusHub().connect(replicaId) : natsBus({ servers: config.natsServers, name: `chain-monitor ${replicaId}` });
+  const bus =
+    config.natsServers.length === 0
+      ? new MemoryBusHub().connect(replicaId)
+      : natsBus({ servers: config.natsServers, name: `chain-monitor ${replicaId}` });
   const connector = grpcConnector(tls === undefined ? {} : { tls });
   const server = grpcServer({
     listenAddress: config.listenAddress,
@@ -34,10 +40,18 @@ async function main({ runtime, logger, metrics, environment }: ProcessPorts): Pr
   });
   const { zmqEndpoint } = config;
   const service = await start(config.service, {
-    runtime, logger, metrics, bus, store, source, server,
+    runtime,
+    logger,
+    metrics,
+    bus,
+    store,
+    source,
+    server,
     secp: secp256k1,
     signer: connector.client(SignerServiceService, config.signerAddress),
-    ...(zmqEndpoint !== undefined && { blockHints: (onHint: () => void) => subscribeBlockHints(zmqEndpoint, onHint) }),
+    ...(zmqEndpoint !== undefined && {
+      blockHints: (onHint: () => void) => subscribeBlockHints(zmqEndpoint, onHint),
+    }),
   });
   return {
     ...service,

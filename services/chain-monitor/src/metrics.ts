@@ -11,12 +11,21 @@ export function chainMetrics(metrics: Metrics) {
     writer: metrics.gauge('chain_writer', '1 while this replica holds the lease.'),
     disconnected: metrics.counter('chain_blocks_disconnected_total', 'Blocks taken back by reorgs.'),
     drained: metrics.counter('chain_monitor_updates_drained_total', 'Monitor updates applied.'),
-    brokenMonitors: metrics.gauge('chain_monitors_broken', 'Monitors whose log does not apply: their channels need an operator.'),
+    brokenMonitors: metrics.gauge(
+      'chain_monitors_broken',
+      'Monitors whose log does not apply: their channels need an operator.',
+    ),
     broadcasts: metrics.counter('chain_broadcasts_total', 'Broadcast attempts by outcome.', ['outcome']),
     rebroadcasts: metrics.counter('chain_rebroadcasts_total', 'Broadcasts repeated until confirmed.'),
     pendingOrders: metrics.gauge('chain_broadcast_orders', 'Broadcast orders that are not buried.'),
     utxoLookups: metrics.counter('chain_utxo_lookups_total', 'Gossip lookups by outcome.', ['outcome']),
-    turnErrors: metrics.counter('chain_turn_errors_total', 'Turns of the writer that failed and are repeated.'),
-    closeFailures: metrics.counter('chain_force_close_failures_total', 'Holder commitments that the signer did not sign.'),
+    turnErrors: metrics.counter(
+      'chain_turn_errors_total',
+      'Turns of the writer that failed and are repeated.',
+    ),
+    closeFailures: metrics.counter(
+      'chain_force_close_failures_total',
+      'Holder commitments that the signer did not sign.',
+    ),
   };
 }

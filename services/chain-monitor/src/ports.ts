@@ -8,7 +8,10 @@ import type { Client, RpcServer } from '@fulmen/rpc';
 import type { Logger, Metrics, Runtime } from '@fulmen/service';
 import type { ChainStore } from '@fulmen/store/chain/chain-store';
 
-export type SignerClient = Pick<Client<SignerServiceService>, 'getWalletDescriptors' | 'signPsbt' | 'signHolderCommitment'>;
+export type SignerClient = Pick<
+  Client<SignerServiceService>,
+  'getWalletDescriptors' | 'signPsbt' | 'signHolderCommitment'
+>;
 
 export interface ChainMonitorPorts {
   readonly runtime: Runtime;

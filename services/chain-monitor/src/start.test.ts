@@ -1,5 +1,13 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { NETWORKS, decodeTx, encodeTx, p2wshScript, txid as txidOf, txidHex, txWeight } from '@fulmen/bitcoin';
+import {
+  NETWORKS,
+  decodeTx,
+  encodeTx,
+  p2wshScript,
+  txid as txidOf,
+  txidHex,
+  txWeight,
+} from '@fulmen/bitcoin';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import type { FundingWatch } from '@fulmen/store';
 import { RpcError } from '@fulmen/rpc';
@@ -37,7 +45,15 @@ const FUNDING_SCRIPT = p2wshScript(FUNDING_WITNESS_SCRIPT);
 const channelId = (n: number): Uint8Array => new Uint8Array(32).fill(n);
 
 function watchOf(n: number, fundingTxid: Uint8Array, changes: Partial<FundingWatch> = {}): FundingWatch {
-  return { channelId: channelId(n), fundingTxid, fundingOutputIndex: 0, fundingValueSat: 1_000_000n, scriptPubKey: FUNDING_SCRIPT, minimumDepth: 3, ...changes };
+  return {
+    channelId: channelId(n),
+    fundingTxid,
+    fundingOutputIndex: 0,
+    fundingValueSat: 1_000_000n,
+    scriptPubKey: FUNDING_SCRIPT,
+    minimumDepth: 3,
+    ...changes,
+  };
 }
 
 function submit(harness: Harness, raw: Uint8Array): void {
@@ -60,8 +76,24 @@ describe('funding outputs', () => {
     expect(harness.status(watch)).toEqual({ type: 'confirmed', height: 111, txIndex: 1, depth: 1 });
     await harness.mine(5);
     expect(harness.status(watch)).toEqual({ type: 'confirmed', height: 111, txIndex: 1, depth: 6 });
-    const spend = { version: 2, locktime: 0, inputs: [{ txid: funding.txid, vout: 0, scriptSig: new Uint8Array(0), sequence: 0xffff_fffd, witness: [FUNDING_WITNESS_SCRIPT] }], outputs: [{ valueSat: 990_000n, script: ANYONE_SCRIPT }] };
-    harness.devChain.mineWith([storeRawTx(encodeTx(spend))].filter((tx) => tx !== undefined), ANYONE_SCRIPT);
+    const spend = {
+      version: 2,
+      locktime: 0,
+      inputs: [
+        {
+          txid: funding.txid,
+          vout: 0,
+          scriptSig: new Uint8Array(0),
+          sequence: 0xffff_fffd,
+          witness: [FUNDING_WITNESS_SCRIPT],
+        },
+      ],
+      outputs: [{ valueSat: 990_000n, script: ANYONE_SCRIPT }],
+    };
+    harness.devChain.mineWith(
+      [storeRawTx(encodeTx(spend))].filter((tx) => tx !== undefined),
+      ANYONE_SCRIPT,
+    );
     await harness.turn();
     expect(harness.status(watch)).toEqual({ type: 'spent', txid: txidOf(spend), height: 117, depth: 1 });
     expect(harness.hints.length).toBeGreaterThan(0);
@@ -82,7 +114,12 @@ describe('funding outputs', () => {
     await harness.turn();
     submit(harness, funding.raw);
     await harness.mine(1);
-    expect(watches.map((watch) => harness.status(watch)?.type)).toEqual(['mismatch', 'mismatch', 'mismatch', 'confirmed']);
+    expect(watches.map((watch) => harness.status(watch)?.type)).toEqual([
+      'mismatch',
+      'mismatch',
+      'mismatch',
+      'confirmed',
+    ]);
   });
 
   test('a watch that comes after its block finds it, in recent blocks and in old ones', async () => {
@@ -94,11 +131,23 @@ describe('funding outputs', () => {
     const young = payFrom(harness.devChain, 2, [{ script: FUNDING_SCRIPT, valueSat: 1_000_000n }]);
     submit(harness, young.raw);
     await harness.mine(2);
-    const watches = [watchOf(1, old.txid), watchOf(2, young.txid), watchOf(3, young.txid, { fundingOutputIndex: 9 })];
+    const watches = [
+      watchOf(1, old.txid),
+      watchOf(2, young.txid),
+      watchOf(3, young.txid, { fundingOutputIndex: 9 }),
+    ];
     for (const watch of watches) harness.watch(watch);
     await harness.turn();
-    expect(harness.status(watches[0] as FundingWatch)).toMatchObject({ type: 'confirmed', height: 111, depth: 42 });
-    expect(harness.status(watches[1] as FundingWatch)).toMatchObject({ type: 'confirmed', height: 151, depth: 2 });
+    expect(harness.status(watches[0] as FundingWatch)).toMatchObject({
+      type: 'confirmed',
+      height: 111,
+      depth: 42,
+    });
+    expect(harness.status(watches[1] as FundingWatch)).toMatchObject({
+      type: 'confirmed',
+      height: 151,
+      depth: 2,
+    });
     expect(harness.status(watches[2] as FundingWatch)).toMatchObject({ type: 'mismatch' });
   });
 
@@ -129,21 +178,39 @@ describe('wallet', () => {
     await harness.mine(110);
     const { scriptPubkey } = await harness.wallet.newAddress({ addressType: '' });
     const { scriptPubkey: taproot } = await harness.wallet.newAddress({ addressType: 'p2tr' });
-    const paid = payFrom(harness.devChain, 1, [{ script: scriptPubkey, valueSat: 2_000_000n }, { script: taproot, valueSat: 1_000_000n }]);
+    const paid = payFrom(harness.devChain, 1, [
+      { script: scriptPubkey, valueSat: 2_000_000n },
+      { script: taproot, valueSat: 1_000_000n },
+    ]);
     submit(harness, paid.raw);
     await harness.turn();
-    expect(await harness.wallet.getBalance({})).toEqual({ confirmedSat: 0n, unconfirmedSat: 3_000_000n, reservedSat: 0n });
+    expect(await harness.wallet.getBalance({})).toEqual({
+      confirmedSat: 0n,
+      unconfirmedSat: 3_000_000n,
+      reservedSat: 0n,
+    });
     await harness.mine(1);
-    expect(await harness.wallet.getBalance({})).toEqual({ confirmedSat: 3_000_000n, unconfirmedSat: 0n, reservedSat: 0n });
+    expect(await harness.wallet.getBalance({})).toEqual({
+      confirmedSat: 3_000_000n,
+      unconfirmedSat: 0n,
+      reservedSat: 0n,
+    });
     return harness;
   }
 
   test('funds a channel, the same on every retry, and sees it confirm', async () => {
     let harness = await funded();
-    const request = { channelKeysId: Buffer.from(channelId(9)), scriptPubkey: Buffer.from(FUNDING_SCRIPT), valueSat: 2_500_000n };
+    const request = {
+      channelKeysId: Buffer.from(channelId(9)),
+      scriptPubkey: Buffer.from(FUNDING_SCRIPT),
+      valueSat: 2_500_000n,
+    };
     const first = await harness.wallet.fundChannel(request);
     const tx = decodeTx(Uint8Array.from(first.transaction));
-    expect(tx.ok && tx.value.outputs[first.outputIndex]).toEqual({ script: FUNDING_SCRIPT, valueSat: 2_500_000n });
+    expect(tx.ok && tx.value.outputs[first.outputIndex]).toEqual({
+      script: FUNDING_SCRIPT,
+      valueSat: 2_500_000n,
+    });
     if (!tx.ok) throw tx.error;
     // 1000 sat per 1000 weight, of signatures that may be a byte shorter than planned.
     expect(Number(first.feeSat)).toBeGreaterThanOrEqual(txWeight(tx.value));
@@ -151,25 +218,47 @@ describe('wallet', () => {
     expect(await harness.wallet.fundChannel(request)).toEqual(first);
     expect(await codeOf(harness.wallet.fundChannel({ ...request, valueSat: 1n }))).toBe('already_exists');
     expect((await harness.wallet.getBalance({})).reservedSat).toBe(3_000_000n);
-    expect(await codeOf(harness.wallet.fundChannel({ ...request, channelKeysId: Buffer.from(channelId(8)) }))).toBe('failed_precondition');
+    expect(
+      await codeOf(harness.wallet.fundChannel({ ...request, channelKeysId: Buffer.from(channelId(8)) })),
+    ).toBe('failed_precondition');
     harness = await restarted(harness);
     await harness.clock.advance(20_000);
     await harness.turn();
     expect(await harness.wallet.fundChannel(request)).toEqual(first);
-    harness.manager.broadcasts.push({ kind: 'funding', channelId: channelId(1), transactions: [Uint8Array.from(first.transaction)] });
+    harness.manager.broadcasts.push({
+      kind: 'funding',
+      channelId: channelId(1),
+      transactions: [Uint8Array.from(first.transaction)],
+    });
     await harness.turn();
     expect(harness.devChain.mempool.get(txidHex(tx.value))).toBeDefined();
     const changeSat = 500_000n - first.feeSat;
-    expect(await harness.wallet.getBalance({})).toEqual({ confirmedSat: 0n, unconfirmedSat: changeSat, reservedSat: 0n });
+    expect(await harness.wallet.getBalance({})).toEqual({
+      confirmedSat: 0n,
+      unconfirmedSat: changeSat,
+      reservedSat: 0n,
+    });
     // Unconfirmed change of our own can be spent.
-    const second = await harness.wallet.fundChannel({ channelKeysId: Buffer.from(channelId(7)), scriptPubkey: Buffer.from(FUNDING_SCRIPT), valueSat: 100_000n });
+    const second = await harness.wallet.fundChannel({
+      channelKeysId: Buffer.from(channelId(7)),
+      scriptPubkey: Buffer.from(FUNDING_SCRIPT),
+      valueSat: 100_000n,
+    });
     expect(second.feeSat).toBeGreaterThan(0n);
-    expect(await codeOf(harness.wallet.releaseFunding({ channelKeysId: Buffer.from(channelId(9)) }))).toBe('already_exists');
+    expect(await codeOf(harness.wallet.releaseFunding({ channelKeysId: Buffer.from(channelId(9)) }))).toBe(
+      'already_exists',
+    );
     await harness.wallet.releaseFunding({ channelKeysId: Buffer.from(channelId(7)) });
     await harness.mine(1);
-    expect(await harness.wallet.getBalance({})).toEqual({ confirmedSat: changeSat, unconfirmedSat: 0n, reservedSat: 0n });
+    expect(await harness.wallet.getBalance({})).toEqual({
+      confirmedSat: changeSat,
+      unconfirmedSat: 0n,
+      reservedSat: 0n,
+    });
     const { transactions } = await harness.wallet.listTransactions({ limit: 10 });
-    expect(transactions.map(({ amountSat, label, confirmedHeight }) => ({ amountSat, label, confirmedHeight }))).toEqual([
+    expect(
+      transactions.map(({ amountSat, label, confirmedHeight }) => ({ amountSat, label, confirmedHeight })),
+    ).toEqual([
       { amountSat: -2_500_000n - first.feeSat, label: 'funding', confirmedHeight: 112 },
       { amountSat: 3_000_000n, label: '', confirmedHeight: 111 },
     ]);
@@ -187,29 +276,52 @@ describe('wallet', () => {
     expect(await harness.wallet.sendCoins(request)).toEqual(sent);
     await harness.turn();
     expect(harness.devChain.mempool.entries()).toHaveLength(1);
-    expect(await codeOf(harness.wallet.sendCoins({ ...request, address: 'bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4' }))).toBe('invalid_argument');
-    expect(await codeOf(harness.wallet.sendCoins({ ...request, valueSat: 1n, idempotencyKey: 'b' }))).toBe('invalid_argument');
+    expect(
+      await codeOf(
+        harness.wallet.sendCoins({ ...request, address: 'bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4' }),
+      ),
+    ).toBe('invalid_argument');
+    expect(await codeOf(harness.wallet.sendCoins({ ...request, valueSat: 1n, idempotencyKey: 'b' }))).toBe(
+      'invalid_argument',
+    );
     await harness.mine(1);
     const { transactions } = await harness.wallet.listTransactions({ limit: 1 });
-    expect(transactions[0]).toMatchObject({ label: 'send', amountSat: -50_000n - sent.feeSat, feeSat: sent.feeSat });
+    expect(transactions[0]).toMatchObject({
+      label: 'send',
+      amountSat: -50_000n - sent.feeSat,
+      feeSat: sent.feeSat,
+    });
   });
 
   test('a reorg makes coins unconfirmed; a replaced payment is forgotten', async () => {
     const harness = await funded();
     harness.devChain.reorg(1, ANYONE_SCRIPT);
     await harness.turn();
-    expect(await harness.wallet.getBalance({})).toEqual({ confirmedSat: 0n, unconfirmedSat: 3_000_000n, reservedSat: 0n });
+    expect(await harness.wallet.getBalance({})).toEqual({
+      confirmedSat: 0n,
+      unconfirmedSat: 3_000_000n,
+      reservedSat: 0n,
+    });
     // Another spend of the same coin gets mined instead.
     const other = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 1_000n }]);
     const stored = storeRawTx(other.raw);
     harness.devChain.mineWith(stored === undefined ? [] : [stored], ANYONE_SCRIPT);
     await harness.turn();
-    expect(await harness.wallet.getBalance({})).toEqual({ confirmedSat: 0n, unconfirmedSat: 0n, reservedSat: 0n });
+    expect(await harness.wallet.getBalance({})).toEqual({
+      confirmedSat: 0n,
+      unconfirmedSat: 0n,
+      reservedSat: 0n,
+    });
   });
 
   test('reservations of channels that nobody knows expire; those of known ones stay', async () => {
     const harness = await funded();
-    const fund = (n: number) => harness.wallet.fundChannel({ channelKeysId: Buffer.from(channelId(n)), scriptPubkey: Buffer.from(FUNDING_SCRIPT), valueSat: 500_000n });
+    const fund = (n: number) =>
+      harness.wallet.fundChannel({
+        channelKeysId: Buffer.from(channelId(n)),
+        scriptPubkey: Buffer.from(FUNDING_SCRIPT),
+        valueSat: 500_000n,
+      });
     await fund(1);
     await fund(2);
     harness.manager.channels.set('x', { row: { channelKeysId: channelId(2) } });
@@ -223,11 +335,17 @@ describe('wallet', () => {
     const harness = await harnessWith();
     await harness.mine(110);
     const given: string[] = [];
-    for (let i = 0; i < 21; i++) given.push((await harness.wallet.newAddress({ addressType: 'p2wpkh' })).address);
+    for (let i = 0; i < 21; i++)
+      given.push((await harness.wallet.newAddress({ addressType: 'p2wpkh' })).address);
     expect(new Set(given).size).toBe(20);
     expect(given[20]).toBe(given[0]);
-    const last = [...harness.state.addresses.values()].find(({ kind, chain, index }) => kind === 'p2wpkh' && chain === 'receive' && index === 19);
-    submit(harness, payFrom(harness.devChain, 1, [{ script: last?.script ?? ANYONE_SCRIPT, valueSat: 10_000n }]).raw);
+    const last = [...harness.state.addresses.values()].find(
+      ({ kind, chain, index }) => kind === 'p2wpkh' && chain === 'receive' && index === 19,
+    );
+    submit(
+      harness,
+      payFrom(harness.devChain, 1, [{ script: last?.script ?? ANYONE_SCRIPT, valueSat: 10_000n }]).raw,
+    );
     await harness.mine(1);
     const next = await harness.wallet.newAddress({ addressType: 'p2wpkh' });
     expect(given).not.toContain(next.address);
@@ -242,7 +360,11 @@ describe('wallet', () => {
     await harness.clock.advance(20_000);
     await harness.clock.advance(1_000);
     for (let i = 0; i < 10; i++) await harness.turn();
-    expect(await harness.wallet.getBalance({})).toEqual({ confirmedSat: 3_000_000n, unconfirmedSat: 0n, reservedSat: 0n });
+    expect(await harness.wallet.getBalance({})).toEqual({
+      confirmedSat: 3_000_000n,
+      unconfirmedSat: 0n,
+      reservedSat: 0n,
+    });
     expect(harness.state.rescanFrom).toBeUndefined();
   });
 });

@@ -28,7 +28,10 @@ export interface RunningChainMonitor extends RunningService {
   wake(): void;
 }
 
-export async function start(config: ChainMonitorConfig, ports: ChainMonitorPorts): Promise<RunningChainMonitor> {
+export async function start(
+  config: ChainMonitorConfig,
+  ports: ChainMonitorPorts,
+): Promise<RunningChainMonitor> {
   const { runtime, logger, source, bus, signer } = ports;
   const metrics = chainMetrics(ports.metrics);
   let book: AddressBook | undefined;
@@ -38,7 +41,12 @@ export async function start(config: ChainMonitorConfig, ports: ChainMonitorPorts
   const lookup = new UtxoLookup(source);
   const drain = new MonitorDrain({ writer, logger, metrics });
   const follower = new Follower({
-    source, writer, runtime, logger, metrics, index,
+    source,
+    writer,
+    runtime,
+    logger,
+    metrics,
+    index,
     network: config.network,
     behindGraceMs: config.behindGraceMs,
     rescanHeight: config.rescanHeight,
@@ -50,23 +58,68 @@ export async function start(config: ChainMonitorConfig, ports: ChainMonitorPorts
     },
   });
   const fees = new FeeEstimator({
-    source, runtime,
+    source,
+    runtime,
     fallbackFeerateSatPerKw: config.fallbackFeerateSatPerKw,
     maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
     cacheMs: config.feeCacheMs,
   });
   const worker: Worker = new Worker({
-    config, ports, writer, metrics, index, follower, drain,
-    broadcaster: new Broadcaster({ source, writer, runtime, logger, metrics, index, rebroadcastMs: config.rebroadcastMs, book: bookOf }),
+    config,
+    ports,
+    writer,
+    metrics,
+    index,
+    follower,
+    drain,
+    broadcaster: new Broadcaster({
+      source,
+      writer,
+      runtime,
+      logger,
+      metrics,
+      index,
+      rebroadcastMs: config.rebroadcastMs,
+      book: bookOf,
+    }),
     closer: new Closer({ writer, signer, runtime, logger, metrics }),
-    housekeeping: new Housekeeping({ source, writer, logger, book: bookOf, mempoolScanLimit: config.mempoolScanLimit, reservationExpiryBlocks: config.reservationExpiryBlocks }),
+    housekeeping: new Housekeeping({
+      source,
+      writer,
+      logger,
+      book: bookOf,
+      mempoolScanLimit: config.mempoolScanLimit,
+      reservationExpiryBlocks: config.reservationExpiryBlocks,
+    }),
     book: bookOf,
     setBook: (made) => (book = made),
   });
-  const wallet = new Wallet({ writer, signer, fees, network: config.network, book: bookOf, wake: () => worker.wake() });
+  const wallet = new Wallet({
+    writer,
+    signer,
+    fees,
+    network: config.network,
+    book: bookOf,
+    wake: () => worker.wake(),
+  });
   const leaderAddress = (): string | undefined => worker.leaderAddress;
-  ports.server.add(ChainServiceService, chainHandlers({ network: config.network.name, source, writer, follower, fees, lookup, metrics, leaderAddress }));
-  ports.server.add(WalletServiceService, walletHandlers(wallet, leaderAddress, config.maximumFeerateSatPerKw));
+  ports.server.add(
+    ChainServiceService,
+    chainHandlers({
+      network: config.network.name,
+      source,
+      writer,
+      follower,
+      fees,
+      lookup,
+      metrics,
+      leaderAddress,
+    }),
+  );
+  ports.server.add(
+    WalletServiceService,
+    walletHandlers(wallet, leaderAddress, config.maximumFeerateSatPerKw),
+  );
   const address = await ports.server.listen();
   const unsubscribe = bus.subscribe('fulmen.monitor', () => worker.wake());
   // Standbys keep their lookups fresh too.

@@ -75,9 +75,15 @@ export class Worker {
   /** Begins; resolves with what ended the work, should it not be able to go on. */
   start(address: string): Promise<Error> {
     this.#address = address;
-    this.#tasks = [this.#runtime.spawn('chain-lease', (signal) => this.#keepLease(signal)), this.#runtime.spawn('chain-turns', (signal) => this.#turns(signal))];
+    this.#tasks = [
+      this.#runtime.spawn('chain-lease', (signal) => this.#keepLease(signal)),
+      this.#runtime.spawn('chain-turns', (signal) => this.#turns(signal)),
+    ];
     return new Promise((resolve) => {
-      for (const { done } of this.#tasks) done.catch((error: unknown) => resolve(error instanceof Error ? error : new WorkerError(String(error))));
+      for (const { done } of this.#tasks)
+        done.catch((error: unknown) =>
+          resolve(error instanceof Error ? error : new WorkerError(String(error))),
+        );
     });
   }
 
@@ -119,7 +125,11 @@ export class Worker {
           this.#stepDown();
           if (lease !== undefined) await this.#parts.ports.store.releaseLease(lease);
         } else {
-          const outcome = await this.#parts.ports.store.acquireLease(this.#holder, this.#address, config.leaseMs);
+          const outcome = await this.#parts.ports.store.acquireLease(
+            this.#holder,
+            this.#address,
+            config.leaseMs,
+          );
           if (outcome.type === 'acquired') {
             const isNew = writer.lease === undefined;
             this.#leaseUntilMs = askedMs + config.leaseMs;
@@ -164,8 +174,13 @@ export class Worker {
   #report(error: unknown): void {
     this.#parts.metrics.turnErrors.inc();
     const isExpected =
-      error instanceof ChainSourceError || error instanceof StoreError || error instanceof StatementError || error instanceof ChainConflictError ||
-      error instanceof ChainFenceLostError || error instanceof NotWriterError || error instanceof RpcError;
+      error instanceof ChainSourceError ||
+      error instanceof StoreError ||
+      error instanceof StatementError ||
+      error instanceof ChainConflictError ||
+      error instanceof ChainFenceLostError ||
+      error instanceof NotWriterError ||
+      error instanceof RpcError;
     if (!isExpected) throw error;
     this.#logger.warn({ error: error.name, reason: error.message }, 'a turn failed and is repeated');
   }
@@ -196,7 +211,11 @@ export class Worker {
     await drain.run();
     await closer.run();
     const orders = await broadcaster.takeOrders();
-    const watches = await takeWatches({ ...this.#parts.ports, writer: this.#parts.writer, index: this.#parts.index });
+    const watches = await takeWatches({
+      ...this.#parts.ports,
+      writer: this.#parts.writer,
+      index: this.#parts.index,
+    });
     const followed = await follower.catchUp(BLOCKS_A_TURN);
     if (followed === 'more') return 'more';
     await broadcaster.run();
@@ -218,13 +237,19 @@ export class Worker {
     const { ports, config, writer, book, setBook } = this.#parts;
     if (book() !== undefined) return;
     try {
-      const descriptors = await ports.signer.getWalletDescriptors({}, { deadlineMs: DESCRIPTORS_DEADLINE_MS });
+      const descriptors = await ports.signer.getWalletDescriptors(
+        {},
+        { deadlineMs: DESCRIPTORS_DEADLINE_MS },
+      );
       const made = new AddressBook(ports.secp, config.network, descriptors);
       await writer.turn((draft) => void made.extend(draft));
       setBook(made);
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
-      this.#logger.warn({ code: error.code, reason: error.message }, 'the signer did not tell the wallet’s descriptors yet');
+      this.#logger.warn(
+        { code: error.code, reason: error.message },
+        'the signer did not tell the wallet’s descriptors yet',
+      );
     }
   }
 }

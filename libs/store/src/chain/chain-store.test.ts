@@ -16,14 +16,19 @@ function memoryHarness(): ChainStoreHarness {
     store: new MemoryChainStore(state),
     other: new MemoryChainStore(state),
     manager: {
-      watch: async (watch) => void tables.watches.set(hexKey(watch.channelId), { watch, status: { type: 'unconfirmed' } }),
+      watch: async (watch) =>
+        void tables.watches.set(hexKey(watch.channelId), { watch, status: { type: 'unconfirmed' } }),
       status: async (channelId) => tables.watches.get(hexKey(channelId))?.status,
       order: async (order) => void tables.broadcasts.push(order),
       birth: async (channelId, parameters) => void tables.monitorBirths.set(hexKey(channelId), parameters),
       log: async (channelId, updateId, payload) => {
-        tables.monitorLog.set(hexKey(channelId), [...(tables.monitorLog.get(hexKey(channelId)) ?? []), { updateId, payload }]);
+        tables.monitorLog.set(hexKey(channelId), [
+          ...(tables.monitorLog.get(hexKey(channelId)) ?? []),
+          { updateId, payload },
+        ]);
       },
-      channel: async (channelId, channelKeysId) => void tables.channels.set(hexKey(channelId), { row: { channelKeysId } }),
+      channel: async (channelId, channelKeysId) =>
+        void tables.channels.set(hexKey(channelId), { row: { channelKeysId } }),
     },
     close: async () => undefined,
   };
@@ -41,23 +46,47 @@ async function postgresHarness(database: TestDatabase): Promise<ChainStoreHarnes
         await manager.write(
           `INSERT INTO funding_watch (channel_id, funding_txid, funding_output_index, funding_value_sat, script_pubkey, minimum_depth) VALUES ($1, $2, $3, $4, $5, $6)
            ON CONFLICT (channel_id) DO UPDATE SET funding_txid = excluded.funding_txid, status = 'unconfirmed', height = NULL, tx_index = NULL, depth = NULL, reason = NULL, spending_txid = NULL`,
-          [watch.channelId, watch.fundingTxid, watch.fundingOutputIndex, watch.fundingValueSat, watch.scriptPubKey, watch.minimumDepth],
+          [
+            watch.channelId,
+            watch.fundingTxid,
+            watch.fundingOutputIndex,
+            watch.fundingValueSat,
+            watch.scriptPubKey,
+            watch.minimumDepth,
+          ],
         );
       },
       status: async (channelId): Promise<FundingStatus | undefined> => {
-        const [row] = await manager.read<Record<string, never>>('SELECT * FROM funding_watch WHERE channel_id = $1', [channelId]);
+        const [row] = await manager.read<Record<string, never>>(
+          'SELECT * FROM funding_watch WHERE channel_id = $1',
+          [channelId],
+        );
         if (row === undefined) return undefined;
         const [height, depth] = [Number(row['height']), Number(row['depth'])];
         const status: string = row['status'] ?? '';
-        if (status === 'confirmed') return { type: 'confirmed', height, txIndex: Number(row['tx_index']), depth };
-        if (status === 'spent') return { type: 'spent', txid: row['spending_txid'] ?? new Uint8Array(), height, depth };
-        return status === 'mismatch' ? { type: 'mismatch', reason: row['reason'] ?? '' } : { type: 'unconfirmed' };
+        if (status === 'confirmed')
+          return { type: 'confirmed', height, txIndex: Number(row['tx_index']), depth };
+        if (status === 'spent')
+          return { type: 'spent', txid: row['spending_txid'] ?? new Uint8Array(), height, depth };
+        return status === 'mismatch'
+          ? { type: 'mismatch', reason: row['reason'] ?? '' }
+          : { type: 'unconfirmed' };
       },
       order: async (order) => {
-        await manager.write('INSERT INTO broadcast (channel_id, kind, transactions) VALUES ($1, $2, $3)', [order.channelId, order.kind, byteaArray(order.transactions)]);
+        await manager.write('INSERT INTO broadcast (channel_id, kind, transactions) VALUES ($1, $2, $3)', [
+          order.channelId,
+          order.kind,
+          byteaArray(order.transactions),
+        ]);
       },
-      birth: async (channelId, parameters) => void (await manager.write('INSERT INTO monitor_birth VALUES ($1, $2)', [channelId, parameters])),
-      log: async (channelId, updateId, payload) => void (await manager.write('INSERT INTO monitor_update VALUES ($1, $2, $3)', [channelId, updateId, payload])),
+      birth: async (channelId, parameters) =>
+        void (await manager.write('INSERT INTO monitor_birth VALUES ($1, $2)', [channelId, parameters])),
+      log: async (channelId, updateId, payload) =>
+        void (await manager.write('INSERT INTO monitor_update VALUES ($1, $2, $3)', [
+          channelId,
+          updateId,
+          payload,
+        ])),
       channel: async (channelId, channelKeysId) => {
         await manager.write(
           `INSERT INTO channel (channel_id, counterparty_node_id, channel_keys_id, shard, capacity_sat, announce, holder_is_funder, channel_type, phase, version,
@@ -106,7 +135,8 @@ describe('on Postgres', () => {
     expect(outcome.type).toBe('acquired');
     expect(await store.newWatches(5)).toEqual([]);
     expect(await store.readMonitorLog(undefined, 5)).toEqual([]);
-    if (outcome.type === 'acquired') expect(await store.takeBroadcasts(outcome.lease, 5, () => new Uint8Array(32))).toEqual([]);
+    if (outcome.type === 'acquired')
+      expect(await store.takeBroadcasts(outcome.lease, 5, () => new Uint8Array(32))).toEqual([]);
     await store.close();
   });
 });

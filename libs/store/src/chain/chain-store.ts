@@ -141,7 +141,9 @@ export interface WalletTransactionRecord {
 /** Everything that one turn of the writer changes, in one transaction. */
 export interface ChainTurn {
   /** connect: on top of the stored tip, or the first; disconnect: the stored tip, whose transactions are unconfirmed again. */
-  readonly block?: { readonly type: 'connect'; readonly block: StoredBlock } | { readonly type: 'disconnect'; readonly hash: Uint8Array };
+  readonly block?:
+    | { readonly type: 'connect'; readonly block: StoredBlock }
+    | { readonly type: 'disconnect'; readonly hash: Uint8Array };
   readonly fundings?: readonly FundingRecord[];
   readonly forgottenFundings?: readonly Uint8Array[];
   readonly reports?: readonly FundingReport[];
@@ -220,20 +222,32 @@ export interface ChainStore {
   /** Watches of the manager that are not followed yet, or watch another outpoint by now. */
   newWatches(limit: number): Promise<readonly FundingWatch[]>;
   /** Moves the manager's orders here; resolves with those that are new. */
-  takeBroadcasts(lease: ChainLease, limit: number, orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array): Promise<readonly BroadcastRecord[]>;
+  takeBroadcasts(
+    lease: ChainLease,
+    limit: number,
+    orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array,
+  ): Promise<readonly BroadcastRecord[]>;
   /** Those of these keys that belong to a channel of the node. */
   knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
 
   // --- monitors ---------------------------------------------------------------------------
   /** The log after a position, in order of channel and update id. */
-  readMonitorLog(after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined, limit: number): Promise<readonly MonitorLogEntry[]>;
+  readMonitorLog(
+    after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined,
+    limit: number,
+  ): Promise<readonly MonitorLogEntry[]>;
   loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly LoadedMonitor[]>;
   /** Replaces snapshots and removes the drained entries. @throws ChainConflictError when one is not at its expected update. */
   commitMonitors(lease: ChainLease, monitors: readonly DrainedMonitor[]): Promise<void>;
   /** Monitors with a force close that is not ordered yet, in order of channel id. */
   pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly LoadedMonitor[]>;
   /** A monitor's force close is ordered: its broadcast with the new state, or that state alone. */
-  commitClose(lease: ChainLease, channelId: Uint8Array, closeState: CloseState, broadcast: BroadcastRecord | undefined): Promise<void>;
+  commitClose(
+    lease: ChainLease,
+    channelId: Uint8Array,
+    closeState: CloseState,
+    broadcast: BroadcastRecord | undefined,
+  ): Promise<void>;
 
   /** Ends this handle; the state stays. */
   close(): Promise<void>;

@@ -1,7 +1,15 @@
 /** What every ChainStore must do, as cases that any runner can run. */
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict';
 import type { BroadcastOrder, FundingStatus, FundingWatch } from '../manager/manager-store.ts';
-import type { ChainLease, ChainStore, ChainTurn, FundingRecord, ReservationRecord, StoredBlock, UtxoRecord } from './chain-store.ts';
+import type {
+  ChainLease,
+  ChainStore,
+  ChainTurn,
+  FundingRecord,
+  ReservationRecord,
+  StoredBlock,
+  UtxoRecord,
+} from './chain-store.ts';
 
 /** A store, another handle on the same state, and the manager's side of it. */
 export interface ChainStoreHarness {
@@ -36,13 +44,30 @@ function block(height: number, hash: number, prevHash: number): StoredBlock {
   return { height, hash: id(hash), prevHash: id(prevHash), timeUnixSeconds: 1_700_000_000 + height };
 }
 
-const connect = (height: number, hash: number, prevHash: number): ChainTurn => ({ block: { type: 'connect', block: block(height, hash, prevHash) } });
+const connect = (height: number, hash: number, prevHash: number): ChainTurn => ({
+  block: { type: 'connect', block: block(height, hash, prevHash) },
+});
 
-const FUNDING: FundingRecord = { channelId: id(1), fundingTxid: id(2), fundingOutputIndex: 1, fundingValueSat: 5_000n, scriptPubKey: id(3), minimumDepth: 3 };
+const FUNDING: FundingRecord = {
+  channelId: id(1),
+  fundingTxid: id(2),
+  fundingOutputIndex: 1,
+  fundingValueSat: 5_000n,
+  scriptPubKey: id(3),
+  minimumDepth: 3,
+};
 const UTXO: UtxoRecord = { txid: id(4), outputIndex: 2, valueSat: 7n, script: id(5), origin: 'foreign' };
 const RESERVATION: ReservationRecord = {
-  key: id(6), purpose: 'funding', requestDigest: id(7), inputs: [{ txid: id(4), outputIndex: 2 }], changeScript: id(8), psbt: id(9), txid: id(10),
-  outputIndex: 0, feeSat: 11n, createdHeight: 12,
+  key: id(6),
+  purpose: 'funding',
+  requestDigest: id(7),
+  inputs: [{ txid: id(4), outputIndex: 2 }],
+  changeScript: id(8),
+  psbt: id(9),
+  txid: id(10),
+  outputIndex: 0,
+  feeSat: 11n,
+  createdHeight: 12,
 };
 
 export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
@@ -51,12 +76,21 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
     run: async ({ store, other }) => {
       const lease = await leaseOf(store);
       deepStrictEqual(await leaseOf(store), lease);
-      deepStrictEqual(await other.acquireLease('b', 'b:1', LONG_MS), { type: 'held', holder: 'a', address: 'a:1' });
+      deepStrictEqual(await other.acquireLease('b', 'b:1', LONG_MS), {
+        type: 'held',
+        holder: 'a',
+        address: 'a:1',
+      });
       await store.releaseLease(lease);
       const taken = await other.acquireLease('b', 'b:1', LONG_MS);
       ok(taken.type === 'acquired' && taken.lease.epoch === lease.epoch + 1n);
       await rejects(store.commit(lease, connect(1, 1, 0)), { name: 'ChainFenceLostError' });
-      await rejects(store.commitMonitors(lease, [{ channelId: id(1), expectedUpdateId: 0n, updateId: 1n, snapshot: id(1), closeState: 'open' }]), { name: 'ChainFenceLostError' });
+      await rejects(
+        store.commitMonitors(lease, [
+          { channelId: id(1), expectedUpdateId: 0n, updateId: 1n, snapshot: id(1), closeState: 'open' },
+        ]),
+        { name: 'ChainFenceLostError' },
+      );
       await other.commit(taken.lease, connect(1, 1, 0));
     },
   },
@@ -68,11 +102,18 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       await store.commit(lease, connect(100, 1, 0));
       await rejects(store.commit(lease, connect(101, 2, 9)), { name: 'ChainConflictError' });
       await rejects(store.commit(lease, connect(102, 2, 1)), { name: 'ChainConflictError' });
-      await store.commit(lease, { ...connect(101, 2, 1), transactions: [{ txid: id(20), amountSat: -5n, feeSat: 1n, height: 101, label: 'send' }] });
-      await rejects(store.commit(lease, { block: { type: 'disconnect', hash: id(1) } }), { name: 'ChainConflictError' });
+      await store.commit(lease, {
+        ...connect(101, 2, 1),
+        transactions: [{ txid: id(20), amountSat: -5n, feeSat: 1n, height: 101, label: 'send' }],
+      });
+      await rejects(store.commit(lease, { block: { type: 'disconnect', hash: id(1) } }), {
+        name: 'ChainConflictError',
+      });
       deepStrictEqual(await other.tip(), block(101, 2, 1));
       await store.commit(lease, { block: { type: 'disconnect', hash: id(2) } });
-      deepStrictEqual(await store.listTransactions(5), [{ txid: id(20), amountSat: -5n, feeSat: 1n, label: 'send' }]);
+      deepStrictEqual(await store.listTransactions(5), [
+        { txid: id(20), amountSat: -5n, feeSat: 1n, label: 'send' },
+      ]);
       let previous = 1;
       for (let height = 101; height <= 390; height++) {
         await store.commit(lease, connect(height, (height % 200) + 3, previous));
@@ -88,16 +129,37 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
     run: async ({ store, other }) => {
       const lease = await leaseOf(store);
       const address = { script: id(5), kind: 'p2tr', chain: 'change', index: 3, state: 'unused' } as const;
-      const broadcast = { orderId: id(13), kind: 'send', transactions: [id(14), id(15)], confirmedHeights: [undefined, 5] } as const;
+      const broadcast = {
+        orderId: id(13),
+        kind: 'send',
+        transactions: [id(14), id(15)],
+        confirmedHeights: [undefined, 5],
+      } as const;
       const turn: ChainTurn = {
-        fundings: [FUNDING, { ...FUNDING, channelId: id(99), seen: { height: 7, txIndex: 2, fault: 'x' }, spent: { txid: id(1), height: 8 } }],
-        addresses: [address], utxos: [UTXO], reservations: [RESERVATION], broadcasts: [broadcast], rescanFrom: 3, scannedFrom: 4,
+        fundings: [
+          FUNDING,
+          {
+            ...FUNDING,
+            channelId: id(99),
+            seen: { height: 7, txIndex: 2, fault: 'x' },
+            spent: { txid: id(1), height: 8 },
+          },
+        ],
+        addresses: [address],
+        utxos: [UTXO],
+        reservations: [RESERVATION],
+        broadcasts: [broadcast],
+        rescanFrom: 3,
+        scannedFrom: 4,
         transactions: [{ txid: id(21), amountSat: 5n, feeSat: 0n, label: '' }],
       };
       await store.commit(lease, turn);
       await store.commit(lease, turn);
       const loaded = await other.load();
-      deepStrictEqual([...loaded.fundings].sort((a, b) => (a.channelId[0] ?? 0) - (b.channelId[0] ?? 0)), turn.fundings);
+      deepStrictEqual(
+        [...loaded.fundings].sort((a, b) => (a.channelId[0] ?? 0) - (b.channelId[0] ?? 0)),
+        turn.fundings,
+      );
       deepStrictEqual(loaded.addresses, [address]);
       deepStrictEqual(loaded.utxos, [UTXO]);
       deepStrictEqual(loaded.reservations, [RESERVATION]);
@@ -106,13 +168,31 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       const spent: UtxoRecord = { ...UTXO, height: 9, spentBy: { txid: id(16), height: 10 } };
       const signed: ReservationRecord = { ...RESERVATION, transaction: id(17) };
       const refused = { ...broadcast, conflictHeight: 4, rejectReason: 'why' };
-      await store.commit(lease, { utxos: [spent], reservations: [signed], addresses: [{ ...address, state: 'used' }], broadcasts: [refused], rescanFrom: null });
+      await store.commit(lease, {
+        utxos: [spent],
+        reservations: [signed],
+        addresses: [{ ...address, state: 'used' }],
+        broadcasts: [refused],
+        rescanFrom: null,
+      });
       const changed = await other.load();
-      deepStrictEqual([changed.utxos, changed.reservations, changed.broadcasts, changed.rescanFrom], [[spent], [signed], [refused], undefined]);
+      deepStrictEqual(
+        [changed.utxos, changed.reservations, changed.broadcasts, changed.rescanFrom],
+        [[spent], [signed], [refused], undefined],
+      );
       strictEqual(changed.addresses[0]?.state, 'used');
-      await store.commit(lease, { forgottenUtxos: [UTXO], releasedReservations: [RESERVATION.key], finishedBroadcasts: [id(13)], forgottenFundings: [id(1)], forgottenTransactions: [id(21)] });
+      await store.commit(lease, {
+        forgottenUtxos: [UTXO],
+        releasedReservations: [RESERVATION.key],
+        finishedBroadcasts: [id(13)],
+        forgottenFundings: [id(1)],
+        forgottenTransactions: [id(21)],
+      });
       const emptied = await other.load();
-      deepStrictEqual([emptied.utxos, emptied.reservations, emptied.broadcasts, emptied.fundings.length], [[], [], [], 1]);
+      deepStrictEqual(
+        [emptied.utxos, emptied.reservations, emptied.broadcasts, emptied.fundings.length],
+        [[], [], [], 1],
+      );
       deepStrictEqual(await other.listTransactions(9), []);
     },
   },
@@ -123,10 +203,20 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       await manager.watch(FUNDING);
       deepStrictEqual(await store.newWatches(5), [FUNDING]);
       const { channelId, fundingTxid, fundingOutputIndex } = FUNDING;
-      const report = (status: FundingStatus): ChainTurn => ({ reports: [{ channelId, fundingTxid, fundingOutputIndex, status }] });
-      await store.commit(lease, { fundings: [FUNDING], ...report({ type: 'confirmed', height: 5, txIndex: 1, depth: 2 }) });
+      const report = (status: FundingStatus): ChainTurn => ({
+        reports: [{ channelId, fundingTxid, fundingOutputIndex, status }],
+      });
+      await store.commit(lease, {
+        fundings: [FUNDING],
+        ...report({ type: 'confirmed', height: 5, txIndex: 1, depth: 2 }),
+      });
       deepStrictEqual(await store.newWatches(5), []);
-      deepStrictEqual(await manager.status(channelId), { type: 'confirmed', height: 5, txIndex: 1, depth: 2 });
+      deepStrictEqual(await manager.status(channelId), {
+        type: 'confirmed',
+        height: 5,
+        txIndex: 1,
+        depth: 2,
+      });
       await store.commit(lease, report({ type: 'mismatch', reason: 'no' }));
       deepStrictEqual(await manager.status(channelId), { type: 'mismatch', reason: 'no' });
       await store.commit(lease, report({ type: 'spent', txid: id(8), height: 6, depth: 1 }));
@@ -148,7 +238,15 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       await manager.order({ kind: 'force_close', channelId: id(1), transactions: [id(2), id(3)] });
       await manager.order({ kind: 'mutual_close', channelId: id(4), transactions: [id(5)] });
       const first = await store.takeBroadcasts(lease, 2, orderIdOf);
-      deepStrictEqual(first, [{ orderId: id(2), kind: 'funding', channelId: id(1), transactions: [id(2), id(3)], confirmedHeights: [undefined, undefined] }]);
+      deepStrictEqual(first, [
+        {
+          orderId: id(2),
+          kind: 'funding',
+          channelId: id(1),
+          transactions: [id(2), id(3)],
+          confirmedHeights: [undefined, undefined],
+        },
+      ]);
       strictEqual((await store.takeBroadcasts(lease, 2, orderIdOf)).length, 1);
       deepStrictEqual(await store.takeBroadcasts(lease, 2, orderIdOf), []);
       strictEqual((await store.load()).broadcasts.length, 2);
@@ -171,22 +269,56 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       for (const updateId of [1n, 2n, 3n]) await manager.log(id(1), updateId, id(Number(updateId)));
       await manager.log(id(2), 1n, id(9));
       const page = await store.readMonitorLog(undefined, 2);
-      deepStrictEqual(page.map(({ updateId }) => updateId), [1n, 2n]);
+      deepStrictEqual(
+        page.map(({ updateId }) => updateId),
+        [1n, 2n],
+      );
       const rest = await store.readMonitorLog(page[1], 9);
-      deepStrictEqual(rest, [{ channelId: id(1), updateId: 3n, payload: id(3) }, { channelId: id(2), updateId: 1n, payload: id(9) }]);
-      deepStrictEqual(await store.loadMonitors([id(1)]), [{ channelId: id(1), updateId: 0n, snapshot: undefined, birth: id(70), closeState: 'open' }]);
-      const drained = { channelId: id(1), expectedUpdateId: 0n, updateId: 2n, snapshot: id(71), closeState: 'pending' } as const;
+      deepStrictEqual(rest, [
+        { channelId: id(1), updateId: 3n, payload: id(3) },
+        { channelId: id(2), updateId: 1n, payload: id(9) },
+      ]);
+      deepStrictEqual(await store.loadMonitors([id(1)]), [
+        { channelId: id(1), updateId: 0n, snapshot: undefined, birth: id(70), closeState: 'open' },
+      ]);
+      const drained = {
+        channelId: id(1),
+        expectedUpdateId: 0n,
+        updateId: 2n,
+        snapshot: id(71),
+        closeState: 'pending',
+      } as const;
       await store.commitMonitors(lease, [drained]);
       await rejects(store.commitMonitors(lease, [drained]), { name: 'ChainConflictError' });
-      deepStrictEqual((await store.readMonitorLog(undefined, 9)).map(({ updateId }) => updateId), [3n, 1n]);
+      deepStrictEqual(
+        (await store.readMonitorLog(undefined, 9)).map(({ updateId }) => updateId),
+        [3n, 1n],
+      );
       const [loaded] = await store.loadMonitors([id(1)]);
-      deepStrictEqual(loaded, { channelId: id(1), updateId: 2n, snapshot: id(71), birth: id(70), closeState: 'pending' });
-      deepStrictEqual((await store.pendingCloses(undefined, 5)).map(({ snapshot }) => snapshot), [id(71)]);
+      deepStrictEqual(loaded, {
+        channelId: id(1),
+        updateId: 2n,
+        snapshot: id(71),
+        birth: id(70),
+        closeState: 'pending',
+      });
+      deepStrictEqual(
+        (await store.pendingCloses(undefined, 5)).map(({ snapshot }) => snapshot),
+        [id(71)],
+      );
       deepStrictEqual(await store.pendingCloses(id(1), 5), []);
-      await store.commitClose(lease, id(1), 'ordered', { orderId: id(80), kind: 'force_close', channelId: id(1), transactions: [id(81)], confirmedHeights: [undefined] });
+      await store.commitClose(lease, id(1), 'ordered', {
+        orderId: id(80),
+        kind: 'force_close',
+        channelId: id(1),
+        transactions: [id(81)],
+        confirmedHeights: [undefined],
+      });
       deepStrictEqual(await store.pendingCloses(undefined, 5), []);
       strictEqual((await store.load()).broadcasts.length, 1);
-      await store.commitMonitors(lease, [{ channelId: id(1), expectedUpdateId: 2n, updateId: 3n, snapshot: id(72), closeState: 'ordered' }]);
+      await store.commitMonitors(lease, [
+        { channelId: id(1), expectedUpdateId: 2n, updateId: 3n, snapshot: id(72), closeState: 'ordered' },
+      ]);
       await rejects(store.commitClose(lease, id(3), 'ordered', undefined), { name: 'ChainConflictError' });
     },
   },

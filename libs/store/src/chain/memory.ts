@@ -5,7 +5,7 @@
  */
 import type { BroadcastOrder, FundingStatus, FundingWatch } from '../manager/manager-store.ts';
 import { hexKey } from '../manager/source.ts';
-import * as port from './chain-store.ts';
+import type * as port from './chain-store.ts';
 import { ChainConflictError, ChainFenceLostError } from './chain-store.ts';
 
 /** The tables of the manager that chain-monitor reads and reports to; `MemoryManagerState` has them. */
@@ -18,8 +18,17 @@ export interface ManagerTables {
 }
 
 /** Empty tables, for tests without a manager. */
-export function emptyManagerTables(): ManagerTables & { readonly monitorBirths: Map<string, Uint8Array>; readonly channels: Map<string, { readonly row: { readonly channelKeysId: Uint8Array } }> } {
-  return { watches: new Map(), broadcasts: [], monitorBirths: new Map(), monitorLog: new Map(), channels: new Map() };
+export function emptyManagerTables(): ManagerTables & {
+  readonly monitorBirths: Map<string, Uint8Array>;
+  readonly channels: Map<string, { readonly row: { readonly channelKeysId: Uint8Array } }>;
+} {
+  return {
+    watches: new Map(),
+    broadcasts: [],
+    monitorBirths: new Map(),
+    monitorLog: new Map(),
+    channels: new Map(),
+  };
 }
 
 /** Blocks that are kept. */
@@ -39,7 +48,15 @@ export class MemoryChainState {
   readonly utxos = new Map<string, port.UtxoRecord>();
   readonly reservations = new Map<string, port.ReservationRecord>();
   readonly transactions = new Map<string, port.WalletTransactionRecord>();
-  readonly monitors = new Map<string, { readonly channelId: Uint8Array; readonly updateId: bigint; readonly snapshot: Uint8Array; readonly closeState: port.CloseState }>();
+  readonly monitors = new Map<
+    string,
+    {
+      readonly channelId: Uint8Array;
+      readonly updateId: bigint;
+      readonly snapshot: Uint8Array;
+      readonly closeState: port.CloseState;
+    }
+  >();
   rescanFrom: number | undefined;
   scannedFrom: number | undefined;
 
@@ -65,7 +82,8 @@ export class MemoryChainStore implements port.ChainStore {
     const state = this.#state;
     const old = state.lease;
     const nowMs = state.nowMs();
-    if (old !== undefined && old.holder !== holder && old.untilMs > nowMs) return { type: 'held', holder: old.holder, address: old.address };
+    if (old !== undefined && old.holder !== holder && old.untilMs > nowMs)
+      return { type: 'held', holder: old.holder, address: old.address };
     const epoch = old === undefined ? 1n : old.holder === holder ? old.epoch : old.epoch + 1n;
     state.lease = { holder, address, epoch, untilMs: nowMs + leaseMs };
     return { type: 'acquired', lease: { holder, epoch } };
@@ -78,14 +96,22 @@ export class MemoryChainStore implements port.ChainStore {
 
   #fence(lease: port.ChainLease): void {
     const held = this.#state.lease;
-    if (held === undefined || held.holder !== lease.holder || held.epoch !== lease.epoch) throw new ChainFenceLostError('another replica writes');
+    if (held === undefined || held.holder !== lease.holder || held.epoch !== lease.epoch)
+      throw new ChainFenceLostError('another replica writes');
   }
 
   async load(): Promise<port.ChainSnapshot> {
-    const { blocks, fundings, broadcasts, addresses, utxos, reservations, rescanFrom, scannedFrom } = this.#state;
+    const { blocks, fundings, broadcasts, addresses, utxos, reservations, rescanFrom, scannedFrom } =
+      this.#state;
     return {
-      blocks: [...blocks], fundings: [...fundings.values()], broadcasts: [...broadcasts.values()], addresses: [...addresses.values()],
-      utxos: [...utxos.values()], reservations: [...reservations.values()], rescanFrom, scannedFrom,
+      blocks: [...blocks],
+      fundings: [...fundings.values()],
+      broadcasts: [...broadcasts.values()],
+      addresses: [...addresses.values()],
+      utxos: [...utxos.values()],
+      reservations: [...reservations.values()],
+      rescanFrom,
+      scannedFrom,
     };
   }
 
@@ -101,7 +127,11 @@ export class MemoryChainStore implements port.ChainStore {
     for (const id of turn.forgottenFundings ?? []) state.fundings.delete(hexKey(id));
     for (const report of turn.reports ?? []) {
       const entry = state.manager.watches.get(hexKey(report.channelId));
-      if (entry !== undefined && hexKey(entry.watch.fundingTxid) === hexKey(report.fundingTxid) && entry.watch.fundingOutputIndex === report.fundingOutputIndex) {
+      if (
+        entry !== undefined &&
+        hexKey(entry.watch.fundingTxid) === hexKey(report.fundingTxid) &&
+        entry.watch.fundingOutputIndex === report.fundingOutputIndex
+      ) {
         entry.status = report.status;
       }
     }
@@ -122,13 +152,16 @@ export class MemoryChainStore implements port.ChainStore {
     const state = this.#state;
     const tip = state.blocks.at(-1);
     if (move.type === 'disconnect') {
-      if (tip === undefined || hexKey(tip.hash) !== hexKey(move.hash)) throw new ChainConflictError('not the stored tip');
+      if (tip === undefined || hexKey(tip.hash) !== hexKey(move.hash))
+        throw new ChainConflictError('not the stored tip');
       state.blocks = state.blocks.slice(0, -1);
-      for (const [key, { height, ...rest }] of state.transactions) if (height === tip.height) state.transactions.set(key, rest);
+      for (const [key, { height, ...rest }] of state.transactions)
+        if (height === tip.height) state.transactions.set(key, rest);
       return;
     }
     const { block } = move;
-    if (tip !== undefined && (block.height !== tip.height + 1 || hexKey(block.prevHash) !== hexKey(tip.hash))) throw new ChainConflictError('not on top of the stored tip');
+    if (tip !== undefined && (block.height !== tip.height + 1 || hexKey(block.prevHash) !== hexKey(tip.hash)))
+      throw new ChainConflictError('not on top of the stored tip');
     state.blocks = [...state.blocks, block].slice(-KEPT_BLOCKS);
   }
 
@@ -140,18 +173,35 @@ export class MemoryChainStore implements port.ChainStore {
     const { manager, fundings } = this.#state;
     const isNew = ({ channelId, fundingTxid, fundingOutputIndex }: FundingWatch): boolean => {
       const known = fundings.get(hexKey(channelId));
-      return known === undefined || hexKey(known.fundingTxid) !== hexKey(fundingTxid) || known.fundingOutputIndex !== fundingOutputIndex;
+      return (
+        known === undefined ||
+        hexKey(known.fundingTxid) !== hexKey(fundingTxid) ||
+        known.fundingOutputIndex !== fundingOutputIndex
+      );
     };
-    return [...manager.watches.values()].map(({ watch }) => watch).filter(isNew).slice(0, limit);
+    return [...manager.watches.values()]
+      .map(({ watch }) => watch)
+      .filter(isNew)
+      .slice(0, limit);
   }
 
-  async takeBroadcasts(lease: port.ChainLease, limit: number, orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array): Promise<readonly port.BroadcastRecord[]> {
+  async takeBroadcasts(
+    lease: port.ChainLease,
+    limit: number,
+    orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array,
+  ): Promise<readonly port.BroadcastRecord[]> {
     this.#fence(lease);
     const fresh: port.BroadcastRecord[] = [];
     for (const { kind, channelId, transactions } of this.#state.manager.broadcasts.splice(0, limit)) {
       const orderId = orderIdOf(transactions);
       if (this.#state.broadcasts.has(hexKey(orderId))) continue;
-      const record = { orderId, kind, channelId, transactions, confirmedHeights: transactions.map(() => undefined) };
+      const record = {
+        orderId,
+        kind,
+        channelId,
+        transactions,
+        confirmedHeights: transactions.map(() => undefined),
+      };
       this.#state.broadcasts.set(hexKey(orderId), record);
       fresh.push(record);
     }
@@ -159,11 +209,16 @@ export class MemoryChainStore implements port.ChainStore {
   }
 
   async knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
-    const known = new Set([...this.#state.manager.channels.values()].map(({ row }) => hexKey(row.channelKeysId)));
+    const known = new Set(
+      [...this.#state.manager.channels.values()].map(({ row }) => hexKey(row.channelKeysId)),
+    );
     return channelKeysIds.filter((id) => known.has(hexKey(id)));
   }
 
-  async readMonitorLog(after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined, limit: number): Promise<readonly port.MonitorLogEntry[]> {
+  async readMonitorLog(
+    after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined,
+    limit: number,
+  ): Promise<readonly port.MonitorLogEntry[]> {
     const from = after === undefined ? undefined : hexKey(after.channelId);
     const entries: port.MonitorLogEntry[] = [];
     for (const [key, log] of [...this.#state.manager.monitorLog].sort(([a], [b]) => byHex(a, b))) {
@@ -180,7 +235,13 @@ export class MemoryChainStore implements port.ChainStore {
   #loaded(channelId: Uint8Array): port.LoadedMonitor {
     const row = this.#state.monitors.get(hexKey(channelId));
     const birth = this.#state.manager.monitorBirths.get(hexKey(channelId));
-    return { channelId, updateId: row?.updateId ?? 0n, snapshot: row?.snapshot, birth, closeState: row?.closeState ?? 'open' };
+    return {
+      channelId,
+      updateId: row?.updateId ?? 0n,
+      snapshot: row?.snapshot,
+      birth,
+      closeState: row?.closeState ?? 'open',
+    };
   }
 
   async loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly port.LoadedMonitor[]> {
@@ -190,12 +251,15 @@ export class MemoryChainStore implements port.ChainStore {
   async commitMonitors(lease: port.ChainLease, monitors: readonly port.DrainedMonitor[]): Promise<void> {
     this.#fence(lease);
     for (const { channelId, expectedUpdateId } of monitors) {
-      if ((this.#state.monitors.get(hexKey(channelId))?.updateId ?? 0n) !== expectedUpdateId) throw new ChainConflictError('a monitor moved');
+      if ((this.#state.monitors.get(hexKey(channelId))?.updateId ?? 0n) !== expectedUpdateId)
+        throw new ChainConflictError('a monitor moved');
     }
     for (const { channelId, updateId, snapshot, closeState } of monitors) {
       const key = hexKey(channelId);
       this.#state.monitors.set(key, { channelId, updateId, snapshot, closeState });
-      const rest = (this.#state.manager.monitorLog.get(key) ?? []).filter((entry) => entry.updateId > updateId);
+      const rest = (this.#state.manager.monitorLog.get(key) ?? []).filter(
+        (entry) => entry.updateId > updateId,
+      );
       if (rest.length > 0) this.#state.manager.monitorLog.set(key, rest);
       else this.#state.manager.monitorLog.delete(key);
     }
@@ -203,16 +267,24 @@ export class MemoryChainStore implements port.ChainStore {
 
   async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.LoadedMonitor[]> {
     const from = after === undefined ? '' : hexKey(after);
-    const pending = [...this.#state.monitors].filter(([key, { closeState }]) => closeState === 'pending' && key > from).sort(([a], [b]) => byHex(a, b));
+    const pending = [...this.#state.monitors]
+      .filter(([key, { closeState }]) => closeState === 'pending' && key > from)
+      .sort(([a], [b]) => byHex(a, b));
     return pending.slice(0, limit).map(([, { channelId }]) => this.#loaded(channelId));
   }
 
-  async commitClose(lease: port.ChainLease, channelId: Uint8Array, closeState: port.CloseState, broadcast: port.BroadcastRecord | undefined): Promise<void> {
+  async commitClose(
+    lease: port.ChainLease,
+    channelId: Uint8Array,
+    closeState: port.CloseState,
+    broadcast: port.BroadcastRecord | undefined,
+  ): Promise<void> {
     this.#fence(lease);
     const row = this.#state.monitors.get(hexKey(channelId));
     if (row === undefined) throw new ChainConflictError('no such monitor');
     this.#state.monitors.set(hexKey(channelId), { ...row, closeState });
-    if (broadcast !== undefined && !this.#state.broadcasts.has(hexKey(broadcast.orderId))) this.#state.broadcasts.set(hexKey(broadcast.orderId), broadcast);
+    if (broadcast !== undefined && !this.#state.broadcasts.has(hexKey(broadcast.orderId)))
+      this.#state.broadcasts.set(hexKey(broadcast.orderId), broadcast);
   }
 
   async close(): Promise<void> {

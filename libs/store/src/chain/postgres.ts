@@ -4,9 +4,19 @@ import { MANAGER_SCHEMA } from '../manager/postgres/store.ts';
 import type { FundingWatch } from '../manager/manager-store.ts';
 import { byteaArray, int4Array, int8Array, textArray } from '../pg/binary.ts';
 import { Database, type Session } from '../pg/database.ts';
-import * as port from './chain-store.ts';
+import type * as port from './chain-store.ts';
 import { ChainConflictError, ChainFenceLostError } from './chain-store.ts';
-import { bytesArray, readBlock, readBroadcast, readFunding, readAddress, readReservation, readTransaction, readUtxo, type Columns } from './rows.ts';
+import {
+  bytesArray,
+  readBlock,
+  readBroadcast,
+  readFunding,
+  readAddress,
+  readReservation,
+  readTransaction,
+  readUtxo,
+  type Columns,
+} from './rows.ts';
 import { writeTurn } from './write-turn.ts';
 
 export const CHAIN_SCHEMA = 'chain';
@@ -47,19 +57,28 @@ export class PostgresChainStore implements port.ChainStore {
       [LEASE_NAME, holder, address, leaseMs],
     );
     if (row !== undefined) return { type: 'acquired', lease: { holder, epoch: row.epoch } };
-    const [held] = await this.#database.read<{ holder: string; address: string }>('SELECT holder, address FROM lease WHERE name = $1', [LEASE_NAME]);
+    const [held] = await this.#database.read<{ holder: string; address: string }>(
+      'SELECT holder, address FROM lease WHERE name = $1',
+      [LEASE_NAME],
+    );
     if (held === undefined) throw new StoreError('unavailable', 'the lease vanished');
     return { type: 'held', holder: held.holder, address: held.address };
   }
 
   async releaseLease(lease: port.ChainLease): Promise<void> {
-    await this.#database.write("UPDATE lease SET lease_until = '-infinity' WHERE name = $1 AND holder = $2 AND epoch = $3", [LEASE_NAME, lease.holder, lease.epoch]);
+    await this.#database.write(
+      "UPDATE lease SET lease_until = '-infinity' WHERE name = $1 AND holder = $2 AND epoch = $3",
+      [LEASE_NAME, lease.holder, lease.epoch],
+    );
   }
 
   /** Waits for a takeover that is under way, and then sees its epoch. */
   async #fenced<T>(lease: port.ChainLease, work: (session: Session) => Promise<T>): Promise<T> {
     return this.#database.transaction(async (session) => {
-      const held = await session.query('SELECT 1 FROM lease WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE', [LEASE_NAME, lease.holder, lease.epoch]);
+      const held = await session.query(
+        'SELECT 1 FROM lease WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE',
+        [LEASE_NAME, lease.holder, lease.epoch],
+      );
       if (held.length === 0) throw new ChainFenceLostError('another replica writes');
       return work(session);
     });
@@ -92,7 +111,11 @@ export class PostgresChainStore implements port.ChainStore {
   }
 
   async listTransactions(limit: number): Promise<readonly port.WalletTransactionRecord[]> {
-    return (await this.#database.read<Columns>('SELECT * FROM wallet_transaction ORDER BY number DESC LIMIT $1', [limit])).map(readTransaction);
+    return (
+      await this.#database.read<Columns>('SELECT * FROM wallet_transaction ORDER BY number DESC LIMIT $1', [
+        limit,
+      ])
+    ).map(readTransaction);
   }
 
   /** The manager's tables may not exist before its first start: then there is nothing to read in them. */
@@ -124,8 +147,14 @@ export class PostgresChainStore implements port.ChainStore {
     }));
   }
 
-  async takeBroadcasts(lease: port.ChainLease, limit: number, orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array): Promise<readonly port.BroadcastRecord[]> {
-    const waiting = await this.#unlessMissing(this.#database.read(`SELECT 1 FROM ${MANAGER_SCHEMA}.broadcast LIMIT 1`));
+  async takeBroadcasts(
+    lease: port.ChainLease,
+    limit: number,
+    orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array,
+  ): Promise<readonly port.BroadcastRecord[]> {
+    const waiting = await this.#unlessMissing(
+      this.#database.read(`SELECT 1 FROM ${MANAGER_SCHEMA}.broadcast LIMIT 1`),
+    );
     if (waiting.length === 0) return [];
     return this.#fenced(lease, async (session) => {
       const taken = await session.query<Columns>(
@@ -160,7 +189,10 @@ export class PostgresChainStore implements port.ChainStore {
     return rows.map(({ id }) => id);
   }
 
-  async readMonitorLog(after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined, limit: number): Promise<readonly port.MonitorLogEntry[]> {
+  async readMonitorLog(
+    after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined,
+    limit: number,
+  ): Promise<readonly port.MonitorLogEntry[]> {
     const rows = await this.#unlessMissing(
       this.#database.read<Columns>(
         `SELECT channel_id, update_id, payload FROM ${MANAGER_SCHEMA}.monitor_update
@@ -168,7 +200,11 @@ export class PostgresChainStore implements port.ChainStore {
         [after?.channelId ?? new Uint8Array(0), after?.updateId ?? 0n, limit],
       ),
     );
-    return rows.map((row) => ({ channelId: row['channel_id'] as Uint8Array, updateId: row['update_id'] as bigint, payload: row['payload'] as Uint8Array }));
+    return rows.map((row) => ({
+      channelId: row['channel_id'] as Uint8Array,
+      updateId: row['update_id'] as bigint,
+      payload: row['payload'] as Uint8Array,
+    }));
   }
 
   async loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly port.LoadedMonitor[]> {
@@ -193,7 +229,13 @@ export class PostgresChainStore implements port.ChainStore {
          LEFT JOIN monitor AS o ON o.channel_id = n.id WHERE coalesce(o.update_id, 0) = n.expected
          ON CONFLICT (channel_id) DO UPDATE SET update_id = excluded.update_id, close_state = excluded.close_state, snapshot = excluded.snapshot
          RETURNING 1`,
-        [ids, updateIds, int8Array(monitors.map(({ expectedUpdateId }) => expectedUpdateId)), textArray(monitors.map(({ closeState }) => closeState)), byteaArray(monitors.map(({ snapshot }) => snapshot))],
+        [
+          ids,
+          updateIds,
+          int8Array(monitors.map(({ expectedUpdateId }) => expectedUpdateId)),
+          textArray(monitors.map(({ closeState }) => closeState)),
+          byteaArray(monitors.map(({ snapshot }) => snapshot)),
+        ],
       );
       if (written.length !== monitors.length) throw new ChainConflictError('a monitor moved');
       await session.query(
@@ -212,9 +254,17 @@ export class PostgresChainStore implements port.ChainStore {
     return rows.map(readLoaded);
   }
 
-  async commitClose(lease: port.ChainLease, channelId: Uint8Array, closeState: port.CloseState, broadcast: port.BroadcastRecord | undefined): Promise<void> {
+  async commitClose(
+    lease: port.ChainLease,
+    channelId: Uint8Array,
+    closeState: port.CloseState,
+    broadcast: port.BroadcastRecord | undefined,
+  ): Promise<void> {
     await this.#fenced(lease, async (session) => {
-      const moved = await session.query('UPDATE monitor SET close_state = $2 WHERE channel_id = $1 RETURNING 1', [channelId, closeState]);
+      const moved = await session.query(
+        'UPDATE monitor SET close_state = $2 WHERE channel_id = $1 RETURNING 1',
+        [channelId, closeState],
+      );
       if (moved.length === 0) throw new ChainConflictError('no such monitor');
       if (broadcast !== undefined) await insertBroadcast(session, broadcast);
     });
@@ -239,7 +289,13 @@ async function insertBroadcast(session: Session, record: port.BroadcastRecord): 
   const inserted = await session.query(
     `INSERT INTO broadcast (order_id, kind, channel_id, transactions, confirmed_heights) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (order_id) DO NOTHING RETURNING 1`,
-    [record.orderId, record.kind, record.channelId ?? null, byteaArray(record.transactions), int4Array(record.confirmedHeights.map((height) => height ?? null))],
+    [
+      record.orderId,
+      record.kind,
+      record.channelId ?? null,
+      byteaArray(record.transactions),
+      int4Array(record.confirmedHeights.map((height) => height ?? null)),
+    ],
   );
   return inserted.length > 0;
 }

@@ -6,11 +6,17 @@ export type Columns = Record<string, unknown>;
 const bytes = (row: Columns, name: string): Uint8Array => row[name] as Uint8Array;
 const number = (row: Columns, name: string): number => row[name] as number;
 /** The driver reads elements of arrays as Buffers. */
-export const bytesArray = (row: Columns, name: string): Uint8Array[] => (row[name] as Uint8Array[]).map((element) => Uint8Array.from(element));
+export const bytesArray = (row: Columns, name: string): Uint8Array[] =>
+  (row[name] as Uint8Array[]).map((element) => Uint8Array.from(element));
 const optional = <T>(row: Columns, name: string): T | undefined => (row[name] as T | null) ?? undefined;
 
 export function readBlock(row: Columns): port.StoredBlock {
-  return { height: number(row, 'height'), hash: bytes(row, 'hash'), prevHash: bytes(row, 'prev_hash'), timeUnixSeconds: Number(row['time_unix_seconds']) };
+  return {
+    height: number(row, 'height'),
+    hash: bytes(row, 'hash'),
+    prevHash: bytes(row, 'prev_hash'),
+    timeUnixSeconds: Number(row['time_unix_seconds']),
+  };
 }
 
 export function readFunding(row: Columns): port.FundingRecord {
@@ -24,7 +30,9 @@ export function readFunding(row: Columns): port.FundingRecord {
     fundingValueSat: row['funding_value_sat'] as bigint,
     scriptPubKey: bytes(row, 'script_pubkey'),
     minimumDepth: number(row, 'minimum_depth'),
-    ...(height !== undefined && { seen: { height, txIndex: number(row, 'seen_tx_index'), ...(fault !== undefined && { fault }) } }),
+    ...(height !== undefined && {
+      seen: { height, txIndex: number(row, 'seen_tx_index'), ...(fault !== undefined && { fault }) },
+    }),
     ...(spentTxid !== undefined && { spent: { txid: spentTxid, height: number(row, 'spent_height') } }),
   };
 }
@@ -65,7 +73,9 @@ export function readUtxo(row: Columns): port.UtxoRecord {
     script: bytes(row, 'script'),
     origin: row['origin'] as port.UtxoRecord['origin'],
     ...(height !== undefined && { height }),
-    ...(spentTxid !== undefined && { spentBy: { txid: spentTxid, ...(spentHeight !== undefined && { height: spentHeight }) } }),
+    ...(spentTxid !== undefined && {
+      spentBy: { txid: spentTxid, ...(spentHeight !== undefined && { height: spentHeight }) },
+    }),
   };
 }
 

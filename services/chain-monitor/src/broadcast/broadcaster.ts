@@ -73,7 +73,9 @@ export class Broadcaster {
       };
       const orders = [...view.broadcasts].filter(([id, order]) => isOpen(order) && isDue(id));
       orders.sort(([a], [b]) => (this.#attempts.get(a)?.atMs ?? 0) - (this.#attempts.get(b)?.atMs ?? 0));
-      return orders.slice(0, ORDER_BATCH).map(([id, order]) => ({ id, order, tip, txids: view.orderTxids.get(id) ?? [] }));
+      return orders
+        .slice(0, ORDER_BATCH)
+        .map(([id, order]) => ({ id, order, tip, txids: view.orderTxids.get(id) ?? [] }));
     });
     for (const { id, order, tip, txids } of due) {
       if (this.#attempts.has(id)) metrics.rebroadcasts.inc();
@@ -84,24 +86,51 @@ export class Broadcaster {
 
   async #broadcast(id: string, order: BroadcastRecord, txids: readonly string[]): Promise<void> {
     const { writer, logger, metrics } = this.#ports;
-    const waiting = order.transactions.flatMap((raw, at) => (order.confirmedHeights[at] === undefined ? [{ raw, txid: txids[at] ?? '' }] : []));
+    const waiting = order.transactions.flatMap((raw, at) =>
+      order.confirmedHeights[at] === undefined ? [{ raw, txid: txids[at] ?? '' }] : [],
+    );
     let outcome = await this.#submit(waiting.map(({ raw }) => raw));
-    if (outcome.kind === 'rejected' && waiting.length > 1) outcome = await this.#oneByOne(waiting.map(({ raw }) => raw), outcome);
+    if (outcome.kind === 'rejected' && waiting.length > 1)
+      outcome = await this.#oneByOne(
+        waiting.map(({ raw }) => raw),
+        outcome,
+      );
     metrics.broadcasts.inc({ outcome: outcome.kind });
     // What the node knows although it does not wait is in a block already, perhaps in one before the order.
     const found = await this.#locate(outcome.kind === 'rejected' ? waiting : await this.#notWaiting(waiting));
-    const rejection = outcome.kind === 'rejected' && found.length < waiting.length ? outcome.reason : undefined;
+    const rejection =
+      outcome.kind === 'rejected' && found.length < waiting.length ? outcome.reason : undefined;
     if (rejection !== undefined && rejection !== order.rejectReason) {
-      logger.warn({ order: id, kind: order.kind, channelId: order.channelId ?? 'none', txids: waiting.map(({ txid }) => txid).join(' '), reason: rejection }, 'broadcast refused');
+      logger.warn(
+        {
+          order: id,
+          kind: order.kind,
+          channelId: order.channelId ?? 'none',
+          txids: waiting.map(({ txid }) => txid).join(' '),
+          reason: rejection,
+        },
+        'broadcast refused',
+      );
     }
-    if (rejection === undefined && order.rejectReason === undefined && this.#attempts.has(id) && found.length === 0) return;
+    if (
+      rejection === undefined &&
+      order.rejectReason === undefined &&
+      this.#attempts.has(id) &&
+      found.length === 0
+    )
+      return;
     await writer.turn((draft) => {
       const current = draft.broadcast(id);
       if (current === undefined) return;
       const { rejectReason: _, ...rest } = current;
-      if (current.rejectReason !== rejection) draft.putBroadcast({ ...rest, ...(rejection !== undefined && { rejectReason: rejection }) });
+      if (current.rejectReason !== rejection)
+        draft.putBroadcast({ ...rest, ...(rejection !== undefined && { rejectReason: rejection }) });
       for (const { txid, height } of found) confirmOrder(draft, id, txid, height);
-      if (outcome.kind === 'accepted') this.#observe(draft, waiting.map(({ raw }) => raw));
+      if (outcome.kind === 'accepted')
+        this.#observe(
+          draft,
+          waiting.map(({ raw }) => raw),
+        );
     });
   }
 
@@ -144,7 +173,9 @@ export class Broadcaster {
   }
 
   /** Of a refused order: what confirmed before the order came. */
-  async #locate(waiting: readonly Waiting[]): Promise<readonly { readonly txid: string; readonly height: number }[]> {
+  async #locate(
+    waiting: readonly Waiting[],
+  ): Promise<readonly { readonly txid: string; readonly height: number }[]> {
     const { source, writer, index } = this.#ports;
     const blocks = await writer.exclusive(async (view) => view.blocks.slice(-LOOKBACK_BLOCKS));
     const tip = blocks.at(-1);

@@ -4,33 +4,49 @@ import { ChainSourceError } from '@fulmen/chain';
 import { FeeEstimator, type FeerateTarget, NoFeeEstimateError, arrangeFeerates } from './estimator.ts';
 
 const TARGETS: readonly FeerateTarget[] = [
-  'maximum_fee_estimate', 'urgent_on_chain_sweep', 'min_allowed_anchor_channel_remote_fee', 'min_allowed_non_anchor_channel_remote_fee',
-  'anchor_channel_fee', 'non_anchor_channel_fee', 'channel_close_minimum', 'output_spending_fee',
+  'maximum_fee_estimate',
+  'urgent_on_chain_sweep',
+  'min_allowed_anchor_channel_remote_fee',
+  'min_allowed_non_anchor_channel_remote_fee',
+  'anchor_channel_fee',
+  'non_anchor_channel_fee',
+  'channel_close_minimum',
+  'output_spending_fee',
 ];
 
-const estimate = fc.option(fc.oneof(fc.integer({ min: -5, max: 2_000_000 }), fc.double({ min: 0, max: 1e9, noNaN: true })), { nil: undefined });
+const estimate = fc.option(
+  fc.oneof(fc.integer({ min: -5, max: 2_000_000 }), fc.double({ min: 0, max: 1e9, noNaN: true })),
+  { nil: undefined },
+);
 
 test('whatever the node says: bounded, whole, and in order', () => {
   fc.assert(
-    fc.property(fc.tuple(...TARGETS.map(() => estimate)), fc.integer({ min: 1, max: 5_000 }), (estimates, minimum) => {
-      const raw: Partial<Record<FeerateTarget, number>> = {};
-      for (const [at, target] of TARGETS.entries()) if (estimates[at] !== undefined) raw[target] = estimates[at];
-      const rates = arrangeFeerates(raw, { minimum, maximum: 100_000, fallback: 1_000 });
-      expect(rates).toBeDefined();
-      if (rates === undefined) return;
-      for (const target of TARGETS) {
-        expect(Number.isInteger(rates[target])).toBe(true);
-        expect(rates[target]).toBeGreaterThanOrEqual(253);
-        expect(rates[target]).toBeLessThanOrEqual(100_000);
-      }
-      expect(rates.min_allowed_anchor_channel_remote_fee).toBeLessThanOrEqual(rates.anchor_channel_fee);
-      expect(rates.min_allowed_non_anchor_channel_remote_fee).toBeLessThanOrEqual(rates.non_anchor_channel_fee);
-      expect(rates.channel_close_minimum).toBeLessThanOrEqual(rates.non_anchor_channel_fee);
-      expect(rates.anchor_channel_fee).toBeLessThanOrEqual(rates.non_anchor_channel_fee);
-      expect(rates.non_anchor_channel_fee).toBeLessThanOrEqual(rates.urgent_on_chain_sweep);
-      expect(rates.output_spending_fee).toBeLessThanOrEqual(rates.urgent_on_chain_sweep);
-      expect(rates.urgent_on_chain_sweep).toBeLessThanOrEqual(rates.maximum_fee_estimate);
-    }),
+    fc.property(
+      fc.tuple(...TARGETS.map(() => estimate)),
+      fc.integer({ min: 1, max: 5_000 }),
+      (estimates, minimum) => {
+        const raw: Partial<Record<FeerateTarget, number>> = {};
+        for (const [at, target] of TARGETS.entries())
+          if (estimates[at] !== undefined) raw[target] = estimates[at];
+        const rates = arrangeFeerates(raw, { minimum, maximum: 100_000, fallback: 1_000 });
+        expect(rates).toBeDefined();
+        if (rates === undefined) return;
+        for (const target of TARGETS) {
+          expect(Number.isInteger(rates[target])).toBe(true);
+          expect(rates[target]).toBeGreaterThanOrEqual(253);
+          expect(rates[target]).toBeLessThanOrEqual(100_000);
+        }
+        expect(rates.min_allowed_anchor_channel_remote_fee).toBeLessThanOrEqual(rates.anchor_channel_fee);
+        expect(rates.min_allowed_non_anchor_channel_remote_fee).toBeLessThanOrEqual(
+          rates.non_anchor_channel_fee,
+        );
+        expect(rates.channel_close_minimum).toBeLessThanOrEqual(rates.non_anchor_channel_fee);
+        expect(rates.anchor_channel_fee).toBeLessThanOrEqual(rates.non_anchor_channel_fee);
+        expect(rates.non_anchor_channel_fee).toBeLessThanOrEqual(rates.urgent_on_chain_sweep);
+        expect(rates.output_spending_fee).toBeLessThanOrEqual(rates.urgent_on_chain_sweep);
+        expect(rates.urgent_on_chain_sweep).toBeLessThanOrEqual(rates.maximum_fee_estimate);
+      },
+    ),
     { numRuns: 200 },
   );
 });
@@ -68,12 +84,16 @@ describe('the estimator', () => {
     node.away = true;
     expect(await estimator.estimateSatPerKw('output_spending_fee')).toBe(2_000);
     clock.nowMs = 7 * 3_600_000;
-    await expect(estimator.estimateSatPerKw('output_spending_fee')).rejects.toBeInstanceOf(NoFeeEstimateError);
+    await expect(estimator.estimateSatPerKw('output_spending_fee')).rejects.toBeInstanceOf(
+      NoFeeEstimateError,
+    );
   });
 
   test('without estimates: the fallback, or an error', async () => {
     expect(await setup(1_500).estimator.estimateSatPerKw('non_anchor_channel_fee')).toBe(1_500);
     expect(await setup(1_500).estimator.estimateSatPerKw('min_allowed_anchor_channel_remote_fee')).toBe(253);
-    await expect(setup(undefined).estimator.estimateSatPerKw('non_anchor_channel_fee')).rejects.toBeInstanceOf(NoFeeEstimateError);
+    await expect(
+      setup(undefined).estimator.estimateSatPerKw('non_anchor_channel_fee'),
+    ).rejects.toBeInstanceOf(NoFeeEstimateError);
   });
 });

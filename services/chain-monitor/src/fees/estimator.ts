@@ -17,7 +17,9 @@ export type FeerateTarget =
   | 'output_spending_fee';
 
 /** Blocks to confirm within, and how an estimate weighs a recent fall. */
-const QUESTIONS: Readonly<Record<FeerateTarget, { readonly blocks: number; readonly mode: FeeEstimateMode }>> = {
+const QUESTIONS: Readonly<
+  Record<FeerateTarget, { readonly blocks: number; readonly mode: FeeEstimateMode }>
+> = {
   maximum_fee_estimate: { blocks: 1, mode: 'conservative' },
   urgent_on_chain_sweep: { blocks: 3, mode: 'conservative' },
   non_anchor_channel_fee: { blocks: 12, mode: 'economical' },
@@ -62,12 +64,16 @@ export interface FeeEstimatorOptions {
 type Feerates = Readonly<Record<FeerateTarget, number>>;
 
 /** Bounds and order, whatever the node said. `undefined` where it said nothing. */
-export function arrangeFeerates(raw: Readonly<Partial<Record<FeerateTarget, number>>>, bounds: { readonly minimum: number; readonly maximum: number; readonly fallback: number | undefined }): Feerates | undefined {
+export function arrangeFeerates(
+  raw: Readonly<Partial<Record<FeerateTarget, number>>>,
+  bounds: { readonly minimum: number; readonly maximum: number; readonly fallback: number | undefined },
+): Feerates | undefined {
   const known = ORDER.map((target) => raw[target]).filter((feerate) => feerate !== undefined);
   const start = bounds.fallback ?? (known.length === 0 ? undefined : Math.min(...known));
   if (start === undefined) return undefined;
   const minimum = Math.max(bounds.minimum, FEERATE_FLOOR_SAT_PER_KW);
-  const clamp = (feerate: number): number => Math.ceil(Math.min(Math.max(feerate, minimum), Math.max(bounds.maximum, minimum)));
+  const clamp = (feerate: number): number =>
+    Math.ceil(Math.min(Math.max(feerate, minimum), Math.max(bounds.maximum, minimum)));
   const result: Partial<Record<FeerateTarget, number>> = {};
   let previous = minimum;
   for (const target of ORDER) {
@@ -78,7 +84,10 @@ export function arrangeFeerates(raw: Readonly<Partial<Record<FeerateTarget, numb
   }
   // What the counterparty must pay at least is the floor of relaying, with room for what changed since it last looked.
   result.min_allowed_anchor_channel_remote_fee = FEERATE_FLOOR_SAT_PER_KW;
-  result.min_allowed_non_anchor_channel_remote_fee = Math.max(FEERATE_FLOOR_SAT_PER_KW, Math.floor((result.min_allowed_non_anchor_channel_remote_fee ?? previous) / 2));
+  result.min_allowed_non_anchor_channel_remote_fee = Math.max(
+    FEERATE_FLOOR_SAT_PER_KW,
+    Math.floor((result.min_allowed_non_anchor_channel_remote_fee ?? previous) / 2),
+  );
   return result as Feerates;
 }
 
@@ -102,9 +111,18 @@ export class FeeEstimator {
     const isUsable = this.#cached !== undefined && runtime.monotonicMs() - this.#cached.atMs < MAX_AGE_MS;
     if (!isUsable) await this.#refreshing;
     const cached = this.#cached;
-    if (cached !== undefined && runtime.monotonicMs() - cached.atMs < MAX_AGE_MS) return cached.feerates[target];
-    const fallback = arrangeFeerates({}, { minimum: FEERATE_FLOOR_SAT_PER_KW, maximum: maximumFeerateSatPerKw, fallback: fallbackFeerateSatPerKw });
-    if (fallback === undefined) throw new NoFeeEstimateError('the node has no fee estimates yet, and no fallback is configured');
+    if (cached !== undefined && runtime.monotonicMs() - cached.atMs < MAX_AGE_MS)
+      return cached.feerates[target];
+    const fallback = arrangeFeerates(
+      {},
+      {
+        minimum: FEERATE_FLOOR_SAT_PER_KW,
+        maximum: maximumFeerateSatPerKw,
+        fallback: fallbackFeerateSatPerKw,
+      },
+    );
+    if (fallback === undefined)
+      throw new NoFeeEstimateError('the node has no fee estimates yet, and no fallback is configured');
     return fallback[target];
   }
 
@@ -115,10 +133,17 @@ export class FeeEstimator {
       const minimum = await source.mempoolMinFeerateSatPerKw();
       const raw: Partial<Record<FeerateTarget, number>> = {};
       for (const target of TARGETS) {
-        const estimate = await source.estimateFeerateSatPerKw(QUESTIONS[target].blocks, QUESTIONS[target].mode);
+        const estimate = await source.estimateFeerateSatPerKw(
+          QUESTIONS[target].blocks,
+          QUESTIONS[target].mode,
+        );
         if (estimate !== undefined && Number.isFinite(estimate)) raw[target] = estimate;
       }
-      const feerates = arrangeFeerates(raw, { minimum, maximum: maximumFeerateSatPerKw, fallback: undefined });
+      const feerates = arrangeFeerates(raw, {
+        minimum,
+        maximum: maximumFeerateSatPerKw,
+        fallback: undefined,
+      });
       if (feerates !== undefined) this.#cached = { feerates, atMs: runtime.monotonicMs() };
     } catch {
       // A node that does not answer is the follower's alarm; the last estimate stays for a while.

@@ -37,7 +37,14 @@ export class BlockIndex {
   }
 
   /** Finds a transaction, and who spent an outpoint, in the last of these blocks. */
-  async find(blocks: readonly StoredBlock[], txid: Uint8Array, outputIndex: number): Promise<{ readonly seen?: { readonly height: number; readonly txIndex: number }; readonly spent?: { readonly txid: Uint8Array; readonly height: number } }> {
+  async find(
+    blocks: readonly StoredBlock[],
+    txid: Uint8Array,
+    outputIndex: number,
+  ): Promise<{
+    readonly seen?: { readonly height: number; readonly txIndex: number };
+    readonly spent?: { readonly txid: Uint8Array; readonly height: number };
+  }> {
     let seen: { height: number; txIndex: number } | undefined;
     let spent: { txid: Uint8Array; height: number } | undefined;
     for (const stored of blocks.slice(-LOOKBACK_BLOCKS)) {

@@ -30,21 +30,38 @@ async function failureOf(call: Promise<unknown>): Promise<RpcError> {
 type Lie = (source: ChainSource) => Partial<ChainSource>;
 
 /** A harness whose source lies from a moment on. */
-async function lying(lie: Lie): Promise<{ readonly harness: Harness; readonly begin: () => void; readonly end: () => void }> {
+async function lying(
+  lie: Lie,
+): Promise<{ readonly harness: Harness; readonly begin: () => void; readonly end: () => void }> {
   let active = false;
   const harness = await harnessWith({ wrapSource: (source) => overriding(source, lie, () => active) });
   await harness.mine(5);
   return { harness, begin: () => (active = true), end: () => (active = false) };
 }
 
-const flip = (bytes: Uint8Array, at: number): Uint8Array => bytes.map((byte, index) => (index === at ? byte ^ 1 : byte));
+const flip = (bytes: Uint8Array, at: number): Uint8Array =>
+  bytes.map((byte, index) => (index === at ? byte ^ 1 : byte));
 
 const LIES: Readonly<Record<string, { readonly lie: Lie; readonly says: RegExp }>> = {
-  'cut-off blocks': { lie: (source) => ({ getBlock: async (hash) => (await source.getBlock(hash))?.subarray(0, 100) }), says: /not what it should be/ },
-  'other transactions than the header commits to': { lie: (source) => ({ getBlock: async (hash) => flip((await source.getBlock(hash)) ?? new Uint8Array(0), 90) }), says: /not what it should be/ },
-  'another block than was asked for': { lie: (source) => ({ getBlock: async () => source.getBlock((await source.getBlockHash(3)) ?? '') }), says: /it is another block/ },
+  'cut-off blocks': {
+    lie: (source) => ({ getBlock: async (hash) => (await source.getBlock(hash))?.subarray(0, 100) }),
+    says: /not what it should be/,
+  },
+  'other transactions than the header commits to': {
+    lie: (source) => ({
+      getBlock: async (hash) => flip((await source.getBlock(hash)) ?? new Uint8Array(0), 90),
+    }),
+    says: /not what it should be/,
+  },
+  'another block than was asked for': {
+    lie: (source) => ({ getBlock: async () => source.getBlock((await source.getBlockHash(3)) ?? '') }),
+    says: /it is another block/,
+  },
   'a block that does not follow': {
-    lie: (source) => ({ getBlockHash: async (height) => source.getBlockHash(height > 5 ? height - 3 : height), getBestBlock: async () => ({ hash: (await source.getBestBlock()).hash, height: 9 }) }),
+    lie: (source) => ({
+      getBlockHash: async (height) => source.getBlockHash(height > 5 ? height - 3 : height),
+      getBestBlock: async () => ({ hash: (await source.getBestBlock()).hash, height: 9 }),
+    }),
     says: /does not follow/,
   },
   'a chain without a block of ours': {
@@ -84,7 +101,8 @@ describe('a source that lies halts the follower', () => {
       bytes.set(encodeBlockHeader({ ...block.value.header, nonce }));
       const again = decodeBlock(bytes);
       const last = again.ok ? (again.value.hash.at(-1) ?? 0) : 0;
-      if (again.ok && last >= 0x80) forged.set(Buffer.from(again.value.hash).reverse().toString('hex'), bytes);
+      if (again.ok && last >= 0x80)
+        forged.set(Buffer.from(again.value.hash).reverse().toString('hex'), bytes);
     }
     begin();
     await harness.turn();
@@ -92,10 +110,25 @@ describe('a source that lies halts the follower', () => {
   });
 
   test.each([
-    { what: 'of another network', changes: { networkName: async () => 'mainnet' as const }, says: /of mainnet, not of regtest/ },
-    { what: 'with another first block', changes: { getBlockHash: async () => 'ab'.repeat(32) }, says: /another first block/ },
+    {
+      what: 'of another network',
+      changes: { networkName: async () => 'mainnet' as const },
+      says: /of mainnet, not of regtest/,
+    },
+    {
+      what: 'with another first block',
+      changes: { getBlockHash: async () => 'ab'.repeat(32) },
+      says: /another first block/,
+    },
   ])('$what', async ({ changes, says }) => {
-    const harness = await harnessWith({ wrapSource: (source) => overriding(source, () => changes, () => true) });
+    const harness = await harnessWith({
+      wrapSource: (source) =>
+        overriding(
+          source,
+          () => changes,
+          () => true,
+        ),
+    });
     expect((await failureOf(harness.chain.getBestBlock({}))).message).toMatch(says);
     expect(harness.state.blocks).toEqual([]);
   });
@@ -103,13 +136,17 @@ describe('a source that lies halts the follower', () => {
 
 describe('a source that is behind or away', () => {
   test('is waited for, becomes a fault after a while, and is forgiven when it caught up', async () => {
-    const { harness, begin, end } = await lying((source) => ({ getBestBlock: async () => ({ hash: (await source.getBlockHash(2)) ?? '', height: 2 }) }));
+    const { harness, begin, end } = await lying((source) => ({
+      getBestBlock: async () => ({ hash: (await source.getBlockHash(2)) ?? '', height: 2 }),
+    }));
     begin();
     await harness.turn();
     await harness.clock.advance(5_000);
     expect((await harness.chain.getBestBlock({})).height).toBe(5);
     await harness.clock.advance(6_000);
-    expect((await failureOf(harness.chain.getBestBlock({}))).message).toMatch(/went back to height 2, below 5/);
+    expect((await failureOf(harness.chain.getBestBlock({}))).message).toMatch(
+      /went back to height 2, below 5/,
+    );
     expect(harness.state.blocks.at(-1)?.height).toBe(5);
     end();
     await harness.mine(1);
@@ -171,7 +208,14 @@ describe('the store', () => {
   test('two replicas: one writes, the other takes over when the lease ends', async () => {
     const first = await harnessWith();
     await first.mine(2);
-    const second = await harnessWith({ devChain: first.devChain, clock: first.clock, state: first.state, manager: first.manager, signer: first.signer, config: { replicaId: 'second' } });
+    const second = await harnessWith({
+      devChain: first.devChain,
+      clock: first.clock,
+      state: first.state,
+      manager: first.manager,
+      signer: first.signer,
+      config: { replicaId: 'second' },
+    });
     expect((await failureOf(second.wallet.getBalance({}))).code).toBe('unavailable');
     expect((await second.chain.getBestBlock({})).height).toBe(2);
     await first.stop();

@@ -4,7 +4,15 @@
  * follower halts, says why, and touches nothing until somebody looks. A wrong
  * block would be worse than none: channels are settled by what is in it.
  */
-import { type Block, NETWORKS, type Network, decodeBlock, displayHash, meetsProofOfWork, parseDisplayHash } from '@fulmen/bitcoin';
+import {
+  type Block,
+  NETWORKS,
+  type Network,
+  decodeBlock,
+  displayHash,
+  meetsProofOfWork,
+  parseDisplayHash,
+} from '@fulmen/bitcoin';
 import { type ChainSource, ChainSourceError, type ChainTip } from '@fulmen/chain';
 import { equalBytes } from '@fulmen/codec';
 import type { Logger, Runtime } from '@fulmen/service';
@@ -76,8 +84,10 @@ export class Follower {
       }
       return 'more';
     } catch (error) {
-      if (error instanceof ContradictionError) this.#stop({ type: 'source_contradicts', reason: error.message });
-      else if (error instanceof ChainSourceError && error.code === 'malformed') this.#stop({ type: 'source_contradicts', reason: `the source answers nonsense: ${error.message}` });
+      if (error instanceof ContradictionError)
+        this.#stop({ type: 'source_contradicts', reason: error.message });
+      else if (error instanceof ChainSourceError && error.code === 'malformed')
+        this.#stop({ type: 'source_contradicts', reason: `the source answers nonsense: ${error.message}` });
       else throw error;
       return 'waiting';
     }
@@ -102,7 +112,10 @@ export class Follower {
     if (this.#halt?.type === halt.type) return;
     this.#halt = halt;
     this.#ports.metrics.halted.set(1);
-    this.#ports.logger.error({ reason: halt.reason, halt: halt.type }, 'the chain source is not believed: no block is processed');
+    this.#ports.logger.error(
+      { reason: halt.reason, halt: halt.type },
+      'the chain source is not believed: no block is processed',
+    );
   }
 
   /** Once a process: the source is of our network, by its name and its first block. */
@@ -110,9 +123,11 @@ export class Follower {
     if (this.#identified) return;
     const { source, network } = this.#ports;
     const name = await source.networkName();
-    if (name !== network.name) throw new ContradictionError(`the source is of ${name}, not of ${network.name}`);
+    if (name !== network.name)
+      throw new ContradictionError(`the source is of ${name}, not of ${network.name}`);
     const genesis = await source.getBlockHash(0);
-    if (genesis !== displayHash(NETWORKS[network.name].chainHash)) throw new ContradictionError(`the source has another first block: ${genesis ?? 'none'}`);
+    if (genesis !== displayHash(NETWORKS[network.name].chainHash))
+      throw new ContradictionError(`the source has another first block: ${genesis ?? 'none'}`);
     this.#identified = true;
   }
 
@@ -124,7 +139,10 @@ export class Follower {
     if (tip === undefined) return this.#begin(best);
     this.#ports.metrics.height.set(tip.height);
     // For a while that may be: the source restarts, or is in the middle of a reorg.
-    this.#behindReason = best.height < tip.height ? `the source went back to height ${best.height}, below ${tip.height}, without another chain` : undefined;
+    this.#behindReason =
+      best.height < tip.height
+        ? `the source went back to height ${best.height}, below ${tip.height}, without another chain`
+        : undefined;
     if (best.height < tip.height) return 'waiting';
     if (best.hash === displayHash(tip.hash)) return (await this.#rescan(tip)) === 'more' ? 'moved' : 'at_tip';
     const sameHeight = await source.getBlockHash(tip.height);
@@ -142,7 +160,8 @@ export class Follower {
     const hash = await source.getBlockHash(height);
     const header = hash === undefined ? undefined : await source.getBlockHeader(hash);
     if (header === undefined) return 'waiting';
-    if (header.height !== height || header.hash !== hash) throw new ContradictionError(`the header of block ${height} is of another block`);
+    if (header.height !== height || header.hash !== hash)
+      throw new ContradictionError(`the header of block ${height} is of another block`);
     const block: StoredBlock = {
       height,
       hash: parseDisplayHash(header.hash),
@@ -178,7 +197,8 @@ export class Follower {
         break;
       }
     }
-    if (common === undefined) throw new ContradictionError(`none of the last ${blocks.length} blocks is in the source's chain`);
+    if (common === undefined)
+      throw new ContradictionError(`none of the last ${blocks.length} blocks is in the source's chain`);
     if (common.height === tip.height) return 'waiting';
     await writer.turn((draft) => {
       draft.block = { type: 'disconnect', hash: tip.hash };
@@ -212,15 +232,28 @@ export class Follower {
     if (!meetsProofOfWork(block.header)) throw new ContradictionError(`block ${hash} has no proof of work`);
     if (!equalBytes(block.header.prevHash, tip.hash)) {
       // Either a reorg came between two questions, or the source lies.
-      if ((await source.getBlockHash(tip.height)) === displayHash(tip.hash) && (await source.getBlockHash(tip.height + 1)) === hash) {
-        throw new ContradictionError(`block ${hash} at height ${tip.height + 1} does not follow the block before it`);
+      if (
+        (await source.getBlockHash(tip.height)) === displayHash(tip.hash) &&
+        (await source.getBlockHash(tip.height + 1)) === hash
+      ) {
+        throw new ContradictionError(
+          `block ${hash} at height ${tip.height + 1} does not follow the block before it`,
+        );
       }
       return 'waiting';
     }
     const height = tip.height + 1;
     await this.#ports.drainMonitors();
     await writer.turn((draft) => {
-      draft.block = { type: 'connect', block: { height, hash: block.hash, prevHash: block.header.prevHash, timeUnixSeconds: block.header.time } };
+      draft.block = {
+        type: 'connect',
+        block: {
+          height,
+          hash: block.hash,
+          prevHash: block.header.prevHash,
+          timeUnixSeconds: block.header.time,
+        },
+      };
       scanFundings(draft, block, height);
       scanOrders(draft, block, height);
       scanWallet(draft, this.#ports.book(), block, height);
@@ -242,7 +275,8 @@ export class Follower {
     if (book === undefined) return 'done';
     const from = await writer.turn((draft) => {
       const { scannedFrom, rescanFrom } = draft.view;
-      if (rescanHeight === undefined || scannedFrom === undefined || rescanHeight >= scannedFrom) return rescanFrom;
+      if (rescanHeight === undefined || scannedFrom === undefined || rescanHeight >= scannedFrom)
+        return rescanFrom;
       draft.rescanFrom = rescanHeight;
       draft.scannedFrom = rescanHeight;
       return rescanHeight;
@@ -261,6 +295,10 @@ export class Follower {
 function scanWallet(draft: Draft, book: AddressBook | undefined, block: Block, height: number): void {
   book?.observe(
     draft,
-    block.transactions.map((tx, txIndex) => ({ tx, txid: block.txids[txIndex] as Uint8Array, sighting: { type: 'block', height, isCoinbase: txIndex === 0 } })),
+    block.transactions.map((tx, txIndex) => ({
+      tx,
+      txid: block.txids[txIndex] as Uint8Array,
+      sighting: { type: 'block', height, isCoinbase: txIndex === 0 },
+    })),
   );
 }

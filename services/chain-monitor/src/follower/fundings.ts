@@ -15,7 +15,8 @@ export function fundingFault(record: FundingRecord, tx: Tx): string | undefined 
   if (output === undefined) return `the transaction has no output ${record.fundingOutputIndex}`;
   // BOLT 2: the funding output's script and amount are what the channel was agreed on.
   if (!equalBytes(output.script, record.scriptPubKey)) return 'the output pays another script';
-  if (output.valueSat !== record.fundingValueSat) return `the output is of ${output.valueSat} sat, not ${record.fundingValueSat}`;
+  if (output.valueSat !== record.fundingValueSat)
+    return `the output is of ${output.valueSat} sat, not ${record.fundingValueSat}`;
   return undefined;
 }
 
@@ -24,8 +25,10 @@ export function fundingStatus(record: FundingRecord, bestHeight: number): Fundin
   const { seen, spent } = record;
   const depthOf = (height: number): number => Math.min(bestHeight - height + 1, REPORTED_DEPTH);
   if (seen?.fault !== undefined) return { type: 'mismatch', reason: seen.fault };
-  if (spent !== undefined) return { type: 'spent', txid: spent.txid, height: spent.height, depth: depthOf(spent.height) };
-  if (seen !== undefined) return { type: 'confirmed', height: seen.height, txIndex: seen.txIndex, depth: depthOf(seen.height) };
+  if (spent !== undefined)
+    return { type: 'spent', txid: spent.txid, height: spent.height, depth: depthOf(spent.height) };
+  if (seen !== undefined)
+    return { type: 'confirmed', height: seen.height, txIndex: seen.txIndex, depth: depthOf(seen.height) };
   return { type: 'unconfirmed' };
 }
 
@@ -54,7 +57,11 @@ export function unscanFundings(draft: Draft, height: number): void {
   for (const record of draft.view.fundings.values()) {
     const { seen, spent, ...rest } = record;
     if (seen?.height !== height && spent?.height !== height) continue;
-    draft.putFunding({ ...rest, ...(seen !== undefined && seen.height !== height && { seen }), ...(spent !== undefined && spent.height !== height && { spent }) });
+    draft.putFunding({
+      ...rest,
+      ...(seen !== undefined && seen.height !== height && { seen }),
+      ...(spent !== undefined && spent.height !== height && { spent }),
+    });
   }
 }
 

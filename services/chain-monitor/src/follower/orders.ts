@@ -28,7 +28,10 @@ export function confirmOrder(draft: Draft, orderId: string, txid: string, height
   const txids = draft.view.orderTxids.get(orderId) ?? [];
   if (order === undefined) return;
   const { rejectReason: _, ...rest } = order;
-  draft.putBroadcast({ ...rest, confirmedHeights: order.confirmedHeights.map((known, at) => (txids[at] === txid ? height : known)) });
+  draft.putBroadcast({
+    ...rest,
+    confirmedHeights: order.confirmedHeights.map((known, at) => (txids[at] === txid ? height : known)),
+  });
 }
 
 export function unscanOrders(draft: Draft, height: number): void {
@@ -48,8 +51,11 @@ export function finishOrders(draft: Draft, bestHeight: number): void {
   for (const [id] of draft.view.broadcasts) {
     const order = draft.broadcast(id);
     if (order === undefined) continue;
-    const confirmed = order.confirmedHeights.every((height) => height !== undefined && bestHeight - height + 1 >= BURIAL_DEPTH);
-    const conflicted = order.conflictHeight !== undefined && bestHeight - order.conflictHeight + 1 >= BURIAL_DEPTH;
+    const confirmed = order.confirmedHeights.every(
+      (height) => height !== undefined && bestHeight - height + 1 >= BURIAL_DEPTH,
+    );
+    const conflicted =
+      order.conflictHeight !== undefined && bestHeight - order.conflictHeight + 1 >= BURIAL_DEPTH;
     if (confirmed || conflicted) draft.finishBroadcast(order.orderId);
   }
 }

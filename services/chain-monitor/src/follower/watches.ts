@@ -35,13 +35,25 @@ export async function takeWatches(ports: WatchPorts): Promise<number> {
       draft.report({ channelId, fundingTxid, fundingOutputIndex, status: fundingStatus(record, tip.height) });
     }
   });
-  for (const { channelId, seen } of records) ports.logger.debug({ channelId, height: seen?.height ?? 'none' }, 'funding output watched');
+  for (const { channelId, seen } of records)
+    ports.logger.debug({ channelId, height: seen?.height ?? 'none' }, 'funding output watched');
   return records.length;
 }
 
-async function look({ source, index }: WatchPorts, watch: FundingWatch, blocks: readonly StoredBlock[]): Promise<FundingRecord> {
+async function look(
+  { source, index }: WatchPorts,
+  watch: FundingWatch,
+  blocks: readonly StoredBlock[],
+): Promise<FundingRecord> {
   const { channelId, fundingTxid, fundingOutputIndex, fundingValueSat, scriptPubKey, minimumDepth } = watch;
-  const record: FundingRecord = { channelId, fundingTxid, fundingOutputIndex, fundingValueSat, scriptPubKey, minimumDepth };
+  const record: FundingRecord = {
+    channelId,
+    fundingTxid,
+    fundingOutputIndex,
+    fundingValueSat,
+    scriptPubKey,
+    minimumDepth,
+  };
   const tip = blocks.at(-1) as StoredBlock;
   const recent = await index.find(blocks, fundingTxid, fundingOutputIndex);
   const seen = recent.seen ?? (await findUnspent(source, watch, tip));
@@ -51,11 +63,19 @@ async function look({ source, index }: WatchPorts, watch: FundingWatch, blocks: 
   // A reorg came between: the blocks to come will tell.
   if (tx === undefined || !tx.ok) return record;
   const fault = fundingFault(record, tx.value);
-  return { ...record, seen: { ...seen, ...(fault !== undefined && { fault }) }, ...(recent.spent !== undefined && { spent: recent.spent }) };
+  return {
+    ...record,
+    seen: { ...seen, ...(fault !== undefined && { fault }) },
+    ...(recent.spent !== undefined && { spent: recent.spent }),
+  };
 }
 
 /** An output confirmed long ago and not spent: the node's set of unspent outputs knows its height. */
-async function findUnspent(source: ChainSource, { fundingTxid, fundingOutputIndex }: FundingWatch, tip: StoredBlock): Promise<{ readonly height: number; readonly txIndex: number } | undefined> {
+async function findUnspent(
+  source: ChainSource,
+  { fundingTxid, fundingOutputIndex }: FundingWatch,
+  tip: StoredBlock,
+): Promise<{ readonly height: number; readonly txIndex: number } | undefined> {
   const txid = displayHash(fundingTxid);
   const before = await source.getBestBlock();
   const utxo = await source.getUtxo(txid, fundingOutputIndex);

@@ -74,9 +74,11 @@ export class UtxoLookup {
     const outputIndex = Number(shortChannelId & 0xffffn);
     const found = await this.#source.getTxByBlockAndIndex(height, txIndex);
     const tx = found === undefined ? undefined : decodeTx(found.tx);
-    if (found === undefined || tx === undefined || !tx.ok || tx.value.outputs[outputIndex] === undefined) return undefined;
+    if (found === undefined || tx === undefined || !tx.ok || tx.value.outputs[outputIndex] === undefined)
+      return undefined;
     const utxo = await this.#source.getUtxo(found.txid, outputIndex);
-    return utxo === undefined ? undefined : { valueSat: utxo.valueSat, script: utxo.script, confirmations: utxo.confirmations };
+    return utxo === undefined
+      ? undefined
+      : { valueSat: utxo.valueSat, script: utxo.script, confirmations: utxo.confirmations };
   }
 }
-

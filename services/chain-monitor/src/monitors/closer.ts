@@ -85,11 +85,17 @@ export class Closer {
       return undefined;
     }
     try {
-      const { transaction } = await signer.signHolderCommitment({ channelKeysId: Buffer.from(monitor.parameters.channelKeysId), holderCommitment });
+      const { transaction } = await signer.signHolderCommitment({
+        channelKeysId: Buffer.from(monitor.parameters.channelKeysId),
+        holderCommitment,
+      });
       return Uint8Array.from(transaction);
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
-      logger.error({ channelId: loaded.channelId, code: error.code, reason: error.message }, 'the signer did not sign a holder commitment; tried again');
+      logger.error(
+        { channelId: loaded.channelId, code: error.code, reason: error.message },
+        'the signer did not sign a holder commitment; tried again',
+      );
       metrics.closeFailures.inc();
       return undefined;
     }
@@ -97,11 +103,20 @@ export class Closer {
 }
 
 function recordOf(channelId: Uint8Array, transaction: Uint8Array): BroadcastRecord {
-  return { orderId: orderIdOf([transaction]), kind: 'force_close', channelId, transactions: [transaction], confirmedHeights: [undefined] };
+  return {
+    orderId: orderIdOf([transaction]),
+    kind: 'force_close',
+    channelId,
+    transactions: [transaction],
+    confirmedHeights: [undefined],
+  };
 }
 
 /** The latest holder commitment as the signer's contract spells it; undefined when there is none, or its HTLCs are not all known. */
-export function holderCommitmentOf({ holderCommitment, htlcs }: ChannelMonitor): HolderCommitment | undefined {
+export function holderCommitmentOf({
+  holderCommitment,
+  htlcs,
+}: ChannelMonitor): HolderCommitment | undefined {
   if (holderCommitment === undefined) return undefined;
   const { content, signatures } = holderCommitment;
   const spec: CommitmentSpec = {
@@ -113,7 +128,15 @@ export function holderCommitmentOf({ holderCommitment, htlcs }: ChannelMonitor):
       const live = htlcs.get(htlcKey(ref));
       if (live === undefined) return [];
       const { direction, id, amountMsat, paymentHash, cltvExpiryHeight } = live.htlc;
-      return [{ outbound: direction === 'outbound', id, amountMsat, paymentHash: Buffer.from(paymentHash), cltvExpiryHeight }];
+      return [
+        {
+          outbound: direction === 'outbound',
+          id,
+          amountMsat,
+          paymentHash: Buffer.from(paymentHash),
+          cltvExpiryHeight,
+        },
+      ];
     }),
   };
   if (spec.htlcs.length !== content.htlcs.length) return undefined;

@@ -4,9 +4,22 @@
  * what justice would need must not be lost by going on.
  */
 import { compareBytes, toHex } from '@fulmen/codec';
-import { type ChannelMonitor, applyUpdate, decodeChannelMonitorUpdate, decodeMonitor, decodeMonitorParameters, encodeMonitor, newMonitor } from '@fulmen/monitor';
+import {
+  type ChannelMonitor,
+  applyUpdate,
+  decodeChannelMonitorUpdate,
+  decodeMonitor,
+  decodeMonitorParameters,
+  encodeMonitor,
+  newMonitor,
+} from '@fulmen/monitor';
 import type { Logger } from '@fulmen/service';
-import type { CloseState, DrainedMonitor, LoadedMonitor, MonitorLogEntry } from '@fulmen/store/chain/chain-store';
+import type {
+  CloseState,
+  DrainedMonitor,
+  LoadedMonitor,
+  MonitorLogEntry,
+} from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
 import type { Writer } from '../state/writer.ts';
 
@@ -60,7 +73,9 @@ export class MonitorDrain {
     if (byChannel.size === 0) return 0;
     const { writer, metrics } = this.#ports;
     return writer.exclusive(async (_, lease) => {
-      const loaded = await writer.store.loadMonitors([...byChannel.values()].flatMap(([first]) => (first === undefined ? [] : [first.channelId])));
+      const loaded = await writer.store.loadMonitors(
+        [...byChannel.values()].flatMap(([first]) => (first === undefined ? [] : [first.channelId])),
+      );
       const results: DrainedMonitor[] = [];
       let count = 0;
       for (const monitor of loaded) {
@@ -91,7 +106,11 @@ export class MonitorDrain {
       };
     } catch (error) {
       if (!(error instanceof MonitorFaultError)) throw error;
-      if (this.#broken.get(key) !== error.message) this.#ports.logger.error({ channelId: loaded.channelId, reason: error.message }, 'the monitor log of a channel does not apply');
+      if (this.#broken.get(key) !== error.message)
+        this.#ports.logger.error(
+          { channelId: loaded.channelId, reason: error.message },
+          'the monitor log of a channel does not apply',
+        );
       this.#broken.set(key, error.message);
       return undefined;
     } finally {
@@ -109,16 +128,20 @@ export function monitorOf({ snapshot, birth }: LoadedMonitor): ChannelMonitor {
   }
   if (birth === undefined) throw new MonitorFaultError('updates without the parameters of the monitor');
   const parameters = decodeMonitorParameters(birth);
-  if (!parameters.ok) throw new MonitorFaultError(`the parameters do not decode: ${parameters.error.message}`);
+  if (!parameters.ok)
+    throw new MonitorFaultError(`the parameters do not decode: ${parameters.error.message}`);
   return newMonitor(parameters.value);
 }
 
 function applyEntry(monitor: ChannelMonitor, entry: MonitorLogEntry): ChannelMonitor {
   const update = decodeChannelMonitorUpdate(entry.payload);
-  if (!update.ok) throw new MonitorFaultError(`update ${entry.updateId} does not decode: ${update.error.message}`);
-  if (update.value.updateId !== entry.updateId) throw new MonitorFaultError(`the row of update ${entry.updateId} holds update ${update.value.updateId}`);
+  if (!update.ok)
+    throw new MonitorFaultError(`update ${entry.updateId} does not decode: ${update.error.message}`);
+  if (update.value.updateId !== entry.updateId)
+    throw new MonitorFaultError(`the row of update ${entry.updateId} holds update ${update.value.updateId}`);
   const applied = applyUpdate(monitor, update.value);
-  if (!applied.ok) throw new MonitorFaultError(`update ${entry.updateId} does not fit: ${applied.error.type}`);
+  if (!applied.ok)
+    throw new MonitorFaultError(`update ${entry.updateId} does not fit: ${applied.error.type}`);
   return applied.value.monitor;
 }
 

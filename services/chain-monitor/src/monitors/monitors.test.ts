@@ -2,7 +2,12 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { displayHash, encodeTx, txidHex } from '@fulmen/bitcoin';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import { toHex } from '@fulmen/codec';
-import { type ChannelMonitorUpdateStep, decodeMonitor, encodeChannelMonitorUpdate, encodeMonitorParameters } from '@fulmen/monitor';
+import {
+  type ChannelMonitorUpdateStep,
+  decodeMonitor,
+  encodeChannelMonitorUpdate,
+  encodeMonitorParameters,
+} from '@fulmen/monitor';
 import { type Move, play } from '@fulmen/monitor/testing/history';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
 import { storeRawTx } from '@fulmen/testing/devchain';
@@ -31,13 +36,23 @@ const MOVES: readonly Move[] = [
 
 function log(harness: Harness, ...last: readonly ChannelMonitorUpdateStep[]): bigint {
   const { updates } = play(PARAMETERS, MOVES);
-  const all = last.length === 0 ? updates : [...updates, { channelId: PARAMETERS.channelId, updateId: BigInt(updates.length + 1), steps: last }];
+  const all =
+    last.length === 0
+      ? updates
+      : [...updates, { channelId: PARAMETERS.channelId, updateId: BigInt(updates.length + 1), steps: last }];
   harness.manager.monitorBirths.set(KEY, encodeMonitorParameters(PARAMETERS));
-  harness.manager.monitorLog.set(KEY, all.map((update) => ({ updateId: update.updateId, payload: encodeChannelMonitorUpdate(update) })));
+  harness.manager.monitorLog.set(
+    KEY,
+    all.map((update) => ({ updateId: update.updateId, payload: encodeChannelMonitorUpdate(update) })),
+  );
   return BigInt(all.length);
 }
 
-const CLOSE = (shouldBroadcast: 'broadcast' | 'passive'): ChannelMonitorUpdateStep => ({ type: 'channel_force_closed', shouldBroadcast, reason: 'test' });
+const CLOSE = (shouldBroadcast: 'broadcast' | 'passive'): ChannelMonitorUpdateStep => ({
+  type: 'channel_force_closed',
+  shouldBroadcast,
+  reason: 'test',
+});
 
 describe('draining', () => {
   test('updates become a snapshot in order, and leave the log', async () => {
@@ -56,7 +71,10 @@ describe('draining', () => {
     const harness = await funded();
     const last = log(harness);
     const all = harness.manager.monitorLog.get(KEY) ?? [];
-    harness.manager.monitorLog.set(KEY, all.filter(({ updateId }) => updateId !== 2n));
+    harness.manager.monitorLog.set(
+      KEY,
+      all.filter(({ updateId }) => updateId !== 2n),
+    );
     await harness.mine(1);
     expect(harness.state.monitors.has(KEY)).toBe(false);
     expect(harness.manager.monitorLog.get(KEY)).toHaveLength(all.length - 1);
@@ -94,7 +112,10 @@ describe('force close', () => {
     expect(harness.signer.calls.closes).toHaveLength(2);
     const request = harness.signer.calls.closes[1];
     expect(request?.channelKeysId).toEqual(Buffer.from(PARAMETERS.channelKeysId));
-    expect(request?.holderCommitment?.spec).toMatchObject({ commitmentNumber: 1n, htlcs: [{ outbound: true, id: 0n, amountMsat: 50_000_000n, cltvExpiryHeight: 500 }] });
+    expect(request?.holderCommitment?.spec).toMatchObject({
+      commitmentNumber: 1n,
+      htlcs: [{ outbound: true, id: 0n, amountMsat: 50_000_000n, cltvExpiryHeight: 500 }],
+    });
     expect(request?.holderCommitment?.signatures).toHaveLength(PARAMETERS.fundings.length);
     await harness.turn();
     expect(harness.devChain.mempool.get(displayHash(commitment.txid))).toBeDefined();
@@ -123,8 +144,16 @@ describe('broadcasts', () => {
     const harness = await funded();
     const parent = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 100_000n }]);
     const { tx } = parent;
-    const child = { ...tx, inputs: [{ ...(tx.inputs[0] as (typeof tx.inputs)[number]), txid: parent.txid, vout: 0 }], outputs: [{ script: ANYONE_SCRIPT, valueSat: 90_000n }] };
-    harness.manager.broadcasts.push({ kind: 'mutual_close', channelId: new Uint8Array(32), transactions: [encodeTx(child)] });
+    const child = {
+      ...tx,
+      inputs: [{ ...(tx.inputs[0] as (typeof tx.inputs)[number]), txid: parent.txid, vout: 0 }],
+      outputs: [{ script: ANYONE_SCRIPT, valueSat: 90_000n }],
+    };
+    harness.manager.broadcasts.push({
+      kind: 'mutual_close',
+      channelId: new Uint8Array(32),
+      transactions: [encodeTx(child)],
+    });
     await harness.turn();
     const [order] = harness.state.broadcasts.values();
     expect(order?.rejectReason).toBe('missing-inputs');
@@ -148,11 +177,22 @@ describe('broadcasts', () => {
   test('an order that no node can read is refused, and holds up nobody', async () => {
     const harness = await funded();
     const paid = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 100_000n }]);
-    harness.manager.broadcasts.push({ kind: 'funding', channelId: new Uint8Array(32), transactions: [Uint8Array.from([1, 2, 3])] });
-    harness.manager.broadcasts.push({ kind: 'funding', channelId: new Uint8Array(32), transactions: [paid.raw] });
+    harness.manager.broadcasts.push({
+      kind: 'funding',
+      channelId: new Uint8Array(32),
+      transactions: [Uint8Array.from([1, 2, 3])],
+    });
+    harness.manager.broadcasts.push({
+      kind: 'funding',
+      channelId: new Uint8Array(32),
+      transactions: [paid.raw],
+    });
     await harness.turn();
     expect(harness.devChain.mempool.get(displayHash(paid.txid))).toBeDefined();
-    expect([...harness.state.broadcasts.values()].map(({ rejectReason }) => rejectReason)).toEqual(['TX decode failed', undefined]);
+    expect([...harness.state.broadcasts.values()].map(({ rejectReason }) => rejectReason)).toEqual([
+      'TX decode failed',
+      undefined,
+    ]);
   });
 
   test('an order that confirmed before it came is found; one that lost to another ends', async () => {
@@ -161,13 +201,23 @@ describe('broadcasts', () => {
     const loser = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 200_000n }]);
     const stored = storeRawTx(paid.raw);
     if (stored !== undefined) harness.devChain.submit(stored);
-    harness.manager.broadcasts.push({ kind: 'force_close', channelId: new Uint8Array(32), transactions: [loser.raw] });
+    harness.manager.broadcasts.push({
+      kind: 'force_close',
+      channelId: new Uint8Array(32),
+      transactions: [loser.raw],
+    });
     await harness.turn();
     await harness.mine(1);
-    harness.manager.broadcasts.push({ kind: 'funding', channelId: new Uint8Array(32), transactions: [paid.raw] });
+    harness.manager.broadcasts.push({
+      kind: 'funding',
+      channelId: new Uint8Array(32),
+      transactions: [paid.raw],
+    });
     await harness.turn();
     const orders = [...harness.state.broadcasts.values()];
-    expect(orders.map(({ confirmedHeights, conflictHeight }) => ({ confirmedHeights, conflictHeight }))).toEqual([
+    expect(
+      orders.map(({ confirmedHeights, conflictHeight }) => ({ confirmedHeights, conflictHeight })),
+    ).toEqual([
       { confirmedHeights: [undefined], conflictHeight: 111 },
       { confirmedHeights: [111], conflictHeight: undefined },
     ]);

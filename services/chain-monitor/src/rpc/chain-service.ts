@@ -28,7 +28,10 @@ const TARGETS: ReadonlyMap<FeeTarget, FeerateTarget> = new Map([
   [FeeTarget.FEE_TARGET_MAXIMUM_FEE_ESTIMATE, 'maximum_fee_estimate'],
   [FeeTarget.FEE_TARGET_URGENT_ON_CHAIN_SWEEP, 'urgent_on_chain_sweep'],
   [FeeTarget.FEE_TARGET_MIN_ALLOWED_ANCHOR_CHANNEL_REMOTE_FEE, 'min_allowed_anchor_channel_remote_fee'],
-  [FeeTarget.FEE_TARGET_MIN_ALLOWED_NON_ANCHOR_CHANNEL_REMOTE_FEE, 'min_allowed_non_anchor_channel_remote_fee'],
+  [
+    FeeTarget.FEE_TARGET_MIN_ALLOWED_NON_ANCHOR_CHANNEL_REMOTE_FEE,
+    'min_allowed_non_anchor_channel_remote_fee',
+  ],
   [FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE, 'anchor_channel_fee'],
   [FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE, 'non_anchor_channel_fee'],
   [FeeTarget.FEE_TARGET_CHANNEL_CLOSE_MINIMUM, 'channel_close_minimum'],
@@ -44,14 +47,25 @@ export function chainHandlers(parts: ChainServiceParts): Handlers<ChainServiceSe
         if (halt !== undefined) throw new RpcError('failed_precondition', `halted: ${halt.reason}`);
         const tip = writer.view?.tip ?? (await writer.store.tip());
         if (tip === undefined) throw new RpcError('unavailable', 'no block was processed yet');
-        return { blockHash: displayHash(tip.hash), height: tip.height, timeUnixSeconds: tip.timeUnixSeconds, network: parts.network };
+        return {
+          blockHash: displayHash(tip.hash),
+          height: tip.height,
+          timeUnixSeconds: tip.timeUnixSeconds,
+          network: parts.network,
+        };
       }, leaderAddress),
     getUtxo: ({ shortChannelId }) =>
       answer(async () => {
         const found = await lookup.find(shortChannelId);
         metrics.utxoLookups.inc({ outcome: found === undefined ? 'missing' : 'found' });
-        if (found === undefined) return { found: false, valueSat: 0n, scriptPubkey: Buffer.alloc(0), confirmations: 0 };
-        return { found: true, valueSat: found.valueSat, scriptPubkey: Buffer.from(found.script), confirmations: found.confirmations };
+        if (found === undefined)
+          return { found: false, valueSat: 0n, scriptPubkey: Buffer.alloc(0), confirmations: 0 };
+        return {
+          found: true,
+          valueSat: found.valueSat,
+          scriptPubkey: Buffer.from(found.script),
+          confirmations: found.confirmations,
+        };
       }, leaderAddress),
     estimateFee: ({ target }) =>
       answer(async () => {
@@ -61,10 +75,14 @@ export function chainHandlers(parts: ChainServiceParts): Handlers<ChainServiceSe
       }, leaderAddress),
     broadcast: ({ transactions }) =>
       answer(async () => {
-        if (transactions.length === 0 || transactions.length > MAX_PACKAGE) throw new RpcError('invalid_argument', `1 to ${MAX_PACKAGE} transactions`);
+        if (transactions.length === 0 || transactions.length > MAX_PACKAGE)
+          throw new RpcError('invalid_argument', `1 to ${MAX_PACKAGE} transactions`);
         const outcome = await source.broadcastPackage(transactions.map((raw) => Uint8Array.from(raw)));
         metrics.broadcasts.inc({ outcome: outcome.kind });
-        return { accepted: outcome.kind === 'accepted', rejectReason: outcome.kind === 'rejected' ? outcome.reason : '' };
+        return {
+          accepted: outcome.kind === 'accepted',
+          rejectReason: outcome.kind === 'rejected' ? outcome.reason : '',
+        };
       }, leaderAddress),
   };
 }

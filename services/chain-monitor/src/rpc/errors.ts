@@ -13,7 +13,12 @@ import { WalletError } from '../wallet/wallet.ts';
 /** Key of the metadata that names the replica to ask instead. */
 export const WRITER_ADDRESS_KEY = 'fulmen-writer-address';
 
-const WALLET_CODES = { not_ready: 'unavailable', conflict: 'already_exists', bad_request: 'invalid_argument', signer: 'internal' } as const;
+const WALLET_CODES = {
+  not_ready: 'unavailable',
+  conflict: 'already_exists',
+  bad_request: 'invalid_argument',
+  signer: 'internal',
+} as const;
 
 /** Runs a call; what can be expected gets its code, the rest stays and becomes `internal`. */
 export async function answer<T>(work: () => Promise<T>, writerAddress: () => string | undefined): Promise<T> {
@@ -26,11 +31,21 @@ export async function answer<T>(work: () => Promise<T>, writerAddress: () => str
 
 function asRpc(error: unknown, writerAddress: string | undefined): unknown {
   if (error instanceof WalletError) return new RpcError(WALLET_CODES[error.code], error.message);
-  if (error instanceof CoinSelectionError) return new RpcError(error.code === 'dust' ? 'invalid_argument' : 'failed_precondition', error.message);
+  if (error instanceof CoinSelectionError)
+    return new RpcError(error.code === 'dust' ? 'invalid_argument' : 'failed_precondition', error.message);
   if (error instanceof NotWriterError || error instanceof ChainFenceLostError) {
-    return new RpcError('unavailable', 'another replica is the writer', writerAddress === undefined ? {} : { [WRITER_ADDRESS_KEY]: writerAddress });
+    return new RpcError(
+      'unavailable',
+      'another replica is the writer',
+      writerAddress === undefined ? {} : { [WRITER_ADDRESS_KEY]: writerAddress },
+    );
   }
   if (error instanceof LookupOverloadError) return new RpcError('resource_exhausted', error.message);
-  const isForNow = error instanceof ChainSourceError || error instanceof StoreError || error instanceof ChainConflictError || error instanceof NoFeeEstimateError || error instanceof DescriptorError;
+  const isForNow =
+    error instanceof ChainSourceError ||
+    error instanceof StoreError ||
+    error instanceof ChainConflictError ||
+    error instanceof NoFeeEstimateError ||
+    error instanceof DescriptorError;
   return isForNow ? new RpcError('unavailable', error.message) : error;
 }

@@ -8,24 +8,47 @@ import { answer } from './errors.ts';
 const MAX_LISTED = 1000;
 const MAX_KEY_LENGTH = 256;
 
-export function walletHandlers(wallet: Wallet, leaderAddress: () => string | undefined, maximumFeerateSatPerKw: number): Handlers<WalletServiceService> {
+export function walletHandlers(
+  wallet: Wallet,
+  leaderAddress: () => string | undefined,
+  maximumFeerateSatPerKw: number,
+): Handlers<WalletServiceService> {
   const feerateOf = (feerateSatPerKw: number | undefined): number | undefined => {
-    if (feerateSatPerKw === undefined || (feerateSatPerKw >= FEERATE_FLOOR_SAT_PER_KW && feerateSatPerKw <= maximumFeerateSatPerKw)) return feerateSatPerKw;
-    throw new RpcError('invalid_argument', `a feerate is between ${FEERATE_FLOOR_SAT_PER_KW} and ${maximumFeerateSatPerKw} sat per 1000 weight`);
+    if (
+      feerateSatPerKw === undefined ||
+      (feerateSatPerKw >= FEERATE_FLOOR_SAT_PER_KW && feerateSatPerKw <= maximumFeerateSatPerKw)
+    )
+      return feerateSatPerKw;
+    throw new RpcError(
+      'invalid_argument',
+      `a feerate is between ${FEERATE_FLOOR_SAT_PER_KW} and ${maximumFeerateSatPerKw} sat per 1000 weight`,
+    );
   };
   return {
     newAddress: ({ addressType }) =>
       answer(async () => {
-        if (addressType !== '' && addressType !== 'p2wpkh' && addressType !== 'p2tr') throw new RpcError('invalid_argument', 'p2wpkh or p2tr');
+        if (addressType !== '' && addressType !== 'p2wpkh' && addressType !== 'p2tr')
+          throw new RpcError('invalid_argument', 'p2wpkh or p2tr');
         const { address, script } = await wallet.newAddress(addressType === 'p2tr' ? 'p2tr' : 'p2wpkh');
         return { address, scriptPubkey: Buffer.from(script) };
       }, leaderAddress),
     getBalance: () => answer(() => wallet.balance(), leaderAddress),
     fundChannel: ({ channelKeysId, scriptPubkey, valueSat, feerateSatPerKw }) =>
       answer(async () => {
-        if (channelKeysId.length !== 32) throw new RpcError('invalid_argument', 'a channel keys id has 32 bytes');
-        const paid = await wallet.fundChannel({ channelKeysId: Uint8Array.from(channelKeysId), script: Uint8Array.from(scriptPubkey), valueSat, feerateSatPerKw: feerateOf(feerateSatPerKw) });
-        return { transaction: Buffer.from(paid.transaction), txid: Buffer.from(paid.txid), outputIndex: paid.outputIndex, feeSat: paid.feeSat };
+        if (channelKeysId.length !== 32)
+          throw new RpcError('invalid_argument', 'a channel keys id has 32 bytes');
+        const paid = await wallet.fundChannel({
+          channelKeysId: Uint8Array.from(channelKeysId),
+          script: Uint8Array.from(scriptPubkey),
+          valueSat,
+          feerateSatPerKw: feerateOf(feerateSatPerKw),
+        });
+        return {
+          transaction: Buffer.from(paid.transaction),
+          txid: Buffer.from(paid.txid),
+          outputIndex: paid.outputIndex,
+          feeSat: paid.feeSat,
+        };
       }, leaderAddress),
     releaseFunding: ({ channelKeysId }) =>
       answer(async () => {
@@ -34,15 +57,30 @@ export function walletHandlers(wallet: Wallet, leaderAddress: () => string | und
       }, leaderAddress),
     sendCoins: ({ address, valueSat, feerateSatPerKw, idempotencyKey }) =>
       answer(async () => {
-        if (idempotencyKey.length > MAX_KEY_LENGTH) throw new RpcError('invalid_argument', `an idempotency key has at most ${MAX_KEY_LENGTH} characters`);
-        const { txid, feeSat } = await wallet.sendCoins({ address, valueSat, feerateSatPerKw: feerateOf(feerateSatPerKw), idempotencyKey });
+        if (idempotencyKey.length > MAX_KEY_LENGTH)
+          throw new RpcError(
+            'invalid_argument',
+            `an idempotency key has at most ${MAX_KEY_LENGTH} characters`,
+          );
+        const { txid, feeSat } = await wallet.sendCoins({
+          address,
+          valueSat,
+          feerateSatPerKw: feerateOf(feerateSatPerKw),
+          idempotencyKey,
+        });
         return { txid: Buffer.from(txid), feeSat };
       }, leaderAddress),
     listTransactions: ({ limit }) =>
       answer(async () => {
         const listed = await wallet.listTransactions(Math.min(limit === 0 ? 100 : limit, MAX_LISTED));
         return {
-          transactions: listed.map(({ txid, amountSat, feeSat, height, label }) => ({ txid: Buffer.from(txid), amountSat, feeSat, confirmedHeight: height, label })),
+          transactions: listed.map(({ txid, amountSat, feeSat, height, label }) => ({
+            txid: Buffer.from(txid),
+            amountSat,
+            feeSat,
+            confirmedHeight: height,
+            label,
+          })),
         };
       }, leaderAddress),
   };

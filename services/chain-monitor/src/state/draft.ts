@@ -1,7 +1,14 @@
 /** A turn in the making: changes on top of the view, each record once, the last one counting. */
 import { toHex } from '@fulmen/codec';
 import type {
-  AddressRecord, BroadcastRecord, ChainTurn, FundingRecord, FundingReport, ReservationRecord, UtxoRecord, WalletTransactionRecord,
+  AddressRecord,
+  BroadcastRecord,
+  ChainTurn,
+  FundingRecord,
+  FundingReport,
+  ReservationRecord,
+  UtxoRecord,
+  WalletTransactionRecord,
 } from '@fulmen/store/chain/chain-store';
 import { outPointKey } from './keys.ts';
 import type { ChainView } from './view.ts';
@@ -122,7 +129,10 @@ export class Draft {
   turn(): ChainTurn {
     const utxos = [...this.#utxos.values()];
     const transactions = [...this.#transactions.values()];
-    const some = <T, K extends keyof ChainTurn>(name: K, rows: readonly T[]): Partial<Record<K, readonly T[]>> =>
+    const some = <T, K extends keyof ChainTurn>(
+      name: K,
+      rows: readonly T[],
+    ): Partial<Record<K, readonly T[]>> =>
       rows.length === 0 ? {} : ({ [name]: rows } as Partial<Record<K, readonly T[]>>);
     return {
       ...(this.block !== undefined && { block: this.block }),
@@ -131,12 +141,26 @@ export class Draft {
       ...some('broadcasts', [...this.#broadcasts.values()]),
       ...some('finishedBroadcasts', this.#finished),
       ...some('addresses', [...this.#addresses.values()]),
-      ...some('utxos', utxos.flatMap((row) => ('dropped' in row ? [] : [row]))),
-      ...some('forgottenUtxos', utxos.flatMap((row) => ('dropped' in row ? [{ txid: row.dropped.txid, outputIndex: row.dropped.outputIndex }] : []))),
+      ...some(
+        'utxos',
+        utxos.flatMap((row) => ('dropped' in row ? [] : [row])),
+      ),
+      ...some(
+        'forgottenUtxos',
+        utxos.flatMap((row) =>
+          'dropped' in row ? [{ txid: row.dropped.txid, outputIndex: row.dropped.outputIndex }] : [],
+        ),
+      ),
       ...some('reservations', [...this.#reservations.values()]),
       ...some('releasedReservations', this.#released),
-      ...some('transactions', transactions.flatMap((row) => ('dropped' in row ? [] : [row]))),
-      ...some('forgottenTransactions', transactions.flatMap((row) => ('dropped' in row ? [row.dropped] : []))),
+      ...some(
+        'transactions',
+        transactions.flatMap((row) => ('dropped' in row ? [] : [row])),
+      ),
+      ...some(
+        'forgottenTransactions',
+        transactions.flatMap((row) => ('dropped' in row ? [row.dropped] : [])),
+      ),
       ...(this.rescanFrom !== undefined && { rescanFrom: this.rescanFrom }),
       ...(this.scannedFrom !== undefined && { scannedFrom: this.scannedFrom }),
     };

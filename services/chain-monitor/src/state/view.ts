@@ -6,7 +6,14 @@
 import { toHex } from '@fulmen/codec';
 import { decodeTx, txid as txidOf } from '@fulmen/bitcoin';
 import type {
-  AddressRecord, BroadcastRecord, ChainSnapshot, ChainTurn, FundingRecord, ReservationRecord, StoredBlock, UtxoRecord,
+  AddressRecord,
+  BroadcastRecord,
+  ChainSnapshot,
+  ChainTurn,
+  FundingRecord,
+  ReservationRecord,
+  StoredBlock,
+  UtxoRecord,
 } from '@fulmen/store/chain/chain-store';
 import { outPointKey } from './keys.ts';
 
@@ -82,7 +89,8 @@ export class ChainView {
   /** Outpoints that reservations hold. */
   reservedOutPoints(): Set<string> {
     const held = new Set<string>();
-    for (const { inputs } of this.reservations.values()) for (const { txid, outputIndex } of inputs) held.add(outPointKey(txid, outputIndex));
+    for (const { inputs } of this.reservations.values())
+      for (const { txid, outputIndex } of inputs) held.add(outPointKey(txid, outputIndex));
     return held;
   }
 
@@ -95,8 +103,10 @@ export class ChainView {
     for (const record of turn.broadcasts ?? []) this.putBroadcast(record);
     for (const id of turn.finishedBroadcasts ?? []) this.#dropBroadcast(toHex(id));
     for (const record of turn.addresses ?? []) this.addresses.set(toHex(record.script), record);
-    for (const record of turn.utxos ?? []) this.utxos.set(outPointKey(record.txid, record.outputIndex), record);
-    for (const { txid, outputIndex } of turn.forgottenUtxos ?? []) this.utxos.delete(outPointKey(txid, outputIndex));
+    for (const record of turn.utxos ?? [])
+      this.utxos.set(outPointKey(record.txid, record.outputIndex), record);
+    for (const { txid, outputIndex } of turn.forgottenUtxos ?? [])
+      this.utxos.delete(outPointKey(txid, outputIndex));
     for (const record of turn.reservations ?? []) this.reservations.set(toHex(record.key), record);
     for (const key of turn.releasedReservations ?? []) this.reservations.delete(toHex(key));
     if (turn.rescanFrom !== undefined) this.rescanFrom = turn.rescanFrom ?? undefined;

@@ -4,7 +4,12 @@
  * it is loaded again before anything else is done.
  */
 import { StoreError } from '@fulmen/store';
-import { ChainConflictError, ChainFenceLostError, type ChainLease, type ChainStore } from '@fulmen/store/chain/chain-store';
+import {
+  ChainConflictError,
+  ChainFenceLostError,
+  type ChainLease,
+  type ChainStore,
+} from '@fulmen/store/chain/chain-store';
 import { Draft } from './draft.ts';
 import { ChainView } from './view.ts';
 
@@ -67,7 +72,8 @@ export class Writer {
           this.setLease(undefined);
           this.#onFenceLost();
         }
-        const isStale = error instanceof ChainConflictError || (error instanceof StoreError && error.code === 'unknown');
+        const isStale =
+          error instanceof ChainConflictError || (error instanceof StoreError && error.code === 'unknown');
         if (isStale) this.#view = undefined;
         throw error;
       }

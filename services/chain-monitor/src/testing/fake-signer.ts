@@ -4,7 +4,15 @@ import { type PsbtInputSignature, signPsbt } from '@fulmen/bitcoin/psbt';
 import { p2trScript, p2wpkhScript } from '@fulmen/bitcoin';
 import { equalBytes } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
-import { encodeExtendedPublic, hardened, keyTree, neuter, taprootOutputKey, taprootOutputSecret, walletSecretKey } from '@fulmen/keys';
+import {
+  encodeExtendedPublic,
+  hardened,
+  keyTree,
+  neuter,
+  taprootOutputKey,
+  taprootOutputSecret,
+  walletSecretKey,
+} from '@fulmen/keys';
 import type { SignHolderCommitmentRequest } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import type { SignerClient } from '../ports.ts';
@@ -21,29 +29,54 @@ export interface FakeSigner extends SignerClient {
 export function fakeSigner(secp: Secp256k1, seed: Uint8Array, network: Network): FakeSigner {
   const tree = keyTree(secp, seed, network);
   const xpub = (account: typeof tree.segwitAccount): string =>
-    encodeExtendedPublic(neuter(secp, account), { depth: 3, parentFingerprint: 0, childIndex: hardened(0) }, network.coinType);
+    encodeExtendedPublic(
+      neuter(secp, account),
+      { depth: 3, parentFingerprint: 0, childIndex: hardened(0) },
+      network.coinType,
+    );
   const keys = CHAINS.flatMap((chain) =>
     Array.from({ length: INDEXES }, (_, index) => {
       const segwit = walletSecretKey(secp, tree.segwitAccount, chain, index);
       const taproot = walletSecretKey(secp, tree.taprootAccount, chain, index);
-      return { segwit, segwitScript: p2wpkhScript(secp.publicKeyOf(segwit)), taproot: taprootOutputSecret(secp, taproot), taprootScript: p2trScript(taprootOutputKey(secp, secp.publicKeyOf(taproot))) };
+      return {
+        segwit,
+        segwitScript: p2wpkhScript(secp.publicKeyOf(segwit)),
+        taproot: taprootOutputSecret(secp, taproot),
+        taprootScript: p2trScript(taprootOutputKey(secp, secp.publicKeyOf(taproot))),
+      };
     }),
   );
   const signer: FakeSigner = {
     calls: { psbts: [], closes: [] },
     answers: { holderCommitment: undefined, signing: 'yes' },
-    getWalletDescriptors: async () => ({ bip84AccountXpub: xpub(tree.segwitAccount), bip86AccountXpub: xpub(tree.taprootAccount), fingerprint: '0a0b0c0d' }),
+    getWalletDescriptors: async () => ({
+      bip84AccountXpub: xpub(tree.segwitAccount),
+      bip86AccountXpub: xpub(tree.taprootAccount),
+      fingerprint: '0a0b0c0d',
+    }),
     signPsbt: async ({ psbt }) => {
       signer.calls.psbts.push(Uint8Array.from(psbt));
       if (signer.answers.signing === 'unavailable') throw new RpcError('unavailable', 'not now');
-      const signed = signPsbt(Uint8Array.from(psbt), ({ inputIndex, spent, kind, sighash }): PsbtInputSignature | undefined => {
-        if (kind === 'p2wpkh') {
-          const key = keys.find(({ segwitScript }) => equalBytes(segwitScript, spent.script));
-          return key && { inputIndex, kind, signature: secp.sign(sighash, key.segwit), publicKey: secp.publicKeyOf(key.segwit) };
-        }
-        const key = keys.find(({ taprootScript }) => equalBytes(taprootScript, spent.script));
-        return key && { inputIndex, kind, signature: secp.schnorrSign(sighash, key.taproot, new Uint8Array(32)) };
-      });
+      const signed = signPsbt(
+        Uint8Array.from(psbt),
+        ({ inputIndex, spent, kind, sighash }): PsbtInputSignature | undefined => {
+          if (kind === 'p2wpkh') {
+            const key = keys.find(({ segwitScript }) => equalBytes(segwitScript, spent.script));
+            return (
+              key && {
+                inputIndex,
+                kind,
+                signature: secp.sign(sighash, key.segwit),
+                publicKey: secp.publicKeyOf(key.segwit),
+              }
+            );
+          }
+          const key = keys.find(({ taprootScript }) => equalBytes(taprootScript, spent.script));
+          return (
+            key && { inputIndex, kind, signature: secp.schnorrSign(sighash, key.taproot, new Uint8Array(32)) }
+          );
+        },
+      );
       if (!signed.ok) throw new RpcError('invalid_argument', signed.error.message);
       return { psbt: Buffer.from(signed.value) };
     },

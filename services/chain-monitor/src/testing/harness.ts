@@ -44,7 +44,7 @@ export class ManualClock {
       monotonicMs: () => this.nowMs,
       sleep: (ms, signal) =>
         new Promise((resolve, reject) => {
-          if (signal?.aborted === true) return void reject(new AbortedError('aborted'));
+          if (signal?.aborted === true) return reject(new AbortedError('aborted'));
           this.#sleepers.push({ atMs: this.nowMs + ms, wake: resolve });
           signal?.addEventListener('abort', () => reject(new AbortedError('aborted')), { once: true });
         }),
@@ -118,7 +118,10 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const service = await start(
     { ...TEST_CONFIG, ...options.config },
     {
-      runtime: clock.runtime(), logger: silentLogger, metrics, signer,
+      runtime: clock.runtime(),
+      logger: silentLogger,
+      metrics,
+      signer,
       bus: hub.connect('chain-monitor'),
       store: options.wrapStore?.(store) ?? store,
       source: options.wrapSource?.(source) ?? source,
@@ -133,7 +136,15 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     await settle();
   };
   const harness: Harness = {
-    devChain, state, manager, signer, clock, service, metrics, hints, turn,
+    devChain,
+    state,
+    manager,
+    signer,
+    clock,
+    service,
+    metrics,
+    hints,
+    turn,
     chain: connector.client(ChainServiceService, 'chain'),
     wallet: connector.client(WalletServiceService, 'chain'),
     mine: async (count, script = ANYONE_SCRIPT) => {
@@ -141,7 +152,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       await turn();
     },
     status: (watch) => manager.watches.get(toHex(watch.channelId))?.status,
-    watch: (watch) => void manager.watches.set(toHex(watch.channelId), { watch, status: { type: 'unconfirmed' } }),
+    watch: (watch) =>
+      void manager.watches.set(toHex(watch.channelId), { watch, status: { type: 'unconfirmed' } }),
     stop: async () => {
       const stopped = service.stop();
       await settle();
@@ -149,7 +161,15 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     },
     restart: async (changes = {}) => {
       await harness.stop();
-      return startHarness({ ...options, devChain, clock, manager, state, signer, config: { ...options.config, ...changes } });
+      return startHarness({
+        ...options,
+        devChain,
+        clock,
+        manager,
+        state,
+        signer,
+        config: { ...options.config, ...changes },
+      });
     },
   };
   return harness;
@@ -161,7 +181,10 @@ function newDevChain(): DevChain {
 }
 
 /** A coin of the development chain that anyone can spend: of the block at this height, mature 100 blocks later. */
-export function coinAt(devChain: DevChain, height: number): { readonly txid: string; readonly vout: number; readonly valueSat: bigint } {
+export function coinAt(
+  devChain: DevChain,
+  height: number,
+): { readonly txid: string; readonly vout: number; readonly valueSat: bigint } {
   const coinbase = devChain.chain.at(height)?.transactions[0];
   const output = coinbase?.tx.outputs[0];
   if (coinbase === undefined || output === undefined) throw new TypeError(`no block at ${height}`);
@@ -169,7 +192,11 @@ export function coinAt(devChain: DevChain, height: number): { readonly txid: str
 }
 
 /** Spends a coin to these outputs and change. */
-export function payFrom(devChain: DevChain, height: number, outputs: readonly { readonly script: Uint8Array; readonly valueSat: bigint }[]): { readonly tx: Tx; readonly raw: Uint8Array; readonly txid: Uint8Array } {
+export function payFrom(
+  devChain: DevChain,
+  height: number,
+  outputs: readonly { readonly script: Uint8Array; readonly valueSat: bigint }[],
+): { readonly tx: Tx; readonly raw: Uint8Array; readonly txid: Uint8Array } {
   const coin = coinAt(devChain, height);
   const spentSat = outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   const base = spendAnyone([coin], [coin.valueSat - spentSat - 10_000n]);

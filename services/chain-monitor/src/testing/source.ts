@@ -2,7 +2,11 @@
 import type { ChainSource } from '@fulmen/chain';
 
 /** The source with some methods replaced, for as long as `isActive` says so. */
-export function overriding(source: ChainSource, overrides: (source: ChainSource) => Partial<ChainSource>, isActive: () => boolean): ChainSource {
+export function overriding(
+  source: ChainSource,
+  overrides: (source: ChainSource) => Partial<ChainSource>,
+  isActive: () => boolean,
+): ChainSource {
   const replaced = overrides(source);
   return new Proxy(source, {
     get(target, name) {

@@ -47,14 +47,19 @@ export class AddressBook {
     const account = (text: string): ExtendedPublic => {
       const decoded = decodeExtendedPublic(text);
       if (!decoded.ok) throw new DescriptorError('the signer gave an account key that is none');
-      if ((decoded.value.network === 'main') !== (network.name === 'mainnet')) throw new DescriptorError('the account key is of another network');
+      if ((decoded.value.network === 'main') !== (network.name === 'mainnet'))
+        throw new DescriptorError('the account key is of another network');
       return decoded.value;
     };
-    if (!/^[0-9a-fA-F]{8}$/.test(descriptors.fingerprint)) throw new DescriptorError('the fingerprint has not 8 hexadecimal digits');
+    if (!/^[0-9a-fA-F]{8}$/.test(descriptors.fingerprint))
+      throw new DescriptorError('the fingerprint has not 8 hexadecimal digits');
     this.#secp = secp;
     this.#network = network;
     this.#fingerprint = Uint8Array.from(Buffer.from(descriptors.fingerprint, 'hex'));
-    this.#accounts = { p2wpkh: account(descriptors.bip84AccountXpub), p2tr: account(descriptors.bip86AccountXpub) };
+    this.#accounts = {
+      p2wpkh: account(descriptors.bip84AccountXpub),
+      p2tr: account(descriptors.bip86AccountXpub),
+    };
   }
 
   origin({ kind, chain, index }: Pick<AddressRecord, 'kind' | 'chain' | 'index'>): KeyOrigin {
@@ -68,7 +73,8 @@ export class AddressBook {
 
   #derive(kind: AddressKind, chain: AddressChain, index: number): AddressRecord {
     const publicKey = walletPublicKey(this.#secp, this.#accounts[kind], chain, index);
-    const script = kind === 'p2wpkh' ? p2wpkhScript(publicKey) : p2trScript(taprootOutputKey(this.#secp, publicKey));
+    const script =
+      kind === 'p2wpkh' ? p2wpkhScript(publicKey) : p2trScript(taprootOutputKey(this.#secp, publicKey));
     return { script, kind, chain, index, state: 'unused' };
   }
 
@@ -88,10 +94,14 @@ export class AddressBook {
   }
 
   /** Observes transactions, again if one of them used an address so that later ones came into sight. */
-  observe(draft: Draft, transactions: readonly { readonly tx: Tx; readonly txid: Uint8Array; readonly sighting: Sighting }[]): readonly Uint8Array[] {
+  observe(
+    draft: Draft,
+    transactions: readonly { readonly tx: Tx; readonly txid: Uint8Array; readonly sighting: Sighting }[],
+  ): readonly Uint8Array[] {
     const touched = new Map<string, Uint8Array>();
     do {
-      for (const { tx, txid, sighting } of transactions) if (observeTransaction(draft, tx, txid, sighting) === 'touched') touched.set(toHex(txid), txid);
+      for (const { tx, txid, sighting } of transactions)
+        if (observeTransaction(draft, tx, txid, sighting) === 'touched') touched.set(toHex(txid), txid);
     } while (this.extend(draft) === 'extended');
     return [...touched.values()];
   }
@@ -121,7 +131,15 @@ interface Branch {
 }
 
 function branch(draft: Draft, kind: AddressKind, chain: AddressChain): Branch {
-  const records = [...draft.addresses()].filter((record) => record.kind === kind && record.chain === chain).sort((a, b) => a.index - b.index);
-  const last = (matches: (record: AddressRecord) => boolean): number => records.findLast(matches)?.index ?? -1;
-  return { records, known: records.length, lastUsed: last(({ state }) => state === 'used'), lastTouched: last(({ state }) => state !== 'unused') };
+  const records = [...draft.addresses()]
+    .filter((record) => record.kind === kind && record.chain === chain)
+    .sort((a, b) => a.index - b.index);
+  const last = (matches: (record: AddressRecord) => boolean): number =>
+    records.findLast(matches)?.index ?? -1;
+  return {
+    records,
+    known: records.length,
+    lastUsed: last(({ state }) => state === 'used'),
+    lastTouched: last(({ state }) => state !== 'unused'),
+  };
 }

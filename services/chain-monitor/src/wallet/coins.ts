@@ -1,6 +1,14 @@
 /** Which outputs a payment spends, and the unsigned transaction that does. */
 import {
-  SEQUENCE_FINAL, type TxOutput, dustThresholdSat, encodeAddress, feeForWeightRoundedUpSat, type Network, scriptKind, txWeight, txid as txidOf,
+  SEQUENCE_FINAL,
+  type TxOutput,
+  dustThresholdSat,
+  encodeAddress,
+  feeForWeightRoundedUpSat,
+  type Network,
+  scriptKind,
+  txWeight,
+  txid as txidOf,
 } from '@fulmen/bitcoin';
 import { type PsbtFundingInput, createPsbt, psbtUnsignedTx } from '@fulmen/bitcoin/psbt';
 import { toHex } from '@fulmen/codec';
@@ -51,11 +59,16 @@ export interface PaymentRequest {
 /** @throws CoinSelectionError */
 export function planPayment(request: PaymentRequest): PaymentPlan {
   const { output, change, feerateSatPerKw } = request;
-  if (output.valueSat < dustThresholdSat(output.script)) throw new CoinSelectionError('dust', `${output.valueSat} sat are too few to be relayed`);
+  if (output.valueSat < dustThresholdSat(output.script))
+    throw new CoinSelectionError('dust', `${output.valueSat} sat are too few to be relayed`);
   const chosen = selectInputs(request);
   const totalSat = chosen.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   const bare = feeForWeightRoundedUpSat(weightOf(chosen, [output]), feerateSatPerKw);
-  if (totalSat < output.valueSat + bare) throw new CoinSelectionError('insufficient_funds', `${totalSat} sat do not pay ${output.valueSat} sat and a fee of ${bare} sat`);
+  if (totalSat < output.valueSat + bare)
+    throw new CoinSelectionError(
+      'insufficient_funds',
+      `${totalSat} sat do not pay ${output.valueSat} sat and a fee of ${bare} sat`,
+    );
   const changeOutput = { script: change.script, valueSat: 0n };
   const withChange = feeForWeightRoundedUpSat(weightOf(chosen, [output, changeOutput]), feerateSatPerKw);
   const changeSat = totalSat - output.valueSat - withChange;
@@ -74,8 +87,18 @@ export function planPayment(request: PaymentRequest): PaymentPlan {
   };
 }
 
-function selectInputs({ output, candidates, change, feerateSatPerKw, network, book, addressOf }: PaymentRequest): readonly UtxoRecord[] {
-  const byValue = [...candidates].sort((a, b) => (a.valueSat > b.valueSat ? -1 : a.valueSat < b.valueSat ? 1 : 0)).slice(0, MAX_CANDIDATES);
+function selectInputs({
+  output,
+  candidates,
+  change,
+  feerateSatPerKw,
+  network,
+  book,
+  addressOf,
+}: PaymentRequest): readonly UtxoRecord[] {
+  const byValue = [...candidates]
+    .sort((a, b) => (a.valueSat > b.valueSat ? -1 : a.valueSat < b.valueSat ? 1 : 0))
+    .slice(0, MAX_CANDIDATES);
   const changeAddress = encodeAddress(change.script, network);
   const inputs = byValue.map(({ txid, outputIndex, valueSat, script }) => {
     const address = addressOf(script);
@@ -84,23 +107,40 @@ function selectInputs({ output, candidates, change, feerateSatPerKw, network, bo
       txid: Uint8Array.from(txid).reverse(),
       index: outputIndex,
       witnessUtxo: { script: Uint8Array.from(script), amount: valueSat },
-      ...(address?.kind === 'p2tr' && { tapInternalKey: Uint8Array.from(book.origin(address).publicKey.subarray(1)) }),
+      ...(address?.kind === 'p2tr' && {
+        tapInternalKey: Uint8Array.from(book.origin(address).publicKey.subarray(1)),
+      }),
     };
   });
-  const selected = selectUTXO(inputs, [{ script: Uint8Array.from(output.script), amount: output.valueSat }], 'default', {
-    changeAddress: changeAddress ?? '',
-    // Whole satoshis a vbyte, rounded up: what is chosen suffices for the exact fee, computed afterwards.
-    feePerByte: BigInt(Math.max(1, Math.ceil(feerateSatPerKw / 250))),
-    network: { bech32: network.bech32Hrp, pubKeyHash: network.pubkeyHashVersion, scriptHash: network.scriptHashVersion, wif: 0 },
-    bip69: false,
-    createTx: false,
-    allowUnknownOutputs: true,
-  });
+  const selected = selectUTXO(
+    inputs,
+    [{ script: Uint8Array.from(output.script), amount: output.valueSat }],
+    'default',
+    {
+      changeAddress: changeAddress ?? '',
+      // Whole satoshis a vbyte, rounded up: what is chosen suffices for the exact fee, computed afterwards.
+      feePerByte: BigInt(Math.max(1, Math.ceil(feerateSatPerKw / 250))),
+      network: {
+        bech32: network.bech32Hrp,
+        pubKeyHash: network.pubkeyHashVersion,
+        scriptHash: network.scriptHashVersion,
+        wif: 0,
+      },
+      bip69: false,
+      createTx: false,
+      allowUnknownOutputs: true,
+    },
+  );
   if (selected === undefined) {
     const totalSat = byValue.reduce((sum, { valueSat }) => sum + valueSat, 0n);
-    throw new CoinSelectionError('insufficient_funds', `the spendable outputs hold ${totalSat} sat, which do not pay ${output.valueSat} sat and the fee`);
+    throw new CoinSelectionError(
+      'insufficient_funds',
+      `the spendable outputs hold ${totalSat} sat, which do not pay ${output.valueSat} sat and the fee`,
+    );
   }
-  const wanted = new Set(selected.inputs.map(({ txid, index }) => `${toHex(Uint8Array.from(txid ?? []).reverse())}:${index}`));
+  const wanted = new Set(
+    selected.inputs.map(({ txid, index }) => `${toHex(Uint8Array.from(txid ?? []).reverse())}:${index}`),
+  );
   return byValue.filter(({ txid, outputIndex }) => wanted.has(`${toHex(txid)}:${outputIndex}`));
 }
 
@@ -108,19 +148,35 @@ function weightOf(inputs: readonly UtxoRecord[], outputs: readonly TxOutput[]): 
   const stripped = txWeight({
     version: 2,
     locktime: 0,
-    inputs: inputs.map(({ txid, outputIndex }) => ({ txid, vout: outputIndex, scriptSig: new Uint8Array(0), sequence: SEQUENCE_RBF, witness: [] })),
+    inputs: inputs.map(({ txid, outputIndex }) => ({
+      txid,
+      vout: outputIndex,
+      scriptSig: new Uint8Array(0),
+      sequence: SEQUENCE_RBF,
+      witness: [],
+    })),
     outputs,
   });
-  const witnesses = inputs.reduce((sum, { script }) => sum + (scriptKind(script) === 'p2tr' ? WITNESS_WEIGHT.p2tr : WITNESS_WEIGHT.p2wpkh), 0);
+  const witnesses = inputs.reduce(
+    (sum, { script }) => sum + (scriptKind(script) === 'p2tr' ? WITNESS_WEIGHT.p2tr : WITNESS_WEIGHT.p2wpkh),
+    0,
+  );
   return stripped + SEGWIT_MARKER_WEIGHT + witnesses;
 }
 
 /** The PSBT with the origin of every key of ours, from which the signer derives what it signs and what is change. */
-function describe(request: PaymentRequest, chosen: readonly UtxoRecord[], outputs: readonly TxOutput[]): Uint8Array {
+function describe(
+  request: PaymentRequest,
+  chosen: readonly UtxoRecord[],
+  outputs: readonly TxOutput[],
+): Uint8Array {
   const { book, addressOf } = request;
-  const inputs = chosen.map(
-    ({ txid, outputIndex, valueSat, script }): PsbtFundingInput => ({ txid, vout: outputIndex, spent: { valueSat, script }, sequence: SEQUENCE_RBF }),
-  );
+  const inputs = chosen.map(({ txid, outputIndex, valueSat, script }): PsbtFundingInput => ({
+    txid,
+    vout: outputIndex,
+    spent: { valueSat, script },
+    sequence: SEQUENCE_RBF,
+  }));
   const psbt = Psbt.fromBuffer(createPsbt({ version: 2, locktime: 0, inputs, outputs }).slice());
   for (const [index, { script }] of chosen.entries()) {
     const address = addressOf(script);
@@ -134,7 +190,11 @@ function describe(request: PaymentRequest, chosen: readonly UtxoRecord[], output
 }
 
 function originFields({ kind }: AddressRecord, { fingerprint, path, publicKey }: KeyOrigin) {
-  if (kind === 'p2wpkh') return { bip32Derivation: [{ masterFingerprint: fingerprint, path, pubkey: publicKey }] };
+  if (kind === 'p2wpkh')
+    return { bip32Derivation: [{ masterFingerprint: fingerprint, path, pubkey: publicKey }] };
   const internalKey = publicKey.slice(1);
-  return { tapInternalKey: internalKey, tapBip32Derivation: [{ masterFingerprint: fingerprint, path, pubkey: internalKey, leafHashes: [] }] };
+  return {
+    tapInternalKey: internalKey,
+    tapBip32Derivation: [{ masterFingerprint: fingerprint, path, pubkey: internalKey, leafHashes: [] }],
+  };
 }

@@ -41,7 +41,8 @@ export class Housekeeping {
     for (const txid of unknown) {
       const raw = await source.getMempoolTransaction(txid);
       const tx = raw === undefined ? undefined : decodeTx(raw);
-      if (tx?.ok === true) fresh.push({ tx: tx.value, txid: txidOf(tx.value), sighting: { type: 'mempool' } });
+      if (tx?.ok === true)
+        fresh.push({ tx: tx.value, txid: txidOf(tx.value), sighting: { type: 'mempool' } });
     }
     const vanished = await this.#vanished();
     const best = await source.getBestBlock();
@@ -59,13 +60,15 @@ export class Housekeeping {
     const { source, writer } = this.#ports;
     const waiting = await writer.exclusive(async (view) => {
       const txids = new Map<string, Uint8Array>();
-      for (const utxo of view.utxos.values()) if (utxo.height === undefined && utxo.origin !== 'own') txids.set(toHex(utxo.txid), utxo.txid);
+      for (const utxo of view.utxos.values())
+        if (utxo.height === undefined && utxo.origin !== 'own') txids.set(toHex(utxo.txid), utxo.txid);
       // Ours are broadcast until they are buried.
       for (const [key] of txids) if (view.ordersByTxid.has(key)) txids.delete(key);
       return [...txids.values()];
     });
     const gone: Uint8Array[] = [];
-    for (const txid of waiting) if ((await source.getMempoolTransaction(displayHash(txid))) === undefined) gone.push(txid);
+    for (const txid of waiting)
+      if ((await source.getMempoolTransaction(displayHash(txid))) === undefined) gone.push(txid);
     return gone;
   }
 
@@ -75,7 +78,8 @@ export class Housekeeping {
     const old = await writer.exclusive(async (view) => {
       const height = view.tip?.height ?? 0;
       return [...view.reservations.values()].filter((record) => {
-        const isOld = height - record.createdHeight >= reservationExpiryBlocks && !isSpentByItself(view, record);
+        const isOld =
+          height - record.createdHeight >= reservationExpiryBlocks && !isSpentByItself(view, record);
         return isOld && (record.purpose === 'funding' || record.transaction === undefined);
       });
     });
@@ -86,7 +90,8 @@ export class Housekeeping {
     await writer.turn((draft) => {
       for (const { key } of orphans) {
         const current = draft.view.reservations.get(toHex(key));
-        if (current !== undefined && !isSpentByItself(draft.view, current)) releaseReservation(draft, current);
+        if (current !== undefined && !isSpentByItself(draft.view, current))
+          releaseReservation(draft, current);
       }
     });
     logger.warn({ count: orphans.length }, 'reservations of fundings that never happened are freed');

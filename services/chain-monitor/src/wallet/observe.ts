@@ -9,23 +9,36 @@ import { outPointKey } from '../state/keys.ts';
 const SPENT_DEPTH = 288;
 
 /** Where a transaction was seen. */
-export type Sighting = { readonly type: 'mempool' } | { readonly type: 'block'; readonly height: number; readonly isCoinbase: boolean };
+export type Sighting =
+  | { readonly type: 'mempool' }
+  | { readonly type: 'block'; readonly height: number; readonly isCoinbase: boolean };
 
 /** Notes what a transaction does to the wallet. */
-export function observeTransaction(draft: Draft, tx: Tx, txid: Uint8Array, sighting: Sighting): 'touched' | 'foreign' {
+export function observeTransaction(
+  draft: Draft,
+  tx: Tx,
+  txid: Uint8Array,
+  sighting: Sighting,
+): 'touched' | 'foreign' {
   const height = sighting.type === 'block' ? sighting.height : undefined;
   const spends = tx.inputs.map((input) => draft.utxo(outPointKey(input.txid, input.vout)));
   // A block has decided otherwise.
-  if (height === undefined && spends.some((utxo) => utxo?.spentBy?.height !== undefined && !equalBytes(utxo.spentBy.txid, txid))) return 'foreign';
+  if (
+    height === undefined &&
+    spends.some((utxo) => utxo?.spentBy?.height !== undefined && !equalBytes(utxo.spentBy.txid, txid))
+  )
+    return 'foreign';
   let amountSat = 0n;
   let touched = false;
   for (const utxo of spends) {
     if (utxo === undefined) continue;
     touched = true;
     amountSat -= utxo.valueSat;
-    if (utxo.spentBy !== undefined && !equalBytes(utxo.spentBy.txid, txid)) forgetTransaction(draft, utxo.spentBy.txid);
+    if (utxo.spentBy !== undefined && !equalBytes(utxo.spentBy.txid, txid))
+      forgetTransaction(draft, utxo.spentBy.txid);
     const isConfirmedAlready = height === undefined && utxo.spentBy?.height !== undefined;
-    if (!isConfirmedAlready) draft.putUtxo({ ...utxo, spentBy: { txid, ...(height !== undefined && { height }) } });
+    if (!isConfirmedAlready)
+      draft.putUtxo({ ...utxo, spentBy: { txid, ...(height !== undefined && { height }) } });
   }
   const isOwn = spends.length > 0 && spends.every((utxo) => utxo !== undefined);
   for (const [outputIndex, { script, valueSat }] of tx.outputs.entries()) {
@@ -35,20 +48,42 @@ export function observeTransaction(draft: Draft, tx: Tx, txid: Uint8Array, sight
     amountSat += valueSat;
     if (address.state !== 'used') draft.putAddress({ ...address, state: 'used' });
     const known = draft.utxo(outPointKey(txid, outputIndex));
-    const origin = sighting.type === 'block' && sighting.isCoinbase ? 'coinbase' : isOwn ? 'own' : (known?.origin ?? 'foreign');
+    const origin =
+      sighting.type === 'block' && sighting.isCoinbase
+        ? 'coinbase'
+        : isOwn
+          ? 'own'
+          : (known?.origin ?? 'foreign');
     const confirmed = height ?? known?.height;
-    draft.putUtxo({ txid, outputIndex, valueSat, script, origin, ...(confirmed !== undefined && { height: confirmed }), ...(known?.spentBy !== undefined && { spentBy: known.spentBy }) });
+    draft.putUtxo({
+      txid,
+      outputIndex,
+      valueSat,
+      script,
+      origin,
+      ...(confirmed !== undefined && { height: confirmed }),
+      ...(known?.spentBy !== undefined && { spentBy: known.spentBy }),
+    });
   }
   if (!touched) return 'foreign';
   const outSat = tx.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   const feeSat = isOwn ? spends.reduce((sum, utxo) => sum + (utxo?.valueSat ?? 0n), 0n) - outSat : 0n;
-  draft.putTransaction({ txid, amountSat, feeSat, label: labelOf(draft, tx, txid), ...(height !== undefined && { height }) });
+  draft.putTransaction({
+    txid,
+    amountSat,
+    feeSat,
+    label: labelOf(draft, tx, txid),
+    ...(height !== undefined && { height }),
+  });
   return 'touched';
 }
 
 function labelOf(draft: Draft, tx: Tx, txid: Uint8Array): string {
-  for (const { txid: reserved, purpose } of draft.view.reservations.values()) if (equalBytes(reserved, txid)) return purpose;
-  const closes = tx.inputs.some((input) => draft.view.fundingsByOutPoint.has(outPointKey(input.txid, input.vout)));
+  for (const { txid: reserved, purpose } of draft.view.reservations.values())
+    if (equalBytes(reserved, txid)) return purpose;
+  const closes = tx.inputs.some((input) =>
+    draft.view.fundingsByOutPoint.has(outPointKey(input.txid, input.vout)),
+  );
   return closes ? 'channel close' : '';
 }
 
@@ -59,7 +94,11 @@ export function forgetTransaction(draft: Draft, txid: Uint8Array): void {
     if (equalBytes(utxo.txid, txid) && utxo.height === undefined) {
       draft.dropUtxo(utxo);
       if (utxo.spentBy !== undefined) children.push(utxo.spentBy.txid);
-    } else if (utxo.spentBy !== undefined && utxo.spentBy.height === undefined && equalBytes(utxo.spentBy.txid, txid)) {
+    } else if (
+      utxo.spentBy !== undefined &&
+      utxo.spentBy.height === undefined &&
+      equalBytes(utxo.spentBy.txid, txid)
+    ) {
       draft.putUtxo(withoutSpend(utxo));
     }
   }
@@ -85,7 +124,9 @@ export function unscanWallet(draft: Draft, blockHeight: number): void {
     draft.putUtxo({
       ...rest,
       ...(height !== undefined && height !== blockHeight && { height }),
-      ...(spentBy !== undefined && { spentBy: spentBy.height === blockHeight ? { txid: spentBy.txid } : spentBy }),
+      ...(spentBy !== undefined && {
+        spentBy: spentBy.height === blockHeight ? { txid: spentBy.txid } : spentBy,
+      }),
     });
   }
 }
@@ -93,6 +134,7 @@ export function unscanWallet(draft: Draft, blockHeight: number): void {
 /** Forgets outputs that were spent so long ago that no reorg brings them back. */
 export function pruneSpent(draft: Draft, bestHeight: number): void {
   for (const utxo of draft.view.utxos.values()) {
-    if (utxo.spentBy?.height !== undefined && bestHeight - utxo.spentBy.height >= SPENT_DEPTH) draft.dropUtxo(utxo);
+    if (utxo.spentBy?.height !== undefined && bestHeight - utxo.spentBy.height >= SPENT_DEPTH)
+      draft.dropUtxo(utxo);
   }
 }

@@ -3,11 +3,23 @@
  * plan, lets the signer sign outside of the lock, and stores the result: every
  * retry, on whichever replica, gives the same transaction.
  */
-import { type Network, decodeAddress, encodeAddress, encodeTx, scriptKind, txid as txidOf } from '@fulmen/bitcoin';
+import {
+  type Network,
+  decodeAddress,
+  encodeAddress,
+  encodeTx,
+  scriptKind,
+  txid as txidOf,
+} from '@fulmen/bitcoin';
 import { extractPsbt, finalizePsbt } from '@fulmen/bitcoin/psbt';
 import { equalBytes, toHex, utf8Encode } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
-import type { AddressKind, ReservationRecord, UtxoRecord, WalletTransactionRecord } from '@fulmen/store/chain/chain-store';
+import type {
+  AddressKind,
+  ReservationRecord,
+  UtxoRecord,
+  WalletTransactionRecord,
+} from '@fulmen/store/chain/chain-store';
 import type { Draft } from '../state/draft.ts';
 import { outPointKey } from '../state/keys.ts';
 import type { ChainView } from '../state/view.ts';
@@ -65,7 +77,8 @@ export class Wallet {
 
   #book(): AddressBook {
     const book = this.#ports.book();
-    if (book === undefined) throw new WalletError('not_ready', 'the signer has not told the wallet’s descriptors yet');
+    if (book === undefined)
+      throw new WalletError('not_ready', 'the signer has not told the wallet’s descriptors yet');
     return book;
   }
 
@@ -80,7 +93,11 @@ export class Wallet {
   }
 
   /** Three sums that do not overlap: spendable, not yet (unconfirmed or immature), and set apart. */
-  async balance(): Promise<{ readonly confirmedSat: bigint; readonly unconfirmedSat: bigint; readonly reservedSat: bigint }> {
+  async balance(): Promise<{
+    readonly confirmedSat: bigint;
+    readonly unconfirmedSat: bigint;
+    readonly reservedSat: bigint;
+  }> {
     return this.#ports.writer.exclusive(async (view) => {
       const held = view.reservedOutPoints();
       const sums = { confirmedSat: 0n, unconfirmedSat: 0n, reservedSat: 0n };
@@ -95,11 +112,22 @@ export class Wallet {
   }
 
   /** A signed transaction that pays a channel's funding output, its inputs set apart under the key; not broadcast. */
-  async fundChannel(request: { readonly channelKeysId: Uint8Array; readonly script: Uint8Array; readonly valueSat: bigint; readonly feerateSatPerKw: number | undefined }): Promise<SignedPayment> {
+  async fundChannel(request: {
+    readonly channelKeysId: Uint8Array;
+    readonly script: Uint8Array;
+    readonly valueSat: bigint;
+    readonly feerateSatPerKw: number | undefined;
+  }): Promise<SignedPayment> {
     const { channelKeysId, script, valueSat, feerateSatPerKw } = request;
     const kind = scriptKind(script);
-    if (kind !== 'p2wsh' && kind !== 'p2tr') throw new WalletError('bad_request', 'a funding output is P2WSH or P2TR');
-    return this.#pay({ key: channelKeysId, purpose: 'funding', output: { script, valueSat }, feerateSatPerKw });
+    if (kind !== 'p2wsh' && kind !== 'p2tr')
+      throw new WalletError('bad_request', 'a funding output is P2WSH or P2TR');
+    return this.#pay({
+      key: channelKeysId,
+      purpose: 'funding',
+      output: { script, valueSat },
+      feerateSatPerKw,
+    });
   }
 
   /** Frees the inputs of a funding that never happened; nothing when there is none. */
@@ -107,19 +135,30 @@ export class Wallet {
     await this.#ports.writer.turn((draft) => {
       const reservation = draft.view.reservations.get(toHex(channelKeysId));
       if (reservation === undefined || reservation.purpose !== 'funding') return;
-      if (isSpentByItself(draft.view, reservation)) throw new WalletError('conflict', 'the funding transaction was broadcast');
+      if (isSpentByItself(draft.view, reservation))
+        throw new WalletError('conflict', 'the funding transaction was broadcast');
       releaseReservation(draft, reservation);
     });
   }
 
   /** Pays an address, broadcast until it is buried. */
-  async sendCoins(request: { readonly address: string; readonly valueSat: bigint; readonly feerateSatPerKw: number | undefined; readonly idempotencyKey: string }): Promise<SignedPayment> {
+  async sendCoins(request: {
+    readonly address: string;
+    readonly valueSat: bigint;
+    readonly feerateSatPerKw: number | undefined;
+    readonly idempotencyKey: string;
+  }): Promise<SignedPayment> {
     if (request.idempotencyKey === '') throw new WalletError('bad_request', 'an idempotency key is needed');
     const script = decodeAddress(request.address, this.#ports.network);
     if (!script.ok) throw new WalletError('bad_request', script.error.message);
     const key = sha256(utf8Encode(`send ${request.idempotencyKey}`));
     const { valueSat, feerateSatPerKw } = request;
-    const paid = await this.#pay({ key, purpose: 'send', output: { script: script.value, valueSat }, feerateSatPerKw });
+    const paid = await this.#pay({
+      key,
+      purpose: 'send',
+      output: { script: script.value, valueSat },
+      feerateSatPerKw,
+    });
     this.#ports.wake();
     return paid;
   }
@@ -142,15 +181,19 @@ export class Wallet {
     const book = this.#book();
     const existing = await this.#ports.writer.exclusive(async (view) => view.reservations.get(toHex(key)));
     if (existing !== undefined) return sameRequest(existing, requestDigest);
-    const feerateSatPerKw = order.feerateSatPerKw ?? (await this.#ports.fees.estimateSatPerKw('output_spending_fee'));
+    const feerateSatPerKw =
+      order.feerateSatPerKw ?? (await this.#ports.fees.estimateSatPerKw('output_spending_fee'));
     return this.#ports.writer.turn((draft) => {
       const { view } = draft;
       const concurrent = view.reservations.get(toHex(key));
       if (concurrent !== undefined) return sameRequest(concurrent, requestDigest);
-      if (view.rescanFrom !== undefined) throw new WalletError('not_ready', `old blocks are being scanned, from ${view.rescanFrom} on`);
+      if (view.rescanFrom !== undefined)
+        throw new WalletError('not_ready', `old blocks are being scanned, from ${view.rescanFrom} on`);
       const plan = this.#plan(draft, book, output, feerateSatPerKw);
       const reservation: ReservationRecord = {
-        key, purpose, requestDigest,
+        key,
+        purpose,
+        requestDigest,
         inputs: plan.inputs.map(({ txid, outputIndex }) => ({ txid, outputIndex })),
         psbt: plan.psbt,
         txid: plan.txid,
@@ -164,11 +207,19 @@ export class Wallet {
     });
   }
 
-  #plan(draft: Draft, book: AddressBook, output: PaymentOrder['output'], feerateSatPerKw: number): PaymentPlan {
+  #plan(
+    draft: Draft,
+    book: AddressBook,
+    output: PaymentOrder['output'],
+    feerateSatPerKw: number,
+  ): PaymentPlan {
     book.extend(draft);
     const change = book.handOut(draft, 'p2wpkh', 'change');
     return planPayment({
-      output, change, feerateSatPerKw, book,
+      output,
+      change,
+      feerateSatPerKw,
+      book,
       network: this.#ports.network,
       candidates: spendable(draft.view),
       addressOf: (script) => draft.address(toHex(script)),
@@ -183,7 +234,8 @@ export class Wallet {
     const final = finalizePsbt(Uint8Array.from(psbt));
     const tx = final.ok ? extractPsbt(final.value) : final;
     if (!tx.ok) throw new WalletError('signer', `the signer's PSBT is not complete: ${tx.error.message}`);
-    if (!equalBytes(txidOf(tx.value), reservation.txid)) throw new WalletError('signer', 'the signer signed another transaction');
+    if (!equalBytes(txidOf(tx.value), reservation.txid))
+      throw new WalletError('signer', 'the signer signed another transaction');
     return encodeTx(tx.value);
   }
 
@@ -191,11 +243,17 @@ export class Wallet {
   async #complete(reservation: ReservationRecord, transaction: Uint8Array): Promise<SignedPayment> {
     return this.#ports.writer.turn((draft) => {
       const current = draft.view.reservations.get(toHex(reservation.key));
-      if (current === undefined || !equalBytes(current.txid, reservation.txid)) throw new WalletError('conflict', 'the inputs were released meanwhile');
+      if (current === undefined || !equalBytes(current.txid, reservation.txid))
+        throw new WalletError('conflict', 'the inputs were released meanwhile');
       if (current.transaction !== undefined) return paymentOf(current, current.transaction);
       draft.putReservation({ ...current, transaction });
       if (current.purpose === 'send') {
-        draft.putBroadcast({ orderId: orderIdOf([transaction]), kind: 'send', transactions: [transaction], confirmedHeights: [undefined] });
+        draft.putBroadcast({
+          orderId: orderIdOf([transaction]),
+          kind: 'send',
+          transactions: [transaction],
+          confirmedHeights: [undefined],
+        });
       }
       return paymentOf(current, transaction);
     });
@@ -220,7 +278,10 @@ function isMature(view: ChainView, { height, origin }: UtxoRecord): boolean {
 function spendable(view: ChainView): readonly UtxoRecord[] {
   const held = view.reservedOutPoints();
   return [...view.utxos.values()].filter(
-    (utxo) => utxo.spentBy === undefined && !held.has(outPointKey(utxo.txid, utxo.outputIndex)) && (isMature(view, utxo) || (utxo.height === undefined && utxo.origin === 'own')),
+    (utxo) =>
+      utxo.spentBy === undefined &&
+      !held.has(outPointKey(utxo.txid, utxo.outputIndex)) &&
+      (isMature(view, utxo) || (utxo.height === undefined && utxo.origin === 'own')),
   );
 }
 
@@ -237,6 +298,11 @@ export function isSpentByItself(view: ChainView, { inputs, txid }: ReservationRe
 export function releaseReservation(draft: Draft, { key, changeScript }: ReservationRecord): void {
   draft.release(key);
   const change = changeScript === undefined ? undefined : draft.address(toHex(changeScript));
-  const shared = [...draft.view.reservations.values()].filter((other) => other.changeScript !== undefined && changeScript !== undefined && equalBytes(other.changeScript, changeScript));
+  const shared = [...draft.view.reservations.values()].filter(
+    (other) =>
+      other.changeScript !== undefined &&
+      changeScript !== undefined &&
+      equalBytes(other.changeScript, changeScript),
+  );
   if (change?.state === 'handed_out' && shared.length <= 1) draft.putAddress({ ...change, state: 'unused' });
 }
