@@ -43,6 +43,7 @@ async function openChannels(world: World, count: number): Promise<void> {
     await alice.call('openChannel', { nodeId: toHex(world.nodeId), sat: CHANNEL_SAT });
     await until('a pending channel', async () => (alice.events.filter((event) => event.event === 'channel_pending').length > before ? true : undefined));
     await node.channels.openChannel({ nodeId: Buffer.from(bob.nodeId, 'hex'), fundingSat: BigInt(CHANNEL_SAT), pushMsat: 0n, announce: false, idempotencyKey: '' }, node.auth());
+    await until('both funding transactions in the mempool', async () => (((await fleet.chain.call('getrawmempool')) as unknown[]).length >= 2 ? true : undefined));
     await world.mine(6);
   }
   for (const wallet of [alice, bob]) {

@@ -428,6 +428,7 @@ export class ChannelActor {
       signed = outcome.signed;
       this.#version += 1n;
       this.#persisted = { state: result.state, hot: commit.delta.hot };
+      if (commit.broadcasts.length + commit.watches.length > 0) this.#host.ports.bus.publish('fulmen.monitor');
     } else if (item !== undefined) {
       signed = this.#host.ports.signLane.sign([item]).then(([first]) => {
         if (first === undefined) throw new InternalError('the signer answered nothing');
