@@ -1,7 +1,7 @@
 /** What a channel actor may ask of the replica it lives in. */
 import type { ChannelState, EstablishedChannel, OutboundMessage, PeerMessage } from '@fulmen/channel';
 import type { Refusal } from '@fulmen/proto/signer/v1/signer';
-import type { Fence, Verdict } from '@fulmen/store';
+import type { Fence, HtlcSource, Intent, Verdict } from '@fulmen/store';
 import type { OtherSignatures } from '../signing/sign-item.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
@@ -24,6 +24,10 @@ export interface ActorHost {
   consumed(actor: ChannelActor, frames: readonly bigint[]): void;
   /** Rows for other shards: handed over in memory where they live here, hinted elsewhere. */
   deliver(forwarding: GrowingForwarding): void;
+  /** Intents that an actor left for the next poll. */
+  postponed(sources: readonly HtlcSource[]): void;
+  /** This channel has no room for a forward: another channel with the peer is tried, each once. */
+  bounced(actor: ChannelActor, intent: Intent): void;
   /** A resolution changed between its reading and its use. */
   readResolutionsAgain(): void;
   /** The channel got its final id. */

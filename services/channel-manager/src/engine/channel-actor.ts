@@ -522,7 +522,9 @@ export class ChannelActor {
     if (before.type === 'opening' && this.#state.type === 'established') this.#host.established(this, before.temporaryChannelId);
     this.#host.consumed(this, result.frames);
     for (const settle of result.settlements) settle();
+    for (const intent of result.bounced) this.#host.bounced(this, intent);
     this.#host.deliver(result.forwarding);
+    this.#host.postponed(result.postponed);
   }
 
   #forgetVanished(): void {

@@ -12,7 +12,7 @@ import { shardOfPeer } from '@fulmen/keys/shard';
 import type { Refusal } from '@fulmen/proto/signer/v1/signer';
 import { RefusalKind } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
-import type { Fence, Intent, Resolution, Verdict } from '@fulmen/store';
+import type { Fence, HtlcSource, Intent, Resolution, Verdict } from '@fulmen/store';
 import { make } from '@fulmen/wire';
 import { PaymentHub } from '../payments/payment-hub.ts';
 import type { PaymentHost } from '../payments/payment-host.ts';
@@ -27,6 +27,7 @@ import type { EnginePorts, NodeView } from './ports.ts';
 import { Registration } from './registration.ts';
 import { isFinished, loadShard, type RestoredChannel } from './shard-loader.ts';
 import { sourceKey } from './source-key.ts';
+import { mayWait } from './forward-terms.ts';
 import type { GrowingForwarding } from './turn.ts';
 import type { OtherSignatures } from '../signing/sign-item.ts';
 
@@ -54,6 +55,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   readonly #remoteScids = new Map<bigint, { readonly shard: number }>();
   /** Intents and resolutions handed to an actor that has not committed them yet, with the shard that actor is in. */
   readonly #underWay = new Map<string, number>();
+  /** Channels that had no room for a forward, while others are tried. */
+  readonly #tried = new Map<string, Set<ChannelActor>>();
   #keeper: ShardKeeper | undefined;
   #wakeWork: () => void = () => undefined;
 
@@ -305,7 +308,10 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   }
 
   deliver(forwarding: GrowingForwarding): void {
-    for (const { source } of forwarding.intentClaims) this.#underWay.delete(`i${sourceKey(source)}`);
+    for (const { source } of forwarding.intentClaims) {
+      this.#underWay.delete(`i${sourceKey(source)}`);
+      this.#tried.delete(sourceKey(source));
+    }
     for (const { source } of forwarding.resolutionsTaken) this.#underWay.delete(`r${sourceKey(source)}`);
     const hinted = new Set<number>();
     for (const intent of forwarding.intents) if (!this.takeIntent(intent)) hinted.add(intent.targetShard);
@@ -327,8 +333,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.#underWay.set(key, intent.targetShard);
     const actor = this.#carrierOf(intent.target.shortChannelId, intent.outgoingAmountMsat);
     // A peer that is away for a moment (its gateway restarted) gets the HTLC when it is back; the next poll finds it.
-    const waits = actor !== undefined && !actor.isConnected() && this.ports.runtime.wallClockMs() - intent.createdUnixMs < AWAY_PATIENCE_MS;
-    if (actor === undefined || waits || !actor.post({ kind: 'forward', intent })) this.#underWay.delete(key);
+    const waits = actor !== undefined && !actor.isConnected() && mayWait(intent, this.ports.runtime.wallClockMs());
+    if (actor === undefined || waits || !this.#offer(actor, intent)) this.#underWay.delete(key);
     return true;
   }
 
@@ -337,9 +343,32 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     const key = this.#scids.get(shortChannelId);
     const named = key === undefined ? undefined : this.#channels.get(key);
     if (named === undefined || named.outboundLiquidityMsat() >= amountMsat) return named;
-    const peer = this.peers.find(named.counterpartyNodeId);
-    const others = [...(peer?.channels.values() ?? [])].filter((actor) => !actor.stopped && actor.outboundLiquidityMsat() >= amountMsat);
-    return others[0] ?? named;
+    return this.#siblings(named).find((actor) => actor.outboundLiquidityMsat() >= amountMsat) ?? named;
+  }
+
+  #offer(actor: ChannelActor, intent: Intent): boolean {
+    const key = sourceKey(intent.source);
+    const tried = this.#tried.get(key) ?? new Set<ChannelActor>();
+    tried.add(actor);
+    const alternatives = this.#siblings(actor).some((sibling) => !tried.has(sibling)) ? 'untried' : 'none';
+    if (alternatives === 'untried') this.#tried.set(key, tried);
+    else this.#tried.delete(key);
+    return actor.post({ kind: 'forward', intent, alternatives });
+  }
+
+  bounced(actor: ChannelActor, intent: Intent): void {
+    const tried = this.#tried.get(sourceKey(intent.source));
+    const next = this.#siblings(actor).filter((sibling) => tried?.has(sibling) !== true).toSorted((a, b) => (a.outboundLiquidityMsat() < b.outboundLiquidityMsat() ? 1 : -1))[0];
+    if (next === undefined || !this.#offer(next, intent)) {
+      this.#tried.delete(sourceKey(intent.source));
+      this.#underWay.delete(`i${sourceKey(intent.source)}`);
+    }
+  }
+
+  /** The usable channels with an actor's peer, itself included. */
+  #siblings(actor: ChannelActor): readonly ChannelActor[] {
+    const peer = this.peers.find(actor.counterpartyNodeId);
+    return [...(peer?.channels.values() ?? [])].filter((sibling) => !sibling.stopped && sibling.isConnected());
   }
 
   /** Hands a resolution to the actor whose HTLC it ends. False: its shard is not here. */
@@ -356,6 +385,10 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     const actor = this.channel(resolution.source.channelId);
     if (actor === undefined || !actor.post({ kind: 'resolution', resolution })) this.#underWay.delete(key);
     return true;
+  }
+
+  postponed(sources: readonly HtlcSource[]): void {
+    for (const source of sources) this.#underWay.delete(`i${sourceKey(source)}`);
   }
 
   readResolutionsAgain(): void {
@@ -445,8 +478,6 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   }
 }
 
-/** How long a forward waits for a peer that is not connected, before it fails back. */
-const AWAY_PATIENCE_MS = 20_000;
 /** Rows read at once when looking for work. */
 const WORK_LIMIT = 500;
 

@@ -6,6 +6,13 @@ import type { ChannelPolicyRow, Intent } from '@fulmen/store';
 
 /** BOLT 4: nodes "are expected to transition away from including it" (the channel_update in failures). */
 const NO_CHANNEL_UPDATE = new Uint8Array(0);
+/** How long a forward waits for a peer that is not connected, before it fails back. */
+const AWAY_PATIENCE_MS = 20_000;
+
+/** Whether a forward may still wait: a peer is often away for a moment, because its gateway restarted or its shard moved. */
+export function mayWait(intent: Intent, nowUnixMs: number): boolean {
+  return nowUnixMs - intent.createdUnixMs < AWAY_PATIENCE_MS;
+}
 
 /** The failure for a forward that breaks the policy of the outgoing channel; payments of our own obey none. */
 export function forwardPolicyOf(

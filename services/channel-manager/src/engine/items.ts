@@ -8,7 +8,7 @@ export type Item =
   | { readonly kind: 'connected'; readonly generation: bigint; readonly features: NegotiatedFeatures }
   | { readonly kind: 'disconnected'; readonly generation: bigint }
   /** An HTLC to add here, from an inbound HTLC elsewhere or a payment of ours. */
-  | { readonly kind: 'forward'; readonly intent: Intent }
+  | { readonly kind: 'forward'; readonly intent: Intent; readonly alternatives: 'untried' | 'none' }
   /** The end of an HTLC that came in here. */
   | { readonly kind: 'resolution'; readonly resolution: Resolution }
   | { readonly kind: 'funding_status'; readonly status: FundingStatus }

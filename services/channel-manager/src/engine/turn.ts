@@ -22,6 +22,7 @@ import { type ChannelMonitorUpdate, encodeChannelMonitorUpdate, type MonitorPara
 import { decodeFailureMessage, encodeFailureMessage, failureFromMalformed, type FailureMessage, wrapAgain, wrapFailure } from '@fulmen/onion';
 import type { BroadcastOrder, FundingWatch, HtlcSource, Intent, Resolution, StoreEvent } from '@fulmen/store';
 import type { HtlcDecision } from './htlc-decision.ts';
+import { mayWait } from './forward-terms.ts';
 import type { CommandOutcome, Item } from './items.ts';
 
 /** Depth from which a spend counts as final. */
@@ -82,10 +83,14 @@ export interface TurnResult {
   readonly broadcasts: readonly BroadcastOrder[];
   readonly followUps: readonly FollowUp[];
   readonly settlements: readonly (() => void)[];
+  /** Forwards that this channel has no room for now: another channel with the peer may. */
+  readonly bounced: readonly Intent[];
   readonly acceptedWithoutDecision: readonly HtlcBody[];
   readonly removedOutgoing: readonly bigint[];
   readonly settledInbound: readonly bigint[];
   readonly frames: readonly bigint[];
+  /** Sources of intents that wait for the peer to come back. */
+  readonly postponed: readonly HtlcSource[];
 }
 
 export class Turn {
@@ -99,10 +104,12 @@ export class Turn {
   readonly #broadcasts: BroadcastOrder[] = [];
   readonly #followUps: FollowUp[] = [];
   readonly #settlements: (() => void)[] = [];
+  readonly #bounced: Intent[] = [];
   readonly #withoutDecision: HtlcBody[] = [];
   readonly #removedOutgoing: bigint[] = [];
   readonly #settledInbound: bigint[] = [];
   readonly #frames: bigint[] = [];
+  readonly #postponed: HtlcSource[] = [];
   readonly #added = new Map<bigint, OutgoingLink>();
   #monitorBirth: MonitorParameters | undefined;
 
@@ -126,10 +133,12 @@ export class Turn {
       broadcasts: this.#broadcasts,
       followUps: this.#followUps,
       settlements: this.#settlements,
+      bounced: this.#bounced,
       acceptedWithoutDecision: this.#withoutDecision,
       removedOutgoing: this.#removedOutgoing,
       settledInbound: this.#settledInbound,
       frames: this.#frames,
+      postponed: this.#postponed,
     };
   }
 
@@ -140,13 +149,15 @@ export class Turn {
         this.#input(item.input);
         return;
       case 'connected':
+        this.#forgetConnection();
         this.#input({ type: 'peer_connected', features: item.features });
         return;
       case 'disconnected':
+        this.#forgetConnection();
         this.#input({ type: 'peer_disconnected' });
         return;
       case 'forward':
-        this.#forward(item.intent);
+        this.#forward(item.intent, item.alternatives);
         return;
       case 'resolution':
         this.#resolve(item.resolution);
@@ -174,6 +185,13 @@ export class Turn {
         return;
     }
     assertNever(item);
+  }
+
+  /** What this turn said on the connection before is not said on the next: reestablish repeats what counts. */
+  #forgetConnection(): void {
+    this.#messages.length = 0;
+    const stays = this.#followUps.filter((effect) => effect.type !== 'disconnect');
+    this.#followUps.splice(0, this.#followUps.length, ...stays);
   }
 
   /** One input through the core; faults are answered as the core says. */
@@ -299,15 +317,21 @@ export class Turn {
     if (error === undefined) this.#forwarding.intentClaims.push({ source, outcome: 'cancelled' });
   }
 
-  #forward(intent: Intent): void {
+  #forward(intent: Intent, alternatives: 'untried' | 'none'): void {
     const { source, sourceShard } = intent;
-    this.#forwarding.intentClaims.push({ source, outcome: 'taken' });
+    const claim = { source, outcome: 'taken' } as const;
+    if (this.#state.type === 'established' && this.#state.connection.type !== 'connected' && mayWait(intent, this.#context.nowUnixMs)) {
+      this.#postponed.push(source);
+      return;
+    }
     const refusal = this.#context.refuseForward(intent);
     if (refusal !== undefined) {
+      this.#forwarding.intentClaims.push(claim);
       this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage(refusal) });
       return;
     }
     if (this.#state.type !== 'established') {
+      this.#forwarding.intentClaims.push(claim);
       this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage({ kind: 'unknown_next_peer' }) });
       return;
     }
@@ -320,9 +344,15 @@ export class Turn {
       onionRoutingPacket: intent.onion,
     });
     if (!result.ok) {
+      if (alternatives === 'untried') {
+        this.#bounced.push(intent);
+        return;
+      }
+      this.#forwarding.intentClaims.push(claim);
       this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage(this.#context.cannotCarry(intent, result.error)) });
       return;
     }
+    this.#forwarding.intentClaims.push(claim);
     this.#apply(result.value);
     const link: OutgoingLink = { source, sourceShard, incomingAmountMsat: intent.incomingAmountMsat };
     this.#added.set(htlcId, link);
