@@ -42,6 +42,8 @@ export class ShardKeeper {
   readonly #tasks: Task[] = [];
   readonly #fail: (error: Error) => void;
   #owners: readonly ShardOwner[] = [];
+  /** Which replica each shard prefers; changes with the replicas only. */
+  #placement: { readonly alive: string; readonly preferred: readonly (string | undefined)[] } = { alive: '', preferred: [] };
   #wake: (() => void) | undefined;
   #hinted = false;
   #unsubscribe: () => void = () => undefined;
@@ -169,8 +171,9 @@ export class ShardKeeper {
     const alive = replicas.filter((replica) => replica.lastHeartbeatAgeMs < leaseMs).map((replica) => replica.replicaId);
     const ownerOf = new Map(owners.map((owner) => [owner.shard, owner]));
     const wanted: number[] = [];
+    const placement = this.#placementOver(alive);
     for (let shard = 0; shard < SHARD_COUNT; shard += 1) {
-      const preferred = preferredReplica(shard, alive);
+      const preferred = placement[shard];
       const owner = ownerOf.get(shard);
       const held = this.#owned.get(shard);
       if (held !== undefined) {
@@ -191,6 +194,14 @@ export class ShardKeeper {
       this.#owners = await this.#store.listShards();
       this.#bus.publish('fulmen.lease');
     }
+  }
+
+  #placementOver(alive: readonly string[]): readonly (string | undefined)[] {
+    const key = alive.toSorted().join('\n');
+    if (this.#placement.alive !== key) {
+      this.#placement = { alive: key, preferred: Array.from({ length: SHARD_COUNT }, (_, shard) => preferredReplica(shard, alive)) };
+    }
+    return this.#placement.preferred;
   }
 
   async #acquire(shard: number): Promise<void> {
