@@ -14,6 +14,11 @@ export function nodeRuntime(options: NodeRuntimeOptions): Runtime {
     sleep: (ms, signal) =>
       new Promise((resolve, reject) => {
         if (signal?.aborted) return reject(new AbortedError('the wait was aborted'));
+        // A timer of zero is a millisecond in Node; giving way to I/O once is what a wait of zero asks for.
+        if (ms <= 0 && signal === undefined) {
+          setImmediate(resolve);
+          return;
+        }
         const onAbort = (): void => {
           clearTimeout(timer);
           reject(new AbortedError('the wait was aborted'));
