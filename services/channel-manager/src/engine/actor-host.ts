@@ -38,6 +38,8 @@ export interface ActorHost {
   /** 'retry' the identical request, or 'stop': the host has dealt with the channel. */
   signerRefused(actor: ChannelActor, refusal: Refusal): 'retry' | 'stop';
   dropShard(fence: Fence, reason: string): void;
+  /** Starts work that ends quietly when its actor leaves this replica. */
+  inBackground(name: string, work: () => Promise<void>): void;
   /** Out of service, with an alarm; the channel's rows stay as they are. */
   quarantine(actor: ChannelActor, reason: string): void;
   /** Funder: have the wallet build the funding transaction. */

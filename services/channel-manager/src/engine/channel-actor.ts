@@ -29,6 +29,7 @@ import { AbortedError, type Logger } from '@fulmen/service';
 import { type ChannelCommit, type ChannelPolicyRow, type Fence, type FundingStatus, type LoadedChannel, StoreError, type Verdict } from '@fulmen/store';
 import { make } from '@fulmen/wire';
 import { refuseUnknown } from '../payments/receive.ts';
+import { patiently } from '../signing/patiently.ts';
 import { HolderPoints, materialise, signItemOf } from '../signing/sign-item.ts';
 import type { ActorHost } from './actor-host.ts';
 import { channelRow } from './channel-row.ts';
@@ -322,7 +323,9 @@ export class ChannelActor {
       for (const number of requiredHolderPoints(state, item.input)) if (this.points.get(number) === undefined) missing.add(number);
     }
     for (const number of missing) {
-      const { points } = await this.#host.ports.signer.getPerCommitmentPoints({ channelKeysId: this.channelKeysId, commitmentNumbers: [number] });
+      const { runtime, signer } = this.#host.ports;
+      const request = { channelKeysId: this.channelKeysId, commitmentNumbers: [number] };
+      const { points } = await patiently(runtime, () => this.#stopped, () => signer.getPerCommitmentPoints(request));
       const [point] = points;
       if (point !== undefined) this.points.addOld(number, point);
     }

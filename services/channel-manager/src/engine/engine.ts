@@ -12,6 +12,7 @@ import { shardOfPeer } from '@fulmen/keys/shard';
 import type { Refusal } from '@fulmen/proto/signer/v1/signer';
 import { RefusalKind } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
+import { AbortedError } from '@fulmen/service';
 import type { Fence, HtlcSource, Intent, Resolution, Verdict } from '@fulmen/store';
 import { make } from '@fulmen/wire';
 import { PaymentHub } from '../payments/payment-hub.ts';
@@ -29,6 +30,7 @@ import { isFinished, loadShard, type RestoredChannel } from './shard-loader.ts';
 import { sourceKey } from './source-key.ts';
 import { mayWait } from './forward-terms.ts';
 import type { GrowingForwarding } from './turn.ts';
+import { patiently } from '../signing/patiently.ts';
 import type { OtherSignatures } from '../signing/sign-item.ts';
 
 export interface EngineOptions {
@@ -243,10 +245,10 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   }
 
   otherSignatures(actor: ChannelActor): OtherSignatures {
-    const { signer } = this.ports;
+    const { signer, runtime } = this.ports;
     return {
       closing: async ({ closing }) => {
-        const { signature } = await signer.signClosing({
+        const request = {
           channelKeysId: actor.channelKeysId,
           shard: actor.fence.shard,
           epoch: actor.fence.epoch,
@@ -255,7 +257,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
           holderScript: closing.holderScript,
           counterpartyScript: closing.counterpartyScript,
           feeSat: closing.feeSat,
-        });
+        };
+        const { signature } = await patiently(runtime, () => actor.stopped, () => signer.signClosing(request));
         return signature;
       },
       announcement: ({ shortChannelId }) => announcementSignatures(this.ports, this.node, actor, shortChannelId),
@@ -426,28 +429,44 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   // ---------------------------------------------------------------- gossip
 
+  inBackground(name: string, work: () => Promise<void>): void {
+    this.ports.runtime.spawn(name, async () => {
+      try {
+        await work();
+      } catch (error) {
+        // Its actor left this replica: whoever has the channel now does it again.
+        if (!(error instanceof AbortedError)) throw error;
+      }
+    });
+  }
+
+  async #publish(actor: ChannelActor, messages: Uint8Array[]): Promise<void> {
+    const { runtime, router } = this.ports;
+    await patiently(runtime, () => actor.stopped, () => router.publishOwn({ messages }));
+  }
+
   publishPolicy(actor: ChannelActor): void {
     this.#indexScids(actor);
-    this.ports.runtime.spawn('channel update', async () => {
+    this.inBackground('channel update', async () => {
       const generation = actor.generation;
       const forPeer = await ownChannelUpdate(this.ports, this.node, actor, 'peer');
       if (forPeer !== undefined && generation !== undefined) this.peers.find(actor.counterpartyNodeId)?.sendBytes(forPeer, generation);
       const { state } = actor;
       if (state.type !== 'established' || !state.parameters.announce) return;
       const forWorld = await ownChannelUpdate(this.ports, this.node, actor, 'world');
-      if (forWorld !== undefined) await this.ports.router.publishOwn({ messages: [forWorld] });
+      if (forWorld !== undefined) await this.#publish(actor, [forWorld]);
     });
   }
 
   publishAnnouncement(actor: ChannelActor, theirs: { shortChannelId: bigint; nodeSignature: Uint8Array; bitcoinSignature: Uint8Array }): void {
-    this.ports.runtime.spawn('channel announcement', async () => {
+    this.inBackground('channel announcement', async () => {
       const announcement = await fullAnnouncement(this.ports, this.node, actor, theirs);
       if (announcement === undefined) {
         this.ports.logger.warn({ channel: actor.channelId }, 'the peer’s announcement_signatures do not verify');
         return;
       }
       const update = await ownChannelUpdate(this.ports, this.node, actor, 'world');
-      await this.ports.router.publishOwn({ messages: update === undefined ? [announcement] : [announcement, update] });
+      await this.#publish(actor, update === undefined ? [announcement] : [announcement, update]);
     });
   }
 

@@ -64,8 +64,7 @@ export class FollowUps {
 
   /** Signs the agreed mutual close and orders its broadcast; repeated after a restart, identically. */
   broadcastClosing(): void {
-    const { ports } = this.#host;
-    ports.runtime.spawn('mutual close', async () => {
+    this.#host.inBackground('mutual close', async () => {
       const { state } = this.#actor;
       if (state.type !== 'established' || state.phase.type !== 'closing_mutual') return;
       const { closing, counterpartySignature } = state.phase;

@@ -7,6 +7,7 @@ import { type EstablishedChannel, primaryFunding } from '@fulmen/channel';
 import { compareBytes, InternalError } from '@fulmen/codec';
 import { encodeMessage, make, type MessageOf, gossipSignedBytes } from '@fulmen/wire';
 import { sha256d } from '@fulmen/crypto';
+import { patiently } from '../signing/patiently.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 
@@ -41,10 +42,12 @@ export async function ownChannelUpdate(
     feeProportionalMillionths: policy.feeProportionalMillionths,
     htlcMaximumMsat: policy.htlcMaximumMsat < capacityMsat ? policy.htlcMaximumMsat : capacityMsat,
   });
-  const { nodeSignature } = await ports.signer.signGossip({
-    message: { $case: 'channelUpdate', value: gossipSignedBytes(encodeMessage(unsigned)) },
-    channelKeysId: new Uint8Array(0),
-  });
+  const { nodeSignature } = await patiently(ports.runtime, () => actor.stopped, () =>
+    ports.signer.signGossip({
+      message: { $case: 'channelUpdate', value: gossipSignedBytes(encodeMessage(unsigned)) },
+      channelKeysId: new Uint8Array(0),
+    }),
+  );
   return encodeMessage({ ...unsigned, signature: nodeSignature });
 }
 
@@ -87,10 +90,12 @@ export async function announcementSignatures(
   const { state } = actor;
   if (state.type !== 'established') throw new InternalError('only an established channel is announced');
   const { message } = unsignedAnnouncement(node, state, shortChannelId);
-  const answer = await ports.signer.signGossip({
-    message: { $case: 'channelAnnouncement', value: gossipSignedBytes(encodeMessage(message)) },
-    channelKeysId: actor.channelKeysId,
-  });
+  const answer = await patiently(ports.runtime, () => actor.stopped, () =>
+    ports.signer.signGossip({
+      message: { $case: 'channelAnnouncement', value: gossipSignedBytes(encodeMessage(message)) },
+      channelKeysId: actor.channelKeysId,
+    }),
+  );
   return { node: answer.nodeSignature, bitcoin: answer.bitcoinSignature };
 }
 
