@@ -5,7 +5,7 @@
  */
 import type { Bus } from '@fulmen/bus';
 import type { Logger, Runtime, Task } from '@fulmen/service';
-import type { Fence, ManagerStore, ShardOwner } from '@fulmen/store';
+import type { AcquireOutcome, Fence, ManagerStore, ShardOwner } from '@fulmen/store';
 import type { Lease } from './lease.ts';
 import { SHARD_COUNT } from '@fulmen/keys/shard';
 import { preferredReplica } from './placement.ts';
@@ -27,6 +27,8 @@ export interface ShardHandler {
   drained(shard: number): Promise<void>;
 }
 
+/** Pause after a failure, so that a store or signer that is away is not hammered. */
+const TROUBLE_PAUSE_MS = 250;
 /** Takeovers at once: each loads a shard's channels. */
 const PARALLEL_ACQUISITIONS = 8;
 
@@ -46,6 +48,8 @@ export class ShardKeeper {
   #placement: { readonly alive: string; readonly preferred: readonly (string | undefined)[] } = { alive: '', preferred: [] };
   #wake: (() => void) | undefined;
   #hinted = false;
+  /** The last turn left something to be tried again, after a pause. */
+  #troubled = false;
   #unsubscribe: () => void = () => undefined;
 
   constructor(
@@ -158,8 +162,10 @@ export class ShardKeeper {
         await this.#balance();
       } catch (error) {
         this.#logger.warn({ err: error }, 'could not look after the shards');
-        await this.#runtime.sleep(Math.min(interval, 250), signal).catch(() => undefined);
+        this.#troubled = true;
       }
+      if (this.#troubled) await this.#runtime.sleep(Math.min(interval, TROUBLE_PAUSE_MS), signal).catch(() => undefined);
+      this.#troubled = false;
     }
   }
 
@@ -182,6 +188,9 @@ export class ShardKeeper {
       } else if (preferred === replicaId) {
         const ownerAlive = owner?.replicaId !== undefined && owner.replicaId !== replicaId && alive.includes(owner.replicaId);
         if (!ownerAlive) wanted.push(shard);
+      } else if (owner?.replicaId === replicaId) {
+        // Taken, and not kept (it could not be loaded, or the answer got lost): its next owner waits for it.
+        await this.#store.releaseShard({ shard, epoch: owner.epoch, replicaId });
       }
     }
     const next = wanted.values();
@@ -207,7 +216,16 @@ export class ShardKeeper {
   async #acquire(shard: number): Promise<void> {
     if (!this.#lease.isValid()) return;
     const { replicaId } = this.#options;
-    const outcome = await this.#store.acquireShard(shard, replicaId);
+    let outcome: AcquireOutcome;
+    try {
+      outcome = await this.#store.acquireShard(shard, replicaId);
+    } catch (error) {
+      // One shard's trouble must not leave the others half taken: the next turn looks again.
+      this.#hinted = true;
+      this.#troubled = true;
+      this.#logger.warn({ err: error, shard }, 'a shard could not be taken; trying again');
+      return;
+    }
     if (outcome.type !== 'acquired') {
       // Somebody's transaction or an unexpired lease is in the way: the next turn tries again.
       if (outcome.type === 'busy') this.#hinted = true;
@@ -220,6 +238,7 @@ export class ShardKeeper {
     } catch (error) {
       this.#handler.lost(shard, 'could not be loaded');
       this.#hinted = true;
+      this.#troubled = true;
       this.#logger.error({ err: error, shard }, 'a shard could not be loaded; trying again');
     }
   }
