@@ -16,7 +16,7 @@ const CONFIRMATIONS = 6;
 export type Outcome = { readonly ledger: Ledger; readonly unaccountedMsat: bigint };
 
 /** Funds the parties by mining to them. */
-async function fund(world: World): Promise<void> {
+export async function fund(world: World): Promise<void> {
   const { alice, bob, node } = world;
   const { address } = await node.onchain.newAddress({ addressType: 'p2wpkh' }, node.auth());
   const [alices, bobs] = await Promise.all([alice.call('newAddress'), bob.call('newAddress')]);
@@ -29,22 +29,24 @@ async function fund(world: World): Promise<void> {
 }
 
 /** Step 1: a channel from Alice, and one to Bob. */
-async function openChannels(world: World): Promise<void> {
+export async function openChannels(world: World): Promise<void> {
   const { alice, bob, node, fleet } = world;
   const fleetId = toHex(world.nodeId);
   const [lightningPort] = fleet.lightningPorts.values();
   await alice.call('connect', { nodeId: fleetId, host: '127.0.0.1', port: lightningPort ?? 0 });
   await node.peers.connectPeer({ nodeId: Buffer.from(bob.nodeId, 'hex'), host: '127.0.0.1', port: bob.port }, node.auth());
   world.report.say('Alice dialled the fleet; the fleet dialled Bob');
+  const pending = (wallet: LdkWallet): number => wallet.events.filter((event) => event.event === 'channel_pending').length;
+  const [alicesBefore, bobsBefore] = [pending(alice), pending(bob)];
   await alice.call('openChannel', { nodeId: fleetId, sat: CHANNEL_SAT });
-  await alice.event('channel_pending');
+  await until('Alice’s channel', async () => (pending(alice) > alicesBefore ? true : undefined));
   world.report.say(`Alice opened a channel of ${sat(CHANNEL_SAT)} to the fleet`);
   const opened = await node.channels.openChannel(
     { nodeId: Buffer.from(bob.nodeId, 'hex'), fundingSat: BigInt(CHANNEL_SAT), pushMsat: 1_000_000_000n, announce: false, idempotencyKey: '' },
     node.auth(),
   );
   world.report.say(`the fleet opened a channel of ${sat(CHANNEL_SAT)} to Bob, a fifth of it pushed to him`, { channelId: toHex(opened.channelId) });
-  await bob.event('channel_pending');
+  await until('Bob’s channel', async () => (pending(bob) > bobsBefore ? true : undefined));
   await until('both funding transactions in the mempool', async () => {
     const mempool = (await fleet.chain.call('getrawmempool')) as readonly string[];
     return mempool.length >= 2 ? true : undefined;
@@ -52,7 +54,7 @@ async function openChannels(world: World): Promise<void> {
   await world.mine(CONFIRMATIONS);
   await Promise.all([world.usable(alice, 'Alice'), world.usable(bob, 'Bob')]);
   const bobsTerms = await until('the fleet’s channel_update at Bob', async () => {
-    const [channel] = await bob.call('listChannels');
+    const channel = (await bob.call('listChannels')).find((candidate) => candidate.usable);
     return channel?.forwarding ?? undefined;
   });
   world.report.say(`${CONFIRMATIONS} blocks confirmed both; the fleet asks ${bobsTerms.baseMsat} msat a forward`);

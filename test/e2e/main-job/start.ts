@@ -4,7 +4,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { claimStateDir, defaultStateDir } from '../support/state.ts';
 import { jsonReport, textReport } from './report.ts';
-import { mainJob } from './scenario.ts';
+import { mainJob, openChannels } from './scenario.ts';
 import { World } from './world.ts';
 
 const HELP = `Starts a Fulmen fleet on this machine and shows its main job.
@@ -21,21 +21,21 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
     reset: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
-    state: { type: 'string', default: path.join(defaultStateDir, 'fleet') },
+    state: { type: 'string' },
   },
 });
 
-const NEXT = `
-The fleet is up. Try, in another terminal:
+const next = (bobsInvoice: string): string => `
+The fleet is up, with a channel from Alice and one to Bob. Try, in another terminal:
 
   npx fulmen info                  the node, its height, its channels
   npx fulmen channels list
-  npx fulmen invoice create 1000 --description coffee
-  npx fulmen pay <bolt11>
   npx fulmen peers list
+  npx fulmen invoice create 1000 --description coffee
   npx fulmen wallet address
+  npx fulmen pay ${bobsInvoice}
 
-Ctrl-C stops it; npm start resumes the same node.
+The last one pays Bob 2,500 sat. Ctrl-C stops the fleet; npm start resumes the same node with its channels.
 `;
 
 async function main(): Promise<number> {
@@ -45,21 +45,23 @@ async function main(): Promise<number> {
   }
   const startedAt = Date.now();
   const report = values.json ? jsonReport() : textReport(startedAt);
-  const stateDir = values.state;
-  const release = claimStateDir(stateDir);
+  const stateDir = values.state ?? path.join(defaultStateDir, values.once ? 'once' : 'fleet');
+  let release: () => void = () => undefined;
   const doneFile = path.join(stateDir, 'main-job.json');
-  if (values.reset || (values.once && !fs.existsSync(doneFile))) forget(stateDir);
-  const resumes = fs.existsSync(doneFile);
   let world: World | undefined;
   let stopping: Promise<void> | undefined;
-  const stop = (): Promise<void> => (stopping ??= (world?.stop() ?? Promise.resolve()).finally(release));
+  const stop = (): Promise<void> => (stopping ??= (world?.stop() ?? Promise.resolve()).finally(() => release()));
   const interrupted = new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
   });
   try {
+    release = claimStateDir(stateDir);
+    // A run with --once begins anew each time; a first run that was cut short has half a story behind it.
+    if (values.reset || values.once || !fs.existsSync(doneFile)) forget(stateDir);
+    const resumes = fs.existsSync(doneFile);
     report.step('The fleet starts');
-    world = await World.start(stateDir, report);
-    if (!resumes || values.once) {
+    world = await World.start(stateDir, report, path.join(defaultStateDir, 'cli.json'));
+    if (!resumes) {
       const running = mainJob(world);
       const outcome = await Promise.race([running, interrupted.then(() => undefined)]);
       if (outcome === undefined) return 130;
@@ -76,9 +78,16 @@ async function main(): Promise<number> {
       });
       if (ledger.failedUnexpectedly > 0 || unaccountedMsat !== 0n) return 1;
       fs.writeFileSync(doneFile, `${JSON.stringify({ seconds })}\n`);
-    } else report.say('resumed the node of an earlier run; npm start -- --reset begins anew');
-    if (values.once) return 0;
-    if (!values.json) process.stdout.write(NEXT);
+      if (values.once) return 0;
+      report.step('Two fresh channels, to play with');
+      await openChannels(world);
+    } else {
+      await Promise.all([world.usable(world.alice, 'Alice'), world.usable(world.bob, 'Bob')]);
+      report.say('resumed the node of an earlier run, with its channels; npm start -- --reset begins anew');
+    }
+    const { bolt11 } = await world.bob.call('createInvoice', { amountMsat: 2_500_000n, description: 'from you', expirySeconds: 86_400 });
+    if (values.json) report.say('up', { bobsInvoice: bolt11 });
+    else process.stdout.write(next(bolt11));
     await interrupted;
     report.say('stopping');
     return 0;

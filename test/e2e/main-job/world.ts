@@ -29,8 +29,8 @@ export class World {
     this.report = parts.report;
   }
 
-  static async start(stateDir: string, report: Report): Promise<World> {
-    const fleet = await Fleet.start({ stateDir, onProgress: (what) => report.say(`starting ${what}`) });
+  static async start(stateDir: string, report: Report, cliFile?: string): Promise<World> {
+    const fleet = await Fleet.start({ stateDir, ...(cliFile === undefined ? {} : { cliFile }), onProgress: (what) => report.say(`starting ${what}`) });
     report.say('starting the wallets Alice and Bob (LDK)');
     const wallet = (name: string): Promise<LdkWallet> =>
       LdkWallet.start({ dataDir: path.join(stateDir, 'wallets', name), chainUrl: fleet.chainUrl });

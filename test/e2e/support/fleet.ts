@@ -22,6 +22,8 @@ export type FleetOptions = {
   /** Added to the environment of a service, by its name. */
   readonly env?: Readonly<Record<string, Readonly<Record<string, string>>>>;
   readonly leaseMs?: number;
+  /** Where the command line finds the console; default `cli.json` in the state folder. */
+  readonly cliFile?: string;
 };
 
 type Secrets = { readonly node: string; readonly signer: string; readonly chain: string; readonly seed: string };
@@ -217,7 +219,6 @@ export class Fleet {
         FULMEN_TLS_SERVICES: 'managers,chain,routers,signers,gateways',
         FULMEN_DATABASE_URL: nodeUrl,
         FULMEN_MANAGER_ADDRESSES: managerAddresses,
-        FULMEN_CHAIN_MONITOR_ADDRESSES: at('chain-monitor'),
         FULMEN_CHAIN_ADDRESSES: at('chain-monitor'),
         FULMEN_ROUTER_ADDRESSES: at('router'),
         FULMEN_SIGNER_ADDRESSES: at('signer'),
@@ -227,7 +228,10 @@ export class Fleet {
         FULMEN_PUBLIC_ADDRESSES: gateways.map((name) => at(`${name}-lightning`)).join(','),
       }),
     );
-    writeFileAtomically(path.join(stateDir, 'cli.json'), `${JSON.stringify({ address: at('console'), tokenFile })}\n`);
+    writeFileAtomically(
+      options.cliFile ?? path.join(stateDir, 'cli.json'),
+      `${JSON.stringify({ address: at('console'), tokenFile })}\n`,
+    );
     return new Fleet({
       supervisor,
       stateDir,

@@ -332,9 +332,8 @@ function startServer(options: StartOptions): Promise<ChildProcess> {
       }
     });
     child.on('error', (error) => fail(error.message));
-    child.on('exit', (code, signal) => {
-      log.end();
-      fail(`it ended with ${signal ?? code}`);
-    });
+    child.on('exit', (code, signal) => fail(`it ended with ${signal ?? code}`));
+    // Later than 'exit': a killed server's children still write for a moment.
+    child.on('close', () => log.end());
   });
 }
