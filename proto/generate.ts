@@ -34,8 +34,16 @@ const plugin = join(dirname(require.resolve('ts-proto/package.json')), 'protoc-g
 const protoc = join(dirname(require.resolve('protoc/package.json')), 'protoc.cjs');
 execFileSync(
   process.execPath,
-  [protoc, `--plugin=protoc-gen-ts_proto=${plugin}`, `--ts_proto_out=${out}`, `--ts_proto_opt=${options.join(',')}`,
-    `--descriptor_set_out=${join(out, 'descriptors.bin')}`, '--include_imports', `-I${here}`, ...files],
+  [
+    protoc,
+    `--plugin=protoc-gen-ts_proto=${plugin}`,
+    `--ts_proto_out=${out}`,
+    `--ts_proto_opt=${options.join(',')}`,
+    `--descriptor_set_out=${join(out, 'descriptors.bin')}`,
+    '--include_imports',
+    `-I${here}`,
+    ...files,
+  ],
   { cwd: here, stdio: 'inherit' },
 );
 writeFileSync(join(out, '.stamp'), '');

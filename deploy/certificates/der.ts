@@ -15,7 +15,8 @@ export const octetString = (...parts: readonly Uint8Array[]): Uint8Array => der(
 export const utf8String = (text: string): Uint8Array => der(0x0c, Buffer.from(text, 'utf8'));
 export const truth = (): Uint8Array => der(0x01, Uint8Array.of(0xff));
 /** A context-specific tag; `constructed` contents are DER themselves. */
-export const explicit = (number: number, ...parts: readonly Uint8Array[]): Uint8Array => der(0xa0 | number, ...parts);
+export const explicit = (number: number, ...parts: readonly Uint8Array[]): Uint8Array =>
+  der(0xa0 | number, ...parts);
 export const implicit = (number: number, bytes: Uint8Array): Uint8Array => der(0x80 | number, bytes);
 
 /** A positive integer from big-endian bytes. */
@@ -26,7 +27,8 @@ export function integer(bytes: Uint8Array): Uint8Array {
 }
 
 /** `unused`: bits at the end of the last byte that do not count. */
-export const bitString = (bytes: Uint8Array, unused = 0): Uint8Array => der(0x03, Uint8Array.of(unused), bytes);
+export const bitString = (bytes: Uint8Array, unused = 0): Uint8Array =>
+  der(0x03, Uint8Array.of(unused), bytes);
 
 /** An object identifier in dotted form. */
 export function objectId(dotted: string): Uint8Array {
@@ -34,7 +36,8 @@ export function objectId(dotted: string): Uint8Array {
   const bytes = [first * 40 + second];
   for (const number of rest) {
     const digits = [number % 128];
-    for (let high = Math.floor(number / 128); high > 0; high = Math.floor(high / 128)) digits.unshift(0x80 | (high % 128));
+    for (let high = Math.floor(number / 128); high > 0; high = Math.floor(high / 128))
+      digits.unshift(0x80 | (high % 128));
     bytes.push(...digits);
   }
   return der(0x06, Uint8Array.from(bytes));
@@ -43,5 +46,7 @@ export function objectId(dotted: string): Uint8Array {
 /** A time; RFC 5280: UTCTime until 2049, GeneralizedTime from then on. */
 export function time(at: Date): Uint8Array {
   const digits = at.toISOString().replaceAll(/[-:T]|\.\d+/g, '');
-  return at.getUTCFullYear() < 2050 ? der(0x17, Buffer.from(digits.slice(2), 'ascii')) : der(0x18, Buffer.from(digits, 'ascii'));
+  return at.getUTCFullYear() < 2050
+    ? der(0x17, Buffer.from(digits.slice(2), 'ascii'))
+    : der(0x18, Buffer.from(digits, 'ascii'));
 }

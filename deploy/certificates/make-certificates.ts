@@ -46,14 +46,21 @@ const RENEW_DAYS = 30;
 const AUTHORITY: Subject = { commonName: 'Fulmen fleet authority', organizationalUnits: [] };
 
 /** Makes what is missing, near its end, or not as its entry wants it; leaves the rest as it is. */
-export function makeCertificates(folder: string, entries: readonly CertificateEntry[]): ReadonlyMap<string, CertificateFiles> {
+export function makeCertificates(
+  folder: string,
+  entries: readonly CertificateEntry[],
+): ReadonlyMap<string, CertificateFiles> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const ca = join(folder, 'ca.pem');
   const caKey = join(folder, 'ca.key');
   if (!existsSync(ca) || !existsSync(caKey)) makeAuthority(ca, caKey);
   const made = new Map<string, CertificateFiles>();
   for (const entry of entries) {
-    const files = { ca, certificate: join(folder, `${entry.name}.pem`), key: join(folder, `${entry.name}.key`) };
+    const files = {
+      ca,
+      certificate: join(folder, `${entry.name}.pem`),
+      key: join(folder, `${entry.name}.key`),
+    };
     if (!isCurrent(files, entry)) makeService(files, caKey, entry);
     made.set(entry.name, files);
   }
@@ -68,7 +75,11 @@ function write(path: string, text: string, mode: number): void {
 
 function newKey() {
   const pair = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
-  return { publicKey: pair.publicKey, privateKey: pair.privateKey, pem: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() };
+  return {
+    publicKey: pair.publicKey,
+    privateKey: pair.privateKey,
+    pem: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+  };
 }
 
 function validity(days: number): { readonly notBefore: Date; readonly notAfter: Date } {
@@ -79,7 +90,18 @@ function validity(days: number): { readonly notBefore: Date; readonly notAfter: 
 function makeAuthority(ca: string, caKey: string): void {
   const { publicKey, privateKey, pem } = newKey();
   write(caKey, pem, 0o600);
-  write(ca, makeCertificate({ subject: AUTHORITY, issuer: AUTHORITY, publicKey, issuerKey: privateKey, ...validity(AUTHORITY_DAYS), role: { type: 'authority' } }), 0o644);
+  write(
+    ca,
+    makeCertificate({
+      subject: AUTHORITY,
+      issuer: AUTHORITY,
+      publicKey,
+      issuerKey: privateKey,
+      ...validity(AUTHORITY_DAYS),
+      role: { type: 'authority' },
+    }),
+    0o644,
+  );
 }
 
 function hostsOf({ name, hosts = [] }: CertificateEntry): string[] {
@@ -105,9 +127,13 @@ function isCurrent(files: CertificateFiles, entry: CertificateEntry): boolean {
   try {
     const certificate = new X509Certificate(readFileSync(files.certificate));
     const authority = new X509Certificate(readFileSync(files.ca));
-    const units = certificate.subject.split('\n').flatMap((line) => (line.startsWith('OU=') ? [line.slice(3)] : []));
+    const units = certificate.subject
+      .split('\n')
+      .flatMap((line) => (line.startsWith('OU=') ? [line.slice(3)] : []));
     const key = createPublicKey(createPrivateKey(readFileSync(files.key)));
-    const known = hostsOf(entry).every((host) => (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined);
+    const known = hostsOf(entry).every(
+      (host) => (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined,
+    );
     return (
       certificate.checkIssued(authority) &&
       certificate.verify(authority.publicKey) &&
@@ -128,5 +154,9 @@ if (import.meta.main) {
     process.stderr.write('usage: make-certificates.ts FOLDER [HOST…]\n');
     process.exit(64);
   }
-  for (const [name, files] of makeCertificates(folder, FLEET.map((entry) => ({ ...entry, hosts })))) process.stdout.write(`${name}: ${files.certificate}\n`);
+  for (const [name, files] of makeCertificates(
+    folder,
+    FLEET.map((entry) => ({ ...entry, hosts })),
+  ))
+    process.stdout.write(`${name}: ${files.certificate}\n`);
 }

@@ -1,7 +1,20 @@
 /** X.509 certificates (RFC 5280) with ECDSA keys on P-256: what mutual TLS inside the fleet needs, and nothing else. */
 import { type KeyObject, createHash, createPublicKey, randomBytes, sign } from 'node:crypto';
 import { isIP } from 'node:net';
-import { bitString, der, explicit, implicit, integer, objectId, octetString, sequence, set, time, truth, utf8String } from './der.ts';
+import {
+  bitString,
+  der,
+  explicit,
+  implicit,
+  integer,
+  objectId,
+  octetString,
+  sequence,
+  set,
+  time,
+  truth,
+  utf8String,
+} from './der.ts';
 
 export interface Subject {
   readonly commonName: string;
@@ -16,7 +29,9 @@ export interface CertificateRequest {
   readonly issuerKey: KeyObject;
   readonly notBefore: Date;
   readonly notAfter: Date;
-  readonly role: { readonly type: 'authority' } | { readonly type: 'service'; readonly hosts: readonly string[] };
+  readonly role:
+    | { readonly type: 'authority' }
+    | { readonly type: 'service'; readonly hosts: readonly string[] };
 }
 
 const OID = {
@@ -40,7 +55,10 @@ function attribute(oid: string, value: string): Uint8Array {
 }
 
 function name({ commonName, organizationalUnits }: Subject): Uint8Array {
-  return sequence(...organizationalUnits.map((unit) => attribute(OID.organizationalUnit, unit)), attribute(OID.commonName, commonName));
+  return sequence(
+    ...organizationalUnits.map((unit) => attribute(OID.organizationalUnit, unit)),
+    attribute(OID.commonName, commonName),
+  );
 }
 
 function extension(oid: string, importance: 'critical' | 'normal', value: Uint8Array): Uint8Array {
@@ -62,7 +80,9 @@ function addressBytes(address: string): Uint8Array {
   const front = groups(head);
   const back = tail === undefined ? [] : groups(tail);
   const all = [...front, ...Array.from({ length: 8 - front.length - back.length }, () => '0'), ...back];
-  return Uint8Array.from(all.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 0xff]));
+  return Uint8Array.from(
+    all.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 0xff]),
+  );
 }
 
 function alternativeName(host: string): Uint8Array {
@@ -71,11 +91,20 @@ function alternativeName(host: string): Uint8Array {
 
 function extensions(request: CertificateRequest): Uint8Array {
   const { role } = request;
-  const authority = extension(OID.authorityKeyIdentifier, 'normal', sequence(implicit(0, keyIdentifier(createPublicKey(request.issuerKey)))));
+  const authority = extension(
+    OID.authorityKeyIdentifier,
+    'normal',
+    sequence(implicit(0, keyIdentifier(createPublicKey(request.issuerKey)))),
+  );
   const own = extension(OID.subjectKeyIdentifier, 'normal', octetString(keyIdentifier(request.publicKey)));
   if (role.type === 'authority') {
     // keyCertSign and cRLSign; no authorities below this one.
-    return sequence(extension(OID.basicConstraints, 'critical', sequence(truth(), integer(Uint8Array.of(0)))), extension(OID.keyUsage, 'critical', bitString(Uint8Array.of(0x06), 1)), own, authority);
+    return sequence(
+      extension(OID.basicConstraints, 'critical', sequence(truth(), integer(Uint8Array.of(0)))),
+      extension(OID.keyUsage, 'critical', bitString(Uint8Array.of(0x06), 1)),
+      own,
+      authority,
+    );
   }
   return sequence(
     extension(OID.basicConstraints, 'critical', sequence()),
@@ -101,6 +130,9 @@ export function makeCertificate(request: CertificateRequest): string {
     explicit(3, extensions(request)),
   );
   const certificate = der(0x30, toSign, algorithm, bitString(sign('sha256', toSign, request.issuerKey)));
-  const lines = Buffer.from(certificate).toString('base64').match(/.{1,64}/g) ?? [];
+  const lines =
+    Buffer.from(certificate)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
 }

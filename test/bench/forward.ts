@@ -37,19 +37,38 @@ async function openChannels(world: World, count: number): Promise<void> {
   await world.mine(100);
   const [port] = fleet.lightningPorts.values();
   await alice.call('connect', { nodeId: toHex(world.nodeId), host: '127.0.0.1', port: port ?? 0 });
-  await node.peers.connectPeer({ nodeId: Buffer.from(bob.nodeId, 'hex'), host: '127.0.0.1', port: bob.port }, node.auth());
+  await node.peers.connectPeer(
+    { nodeId: Buffer.from(bob.nodeId, 'hex'), host: '127.0.0.1', port: bob.port },
+    node.auth(),
+  );
   for (let i = 0; i < count; i += 1) {
     const before = alice.events.filter((event) => event.event === 'channel_pending').length;
     await alice.call('openChannel', { nodeId: toHex(world.nodeId), sat: CHANNEL_SAT });
-    await until('a pending channel', async () => (alice.events.filter((event) => event.event === 'channel_pending').length > before ? true : undefined));
-    await node.channels.openChannel({ nodeId: Buffer.from(bob.nodeId, 'hex'), fundingSat: BigInt(CHANNEL_SAT), pushMsat: 0n, announce: false, idempotencyKey: '' }, node.auth());
-    await until('both funding transactions in the mempool', async () => (((await fleet.chain.call('getrawmempool')) as unknown[]).length >= 2 ? true : undefined));
+    await until('a pending channel', async () =>
+      alice.events.filter((event) => event.event === 'channel_pending').length > before ? true : undefined,
+    );
+    await node.channels.openChannel(
+      {
+        nodeId: Buffer.from(bob.nodeId, 'hex'),
+        fundingSat: BigInt(CHANNEL_SAT),
+        pushMsat: 0n,
+        announce: false,
+        idempotencyKey: '',
+      },
+      node.auth(),
+    );
+    await until('both funding transactions in the mempool', async () =>
+      ((await fleet.chain.call('getrawmempool')) as unknown[]).length >= 2 ? true : undefined,
+    );
     await world.mine(6);
   }
   for (const wallet of [alice, bob]) {
     await until('usable channels', async () => {
       const channels = await wallet.call('listChannels');
-      return channels.filter((channel) => channel.usable && (wallet === alice || channel.forwarding !== null)).length === count ? true : undefined;
+      return channels.filter((channel) => channel.usable && (wallet === alice || channel.forwarding !== null))
+        .length === count
+        ? true
+        : undefined;
     });
   }
 }
@@ -60,7 +79,13 @@ async function pay(alice: LdkWallet, bob: LdkWallet, amountMsat: bigint): Promis
   return (await alice.outcome(paymentId, 60_000)).event === 'payment_sent';
 }
 
-type Counters = { readonly commits: number; readonly walBytes: number; readonly signerCalls: number; readonly managerCommits: number; readonly units: number };
+type Counters = {
+  readonly commits: number;
+  readonly walBytes: number;
+  readonly signerCalls: number;
+  readonly managerCommits: number;
+  readonly units: number;
+};
 
 async function counters(world: World, database: pg.Client): Promise<Counters> {
   const { rows } = await database.query<{ commits: string; wal: string }>(
@@ -70,20 +95,34 @@ async function counters(world: World, database: pg.Client): Promise<Counters> {
   let managerCommits = 0;
   let units = 0;
   for (const name of world.fleet.services.filter((service) => service.startsWith('channel-manager'))) {
-    const text = await (await fetch(`http://127.0.0.1:${String(world.fleet.supervisor.status().find((status) => status.name === name)?.ready?.['metricsPort'])}/metrics`)).text();
-    const read = (metric: string): number => Number(new RegExp(`^fulmen_${metric}\\{[^}]*\\} (\\S+)$`, 'm').exec(text)?.[1] ?? 0);
+    const text = await (
+      await fetch(
+        `http://127.0.0.1:${String(world.fleet.supervisor.status().find((status) => status.name === name)?.ready?.['metricsPort'])}/metrics`,
+      )
+    ).text();
+    const read = (metric: string): number =>
+      Number(new RegExp(`^fulmen_${metric}\\{[^}]*\\} (\\S+)$`, 'm').exec(text)?.[1] ?? 0);
     signerCalls += read('manager_signer_calls_total');
     managerCommits += read('manager_store_commits_total');
     units += read('manager_committed_units_total');
   }
-  return { commits: Number(rows[0]?.commits ?? 0), walBytes: Number(rows[0]?.wal ?? 0), signerCalls, managerCommits, units };
+  return {
+    commits: Number(rows[0]?.commits ?? 0),
+    walBytes: Number(rows[0]?.wal ?? 0),
+    signerCalls,
+    managerCommits,
+    units,
+  };
 }
 
 function cpuByProcess(world: World): Map<string, number> {
   const result = new Map<string, number>();
   const add = (name: string, pid: number | undefined): void => {
     if (pid === undefined) return;
-    result.set(name, processTree(pid).reduce((sum, id) => sum + cpuSeconds(id), 0));
+    result.set(
+      name,
+      processTree(pid).reduce((sum, id) => sum + cpuSeconds(id), 0),
+    );
   };
   for (const status of world.fleet.supervisor.status()) add(status.name, status.pid);
   add('postgres', world.fleet.postgres.pid());
@@ -93,7 +132,11 @@ function cpuByProcess(world: World): Map<string, number> {
   return result;
 }
 
-async function measure(amountMsat: bigint, workers: number, seconds: number): Promise<{ row: Row; cpu: Map<string, number> }> {
+async function measure(
+  amountMsat: bigint,
+  workers: number,
+  seconds: number,
+): Promise<{ row: Row; cpu: Map<string, number> }> {
   const stateDir = fs.mkdtempSync(path.join(os.tmpdir(), 'fulmen-bench-'));
   fs.chmodSync(stateDir, 0o755);
   const world = await World.start(stateDir, { ...textReport(Date.now()), say: () => undefined });
@@ -127,7 +170,9 @@ async function measure(amountMsat: bigint, workers: number, seconds: number): Pr
     const paid = Math.max(latencies.length, 1);
     const cpu = new Map([...cpuAfter].map(([name, value]) => [name, value - (cpuBefore.get(name) ?? 0)]));
     const totalCpu = [...cpu.values()].reduce((sum, value) => sum + value, 0);
-    const ours = [...cpu].filter(([name]) => name !== 'alice' && name !== 'bob' && name !== 'devchain').reduce((sum, [, value]) => sum + value, 0);
+    const ours = [...cpu]
+      .filter(([name]) => name !== 'alice' && name !== 'bob' && name !== 'devchain')
+      .reduce((sum, [, value]) => sum + value, 0);
     const per = (value: number, digits = 1): string => (value / paid).toFixed(digits);
     return {
       cpu,
@@ -155,7 +200,9 @@ async function measure(amountMsat: bigint, workers: number, seconds: number): Pr
 }
 
 console.log(machine());
-console.log(`closed loop, ${values.seconds} s a setting, ${values.channels} channels of ${CHANNEL_SAT.toLocaleString('en-US')} sat on each side, LDK wallets\n`);
+console.log(
+  `closed loop, ${values.seconds} s a setting, ${values.channels} channels of ${CHANNEL_SAT.toLocaleString('en-US')} sat on each side, LDK wallets\n`,
+);
 let header = false;
 for (const amount of values.amounts.split(',')) {
   for (const workers of values.workers.split(',')) {
@@ -164,6 +211,12 @@ for (const amount of values.amounts.split(',')) {
     if (!header) console.log(`| ${keys.join(' | ')} |\n|${keys.map(() => '---').join('|')}|`);
     header = true;
     console.log(`| ${keys.map((key) => row[key]).join(' | ')} |`);
-    console.error(`CPU seconds: ${[...cpu].filter(([, value]) => value > 0.05).toSorted((a, b) => b[1] - a[1]).map(([name, value]) => `${name} ${value.toFixed(1)}`).join(', ')}`);
+    console.error(
+      `CPU seconds: ${[...cpu]
+        .filter(([, value]) => value > 0.05)
+        .toSorted((a, b) => b[1] - a[1])
+        .map(([name, value]) => `${name} ${value.toFixed(1)}`)
+        .join(', ')}`,
+    );
   }
 }

@@ -2,7 +2,10 @@
 import { spawnSync } from 'node:child_process';
 
 const BENCHES: Readonly<Record<string, { readonly file: string; readonly what: string }>> = {
-  forward: { file: 'test/bench/forward.ts', what: 'payments through the fleet: sender → fleet → receiver, closed loop' },
+  forward: {
+    file: 'test/bench/forward.ts',
+    what: 'payments through the fleet: sender → fleet → receiver, closed loop',
+  },
   pathfinding: { file: 'test/bench/pathfinding.ts', what: 'routes on a network of mainnet’s size' },
   store: { file: 'test/bench/store.ts', what: 'group commits on Postgres' },
 };
@@ -10,7 +13,9 @@ const BENCHES: Readonly<Record<string, { readonly file: string; readonly what: s
 const [name = '', ...args] = process.argv.slice(2);
 const bench = BENCHES[name];
 if (bench === undefined) {
-  const list = Object.entries(BENCHES).map(([key, { what }]) => `  npm run bench -- ${key.padEnd(12)} ${what}`);
+  const list = Object.entries(BENCHES).map(
+    ([key, { what }]) => `  npm run bench -- ${key.padEnd(12)} ${what}`,
+  );
   process.stderr.write(`Name a benchmark:\n\n${list.join('\n')}\n`);
   process.exit(3);
 }

@@ -20,7 +20,10 @@ export interface Bus {
   /** Fire and forget: never throws, never blocks; dropped when the bus is away. */
   publish(subject: HintSubject, payload?: Uint8Array): void;
   /** Subjects may end in `>`. Listener errors are contained. Returns the unsubscriber. */
-  subscribe(subject: HintSubject | 'fulmen.shard.>', listener: (subject: string, payload: Uint8Array) => void): () => void;
+  subscribe(
+    subject: HintSubject | 'fulmen.shard.>',
+    listener: (subject: string, payload: Uint8Array) => void,
+  ): () => void;
   readonly connected: boolean;
   close(): Promise<void>;
 }

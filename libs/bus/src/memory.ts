@@ -16,7 +16,9 @@ export class MemoryBusHub {
   readonly #listeners = new Set<Subscriber>();
   readonly #deliver: (from: string, to: string, run: () => void) => void;
 
-  constructor(deliver: (from: string, to: string, run: () => void) => void = (_from, _to, run) => queueMicrotask(run)) {
+  constructor(
+    deliver: (from: string, to: string, run: () => void) => void = (_from, _to, run) => queueMicrotask(run),
+  ) {
     this.#deliver = deliver;
   }
 

@@ -18,7 +18,11 @@ export function natsBus(options: NatsBusOptions): Bus {
   let connected = false;
   let closed = false;
   let retry: NodeJS.Timeout | undefined;
-  const subscriptions = new Set<{ pattern: string; listener: (subject: string, payload: Uint8Array) => void; active?: Subscription }>();
+  const subscriptions = new Set<{
+    pattern: string;
+    listener: (subject: string, payload: Uint8Array) => void;
+    active?: Subscription;
+  }>();
 
   const setConnected = (value: boolean): void => {
     if (connected === value) return;
@@ -26,7 +30,11 @@ export function natsBus(options: NatsBusOptions): Bus {
     options.onStatus?.(value);
   };
 
-  const attach = (entry: { pattern: string; listener: (subject: string, payload: Uint8Array) => void; active?: Subscription }): void => {
+  const attach = (entry: {
+    pattern: string;
+    listener: (subject: string, payload: Uint8Array) => void;
+    active?: Subscription;
+  }): void => {
     if (connection === undefined) return;
     entry.active = connection.subscribe(entry.pattern, {
       callback: (error, message) => {

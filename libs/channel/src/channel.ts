@@ -105,14 +105,19 @@ function openingMessage(ctx: ChannelContext, state: OpeningChannel, message: Pee
 
 function abandon(state: OpeningChannel, reason: string, peer: 'tell_peer' | 'silent'): Step<OpeningChannel> {
   if (state.phase.type === 'abandoned') return { state, effects: [] };
-  const told: ChannelEffect[] = peer === 'tell_peer' ? [sendReady(errorMessage(state.temporaryChannelId, reason))] : [];
+  const told: ChannelEffect[] =
+    peer === 'tell_peer' ? [sendReady(errorMessage(state.temporaryChannelId, reason))] : [];
   return {
     state: { ...state, phase: { type: 'abandoned', reason } },
     effects: [...told, { type: 'event', event: { type: 'channel_closed', reason } }],
   };
 }
 
-function establishedStep(ctx: ChannelContext, state: EstablishedChannel, input: ChannelInput): StepResult<EstablishedChannel> {
+function establishedStep(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  input: ChannelInput,
+): StepResult<EstablishedChannel> {
   switch (input.type) {
     case 'message':
       return establishedMessage(ctx, state, input.message);
@@ -128,11 +133,19 @@ function establishedStep(ctx: ChannelContext, state: EstablishedChannel, input: 
     case 'add_htlc':
       return addHtlc(ctx, state, input);
     case 'fulfil_htlc':
-      return removeHtlc(state, input.id, { type: 'fulfilled', preimage: input.preimage, ...attribution(input) });
+      return removeHtlc(state, input.id, {
+        type: 'fulfilled',
+        preimage: input.preimage,
+        ...attribution(input),
+      });
     case 'fail_htlc':
       return removeHtlc(state, input.id, { type: 'failed', reason: input.reason, ...attribution(input) });
     case 'fail_malformed_htlc':
-      return removeHtlc(state, input.id, { type: 'failed_malformed', sha256OfOnion: input.sha256OfOnion, failureCode: input.failureCode });
+      return removeHtlc(state, input.id, {
+        type: 'failed_malformed',
+        sha256OfOnion: input.sha256OfOnion,
+        failureCode: input.failureCode,
+      });
     case 'update_fee':
       return updateFee(ctx, state, input.feerateSatPerKw);
     case 'commit':
@@ -158,11 +171,17 @@ function establishedStepOf(step: Step<EstablishedChannel>): StepResult<Establish
   return stepOf(step.state, ...step.effects);
 }
 
-function attribution(input: { readonly attributionData?: Uint8Array }): { readonly attributionData?: Uint8Array } {
+function attribution(input: { readonly attributionData?: Uint8Array }): {
+  readonly attributionData?: Uint8Array;
+} {
   return input.attributionData === undefined ? {} : { attributionData: input.attributionData };
 }
 
-function establishedMessage(ctx: ChannelContext, state: EstablishedChannel, message: PeerMessage): StepResult<EstablishedChannel> {
+function establishedMessage(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  message: PeerMessage,
+): StepResult<EstablishedChannel> {
   switch (message.type) {
     case 'channel_ready':
       return receiveChannelReady(ctx, state, message);
@@ -201,7 +220,11 @@ function establishedMessage(ctx: ChannelContext, state: EstablishedChannel, mess
   }
 }
 
-function receiveBatch(ctx: ChannelContext, state: EstablishedChannel, messages: readonly MessageOf<'commitment_signed'>[]): StepResult<EstablishedChannel> {
+function receiveBatch(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  messages: readonly MessageOf<'commitment_signed'>[],
+): StepResult<EstablishedChannel> {
   // BOLT 2: "If funding_txid is missing in one of the commitment_signed messages: MUST send an error and fail the channel."
   if (messages.length > 1 && messages.some((message) => message.tlvs.fundingTxid === undefined)) {
     return fault('missing_funding_txid', 'fail_channel', 'commitment_signed without funding_txid in a batch');
@@ -211,7 +234,9 @@ function receiveBatch(ctx: ChannelContext, state: EstablishedChannel, messages: 
 
 /** BOLT 1: "MUST ... only print printable ASCII" of what a peer wrote. */
 function peerReason(message: MessageOf<'error'>): string {
-  const text = Array.from(message.data.subarray(0, 200), (byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '?')).join('');
+  const text = Array.from(message.data.subarray(0, 200), (byte) =>
+    byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '?',
+  ).join('');
   return `the peer failed the channel: ${text}`;
 }
 
@@ -228,8 +253,16 @@ export function applyReaction(state: ChannelState, error: ChannelError): Step {
     case 'warning':
       return { state, effects: [sendReady(warningMessage(id, error.message))] };
     case 'warning_disconnect':
-      return { state, effects: [sendReady(warningMessage(id, error.message)), { type: 'disconnect', reason: error.message }] };
+      return {
+        state,
+        effects: [
+          sendReady(warningMessage(id, error.message)),
+          { type: 'disconnect', reason: error.message },
+        ],
+      };
     case 'fail_channel':
-      return state.type === 'opening' ? abandon(state, error.message, 'tell_peer') : forceClose(state, error.message);
+      return state.type === 'opening'
+        ? abandon(state, error.message, 'tell_peer')
+        : forceClose(state, error.message);
   }
 }

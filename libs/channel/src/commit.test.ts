@@ -20,8 +20,14 @@ describe('commitment_signed', () => {
     const pair = open();
     pair.alice.must({ type: 'commit' });
     expect(pair.alice.outbox).toEqual([]);
-    const empty = forged(pair.bob, 'commitment_signed', { signature: new Uint8Array(64), htlcSignatures: [] });
-    expect(receive(pair.bob, empty)).toMatchObject({ code: 'commitment_without_changes', reaction: 'warning_disconnect' });
+    const empty = forged(pair.bob, 'commitment_signed', {
+      signature: new Uint8Array(64),
+      htlcSignatures: [],
+    });
+    expect(receive(pair.bob, empty)).toMatchObject({
+      code: 'commitment_without_changes',
+      reaction: 'warning_disconnect',
+    });
   });
 
   test('with a wrong signature, a high S, or another count of them fails the channel', () => {
@@ -31,11 +37,20 @@ describe('commitment_signed', () => {
     pair.deliver('bob');
     const good = take(pair.alice, 'commitment_signed');
     const before = pair.bob.state;
-    expect(receive(pair.bob, { ...good, htlcSignatures: [] })).toMatchObject({ code: 'wrong_signature_count', reaction: 'fail_channel' });
-    expect(receive(pair.bob, { ...good, signature: new Uint8Array(64).fill(1) })).toMatchObject({ code: 'invalid_signature', reaction: 'fail_channel' });
+    expect(receive(pair.bob, { ...good, htlcSignatures: [] })).toMatchObject({
+      code: 'wrong_signature_count',
+      reaction: 'fail_channel',
+    });
+    expect(receive(pair.bob, { ...good, signature: new Uint8Array(64).fill(1) })).toMatchObject({
+      code: 'invalid_signature',
+      reaction: 'fail_channel',
+    });
     const order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
     const s = BigInt(`0x${Buffer.from(good.signature.subarray(32)).toString('hex')}`);
-    const highS = Uint8Array.from([...good.signature.subarray(0, 32), ...Buffer.from((order - s).toString(16).padStart(64, '0'), 'hex')]);
+    const highS = Uint8Array.from([
+      ...good.signature.subarray(0, 32),
+      ...Buffer.from((order - s).toString(16).padStart(64, '0'), 'hex'),
+    ]);
     expect(receive(pair.bob, { ...good, signature: highS })).toMatchObject({ code: 'invalid_signature' });
     expect(pair.bob.state).toBe(before);
     expect(receive(pair.bob, good)).toBeUndefined();
@@ -43,20 +58,39 @@ describe('commitment_signed', () => {
 
   test('of a batch needs the funding_txid in each', () => {
     const pair = open();
-    const message = forged(pair.bob, 'commitment_signed', { signature: new Uint8Array(64), htlcSignatures: [] });
-    expect(pair.bob.input({ type: 'commitment_signed_batch', messages: [message, message] })).toMatchObject({ code: 'missing_funding_txid', reaction: 'fail_channel' });
+    const message = forged(pair.bob, 'commitment_signed', {
+      signature: new Uint8Array(64),
+      htlcSignatures: [],
+    });
+    expect(pair.bob.input({ type: 'commitment_signed_batch', messages: [message, message] })).toMatchObject({
+      code: 'missing_funding_txid',
+      reaction: 'fail_channel',
+    });
   });
 });
 
 describe('revoke_and_ack', () => {
   test('unasked for, with a wrong secret, or from another seed fails the channel', () => {
     const pair = open();
-    const revocation = (secret: Uint8Array) => forged(pair.alice, 'revoke_and_ack', { perCommitmentSecret: secret, nextPerCommitmentPoint: pair.bob.signer.point(2n) });
-    expect(receive(pair.alice, revocation(new Uint8Array(32).fill(1)))).toMatchObject({ code: 'unexpected_revocation', reaction: 'fail_channel' });
+    const revocation = (secret: Uint8Array) =>
+      forged(pair.alice, 'revoke_and_ack', {
+        perCommitmentSecret: secret,
+        nextPerCommitmentPoint: pair.bob.signer.point(2n),
+      });
+    expect(receive(pair.alice, revocation(new Uint8Array(32).fill(1)))).toMatchObject({
+      code: 'unexpected_revocation',
+      reaction: 'fail_channel',
+    });
     pair.alice.must(addCommand(1, 1_000_000n));
     pair.alice.must({ type: 'commit' });
-    expect(receive(pair.alice, revocation(new Uint8Array(32).fill(1)))).toMatchObject({ code: 'invalid_revocation_secret', reaction: 'fail_channel' });
-    expect(receive(pair.alice, revocation(new Uint8Array(32)))).toMatchObject({ code: 'invalid_revocation_secret', reaction: 'fail_channel' });
+    expect(receive(pair.alice, revocation(new Uint8Array(32).fill(1)))).toMatchObject({
+      code: 'invalid_revocation_secret',
+      reaction: 'fail_channel',
+    });
+    expect(receive(pair.alice, revocation(new Uint8Array(32)))).toMatchObject({
+      code: 'invalid_revocation_secret',
+      reaction: 'fail_channel',
+    });
     pair.deliverAll();
     expect(pair.alice.channel.changes.counterpartySecrets.count).toBe(1n);
   });
@@ -68,15 +102,23 @@ describe('the monitor', () => {
     pair.alice.must(addCommand(1, 10_000_000n));
     pair.settle();
     expect(stepsOf(pair.alice).map(({ type }) => type)).toEqual([
-      'latest_counterparty_commitment', 'latest_holder_commitment',
-      'latest_counterparty_commitment', 'commitment_secret', 'latest_holder_commitment',
+      'latest_counterparty_commitment',
+      'latest_holder_commitment',
+      'latest_counterparty_commitment',
+      'commitment_secret',
+      'latest_holder_commitment',
     ]);
     expect(stepsOf(pair.bob).map(({ type }) => type)).toEqual([
-      'latest_counterparty_commitment', 'latest_holder_commitment',
-      'latest_holder_commitment', 'latest_counterparty_commitment', 'commitment_secret',
+      'latest_counterparty_commitment',
+      'latest_holder_commitment',
+      'latest_holder_commitment',
+      'latest_counterparty_commitment',
+      'commitment_secret',
     ]);
     for (const node of [pair.alice, pair.bob]) {
-      const order = node.effects.map((effect) => (effect.type === 'send' ? effect.message.kind : effect.type));
+      const order = node.effects.map((effect) =>
+        effect.type === 'send' ? effect.message.kind : effect.type,
+      );
       expect(order.indexOf('monitor_update')).toBeLessThan(order.indexOf('commitment_signed'));
       expect(effectsOf(node, 'monitor_update').map(({ updateId }) => updateId)).toEqual([1n, 2n, 3n, 4n]);
     }
@@ -90,7 +132,9 @@ describe('the monitor', () => {
     pair.alice.must(addCommand(3, 10_000_000n));
     pair.settle();
     for (const node of [pair.alice, pair.bob]) {
-      const bodies = stepsOf(node).flatMap((step) => ('newHtlcs' in step ? step.newHtlcs.map(({ direction, id }) => `${direction} ${id}`) : []));
+      const bodies = stepsOf(node).flatMap((step) =>
+        'newHtlcs' in step ? step.newHtlcs.map(({ direction, id }) => `${direction} ${id}`) : [],
+      );
       expect(bodies).toHaveLength(3);
       expect(new Set(bodies).size).toBe(3);
     }
@@ -137,7 +181,9 @@ describe('the signer', () => {
     pair.alice.must(addCommand(1, 10_000_000n));
     pair.settle();
     const work = signerWork(pair.bob.channel, { holderCommitmentNumber: 0n, counterpartyRevocations: 0n });
-    expect(work.ok && work.value.counterpartyRevocations.map(({ commitmentNumber }) => commitmentNumber)).toEqual([0n]);
+    expect(
+      work.ok && work.value.counterpartyRevocations.map(({ commitmentNumber }) => commitmentNumber),
+    ).toEqual([0n]);
     expect(work.ok && work.value.holderCommitment?.spec.commitmentNumber).toBe(1n);
     const none = signerWork(pair.bob.channel, { holderCommitmentNumber: 1n, counterpartyRevocations: 1n });
     expect(none).toEqual({ ok: true, value: { counterpartyRevocations: [] } });
@@ -145,11 +191,15 @@ describe('the signer', () => {
 
   test('that is ahead of the channel, or far behind, does not fit', () => {
     const pair = open();
-    expect(signerWork(pair.bob.channel, { holderCommitmentNumber: 1n, counterpartyRevocations: 0n }).ok).toBe(false);
+    expect(signerWork(pair.bob.channel, { holderCommitmentNumber: 1n, counterpartyRevocations: 0n }).ok).toBe(
+      false,
+    );
     for (let seed = 0; seed < 3; seed += 1) {
       pair.alice.must(addCommand(seed, 1_000_000n));
       pair.settle();
     }
-    expect(signerWork(pair.bob.channel, { holderCommitmentNumber: 0n, counterpartyRevocations: 0n }).ok).toBe(false);
+    expect(signerWork(pair.bob.channel, { holderCommitmentNumber: 0n, counterpartyRevocations: 0n }).ok).toBe(
+      false,
+    );
   });
 });

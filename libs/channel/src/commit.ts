@@ -13,7 +13,14 @@ import type { StepResult } from './step.ts';
 import { stepOf, withMonitorUpdate } from './step.ts';
 import { dustExposureMsat, isTrimmedOn, maximumDustExposureMsat, OWNERS } from './updates/limits.ts';
 import { canSendUpdates, requireReceivable } from './updates/ready.ts';
-import { contentOf, counterpartySpec, currentSpec, hasPendingChanges, holderSpec, isAwaitingRevocation } from './updates/spec.ts';
+import {
+  contentOf,
+  counterpartySpec,
+  currentSpec,
+  hasPendingChanges,
+  holderSpec,
+  isAwaitingRevocation,
+} from './updates/spec.ts';
 import { isFulfilled, move } from './updates/transitions.ts';
 
 /**
@@ -69,7 +76,11 @@ export function commitmentMessage(state: EstablishedChannel) {
 
 /** The latest revoke_and_ack. */
 export function revocationMessage(state: EstablishedChannel) {
-  return { kind: 'revoke_and_ack', channelId: state.channelId, revokedNumber: state.changes.holderCommitmentNumber - 1n } as const;
+  return {
+    kind: 'revoke_and_ack',
+    channelId: state.channelId,
+    revokedNumber: state.changes.holderCommitmentNumber - 1n,
+  } as const;
 }
 
 /**
@@ -84,10 +95,12 @@ export function receiveCommitment(
   const receivable = requireReceivable(state, 'commitment_signed');
   if (!receivable.ok) return receivable;
   // BOLT 2: "MUST NOT send a commitment_signed message that does not include any updates."
-  if (!hasPendingChanges(state, 'counterparty')) return fault('commitment_without_changes', 'warning_disconnect', 'commitment_signed without any update');
+  if (!hasPendingChanges(state, 'counterparty'))
+    return fault('commitment_without_changes', 'warning_disconnect', 'commitment_signed without any update');
   const number = state.changes.holderCommitmentNumber + 1n;
   const perCommitmentPoint = ctx.holderPoint(number);
-  if (perCommitmentPoint === undefined) return fault('holder_point_missing', 'ignore', `the point of commitment ${number} is needed`);
+  if (perCommitmentPoint === undefined)
+    return fault('holder_point_missing', 'ignore', `the point of commitment ${number} is needed`);
 
   const moved = move(state, 'counterparty_signs');
   const changes = { ...moved.changes, holderCommitmentNumber: number, lastSent: 'revoke_and_ack' } as const;
@@ -96,7 +109,12 @@ export function receiveCommitment(
   for (const funding of moved.fundings) {
     const message = messageFor(messages, funding);
     // BOLT 2: "If commitment_signed is missing for a funding transaction: MUST send an error and fail the channel."
-    if (message === undefined) return fault('missing_funding_txid', 'fail_channel', 'commitment_signed is missing for a funding transaction');
+    if (message === undefined)
+      return fault(
+        'missing_funding_txid',
+        'fail_channel',
+        'commitment_signed is missing for a funding transaction',
+      );
     const commitment = buildCommitment(ctx.secp, {
       parameters: state.parameters,
       funding,
@@ -111,8 +129,16 @@ export function receiveCommitment(
       // valid for its local commitment transaction OR non-compliant with LOW-S-standard rule". The two sides no longer
       // agree on the state, and a reconnection would not make them.
       return verified.error.type === 'wrong_htlc_signature_count'
-        ? fault('wrong_signature_count', 'fail_channel', `commitment_signed: ${verified.error.actual} HTLC signatures, expected ${verified.error.expected}`)
-        : fault('invalid_signature', 'fail_channel', `commitment_signed: ${verified.error.type.replaceAll('_', ' ')}`);
+        ? fault(
+            'wrong_signature_count',
+            'fail_channel',
+            `commitment_signed: ${verified.error.actual} HTLC signatures, expected ${verified.error.expected}`,
+          )
+        : fault(
+            'invalid_signature',
+            'fail_channel',
+            `commitment_signed: ${verified.error.type.replaceAll('_', ' ')}`,
+          );
     }
     fundings.push({ ...funding, signature: message.signature, htlcSignatures: message.htlcSignatures });
   }
@@ -123,18 +149,33 @@ export function receiveCommitment(
     newHtlcs: moved.touched.filter(isNewAdd).map(monitorHtlc),
     signatures: holderSignatures(next),
   });
-  return stepOf(step.state, ...step.effects, { type: 'send', message: revocationMessage(step.state) }, ...moved.gone.map(settled));
+  return stepOf(
+    step.state,
+    ...step.effects,
+    { type: 'send', message: revocationMessage(step.state) },
+    ...moved.gone.map(settled),
+  );
 }
 
 /** In a batch each funding has its own message; alone, the TLV may be absent. */
-function messageFor(messages: readonly MessageOf<'commitment_signed'>[], funding: Funding): MessageOf<'commitment_signed'> | undefined {
+function messageFor(
+  messages: readonly MessageOf<'commitment_signed'>[],
+  funding: Funding,
+): MessageOf<'commitment_signed'> | undefined {
   const [only] = messages;
   if (messages.length === 1 && only !== undefined && only.tlvs.fundingTxid === undefined) return only;
-  return messages.find((message) => message.tlvs.fundingTxid !== undefined && equalBytes(message.tlvs.fundingTxid, funding.fundingTxid));
+  return messages.find(
+    (message) =>
+      message.tlvs.fundingTxid !== undefined && equalBytes(message.tlvs.fundingTxid, funding.fundingTxid),
+  );
 }
 
 /** The counterparty revokes its previous commitment. */
-export function receiveRevocation(ctx: ChannelContext, state: EstablishedChannel, message: MessageOf<'revoke_and_ack'>): StepResult<EstablishedChannel> {
+export function receiveRevocation(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  message: MessageOf<'revoke_and_ack'>,
+): StepResult<EstablishedChannel> {
   const receivable = requireReceivable(state, message.type);
   if (!receivable.ok) return receivable;
   const { changes } = state;
@@ -147,13 +188,23 @@ export function receiveRevocation(ctx: ChannelContext, state: EstablishedChannel
   // MUST send an error and fail the channel."
   const secret = message.perCommitmentSecret;
   if (!ctx.secp.isSecretKey(secret) || !equalBytes(ctx.secp.publicKeyOf(secret), previous)) {
-    return fault('invalid_revocation_secret', 'fail_channel', 'revoke_and_ack: the secret does not belong to the previous point');
+    return fault(
+      'invalid_revocation_secret',
+      'fail_channel',
+      'revoke_and_ack: the secret does not belong to the previous point',
+    );
   }
   // BOLT 2: "if the per_commitment_secret was not generated by the protocol in BOLT #3: MAY send a warning and close the
   // connection, or send an error and fail the channel."
   const inserted = insertSecret(changes.counterpartySecrets, revokedNumber, secret);
-  if (!inserted.ok) return fault('invalid_revocation_secret', 'fail_channel', 'revoke_and_ack: the secret is not from the same seed');
-  if (!ctx.secp.isPublicKey(message.nextPerCommitmentPoint)) return fault('invalid_point', 'fail_channel', 'revoke_and_ack: the next point is no point');
+  if (!inserted.ok)
+    return fault(
+      'invalid_revocation_secret',
+      'fail_channel',
+      'revoke_and_ack: the secret is not from the same seed',
+    );
+  if (!ctx.secp.isPublicKey(message.nextPerCommitmentPoint))
+    return fault('invalid_point', 'fail_channel', 'revoke_and_ack: the next point is no point');
 
   const moved = move(state, 'counterparty_revokes');
   const next: EstablishedChannel = {
@@ -165,8 +216,14 @@ export function receiveRevocation(ctx: ChannelContext, state: EstablishedChannel
       counterpartyPoints: { current, next: message.nextPerCommitmentPoint },
     },
   };
-  const accepted = moved.touched.filter((htlc) => htlc.body.direction === 'inbound' && htlc.state === 'add_signed');
-  const step = withMonitorUpdate(next, { type: 'commitment_secret', commitmentNumber: revokedNumber, secret });
+  const accepted = moved.touched.filter(
+    (htlc) => htlc.body.direction === 'inbound' && htlc.state === 'add_signed',
+  );
+  const step = withMonitorUpdate(next, {
+    type: 'commitment_secret',
+    commitmentNumber: revokedNumber,
+    secret,
+  });
   return stepOf(
     step.state,
     ...step.effects,
@@ -180,21 +237,35 @@ function acceptedEffect(ctx: ChannelContext, state: EstablishedChannel, htlc: Ht
   const isExcessive = OWNERS.some((owner) =>
     state.fundings.some((funding) => {
       const spec = currentSpec(state, owner, funding);
-      return isTrimmedOn(state, owner, htlc.body, spec.feerateSatPerKw) && dustExposureMsat(ctx, state, owner, spec) > maximumDustExposureMsat(ctx);
+      return (
+        isTrimmedOn(state, owner, htlc.body, spec.feerateSatPerKw) &&
+        dustExposureMsat(ctx, state, owner, spec) > maximumDustExposureMsat(ctx)
+      );
     }),
   );
-  return { type: 'htlc_accepted', htlc: htlc.body, ...(isExcessive ? { mustFail: 'dust_exposure' as const } : {}) };
+  return {
+    type: 'htlc_accepted',
+    htlc: htlc.body,
+    ...(isExcessive ? { mustFail: 'dust_exposure' as const } : {}),
+  };
 }
 
 /** An outbound HTLC is off both commitments. A fulfilled one surfaced when its preimage came. */
 function removedEffects(htlc: Htlc): ChannelEffect[] {
   const failed: ChannelEffect[] =
-    'removal' in htlc && htlc.removal.type !== 'fulfilled' ? [{ type: 'htlc_failed', htlc: htlc.body, removal: htlc.removal }] : [];
+    'removal' in htlc && htlc.removal.type !== 'fulfilled'
+      ? [{ type: 'htlc_failed', htlc: htlc.body, removal: htlc.removal }]
+      : [];
   return [...failed, settled(htlc)];
 }
 
 function settled(htlc: Htlc): ChannelEffect {
-  return { type: 'htlc_settled', direction: htlc.body.direction, id: htlc.body.id, outcome: isFulfilled(htlc) ? 'fulfilled' : 'failed' };
+  return {
+    type: 'htlc_settled',
+    direction: htlc.body.direction,
+    id: htlc.body.id,
+    outcome: isFulfilled(htlc) ? 'fulfilled' : 'failed',
+  };
 }
 
 function isNewAdd(htlc: Htlc): boolean {
@@ -208,5 +279,9 @@ function monitorHtlc({ body }: Htlc): MonitorHtlc {
 
 /** The counterparty's signatures on the holder's latest commitment, per funding. */
 export function holderSignatures(state: EstablishedChannel): readonly HolderCommitmentSignatures[] {
-  return state.fundings.map(({ fundingTxid, signature, htlcSignatures }) => ({ fundingTxid, signature, htlcSignatures }));
+  return state.fundings.map(({ fundingTxid, signature, htlcSignatures }) => ({
+    fundingTxid,
+    signature,
+    htlcSignatures,
+  }));
 }

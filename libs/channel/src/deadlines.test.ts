@@ -1,6 +1,10 @@
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { expect, test } from 'vitest';
-import { CLTV_CLAIM_BUFFER_BLOCKS, HTLC_FAIL_BACK_BUFFER_BLOCKS, LATENCY_GRACE_PERIOD_BLOCKS } from './config.ts';
+import {
+  CLTV_CLAIM_BUFFER_BLOCKS,
+  HTLC_FAIL_BACK_BUFFER_BLOCKS,
+  LATENCY_GRACE_PERIOD_BLOCKS,
+} from './config.ts';
 import { htlcDeadlines, nextDeadlineHeight } from './deadlines.ts';
 import { Pair, addCommand, preimageOf } from './testing/pair.ts';
 
@@ -15,7 +19,9 @@ test('an outbound HTLC demands the chain three blocks after its expiry, an uncom
   expect(nextDeadlineHeight(pair.alice.channel)).toBeUndefined();
   pair.alice.must({ type: 'commit' });
   expect(htlcDeadlines(pair.alice.channel, 502)).toEqual([]);
-  expect(htlcDeadlines(pair.alice.channel, 503)).toEqual([{ direction: 'outbound', id: 0n, deadlineHeight: 503, reason: 'outbound_expired' }]);
+  expect(htlcDeadlines(pair.alice.channel, 503)).toEqual([
+    { direction: 'outbound', id: 0n, deadlineHeight: 503, reason: 'outbound_expired' },
+  ]);
 });
 
 test('an inbound HTLC demands the chain 36 blocks before its expiry once its preimage is known', () => {
@@ -28,5 +34,7 @@ test('an inbound HTLC demands the chain 36 blocks before its expiry once its pre
   pair.bob.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(1) });
   pair.bob.must({ type: 'fail_htlc', id: 1n, reason: new Uint8Array(1) });
   expect(htlcDeadlines(pair.bob.channel, 463)).toEqual([]);
-  expect(htlcDeadlines(pair.bob.channel, 464)).toMatchObject([{ direction: 'inbound', id: 0n, reason: 'inbound_preimage_known' }]);
+  expect(htlcDeadlines(pair.bob.channel, 464)).toMatchObject([
+    { direction: 'inbound', id: 0n, reason: 'inbound_preimage_known' },
+  ]);
 });

@@ -37,9 +37,19 @@ function allDeadlines(state: EstablishedChannel): readonly HtlcDeadline[] {
   for (const htlc of state.changes.htlcs) {
     const { direction, id, cltvExpiryHeight } = htlc.body;
     if (direction === 'outbound' && htlc.state !== 'add_pending') {
-      deadlines.push({ direction, id, deadlineHeight: cltvExpiryHeight + LATENCY_GRACE_PERIOD_BLOCKS, reason: 'outbound_expired' });
+      deadlines.push({
+        direction,
+        id,
+        deadlineHeight: cltvExpiryHeight + LATENCY_GRACE_PERIOD_BLOCKS,
+        reason: 'outbound_expired',
+      });
     } else if (direction === 'inbound' && isFulfilled(htlc)) {
-      deadlines.push({ direction, id, deadlineHeight: cltvExpiryHeight - CLTV_CLAIM_BUFFER_BLOCKS, reason: 'inbound_preimage_known' });
+      deadlines.push({
+        direction,
+        id,
+        deadlineHeight: cltvExpiryHeight - CLTV_CLAIM_BUFFER_BLOCKS,
+        reason: 'inbound_preimage_known',
+      });
     }
   }
   return deadlines;

@@ -75,11 +75,18 @@ export interface ChannelError {
 }
 
 /** A fault, as a failed `Result`. */
-export function fault(code: ChannelErrorCode, reaction: Reaction, message: string): { readonly ok: false; readonly error: ChannelError } {
+export function fault(
+  code: ChannelErrorCode,
+  reaction: Reaction,
+  message: string,
+): { readonly ok: false; readonly error: ChannelError } {
   return { ok: false, error: { code, reaction, message } };
 }
 
 /** The holder's command is not possible now. */
-export function refuse(code: ChannelErrorCode, message: string): { readonly ok: false; readonly error: ChannelError } {
+export function refuse(
+  code: ChannelErrorCode,
+  message: string,
+): { readonly ok: false; readonly error: ChannelError } {
   return fault(code, 'refuse', message);
 }

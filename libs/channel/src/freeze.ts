@@ -54,7 +54,10 @@ export function freeze(state: EstablishedChannel, held: readonly OutboundMessage
   const { durability } = state.monitor;
   const before = durability.type === 'in_progress' ? durability.owed : NOTHING_OWED;
   const owed = held.reduce((sum, message) => owe(sum, owedBy(message)), before);
-  const frozen: EstablishedChannel = { ...state, monitor: { ...state.monitor, durability: { type: 'in_progress', owed } } };
+  const frozen: EstablishedChannel = {
+    ...state,
+    monitor: { ...state.monitor, durability: { type: 'in_progress', owed } },
+  };
   return held.some((message) => message.kind === 'closing_signed') ? withoutOffer(frozen) : frozen;
 }
 
@@ -71,10 +74,17 @@ export function holdBack(step: Step<EstablishedChannel>): Step<EstablishedChanne
 }
 
 /** Every update up to `updateId` is durable everywhere. An earlier one than the last changes nothing. */
-export function thaw(ctx: ChannelContext, state: EstablishedChannel, updateId: bigint): Step<EstablishedChannel> {
+export function thaw(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  updateId: bigint,
+): Step<EstablishedChannel> {
   const { durability } = state.monitor;
   if (durability.type === 'complete' || updateId < state.monitor.updateId) return { state, effects: [] };
-  const thawed: EstablishedChannel = { ...state, monitor: { ...state.monitor, durability: { type: 'complete' } } };
+  const thawed: EstablishedChannel = {
+    ...state,
+    monitor: { ...state.monitor, durability: { type: 'complete' } },
+  };
   // Whoever is gone learns it from the reestablish.
   if (state.connection.type !== 'connected') return { state: thawed, effects: [] };
   return regenerate(ctx, thawed, durability.owed);

@@ -6,9 +6,16 @@ export type ChannelInput =
   /** A message of the peer for this channel (not open_channel: see `acceptChannel`). */
   | { readonly type: 'message'; readonly message: PeerMessage }
   /** commitment_signed of one batch (BOLT 2 `start_batch`), one per funding. */
-  | { readonly type: 'commitment_signed_batch'; readonly messages: readonly Extract<PeerMessage, { type: 'commitment_signed' }>[] }
+  | {
+      readonly type: 'commitment_signed_batch';
+      readonly messages: readonly Extract<PeerMessage, { type: 'commitment_signed' }>[];
+    }
   // Opening
-  | { readonly type: 'funding_transaction_created'; readonly fundingTxid: Uint8Array; readonly fundingOutputIndex: number }
+  | {
+      readonly type: 'funding_transaction_created';
+      readonly fundingTxid: Uint8Array;
+      readonly fundingOutputIndex: number;
+    }
   /** The funding output, as the chain has it. Repeated as the depth grows, until announced. */
   | {
       readonly type: 'funding_confirmed';
@@ -33,9 +40,24 @@ export type ChannelInput =
       readonly onionRoutingPacket: Uint8Array;
       readonly pathKey?: Uint8Array;
     }
-  | { readonly type: 'fulfil_htlc'; readonly id: bigint; readonly preimage: Uint8Array; readonly attributionData?: Uint8Array }
-  | { readonly type: 'fail_htlc'; readonly id: bigint; readonly reason: Uint8Array; readonly attributionData?: Uint8Array }
-  | { readonly type: 'fail_malformed_htlc'; readonly id: bigint; readonly sha256OfOnion: Uint8Array; readonly failureCode: number }
+  | {
+      readonly type: 'fulfil_htlc';
+      readonly id: bigint;
+      readonly preimage: Uint8Array;
+      readonly attributionData?: Uint8Array;
+    }
+  | {
+      readonly type: 'fail_htlc';
+      readonly id: bigint;
+      readonly reason: Uint8Array;
+      readonly attributionData?: Uint8Array;
+    }
+  | {
+      readonly type: 'fail_malformed_htlc';
+      readonly id: bigint;
+      readonly sha256OfOnion: Uint8Array;
+      readonly failureCode: number;
+    }
   | { readonly type: 'update_fee'; readonly feerateSatPerKw: number }
   /** Send commitment_signed if there is something to commit and none is outstanding; otherwise nothing happens. */
   | { readonly type: 'commit' }

@@ -32,7 +32,12 @@ const TIMEOUT_MS = 60_000 * Math.max(1, SCALE);
 
 type Operation =
   | { readonly type: 'add'; readonly side: Side; readonly amount: number }
-  | { readonly type: 'remove'; readonly side: Side; readonly which: number; readonly how: 'fulfil' | 'fail' | 'malformed' }
+  | {
+      readonly type: 'remove';
+      readonly side: Side;
+      readonly which: number;
+      readonly how: 'fulfil' | 'fail' | 'malformed';
+    }
   | { readonly type: 'fee'; readonly feerate: number }
   | { readonly type: 'deliver'; readonly side: Side; readonly messages: number }
   | { readonly type: 'commit' | 'restart' | 'die' | 'hold_monitor' | 'complete_monitor'; readonly side: Side }
@@ -40,17 +45,59 @@ type Operation =
 
 const side = fc.constantFrom<Side>('alice', 'bob');
 /** In msat; 0 stands for the most that the channel allows. */
-const AMOUNTS = [0, 0, 1, 999, 353_999, 354_000, 700_000, 1_500_000, 10_000_000, 60_000_000, 250_000_000, 599_000_000];
+const AMOUNTS = [
+  0, 0, 1, 999, 353_999, 354_000, 700_000, 1_500_000, 10_000_000, 60_000_000, 250_000_000, 599_000_000,
+];
 const removal = fc.constantFrom('fulfil' as const, 'fail' as const, 'malformed' as const);
 const operation: fc.Arbitrary<Operation> = fc.oneof(
-  { weight: 10, arbitrary: fc.record({ type: fc.constant('add' as const), side, amount: fc.constantFrom(...AMOUNTS) }) },
-  { weight: 10, arbitrary: fc.record({ type: fc.constant('remove' as const), side, which: fc.nat(20), how: removal }) },
-  { weight: 2, arbitrary: fc.record({ type: fc.constant('fee' as const), feerate: fc.constantFrom(253, 1000, 2500, 7000, 20_000) }) },
+  {
+    weight: 10,
+    arbitrary: fc.record({ type: fc.constant('add' as const), side, amount: fc.constantFrom(...AMOUNTS) }),
+  },
+  {
+    weight: 10,
+    arbitrary: fc.record({ type: fc.constant('remove' as const), side, which: fc.nat(20), how: removal }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      type: fc.constant('fee' as const),
+      feerate: fc.constantFrom(253, 1000, 2500, 7000, 20_000),
+    }),
+  },
   { weight: 10, arbitrary: fc.record({ type: fc.constant('commit' as const), side }) },
-  { weight: 20, arbitrary: fc.record({ type: fc.constant('deliver' as const), side, messages: fc.integer({ min: 1, max: 6 }) }) },
+  {
+    weight: 20,
+    arbitrary: fc.record({
+      type: fc.constant('deliver' as const),
+      side,
+      messages: fc.integer({ min: 1, max: 6 }),
+    }),
+  },
   { weight: 3, arbitrary: fc.record({ type: fc.constant('exchange' as const) }) },
-  { weight: 2, arbitrary: fc.record({ type: fc.constantFrom('restart' as const, 'die' as const, 'hold_monitor' as const, 'complete_monitor' as const), side }) },
-  { weight: 3, arbitrary: fc.record({ type: fc.constantFrom('disconnect' as const, 'connect' as const, 'connect' as const, 'reconnect' as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      type: fc.constantFrom(
+        'restart' as const,
+        'die' as const,
+        'hold_monitor' as const,
+        'complete_monitor' as const,
+      ),
+      side,
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      type: fc.constantFrom(
+        'disconnect' as const,
+        'connect' as const,
+        'connect' as const,
+        'reconnect' as const,
+      ),
+    }),
+  },
 );
 
 /** Funding, push and feerate: comfortable, and so tight that reserves and fees bind. */
@@ -83,9 +130,12 @@ class History {
         this.#preimages.set(toHex(sha256(preimage)), preimage);
         const node = this.pair.node(operation.side);
         const mostMsat = summary(node.ctx, node.channel).outboundLiquidityMsat;
-        const error = node.input(addCommand(this.#seed, operation.amount === 0 ? mostMsat : BigInt(operation.amount)));
+        const error = node.input(
+          addCommand(this.#seed, operation.amount === 0 ? mostMsat : BigInt(operation.amount)),
+        );
         // What the summary promises is possible.
-        if (operation.amount === 0 && mostMsat > 0n && error?.code !== 'monitor_update_in_progress') expect(error).toBeUndefined();
+        if (operation.amount === 0 && mostMsat > 0n && error?.code !== 'monitor_update_in_progress')
+          expect(error).toBeUndefined();
         return;
       }
       case 'remove':
@@ -135,14 +185,17 @@ class History {
   }
 
   remove(node: TestNode, which: number, how: 'fulfil' | 'fail' | 'malformed'): void {
-    const ready = node.channel.changes.htlcs.filter((htlc) => htlc.body.direction === 'inbound' && htlc.state === 'committed');
+    const ready = node.channel.changes.htlcs.filter(
+      (htlc) => htlc.body.direction === 'inbound' && htlc.state === 'committed',
+    );
     const htlc = ready[which % Math.max(1, ready.length)];
     if (htlc === undefined) return;
     const { id, paymentHash } = htlc.body;
     const preimage = this.#preimages.get(toHex(paymentHash)) ?? new Uint8Array(32);
     if (how === 'fulfil') node.must({ type: 'fulfil_htlc', id, preimage });
     else if (how === 'fail') node.must({ type: 'fail_htlc', id, reason: new Uint8Array(292) });
-    else node.must({ type: 'fail_malformed_htlc', id, sha256OfOnion: new Uint8Array(32), failureCode: 0xc005 });
+    else
+      node.must({ type: 'fail_malformed_htlc', id, sha256OfOnion: new Uint8Array(32), failureCode: 0xc005 });
   }
 
   /** A process that died after a commit comes back without having sent anything. */
@@ -175,7 +228,11 @@ class History {
     expectAgreement(this.pair);
     for (let i = 0; i < 4; i += 1) {
       for (const node of [this.pair.alice, this.pair.bob]) {
-        while (node.channel.changes.htlcs.some((htlc) => htlc.body.direction === 'inbound' && htlc.state === 'committed')) {
+        while (
+          node.channel.changes.htlcs.some(
+            (htlc) => htlc.body.direction === 'inbound' && htlc.state === 'committed',
+          )
+        ) {
           this.remove(node, 0, i % 2 === 0 ? 'fulfil' : 'fail');
         }
       }
@@ -186,7 +243,10 @@ class History {
 }
 
 function expectAgreement({ alice, bob }: Pair): void {
-  for (const [a, b] of [[alice, bob], [bob, alice]] as const) {
+  for (const [a, b] of [
+    [alice, bob],
+    [bob, alice],
+  ] as const) {
     const mine = holderSpec(a.channel);
     const theirs = counterpartySpec(b.channel);
     expect(mine.commitmentNumber).toBe(theirs.commitmentNumber);
@@ -195,22 +255,31 @@ function expectAgreement({ alice, bob }: Pair): void {
     expect(mine.toCounterpartyMsat).toBe(theirs.toHolderMsat);
     expect(describeHtlcs(mine)).toEqual(describeHtlcs(theirs).map(mirrored).sort());
     const inHtlcs = mine.htlcs.reduce((sum, htlc) => sum + htlc.amountMsat, 0n);
-    expect(mine.toHolderMsat + mine.toCounterpartyMsat + inHtlcs).toBe(primaryFunding(a.channel).fundingValueSat * 1000n);
+    expect(mine.toHolderMsat + mine.toCounterpartyMsat + inHtlcs).toBe(
+      primaryFunding(a.channel).fundingValueSat * 1000n,
+    );
     expect(a.rows?.hot.length).toBeLessThan(1500);
   }
 }
 
 function describeHtlcs(spec: CommitmentSpec): string[] {
-  return spec.htlcs.map((htlc) => `${htlc.direction} ${htlc.id} ${htlc.amountMsat} ${toHex(htlc.paymentHash)}`).sort();
+  return spec.htlcs
+    .map((htlc) => `${htlc.direction} ${htlc.id} ${htlc.amountMsat} ${toHex(htlc.paymentHash)}`)
+    .sort();
 }
 
 function mirrored(text: string): string {
-  return text.startsWith('inbound') ? text.replace('inbound', 'outbound') : text.replace('outbound', 'inbound');
+  return text.startsWith('inbound')
+    ? text.replace('inbound', 'outbound')
+    : text.replace('outbound', 'inbound');
 }
 
 /** What each side was paid, by the HTLCs that settled on both. */
 function expectConserved(pair: Pair, startMsat: { readonly alice: bigint; readonly bob: bigint }): void {
-  for (const [node, start] of [[pair.alice, startMsat.alice], [pair.bob, startMsat.bob]] as const) {
+  for (const [node, start] of [
+    [pair.alice, startMsat.alice],
+    [pair.bob, startMsat.bob],
+  ] as const) {
     expect(node.channel.changes.htlcs).toEqual([]);
     expect(primaryFunding(node.channel).holderBalanceMsat).toBe(start + node.earnedMsat);
   }
@@ -218,7 +287,10 @@ function expectConserved(pair: Pair, startMsat: { readonly alice: bigint; readon
 }
 
 function runHistory(pair: Pair, operations: readonly Operation[]): void {
-  const start = { alice: primaryFunding(pair.alice.channel).holderBalanceMsat, bob: primaryFunding(pair.bob.channel).holderBalanceMsat };
+  const start = {
+    alice: primaryFunding(pair.alice.channel).holderBalanceMsat,
+    bob: primaryFunding(pair.bob.channel).holderBalanceMsat,
+  };
   const history = new History(pair);
   for (const operation of operations) history.run(operation);
   history.finish();
@@ -231,45 +303,73 @@ function expectMutualClose(pair: Pair): void {
   pair.bob.must({ type: 'shutdown' });
   pair.settle();
   const [a, b] = [pair.alice.channel.phase, pair.bob.channel.phase];
-  if (a.type !== 'closing_mutual' || b.type !== 'closing_mutual') throw new InternalError(`phases ${a.type}, ${b.type}`);
+  if (a.type !== 'closing_mutual' || b.type !== 'closing_mutual')
+    throw new InternalError(`phases ${a.type}, ${b.type}`);
   expect(a.closing.feeSat).toBe(b.closing.feeSat);
   expect(a.closing.toHolderSat).toBe(b.closing.toCounterpartySat);
-  expect(a.closing.toHolderSat + a.closing.toCounterpartySat + a.closing.feeSat).toBeLessThanOrEqual(primaryFunding(pair.alice.channel).fundingValueSat);
+  expect(a.closing.toHolderSat + a.closing.toCounterpartySat + a.closing.feeSat).toBeLessThanOrEqual(
+    primaryFunding(pair.alice.channel).fundingValueSat,
+  );
 }
 
 /** The holder's commitment, with both signatures, satisfies the funding output's script. */
 function expectBroadcastable(node: TestNode): void {
   const { registration } = node;
   const spec = holderSpec(node.channel);
-  const built = buildCommitment(node.secp, { ...registration, owner: 'holder', spec, perCommitmentPoint: node.signer.point(spec.commitmentNumber) });
+  const built = buildCommitment(node.secp, {
+    ...registration,
+    owner: 'holder',
+    spec,
+    perCommitmentPoint: node.signer.point(spec.commitmentNumber),
+  });
   const holderSignature = node.signer.signHolder(registration, spec, 'dry_run');
   const funding = primaryFunding(node.channel);
-  const transaction = assembleCommitment(built, funding, { holderSignature, counterpartySignature: funding.signature });
-  expect(runInput(transaction, 0, { scriptPubKey: p2wshScript(built.fundingWitnessScript), valueSat: funding.fundingValueSat })).toBe('ok');
+  const transaction = assembleCommitment(built, funding, {
+    holderSignature,
+    counterpartySignature: funding.signature,
+  });
+  expect(
+    runInput(transaction, 0, {
+      scriptPubKey: p2wshScript(built.fundingWitnessScript),
+      valueSat: funding.fundingValueSat,
+    }),
+  ).toBe('ok');
 }
 
-test.each<CommitmentFormatName>(['anchors', 'static_remotekey'])('random histories agree and conserve money (%s, fake curve)', (format) => {
-  fc.assert(
-    fc.property(fc.constantFrom(...CHANNELS), fc.array(operation, { minLength: 30, maxLength: 160, size: 'max' }), (channel, operations) => {
-      runHistory(new Pair(fakeSecp256k1, { format, ...channel }), operations);
-    }),
-    { numRuns: FAKE_RUNS },
-  );
-}, TIMEOUT_MS);
+test.each<CommitmentFormatName>(['anchors', 'static_remotekey'])(
+  'random histories agree and conserve money (%s, fake curve)',
+  (format) => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...CHANNELS),
+        fc.array(operation, { minLength: 30, maxLength: 160, size: 'max' }),
+        (channel, operations) => {
+          runHistory(new Pair(fakeSecp256k1, { format, ...channel }), operations);
+        },
+      ),
+      { numRuns: FAKE_RUNS },
+    );
+  },
+  TIMEOUT_MS,
+);
 
-test.each<CommitmentFormatName>(['anchors', 'static_remotekey'])('random histories end in commitments that a script interpreter accepts (%s, real curve)', (format) => {
-  fc.assert(
-    fc.property(fc.array(operation, { minLength: 20, maxLength: 80, size: 'max' }), (operations) => {
-      const pair = new Pair(secp256k1, { format });
-      const history = new History(pair);
-      for (const operation of operations) history.run(operation);
-      history.disconnect();
-      for (const node of [pair.alice, pair.bob]) node.completeMonitor();
-      history.connect();
-      pair.settle();
-      for (const node of [pair.alice, pair.bob]) expectBroadcastable(node);
-      history.finish();
-    }),
-    { numRuns: REAL_RUNS },
-  );
-}, TIMEOUT_MS);
+test.each<CommitmentFormatName>(['anchors', 'static_remotekey'])(
+  'random histories end in commitments that a script interpreter accepts (%s, real curve)',
+  (format) => {
+    fc.assert(
+      fc.property(fc.array(operation, { minLength: 20, maxLength: 80, size: 'max' }), (operations) => {
+        const pair = new Pair(secp256k1, { format });
+        const history = new History(pair);
+        for (const operation of operations) history.run(operation);
+        history.disconnect();
+        for (const node of [pair.alice, pair.bob]) node.completeMonitor();
+        history.connect();
+        pair.settle();
+        for (const node of [pair.alice, pair.bob]) expectBroadcastable(node);
+        history.finish();
+      }),
+      { numRuns: REAL_RUNS },
+    );
+  },
+  TIMEOUT_MS,
+);

@@ -19,11 +19,19 @@ export interface PersistedDelta {
   /** Parameters, fundings, opening/closing data: written only when they changed. */
   readonly cold?: Uint8Array;
   readonly newHtlcs: readonly HtlcBody[];
-  readonly newRemovals: readonly { readonly direction: 'inbound' | 'outbound'; readonly id: bigint; readonly removal: HtlcRemoval }[];
+  readonly newRemovals: readonly {
+    readonly direction: 'inbound' | 'outbound';
+    readonly id: bigint;
+    readonly removal: HtlcRemoval;
+  }[];
   /** HTLCs that are on neither commitment any more. */
   readonly settledHtlcs: readonly { readonly direction: 'inbound' | 'outbound'; readonly id: bigint }[];
   /** Counterparty's revocation secrets (compact shachain): bucket 0..48. */
-  readonly secretBuckets: readonly { readonly bucket: number; readonly index: bigint; readonly secret: Uint8Array }[];
+  readonly secretBuckets: readonly {
+    readonly bucket: number;
+    readonly index: bigint;
+    readonly secret: Uint8Array;
+  }[];
   /** Encoded counterparty signatures of the latest holder commitment: written only when new. */
   readonly holderSignatures?: Uint8Array;
 }
@@ -33,7 +41,15 @@ export interface PersistedChannel {
   readonly hot: Uint8Array;
   readonly cold: Uint8Array;
   readonly htlcs: readonly HtlcBody[];
-  readonly removals: readonly { readonly direction: 'inbound' | 'outbound'; readonly id: bigint; readonly removal: HtlcRemoval }[];
-  readonly secretBuckets: readonly { readonly bucket: number; readonly index: bigint; readonly secret: Uint8Array }[];
+  readonly removals: readonly {
+    readonly direction: 'inbound' | 'outbound';
+    readonly id: bigint;
+    readonly removal: HtlcRemoval;
+  }[];
+  readonly secretBuckets: readonly {
+    readonly bucket: number;
+    readonly index: bigint;
+    readonly secret: Uint8Array;
+  }[];
   readonly holderSignatures: Uint8Array | undefined;
 }

@@ -31,7 +31,9 @@ describe('a disconnect', () => {
     pair.deliverAll();
     pair.alice.must(addCommand(2, 2_000_000n));
     pair.settle();
-    expect(effectsOf(pair.bob, 'htlc_accepted').map(({ htlc }) => [htlc.id, htlc.amountMsat])).toEqual([[0n, 2_000_000n]]);
+    expect(effectsOf(pair.bob, 'htlc_accepted').map(({ htlc }) => [htlc.id, htlc.amountMsat])).toEqual([
+      [0n, 2_000_000n],
+    ]);
   });
 
   test('keeps removals, also those decided while away', () => {
@@ -74,7 +76,12 @@ describe('channel_reestablish', () => {
     pair.alice.must(addCommand(1, 1_000_000n));
     pair.alice.must({ type: 'update_fee', feerateSatPerKw: 1100 });
     pair.alice.must({ type: 'commit' });
-    expect(reconnect(pair).alice).toEqual(['channel_ready', 'update_fee', 'update_add_htlc', 'commitment_signed']);
+    expect(reconnect(pair).alice).toEqual([
+      'channel_ready',
+      'update_fee',
+      'update_add_htlc',
+      'commitment_signed',
+    ]);
     pair.settle();
     expect(pair.bob.channel.changes.htlcs.map(({ state }) => state)).toEqual(['committed']);
   });
@@ -122,7 +129,10 @@ describe('channel_reestablish', () => {
     pair.disconnect();
     pair.connect();
     const message = { ...take(pair.alice, 'channel_reestablish'), nextCommitmentNumber: 0n };
-    expect(receive(pair.bob, message)).toMatchObject({ code: 'reestablish_number', reaction: 'fail_channel' });
+    expect(receive(pair.bob, message)).toMatchObject({
+      code: 'reestablish_number',
+      reaction: 'fail_channel',
+    });
   });
 
   test('with a wrong secret or a number from the future fails the channel', () => {
@@ -132,10 +142,20 @@ describe('channel_reestablish', () => {
     pair.disconnect();
     pair.connect();
     const good = take(pair.alice, 'channel_reestablish');
-    expect(receive(pair.bob, { ...good, yourLastPerCommitmentSecret: new Uint8Array(32).fill(3) })).toMatchObject({ code: 'reestablish_secret', reaction: 'fail_channel' });
-    expect(receive(pair.bob, { ...good, nextRevocationNumber: 9n })).toMatchObject({ code: 'reestablish_secret', reaction: 'fail_channel' });
-    expect(receive(pair.bob, { ...good, nextCommitmentNumber: 9n })).toMatchObject({ code: 'reestablish_number', reaction: 'fail_channel' });
-    expect(receive(pair.bob, { ...good, nextRevocationNumber: 1n << 60n })).toMatchObject({ code: 'reestablish_number' });
+    expect(
+      receive(pair.bob, { ...good, yourLastPerCommitmentSecret: new Uint8Array(32).fill(3) }),
+    ).toMatchObject({ code: 'reestablish_secret', reaction: 'fail_channel' });
+    expect(receive(pair.bob, { ...good, nextRevocationNumber: 9n })).toMatchObject({
+      code: 'reestablish_secret',
+      reaction: 'fail_channel',
+    });
+    expect(receive(pair.bob, { ...good, nextCommitmentNumber: 9n })).toMatchObject({
+      code: 'reestablish_number',
+      reaction: 'fail_channel',
+    });
+    expect(receive(pair.bob, { ...good, nextRevocationNumber: 1n << 60n })).toMatchObject({
+      code: 'reestablish_number',
+    });
   });
 
   test('proves a lost state: passive, an error, never a broadcast; the peer waits for that error', () => {
@@ -159,7 +179,9 @@ describe('channel_reestablish', () => {
     pair.deliver('bob');
     expect(pair.bob.channel.phase.type).toBe('passive');
     expect(effectsOf(pair.bob, 'force_close')).toMatchObject([{ broadcast: 'passive' }]);
-    expect(effectsOf(pair.bob, 'monitor_update').at(-1)?.steps).toMatchObject([{ type: 'channel_force_closed', shouldBroadcast: 'passive' }]);
+    expect(effectsOf(pair.bob, 'monitor_update').at(-1)?.steps).toMatchObject([
+      { type: 'channel_force_closed', shouldBroadcast: 'passive' },
+    ]);
     pair.deliver('alice');
     expect(pair.alice.channel.phase.type).toBe('closing_force');
     expect(effectsOf(pair.alice, 'force_close')).toMatchObject([{ broadcast: 'broadcast' }]);
@@ -169,7 +191,9 @@ describe('channel_reestablish', () => {
     const pair = open();
     pair.disconnect();
     pair.connect();
-    expect(receive(pair.bob, forged(pair.bob, 'update_fee', { feeratePerKw: 2000 }))?.code).toBe('unexpected_message');
+    expect(receive(pair.bob, forged(pair.bob, 'update_fee', { feeratePerKw: 2000 }))?.code).toBe(
+      'unexpected_message',
+    );
     const message = take(pair.alice, 'channel_reestablish');
     expect(receive(pair.bob, message)).toBeUndefined();
     expect(receive(pair.bob, message)?.code).toBe('unexpected_message');

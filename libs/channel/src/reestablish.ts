@@ -35,7 +35,11 @@ export function disconnect(state: EstablishedChannel): Step<EstablishedChannel> 
       phase: rewindClosing(state.phase),
       connection: { type: 'disconnected' },
     }),
-    effects: dropped.map(({ body }): ChannelEffect => ({ type: 'htlc_dropped', htlc: body, reason: 'the peer disconnected before the HTLC was committed' })),
+    effects: dropped.map(({ body }): ChannelEffect => ({
+      type: 'htlc_dropped',
+      htlc: body,
+      reason: 'the peer disconnected before the HTLC was committed',
+    })),
   };
 }
 
@@ -43,17 +47,30 @@ export function disconnect(state: EstablishedChannel): Step<EstablishedChannel> 
 export function connect(state: EstablishedChannel, features: NegotiatedFeatures): Step<EstablishedChannel> {
   const lost = disconnect(state);
   const { phase } = state;
-  const reestablishing: EstablishedChannel = { ...lost.state, connection: { type: 'reestablishing', features } };
+  const reestablishing: EstablishedChannel = {
+    ...lost.state,
+    connection: { type: 'reestablishing', features },
+  };
   switch (phase.type) {
     case 'closed':
     case 'closing_mutual':
       return lost;
     case 'closing_force':
       // BOLT 2: "if a channel is in an error state: SHOULD retransmit the error packet and ignore any other packets for that channel."
-      return { state: reestablishing, effects: [...lost.effects, sendReady(errorMessage(state.channelId, phase.reason))] };
+      return {
+        state: reestablishing,
+        effects: [...lost.effects, sendReady(errorMessage(state.channelId, phase.reason))],
+      };
     case 'passive':
       // The stale numbers prove to the peer that it must close.
-      return { state: reestablishing, effects: [...lost.effects, reestablishEffect(lost.state), sendReady(errorMessage(state.channelId, phase.reason))] };
+      return {
+        state: reestablishing,
+        effects: [
+          ...lost.effects,
+          reestablishEffect(lost.state),
+          sendReady(errorMessage(state.channelId, phase.reason)),
+        ],
+      };
     case 'awaiting_funding_confirmations':
     case 'awaiting_channel_ready':
     case 'open':
@@ -87,24 +104,46 @@ function reestablishEffect(state: EstablishedChannel): ChannelEffect {
 }
 
 /** The peer's view of the channel, against the holder's. */
-export function receiveReestablish(ctx: ChannelContext, state: EstablishedChannel, message: MessageOf<'channel_reestablish'>): StepResult<EstablishedChannel> {
+export function receiveReestablish(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  message: MessageOf<'channel_reestablish'>,
+): StepResult<EstablishedChannel> {
   const { phase, connection, changes } = state;
-  if (phase.type === 'closing_force' || phase.type === 'passive') return stepOf(state, sendReady(errorMessage(state.channelId, phase.reason)));
-  if (phase.type === 'closed' || phase.type === 'closing_mutual') return fault('unexpected_message', 'ignore', 'channel_reestablish for a closed channel');
-  if (connection.type !== 'reestablishing') return fault('unexpected_message', 'warning_disconnect', 'a second channel_reestablish');
+  if (phase.type === 'closing_force' || phase.type === 'passive')
+    return stepOf(state, sendReady(errorMessage(state.channelId, phase.reason)));
+  if (phase.type === 'closed' || phase.type === 'closing_mutual')
+    return fault('unexpected_message', 'ignore', 'channel_reestablish for a closed channel');
+  if (connection.type !== 'reestablishing')
+    return fault('unexpected_message', 'warning_disconnect', 'a second channel_reestablish');
   // BOLT 2: "if next_commitment_number is zero: MUST immediately fail the channel and broadcast any relevant latest commitment transaction."
-  if (message.nextCommitmentNumber === 0n) return fault('reestablish_number', 'fail_channel', 'channel_reestablish asks for a close');
+  if (message.nextCommitmentNumber === 0n)
+    return fault('reestablish_number', 'fail_channel', 'channel_reestablish asks for a close');
 
   const { nextCommitmentNumber, nextRevocationNumber } = message;
   const holderNumber = changes.holderCommitmentNumber;
-  if (nextRevocationNumber > MAX_COMMITMENT_NUMBER) return fault('reestablish_number', 'fail_channel', 'channel_reestablish: next_revocation_number is out of range');
+  if (nextRevocationNumber > MAX_COMMITMENT_NUMBER)
+    return fault(
+      'reestablish_number',
+      'fail_channel',
+      'channel_reestablish: next_revocation_number is out of range',
+    );
   if (nextRevocationNumber > 0n) {
     const point = ctx.holderPoint(nextRevocationNumber - 1n);
-    if (point === undefined) return fault('holder_point_missing', 'ignore', `the point of commitment ${nextRevocationNumber - 1n} is needed`);
+    if (point === undefined)
+      return fault(
+        'holder_point_missing',
+        'ignore',
+        `the point of commitment ${nextRevocationNumber - 1n} is needed`,
+      );
     const secret = message.yourLastPerCommitmentSecret;
     // BOLT 2: "if your_last_per_commitment_secret does not match the expected values: SHOULD send an error and fail the channel."
     if (!ctx.secp.isSecretKey(secret) || !equalBytes(ctx.secp.publicKeyOf(secret), point)) {
-      return fault('reestablish_secret', 'fail_channel', 'channel_reestablish: your_last_per_commitment_secret is wrong');
+      return fault(
+        'reestablish_secret',
+        'fail_channel',
+        'channel_reestablish: your_last_per_commitment_secret is wrong',
+      );
     }
   }
   // BOLT 2: "if next_revocation_number is greater than expected above, AND your_last_per_commitment_secret is correct for that
@@ -118,11 +157,17 @@ export function receiveReestablish(ctx: ChannelContext, state: EstablishedChanne
   // BOLT 2: "if next_commitment_number is not equal to the commitment number of the next commitment_signed that the receiving
   // node would send: SHOULD send an error and fail the channel."
   if (nextCommitmentNumber > counterpartyNumber + 1n) {
-    return fault('reestablish_number', 'fail_channel', `channel_reestablish: next_commitment_number ${nextCommitmentNumber}, expected ${counterpartyNumber + 1n}`);
+    return fault(
+      'reestablish_number',
+      'fail_channel',
+      `channel_reestablish: next_commitment_number ${nextCommitmentNumber}, expected ${counterpartyNumber + 1n}`,
+    );
   }
   const resendCommitment = nextCommitmentNumber === counterpartyNumber && isAwaitingRevocation(changes);
   const resendRevocation = nextRevocationNumber === holderNumber - 1n;
-  const isPeerBehind = (nextCommitmentNumber <= counterpartyNumber && !resendCommitment) || (nextRevocationNumber < holderNumber && !resendRevocation);
+  const isPeerBehind =
+    (nextCommitmentNumber <= counterpartyNumber && !resendCommitment) ||
+    (nextRevocationNumber < holderNumber && !resendRevocation);
   // BOLT 2, rationale: "The other node should wait for that error to give the fallen-behind node an opportunity to fix its
   // state first (e.g by restarting with a different backup)."
   if (isPeerBehind) return stepOf(state);
@@ -136,12 +181,18 @@ export function receiveReestablish(ctx: ChannelContext, state: EstablishedChanne
     // BOLT 2: "if it has sent a previous shutdown: MUST retransmit shutdown."
     shutdown: phase.type === 'shutting_down' && phase.holder.type === 'sent',
   };
-  const connected: EstablishedChannel = { ...state, connection: { type: 'connected', features: connection.features } };
+  const connected: EstablishedChannel = {
+    ...state,
+    connection: { type: 'connected', features: connection.features },
+  };
   if (isFrozen(connected)) {
     const frozen = freeze(connected, []);
     const { durability } = frozen.monitor;
     const before = durability.type === 'in_progress' ? durability.owed : NOTHING_OWED;
-    return stepOf({ ...frozen, monitor: { ...frozen.monitor, durability: { type: 'in_progress', owed: owe(before, owed) } } });
+    return stepOf({
+      ...frozen,
+      monitor: { ...frozen.monitor, durability: { type: 'in_progress', owed: owe(before, owed) } },
+    });
   }
   const announced = announcementOnReconnect(connected);
   const step = regenerate(ctx, announced.state, owed);

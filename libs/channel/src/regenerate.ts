@@ -34,25 +34,44 @@ export function owe(a: OwedMessages, b: Partial<OwedMessages>): OwedMessages {
   };
 }
 
-function strongest(a: OwedMessages['commitmentSigned'], b: OwedMessages['commitmentSigned']): OwedMessages['commitmentSigned'] {
+function strongest(
+  a: OwedMessages['commitmentSigned'],
+  b: OwedMessages['commitmentSigned'],
+): OwedMessages['commitmentSigned'] {
   if (a === 'with_updates' || b === 'with_updates') return 'with_updates';
   return a === 'none' ? b : a;
 }
 
 /** The messages that a channel owes, in the order to send them, and the state once they are sent. */
-export function regenerate(ctx: ChannelContext, state: EstablishedChannel, owed: OwedMessages): Step<EstablishedChannel> {
+export function regenerate(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  owed: OwedMessages,
+): Step<EstablishedChannel> {
   const effects: ChannelEffect[] = [];
   if (owed.fundingSigned) effects.push(send(fundingSignedMessage(state)));
   if (owed.channelReady) effects.push(send(channelReadyMessage(state)));
   const revocation = owed.revokeAndAck ? [send(revocationMessage(state))] : [];
-  const commitment = owed.commitmentSigned === 'none' ? [] : [...(owed.commitmentSigned === 'with_updates' ? signedUpdates(state) : []), send(commitmentMessage(state))];
+  const commitment =
+    owed.commitmentSigned === 'none'
+      ? []
+      : [
+          ...(owed.commitmentSigned === 'with_updates' ? signedUpdates(state) : []),
+          send(commitmentMessage(state)),
+        ];
   // BOLT 2: "MUST retransmit revoke_and_ack and commitment_signed in the same relative order as initially transmitted."
-  effects.push(...(state.changes.lastSent === 'revoke_and_ack' ? [...commitment, ...revocation] : [...revocation, ...commitment]));
+  effects.push(
+    ...(state.changes.lastSent === 'revoke_and_ack'
+      ? [...commitment, ...revocation]
+      : [...revocation, ...commitment]),
+  );
   if (owed.shutdown && state.phase.type === 'shutting_down' && state.phase.holder.type === 'sent') {
     effects.push(sendReady(shutdownMessage(state.channelId, state.phase.holder.script)));
   }
   const queued = sendQueuedRemovals(state);
-  return andThen({ state: queued.state, effects: [...effects, ...queued.effects] }, (next) => advanceClosing(ctx, next));
+  return andThen({ state: queued.state, effects: [...effects, ...queued.effects] }, (next) =>
+    advanceClosing(ctx, next),
+  );
 }
 
 /**
@@ -72,7 +91,11 @@ function signedUpdates(state: EstablishedChannel): ChannelEffect[] {
   }
   const isPayer = state.parameters.funder === 'holder';
   const fees = state.changes.feerates.filter((feerate) => isPayer && feerate.state === 'add_signed');
-  return [...removals, ...fees.map((fee) => sendReady(feeMessage(state.channelId, fee.feerateSatPerKw))), ...adds];
+  return [
+    ...removals,
+    ...fees.map((fee) => sendReady(feeMessage(state.channelId, fee.feerateSatPerKw))),
+    ...adds,
+  ];
 }
 
 /** Removals that were decided while the peer was away or the channel frozen. */
@@ -89,7 +112,11 @@ function sendQueuedRemovals(state: EstablishedChannel): Step<EstablishedChannel>
 }
 
 export function channelReadyMessage(state: EstablishedChannel): OutboundMessage {
-  return { kind: 'channel_ready', channelId: state.channelId, ...(state.aliasScid === undefined ? {} : { aliasScid: state.aliasScid }) };
+  return {
+    kind: 'channel_ready',
+    channelId: state.channelId,
+    ...(state.aliasScid === undefined ? {} : { aliasScid: state.aliasScid }),
+  };
 }
 
 export function fundingSignedMessage(state: EstablishedChannel): OutboundMessage {

@@ -22,7 +22,10 @@ export interface SignerMismatch {
 
 /** Where a signer stands that is told of every step. */
 export function signerProgress(state: EstablishedChannel): SignerProgress {
-  return { holderCommitmentNumber: state.changes.holderCommitmentNumber, counterpartyRevocations: state.changes.counterpartySecrets.count };
+  return {
+    holderCommitmentNumber: state.changes.holderCommitmentNumber,
+    counterpartyRevocations: state.changes.counterpartySecrets.count,
+  };
 }
 
 /**
@@ -32,9 +35,15 @@ export function signerProgress(state: EstablishedChannel): SignerProgress {
  * that was never committed, and is refused: nothing can be ahead of the state
  * that caused it (law 2).
  */
-export function signerWork(state: EstablishedChannel, since: SignerProgress): Result<SignerWork, SignerMismatch> {
+export function signerWork(
+  state: EstablishedChannel,
+  since: SignerProgress,
+): Result<SignerWork, SignerMismatch> {
   const { holderCommitmentNumber, counterpartySecrets } = state.changes;
-  if (since.holderCommitmentNumber > holderCommitmentNumber || since.counterpartyRevocations > counterpartySecrets.count) {
+  if (
+    since.holderCommitmentNumber > holderCommitmentNumber ||
+    since.counterpartyRevocations > counterpartySecrets.count
+  ) {
     return err({ type: 'signer_mismatch', reason: 'the signer is ahead of the channel' });
   }
   if (since.holderCommitmentNumber < holderCommitmentNumber - 1n) {
@@ -46,7 +55,10 @@ export function signerWork(state: EstablishedChannel, since: SignerProgress): Re
     if (secret !== undefined) counterpartyRevocations.push({ commitmentNumber: number, secret });
   }
   if (since.holderCommitmentNumber === holderCommitmentNumber) return ok({ counterpartyRevocations });
-  return ok({ counterpartyRevocations, holderCommitment: { spec: holderSpec(state), signatures: holderSignatures(state) } });
+  return ok({
+    counterpartyRevocations,
+    holderCommitment: { spec: holderSpec(state), signatures: holderSignatures(state) },
+  });
 }
 
 /** The holder's per-commitment points that a step with this input may ask `ctx.holderPoint` for. */
@@ -58,9 +70,23 @@ export function requiredHolderPoints(state: EstablishedChannel, input: ChannelIn
       return [state.changes.holderCommitmentNumber + 1n];
     case 'channel_reestablish':
       return input.message.nextRevocationNumber > 0n ? [input.message.nextRevocationNumber - 1n] : [];
-    case 'open_channel': case 'accept_channel': case 'funding_created': case 'funding_signed': case 'channel_ready':
-    case 'update_add_htlc': case 'update_fulfill_htlc': case 'update_fail_htlc': case 'update_fail_malformed_htlc': case 'update_fee':
-    case 'revoke_and_ack': case 'shutdown': case 'closing_signed': case 'announcement_signatures': case 'stfu': case 'error': case 'warning':
+    case 'open_channel':
+    case 'accept_channel':
+    case 'funding_created':
+    case 'funding_signed':
+    case 'channel_ready':
+    case 'update_add_htlc':
+    case 'update_fulfill_htlc':
+    case 'update_fail_htlc':
+    case 'update_fail_malformed_htlc':
+    case 'update_fee':
+    case 'revoke_and_ack':
+    case 'shutdown':
+    case 'closing_signed':
+    case 'announcement_signatures':
+    case 'stfu':
+    case 'error':
+    case 'warning':
       return [];
   }
 }

@@ -179,7 +179,13 @@ export type FundingConfirmation =
 export type AnnouncementProgress =
   | { readonly type: 'unannounced' }
   | { readonly type: 'holder_sent' }
-  | { readonly type: 'counterparty_signed'; readonly holder: 'unsent' | 'sent' | 'answered'; readonly shortChannelId: bigint; readonly nodeSignature: Uint8Array; readonly bitcoinSignature: Uint8Array };
+  | {
+      readonly type: 'counterparty_signed';
+      readonly holder: 'unsent' | 'sent' | 'answered';
+      readonly shortChannelId: bigint;
+      readonly nodeSignature: Uint8Array;
+      readonly bitcoinSignature: Uint8Array;
+    };
 
 export type Phase =
   /** The holder has not sent channel_ready. */
@@ -204,7 +210,11 @@ export type Phase =
       readonly counterpartyOffer?: ClosingOffer;
     }
   /** The mutual close is agreed and broadcast. */
-  | { readonly type: 'closing_mutual'; readonly closing: ClosingSpec; readonly counterpartySignature: Uint8Array }
+  | {
+      readonly type: 'closing_mutual';
+      readonly closing: ClosingSpec;
+      readonly counterpartySignature: Uint8Array;
+    }
   /** The holder's latest commitment is (or is about to be) broadcast. */
   | { readonly type: 'closing_force'; readonly reason: string }
   /** The counterparty proved that this state is old: never broadcast, never sign. */

@@ -15,7 +15,10 @@ export interface Step<S extends ChannelState = ChannelState> {
 export type StepResult<S extends ChannelState = ChannelState> = Result<Step<S>, ChannelError>;
 
 /** A step that succeeded. */
-export function stepOf<S extends ChannelState>(state: S, ...effects: readonly ChannelEffect[]): { readonly ok: true; readonly value: Step<S> } {
+export function stepOf<S extends ChannelState>(
+  state: S,
+  ...effects: readonly ChannelEffect[]
+): { readonly ok: true; readonly value: Step<S> } {
   return ok({ state, effects });
 }
 
@@ -29,13 +32,22 @@ export function sendReady(message: PeerMessage): ChannelEffect {
 }
 
 /** Adds one monitor update with these steps: the next id, and the effect. */
-export function withMonitorUpdate(state: EstablishedChannel, ...steps: readonly ChannelMonitorUpdateStep[]): Step<EstablishedChannel> {
+export function withMonitorUpdate(
+  state: EstablishedChannel,
+  ...steps: readonly ChannelMonitorUpdateStep[]
+): Step<EstablishedChannel> {
   const updateId = state.monitor.updateId + 1n;
-  return { state: { ...state, monitor: { ...state.monitor, updateId } }, effects: [{ type: 'monitor_update', updateId, steps }] };
+  return {
+    state: { ...state, monitor: { ...state.monitor, updateId } },
+    effects: [{ type: 'monitor_update', updateId, steps }],
+  };
 }
 
 /** Runs `next` on a step's state and joins the effects. One input makes at most one monitor update: two are merged. */
-export function andThen(step: Step<EstablishedChannel>, next: (state: EstablishedChannel) => Step<EstablishedChannel>): Step<EstablishedChannel> {
+export function andThen(
+  step: Step<EstablishedChannel>,
+  next: (state: EstablishedChannel) => Step<EstablishedChannel>,
+): Step<EstablishedChannel> {
   const after = next(step.state);
   return mergeMonitorUpdates({ state: after.state, effects: [...step.effects, ...after.effects] });
 }

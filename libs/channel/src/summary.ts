@@ -52,7 +52,8 @@ export function summary(ctx: ChannelContext, state: ChannelState): ChannelSummar
   }
   const funding = primaryFunding(state);
   const isUsable = state.phase.type === 'open' && state.connection.type === 'connected';
-  const count = (direction: 'inbound' | 'outbound') => state.changes.htlcs.filter((htlc) => htlc.body.direction === direction).length;
+  const count = (direction: 'inbound' | 'outbound') =>
+    state.changes.htlcs.filter((htlc) => htlc.body.direction === direction).length;
   return {
     channelId: state.channelId,
     phase: state.phase.type,
@@ -67,7 +68,8 @@ export function summary(ctx: ChannelContext, state: ChannelState): ChannelSummar
     inboundHtlcMinimumMsat: state.parameters.holder.htlcMinimumMsat,
     pendingInboundHtlcs: count('inbound'),
     pendingOutboundHtlcs: count('outbound'),
-    shortChannelId: funding.confirmation.type === 'confirmed' ? funding.confirmation.shortChannelId : undefined,
+    shortChannelId:
+      funding.confirmation.type === 'confirmed' ? funding.confirmation.shortChannelId : undefined,
     aliasScid: state.aliasScid,
     counterpartyAliasScid: state.counterpartyAliasScid,
   };
@@ -81,9 +83,11 @@ function outboundLiquidity(ctx: ChannelContext, state: EstablishedChannel): bigi
     for (const owner of OWNERS) {
       const spec = pessimisticSpec(state, owner, i);
       const options = { extraHtlcs: 2, feerateMultiple: ctx.config.feeSpikeMultiple };
-      const keepSat = funding.holderReserveSat + (funder === 'holder' ? funderCostSat(state, owner, spec, options) : 0n);
+      const keepSat =
+        funding.holderReserveSat + (funder === 'holder' ? funderCostSat(state, owner, spec, options) : 0n);
       most = smaller(most, spec.toHolderMsat - keepSat * 1000n);
-      const counterpartyKeepsSat = funding.counterpartyReserveSat + funderCostSat(state, owner, spec, { extraHtlcs: 1 });
+      const counterpartyKeepsSat =
+        funding.counterpartyReserveSat + funderCostSat(state, owner, spec, { extraHtlcs: 1 });
       if (funder === 'counterparty' && spec.toCounterpartyMsat < counterpartyKeepsSat * 1000n) return 0n;
     }
     const offered = pessimisticSpec(state, 'counterparty', i).htlcs.filter(isOffered('outbound'));
@@ -98,7 +102,13 @@ function inboundLiquidity(ctx: ChannelContext, state: EstablishedChannel): bigin
   let most: bigint | undefined;
   for (const [i, funding] of state.fundings.entries()) {
     const spec = pessimisticSpec(state, 'holder', i);
-    const costSat = funder === 'counterparty' ? funderCostSat(state, 'holder', spec, { extraHtlcs: 2, feerateMultiple: ctx.config.feeSpikeMultiple }) : 0n;
+    const costSat =
+      funder === 'counterparty'
+        ? funderCostSat(state, 'holder', spec, {
+            extraHtlcs: 2,
+            feerateMultiple: ctx.config.feeSpikeMultiple,
+          })
+        : 0n;
     most = smaller(most, spec.toCounterpartyMsat - (funding.counterpartyReserveSat + costSat) * 1000n);
     const received = spec.htlcs.filter(isOffered('inbound'));
     if (received.length >= holder.maxAcceptedHtlcs) return 0n;
@@ -109,7 +119,9 @@ function inboundLiquidity(ctx: ChannelContext, state: EstablishedChannel): bigin
 
 /** Inbound HTLCs that are irrevocably committed and that nobody decided about yet: to be acted on again after a restore. */
 export function unresolvedInboundHtlcs(state: EstablishedChannel): readonly HtlcBody[] {
-  return state.changes.htlcs.filter((htlc) => htlc.body.direction === 'inbound' && htlc.state === 'committed').map((htlc) => htlc.body);
+  return state.changes.htlcs
+    .filter((htlc) => htlc.body.direction === 'inbound' && htlc.state === 'committed')
+    .map((htlc) => htlc.body);
 }
 
 function isOffered(direction: 'inbound' | 'outbound') {

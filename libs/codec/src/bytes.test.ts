@@ -100,7 +100,14 @@ describe('reader and writer', () => {
 
 describe('coders', () => {
   test('lengths and counts beyond the input are refused', () => {
-    for (const coder of [bytes16, array16(u8), array16(fixedBytes(64)), fixedArray(u16, 3), fixedBytes(4), point]) {
+    for (const coder of [
+      bytes16,
+      array16(u8),
+      array16(fixedBytes(64)),
+      fixedArray(u16, 3),
+      fixedBytes(4),
+      point,
+    ]) {
       expect(decodeWith(fromHex('ffff'), (reader) => coder.read(reader))).toMatchObject({
         error: { code: 'truncated' },
       });

@@ -62,7 +62,8 @@ export function decodeHex(text: string): Result<Uint8Array, DecodeError> {
   for (let i = 0; i < out.length; i++) {
     const high = hexDigit(text.charCodeAt(2 * i));
     const low = hexDigit(text.charCodeAt(2 * i + 1));
-    if (high < 0 || low < 0) return err(new DecodeError('invalid_value', 'a character that is not hexadecimal'));
+    if (high < 0 || low < 0)
+      return err(new DecodeError('invalid_value', 'a character that is not hexadecimal'));
     out[i] = (high << 4) | low;
   }
   return ok(out);

@@ -12,7 +12,12 @@ export type Shape =
   | { readonly kind: 'bytes'; readonly minLength: number; readonly maxLength: number }
   | { readonly kind: 'point' }
   | { readonly kind: 'present' }
-  | { readonly kind: 'array'; readonly element: Shape; readonly minLength: number; readonly maxLength: number }
+  | {
+      readonly kind: 'array';
+      readonly element: Shape;
+      readonly minLength: number;
+      readonly maxLength: number;
+    }
   | { readonly kind: 'struct'; readonly fields: Readonly<Record<string, Shape>> };
 
 /** Reads and writes values of one type. `read` throws DecodeError, `write` EncodeError. */
@@ -94,7 +99,8 @@ export function fixedBytes(length: number): Coder<Uint8Array> {
     shape: { kind: 'bytes', minLength: length, maxLength: length },
     read: (reader) => reader.bytes(length),
     write: (writer, value) => {
-      if (value.length !== length) throw new EncodeError('wrong_length', `${value.length} bytes instead of ${length}`);
+      if (value.length !== length)
+        throw new EncodeError('wrong_length', `${value.length} bytes instead of ${length}`);
       writer.bytes(value);
     },
   };

@@ -43,9 +43,17 @@ describe('names', () => {
   test('every feature is found at both levels, and setting one clears the other', () => {
     for (const name of Object.keys(FEATURE_BITS) as FeatureName[]) {
       const required = FeatureBits.EMPTY.with(name, 'required');
-      expect([required.has(name), required.required(name), required.optional(name)]).toEqual([true, true, false]);
+      expect([required.has(name), required.required(name), required.optional(name)]).toEqual([
+        true,
+        true,
+        false,
+      ]);
       const optional = required.with(name, 'optional');
-      expect([optional.has(name), optional.required(name), optional.optional(name)]).toEqual([true, false, true]);
+      expect([optional.has(name), optional.required(name), optional.optional(name)]).toEqual([
+        true,
+        false,
+        true,
+      ]);
       expect(optional.bits()).toEqual([FEATURE_BITS[name] + 1]);
       expect(optional.without(name).bits()).toEqual([]);
       expect(featureOfBit(FEATURE_BITS[name] + 1)).toBe(name);

@@ -98,7 +98,8 @@ export class FeatureBits {
     const list = [...bits];
     let highest = -1;
     for (const bit of list) {
-      if (!Number.isInteger(bit) || bit < 0 || bit >= 0xffff * 8) throw new EncodeError('out_of_range', `bit ${bit}`);
+      if (!Number.isInteger(bit) || bit < 0 || bit >= 0xffff * 8)
+        throw new EncodeError('out_of_range', `bit ${bit}`);
       highest = Math.max(highest, bit);
     }
     const bytes = new Uint8Array(Math.ceil((highest + 1) / 8));
@@ -172,7 +173,9 @@ export class FeatureBits {
 
   /** Same bits. */
   equals(other: FeatureBits): boolean {
-    return this.#bytes.length === other.#bytes.length && this.#bytes.every((byte, i) => byte === other.#bytes[i]);
+    return (
+      this.#bytes.length === other.#bytes.length && this.#bytes.every((byte, i) => byte === other.#bytes[i])
+    );
   }
 
   /** Names of the known features that are set at either level. */

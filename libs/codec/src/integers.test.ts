@@ -76,8 +76,12 @@ describe('BOLT 1 appendix D, signed integers', () => {
       const limit = 1n << BigInt(bits - 1);
       expect(() => encodeSigned(limit, bits)).toThrow(EncodeError);
       expect(() => encodeSigned(-limit - 1n, bits)).toThrow(EncodeError);
-      expect(decodeSigned(new Uint8Array(bits / 8 - 1), bits)).toMatchObject({ error: { code: 'truncated' } });
-      expect(decodeSigned(new Uint8Array(bits / 8 + 1), bits)).toMatchObject({ error: { code: 'trailing_bytes' } });
+      expect(decodeSigned(new Uint8Array(bits / 8 - 1), bits)).toMatchObject({
+        error: { code: 'truncated' },
+      });
+      expect(decodeSigned(new Uint8Array(bits / 8 + 1), bits)).toMatchObject({
+        error: { code: 'trailing_bytes' },
+      });
     }
   });
 });

@@ -35,7 +35,10 @@ export interface MessageCodec<N extends string, F extends Fields, T extends TlvF
   readonly fields: F;
   readonly tlvStream: TlvStream<T>;
   /** The shapes of the fixed fields and of the known TLVs, for generators. */
-  readonly shapes: { readonly fields: Readonly<Record<string, Shape>>; readonly tlvs: Readonly<Record<string, Shape>> };
+  readonly shapes: {
+    readonly fields: Readonly<Record<string, Shape>>;
+    readonly tlvs: Readonly<Record<string, Shape>>;
+  };
   decodePayload(payload: Uint8Array): Result<MessageValue<N, F, T>, DecodeError>;
   /** Throws EncodeError on values out of range or of wrong length. */
   writePayload(writer: Writer, message: MessageInput<N, F, T>): void;
@@ -76,7 +79,9 @@ export function defineMessage<
 }
 
 /** The decoded type of a declaration. */
-export type ValueOfMessage<C> = C extends MessageCodec<infer N, infer F, infer T> ? MessageValue<N, F, T> : never;
+export type ValueOfMessage<C> =
+  C extends MessageCodec<infer N, infer F, infer T> ? MessageValue<N, F, T> : never;
 
 /** The encodable type of a declaration. */
-export type InputOfMessage<C> = C extends MessageCodec<infer N, infer F, infer T> ? MessageInput<N, F, T> : never;
+export type InputOfMessage<C> =
+  C extends MessageCodec<infer N, infer F, infer T> ? MessageInput<N, F, T> : never;

@@ -14,7 +14,9 @@ interface TlvVector {
   readonly note?: string;
 }
 
-const vectors = JSON.parse(readFileSync(new URL('./vectors/bolt01-tlv.json', import.meta.url), 'utf8')) as TlvVector[];
+const vectors = JSON.parse(
+  readFileSync(new URL('./vectors/bolt01-tlv.json', import.meta.url), 'utf8'),
+) as TlvVector[];
 
 const n1 = defineTlvStream({
   tlv1: tlv(1, tu64),

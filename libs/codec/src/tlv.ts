@@ -91,7 +91,9 @@ export interface TlvStream<T extends TlvFields> {
 
 /** Declares a TLV stream by the table of its known records. */
 export function defineTlvStream<const T extends TlvFields>(fields: T): TlvStream<T> {
-  const nameOfType = new Map<bigint, string>(Object.entries(fields).map(([name, field]) => [field.type, name]));
+  const nameOfType = new Map<bigint, string>(
+    Object.entries(fields).map(([name, field]) => [field.type, name]),
+  );
 
   function read(reader: Reader): TlvStreamValue<T> {
     const tlvs: Record<string, unknown> = {};

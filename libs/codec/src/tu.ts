@@ -20,7 +20,8 @@ export function readTu(reader: Reader, maxBytes: 2 | 4 | 8): bigint {
 
 /** Writes a truncated integer; EncodeError beyond `maxBytes`. */
 export function writeTu(writer: Writer, value: bigint, maxBytes: 2 | 4 | 8): void {
-  if (value < 0n || value >= 1n << BigInt(8 * maxBytes)) throw new EncodeError('out_of_range', `integer ${value}`);
+  if (value < 0n || value >= 1n << BigInt(8 * maxBytes))
+    throw new EncodeError('out_of_range', `integer ${value}`);
   for (let shift = BigInt(8 * (maxBytes - 1)); shift >= 0n; shift -= 8n) {
     if (value >> shift > 0n) writer.u8(Number((value >> shift) & 0xffn));
   }

@@ -92,7 +92,8 @@ export class Writer {
 }
 
 function checkUint(value: number, max: number): void {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max) throw outOfRange(value);
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
+    throw outOfRange(value);
 }
 
 function checkU64(value: bigint): void {

@@ -17,5 +17,6 @@ export function orCryptoError<T>(what: string, operation: () => T): T {
 
 /** Throws `CryptoError` unless `bytes` has exactly `length` bytes. */
 export function assertLength(what: string, bytes: Uint8Array, length: number): void {
-  if (bytes.length !== length) throw new CryptoError(`${what} must have ${length} bytes, has ${bytes.length}`);
+  if (bytes.length !== length)
+    throw new CryptoError(`${what} must have ${length} bytes, has ${bytes.length}`);
 }

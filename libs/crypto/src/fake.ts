@@ -77,7 +77,10 @@ function lowS(publicKey: Uint8Array, hash: Uint8Array): Uint8Array {
   return s;
 }
 
-function signRecoverable(hash: Uint8Array, secretKey: Uint8Array): { signature: Uint8Array; recoveryId: number } {
+function signRecoverable(
+  hash: Uint8Array,
+  secretKey: Uint8Array,
+): { signature: Uint8Array; recoveryId: number } {
   assertLength('hash', hash, 32);
   const publicKey = pointOf(scalarOf(secretKey));
   const signature = new Uint8Array(64);
@@ -106,7 +109,8 @@ export const fakeSecp256k1: Secp256k1 = {
   },
   signRecoverable,
   recover(hash, signature, recoveryId) {
-    if (hash.length !== 32 || signature.length !== 64 || (recoveryId !== 0 && recoveryId !== 1)) return undefined;
+    if (hash.length !== 32 || signature.length !== 64 || (recoveryId !== 0 && recoveryId !== 1))
+      return undefined;
     const s = toBigInt(signature.subarray(32));
     if (s === 0n || s >= N) return undefined;
     const isHighS = s > HALF_N;

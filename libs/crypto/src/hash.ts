@@ -62,7 +62,8 @@ export function hkdfSha256(
   info: Uint8Array,
   length: number,
 ): Uint8Array {
-  if (!Number.isInteger(length) || length < 0 || length > 255 * 32) throw new CryptoError('HKDF length out of bounds');
+  if (!Number.isInteger(length) || length < 0 || length > 255 * 32)
+    throw new CryptoError('HKDF length out of bounds');
   const pseudoRandomKey = hmacSha256(salt, inputKeyMaterial);
   const out = new Uint8Array(length);
   let block: Uint8Array = new Uint8Array(0);

@@ -80,7 +80,9 @@ function over(bindings: Bindings): Secp256k1 {
     publicKeyTweakMul(publicKey, scalar) {
       assertPoint(publicKey);
       assertScalar(scalar);
-      return orCryptoError('not a point of the curve', () => bindings.publicKeyTweakMul(publicKey, scalar, true));
+      return orCryptoError('not a point of the curve', () =>
+        bindings.publicKeyTweakMul(publicKey, scalar, true),
+      );
     },
     publicKeyTweakAdd(publicKey, scalar) {
       assertPoint(publicKey);
@@ -98,12 +100,16 @@ function over(bindings: Bindings): Secp256k1 {
     secretKeyTweakAdd(secretKey, scalar) {
       assertScalar(secretKey);
       assertScalar(scalar);
-      return orCryptoError('the result is zero', () => bindings.privateKeyTweakAdd(Uint8Array.from(secretKey), scalar));
+      return orCryptoError('the result is zero', () =>
+        bindings.privateKeyTweakAdd(Uint8Array.from(secretKey), scalar),
+      );
     },
     secretKeyTweakMul(secretKey, scalar) {
       assertScalar(secretKey);
       assertScalar(scalar);
-      return orCryptoError('the result is zero', () => bindings.privateKeyTweakMul(Uint8Array.from(secretKey), scalar));
+      return orCryptoError('the result is zero', () =>
+        bindings.privateKeyTweakMul(Uint8Array.from(secretKey), scalar),
+      );
     },
     schnorrSign: nobleSchnorrSign,
     schnorrVerify: nobleSchnorrVerify,

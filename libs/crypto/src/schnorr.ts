@@ -6,7 +6,11 @@ import { schnorr } from '@noble/curves/secp256k1.js';
 import { assertLength, orCryptoError } from './errors.ts';
 
 /** BIP 340 signature over 32 bytes. @throws CryptoError for wrong lengths or an invalid secret key. */
-export function nobleSchnorrSign(message: Uint8Array, secretKey: Uint8Array, auxRand: Uint8Array): Uint8Array {
+export function nobleSchnorrSign(
+  message: Uint8Array,
+  secretKey: Uint8Array,
+  auxRand: Uint8Array,
+): Uint8Array {
   assertLength('message', message, 32);
   assertLength('secret key', secretKey, 32);
   assertLength('auxiliary randomness', auxRand, 32);
@@ -14,7 +18,11 @@ export function nobleSchnorrSign(message: Uint8Array, secretKey: Uint8Array, aux
 }
 
 /** BIP 340 verification over 32 bytes; false for anything malformed. */
-export function nobleSchnorrVerify(message: Uint8Array, signature: Uint8Array, xOnlyPublicKey: Uint8Array): boolean {
+export function nobleSchnorrVerify(
+  message: Uint8Array,
+  signature: Uint8Array,
+  xOnlyPublicKey: Uint8Array,
+): boolean {
   if (message.length !== 32 || signature.length !== 64 || xOnlyPublicKey.length !== 32) return false;
   try {
     return schnorr.verify(signature, message, xOnlyPublicKey);

@@ -22,9 +22,18 @@ const highS = (signature: Uint8Array): Uint8Array =>
 /** Uniform 32 bytes; a scalar out of range has probability 2^-128. */
 const bytes32 = fc.integer().map((n) => sha256(new TextEncoder().encode(String(n))));
 /** Scalars, with the ends of the range among them. */
-const scalar = fc.oneof({ weight: 5, arbitrary: bytes32 }, fc.constantFrom(bytesOf(1n), bytesOf(2n), bytesOf(N - 1n)));
+const scalar = fc.oneof(
+  { weight: 5, arbitrary: bytes32 },
+  fc.constantFrom(bytesOf(1n), bytesOf(2n), bytesOf(N - 1n)),
+);
 
-const NOT_SCALARS = [new Uint8Array(32), bytesOf(N), new Uint8Array(32).fill(0xff), new Uint8Array(31).fill(1), new Uint8Array(33).fill(1)];
+const NOT_SCALARS = [
+  new Uint8Array(32),
+  bytesOf(N),
+  new Uint8Array(32).fill(0xff),
+  new Uint8Array(31).fill(1),
+  new Uint8Array(33).fill(1),
+];
 
 const runs = { numRuns: 15 };
 
@@ -45,7 +54,14 @@ function algebra(curve: Secp256k1): void {
     }
     const good = curve.publicKeyOf(bytesOf(7n));
     expect(curve.isPublicKey(good)).toBe(true);
-    const wrongs = [new Uint8Array(33), Uint8Array.from([4, ...good.subarray(1)]), good.subarray(1), new Uint8Array(0), new Uint8Array(33).fill(0xff), new Uint8Array(65).fill(4)];
+    const wrongs = [
+      new Uint8Array(33),
+      Uint8Array.from([4, ...good.subarray(1)]),
+      good.subarray(1),
+      new Uint8Array(0),
+      new Uint8Array(33).fill(0xff),
+      new Uint8Array(65).fill(4),
+    ];
     for (const bad of wrongs) {
       expect(curve.isPublicKey(bad)).toBe(false);
       expect(curve.verify(bytesOf(1n), new Uint8Array(64).fill(1), bad)).toBe(false);
@@ -128,21 +144,32 @@ function algebra(curve: Secp256k1): void {
   test('malformed signatures are false or undefined, never an exception', () => {
     const A = curve.publicKeyOf(bytesOf(3n));
     const signature = curve.sign(bytesOf(9n), bytesOf(3n));
-    for (const bad of [new Uint8Array(64), new Uint8Array(64).fill(0xff), signature.subarray(1), new Uint8Array(65).fill(1), new Uint8Array(0)]) {
+    for (const bad of [
+      new Uint8Array(64),
+      new Uint8Array(64).fill(0xff),
+      signature.subarray(1),
+      new Uint8Array(65).fill(1),
+      new Uint8Array(0),
+    ]) {
       expect(curve.verify(bytesOf(9n), bad, A)).toBe(false);
       expect(curve.schnorrVerify(bytesOf(9n), bad, A.subarray(1))).toBe(false);
       for (const id of [0, 1, 2, 3]) expect(curve.recover(bytesOf(9n), bad, id)).toBeUndefined();
     }
-    for (const id of [4, -1, 0.5, Number.NaN]) expect(curve.recover(bytesOf(9n), signature, id)).toBeUndefined();
+    for (const id of [4, -1, 0.5, Number.NaN])
+      expect(curve.recover(bytesOf(9n), signature, id)).toBeUndefined();
     expect(curve.verify(new Uint8Array(31), signature, A)).toBe(false);
     expect(() => curve.sign(new Uint8Array(31), bytesOf(3n))).toThrow(CryptoError);
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 70 }), fc.uint8Array({ minLength: 64, maxLength: 64 }), (junk, sixtyFour) => {
-        expect(curve.verify(bytesOf(9n), junk, A)).toBe(false);
-        expect(curve.verify(bytesOf(9n), sixtyFour, A)).toBe(false);
-        const recovered = curve.recover(bytesOf(9n), sixtyFour, 1);
-        if (recovered !== undefined) expect(curve.isPublicKey(recovered)).toBe(true);
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 70 }),
+        fc.uint8Array({ minLength: 64, maxLength: 64 }),
+        (junk, sixtyFour) => {
+          expect(curve.verify(bytesOf(9n), junk, A)).toBe(false);
+          expect(curve.verify(bytesOf(9n), sixtyFour, A)).toBe(false);
+          const recovered = curve.recover(bytesOf(9n), sixtyFour, 1);
+          if (recovered !== undefined) expect(curve.isPublicKey(recovered)).toBe(true);
+        },
+      ),
       runs,
     );
   });
@@ -163,7 +190,9 @@ function algebra(curve: Secp256k1): void {
 
 function vectors(curve: Secp256k1): void {
   test('the generator and its double', () => {
-    expect(toHex(curve.publicKeyOf(bytesOf(1n)))).toBe('0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798');
+    expect(toHex(curve.publicKeyOf(bytesOf(1n)))).toBe(
+      '0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798',
+    );
     expect(toHex(curve.publicKeyTweakMul(curve.publicKeyOf(bytesOf(1n)), bytesOf(2n)))).toBe(
       '02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5',
     );
@@ -225,11 +254,15 @@ describe.runIf(nativeSecp256k1 !== undefined)('native', () => {
 
   test('judges arbitrary bytes as the reference does', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), fc.constantFrom(1, 2, 3, 4), (x, prefix) => {
-        const bytes = Uint8Array.from([prefix, ...x]);
-        expect(native.isPublicKey(bytes)).toBe(nobleSecp256k1.isPublicKey(bytes));
-        expect(native.isSecretKey(x)).toBe(nobleSecp256k1.isSecretKey(x));
-      }),
+      fc.property(
+        fc.uint8Array({ minLength: 32, maxLength: 32 }),
+        fc.constantFrom(1, 2, 3, 4),
+        (x, prefix) => {
+          const bytes = Uint8Array.from([prefix, ...x]);
+          expect(native.isPublicKey(bytes)).toBe(nobleSecp256k1.isPublicKey(bytes));
+          expect(native.isSecretKey(x)).toBe(nobleSecp256k1.isSecretKey(x));
+        },
+      ),
       { numRuns: 50 },
     );
   });

@@ -63,7 +63,8 @@ function isMultiplier(value: string | undefined): value is Multiplier {
 export function encodePrefix(prefix: Prefix): string {
   const { currency, amountMsat } = prefix;
   if (amountMsat === undefined) return `ln${currency}`;
-  if (amountMsat <= 0n || amountMsat > MAX_AMOUNT_MSAT) throw new EncodeError('out_of_range', `${amountMsat} msat`);
+  if (amountMsat <= 0n || amountMsat > MAX_AMOUNT_MSAT)
+    throw new EncodeError('out_of_range', `${amountMsat} msat`);
   const pico = amountMsat * PICO_PER_MSAT;
   for (const [multiplier, unit] of Object.entries(PICO_PER_UNIT)) {
     if (pico % unit === 0n) return `ln${currency}${pico / unit}${multiplier}`;

@@ -71,20 +71,27 @@ const hop: fc.Arbitrary<RouteHintHop> = fc.record({
 });
 const invoice: fc.Arbitrary<UnsignedInvoice> = fc.record({
   currency: fc.constantFrom('bc' as const, 'tb' as const, 'bcrt' as const),
-  amountMsat: fc.option(fc.oneof(fc.bigInt({ min: 1n, max: 10n ** 15n }), fc.constantFrom(1n, 1000n, 10n ** 8n, 10n ** 11n)), {
-    nil: undefined,
-  }),
+  amountMsat: fc.option(
+    fc.oneof(fc.bigInt({ min: 1n, max: 10n ** 15n }), fc.constantFrom(1n, 1000n, 10n ** 8n, 10n ** 11n)),
+    {
+      nil: undefined,
+    },
+  ),
   timestampUnixSeconds: fc.integer({ min: 1_400_000_000, max: 2_000_000_000 }),
   paymentHash: bytes(32),
   paymentSecret: bytes(32),
   description: fc.oneof(
-    fc.string({ minLength: 1, maxLength: 100, unit: 'grapheme' }).map((text) => ({ kind: 'text' as const, text })),
+    fc
+      .string({ minLength: 1, maxLength: 100, unit: 'grapheme' })
+      .map((text) => ({ kind: 'text' as const, text })),
     bytes(32).map((hash) => ({ kind: 'hash' as const, hash })),
   ),
   expirySeconds: fc.option(fc.integer({ min: 1, max: 31_536_000 }), { nil: undefined }),
   minFinalCltvExpiryDelta: fc.option(fc.integer({ min: 1, max: 2016 }), { nil: undefined }),
   paymentMetadata: fc.option(fc.uint8Array({ minLength: 1, maxLength: 60 }), { nil: undefined }),
-  features: fc.constantFrom([8, 14], [8, 14, 17], [9, 15, 17, 49], [8, 14, 48, 25, 99]).map((bits) => FeatureBits.fromBits(bits)),
+  features: fc
+    .constantFrom([8, 14], [8, 14, 17], [9, 15, 17, 49], [8, 14, 48, 25, 99])
+    .map((bits) => FeatureBits.fromBits(bits)),
   fallbacks: fc.array(
     fc.oneof(
       bytes(20).map((hash) => ({ kind: 'p2pkh' as const, hash })),
@@ -121,25 +128,27 @@ function compareBolt11(text: string, content: UnsignedInvoice): void {
   expect(all('payment_hash')).toEqual([toHex(content.paymentHash)]);
   expect(all('payment_secret')).toEqual([toHex(content.paymentSecret)]);
   expect(all('description')).toEqual(content.description.kind === 'text' ? [content.description.text] : []);
-  expect(all('purpose_commit_hash')).toEqual(content.description.kind === 'hash' ? [toHex(content.description.hash)] : []);
+  expect(all('purpose_commit_hash')).toEqual(
+    content.description.kind === 'hash' ? [toHex(content.description.hash)] : [],
+  );
   expect(all('expire_time')).toEqual(content.expirySeconds === undefined ? [] : [content.expirySeconds]);
   expect(all('min_final_cltv_expiry')).toEqual(
     content.minFinalCltvExpiryDelta === undefined ? [] : [content.minFinalCltvExpiryDelta],
   );
   expect(all('fallback_address').map((data) => (data as { addressHash: string }).addressHash)).toEqual(
-    (content.fallbacks ?? []).map((address) => toHex(address.kind === 'witness' ? address.program : address.hash)),
+    (content.fallbacks ?? []).map((address) =>
+      toHex(address.kind === 'witness' ? address.program : address.hash),
+    ),
   );
   expect(all('routing_info')).toEqual(
     (content.routeHints ?? []).map((hops) =>
-      hops.map(
-        (entry): Bolt11Hop => ({
-          pubkey: toHex(entry.nodeId),
-          short_channel_id: entry.shortChannelId.toString(16).padStart(16, '0'),
-          fee_base_msat: entry.feeBaseMsat,
-          fee_proportional_millionths: entry.feeProportionalMillionths,
-          cltv_expiry_delta: entry.cltvExpiryDelta,
-        }),
-      ),
+      hops.map((entry): Bolt11Hop => ({
+        pubkey: toHex(entry.nodeId),
+        short_channel_id: entry.shortChannelId.toString(16).padStart(16, '0'),
+        fee_base_msat: entry.feeBaseMsat,
+        fee_proportional_millionths: entry.feeProportionalMillionths,
+        cltv_expiry_delta: entry.cltvExpiryDelta,
+      })),
     ),
   );
 }
@@ -155,10 +164,16 @@ function compareInvoices(text: string, content: UnsignedInvoice): void {
   expect(other.id).toBe(toHex(content.paymentHash));
   expect(other.payment).toBe(toHex(content.paymentSecret));
   expect(other.description).toBe(content.description.kind === 'text' ? content.description.text : undefined);
-  expect(other.description_hash).toBe(content.description.kind === 'hash' ? toHex(content.description.hash) : undefined);
-  expect(other.metadata).toBe(content.paymentMetadata === undefined ? undefined : toHex(content.paymentMetadata));
+  expect(other.description_hash).toBe(
+    content.description.kind === 'hash' ? toHex(content.description.hash) : undefined,
+  );
+  expect(other.metadata).toBe(
+    content.paymentMetadata === undefined ? undefined : toHex(content.paymentMetadata),
+  );
   expect(other.cltv_delta).toBe(content.minFinalCltvExpiryDelta ?? 18);
-  expect(other.features.map((feature) => feature.bit).toSorted((a, b) => a - b)).toEqual(content.features.bits());
+  expect(other.features.map((feature) => feature.bit).toSorted((a, b) => a - b)).toEqual(
+    content.features.bits(),
+  );
   expect(other.chain_addresses?.length ?? 0).toBe(content.fallbacks?.length ?? 0);
   expect((other.routes ?? []).map((route) => route.length)).toEqual(
     (content.routeHints ?? []).map((hops) => hops.length + 1),

@@ -10,7 +10,15 @@ import type { Secp256k1 } from '@fulmen/crypto';
 import { decodePrefix } from './amount.ts';
 import type { Prefix } from './amount.ts';
 import type { FieldLetter, InvoiceError } from './errors.ts';
-import { FIELD_TYPES, HASH_WORDS, INVOICE_FEATURES, NODE_ID_WORDS, readFallback, readFeatures, readRouteHint } from './fields.ts';
+import {
+  FIELD_TYPES,
+  HASH_WORDS,
+  INVOICE_FEATURES,
+  NODE_ID_WORDS,
+  readFallback,
+  readFeatures,
+  readRouteHint,
+} from './fields.ts';
 import type { FallbackAddress, Invoice, InvoiceDescription, RouteHintHop, UnknownField } from './invoice.ts';
 import { wordsToBytes, wordsToNumber, wordsToPaddedBytes } from './words.ts';
 
@@ -63,7 +71,9 @@ export function decodeInvoice(secp: Secp256k1, text: string): Result<Invoice, In
 /** BOLT 11: "MUST parse the address as Bech32, as specified in BIP-0173 (also without the character limit)." */
 function decodeBech32(text: string): { prefix: string; words: Uint8Array } | undefined {
   const decoded = bech32.decodeUnsafe(text, false);
-  return decoded === undefined ? undefined : { prefix: decoded.prefix, words: Uint8Array.from(decoded.words) };
+  return decoded === undefined
+    ? undefined
+    : { prefix: decoded.prefix, words: Uint8Array.from(decoded.words) };
 }
 
 function readFields(secp: Secp256k1, words: Uint8Array): Result<Fields, InvoiceError> {
@@ -84,7 +94,8 @@ function readFields(secp: Secp256k1, words: Uint8Array): Result<Fields, InvoiceE
   let at = 0;
   while (at < words.length) {
     const [type, high, low] = words.subarray(at, at + FIELD_HEADER_WORDS);
-    if (type === undefined || high === undefined || low === undefined) return err({ kind: 'truncated_field' });
+    if (type === undefined || high === undefined || low === undefined)
+      return err({ kind: 'truncated_field' });
     const start = at + FIELD_HEADER_WORDS;
     const end = start + high * 32 + low;
     if (end > words.length) return err({ kind: 'truncated_field' });
@@ -132,7 +143,9 @@ function readField(secp: Secp256k1, fields: Fields, type: number, words: Uint8Ar
     }
     case FIELD_TYPES.r: {
       const hops = readRouteHint(words);
-      return hops === undefined || hops.some((hop) => !secp.isPublicKey(hop.nodeId)) ? 'r' : keep(fields.r, hops);
+      return hops === undefined || hops.some((hop) => !secp.isPublicKey(hop.nodeId))
+        ? 'r'
+        : keep(fields.r, hops);
     }
     default:
       // Type numbers are open: later fields are skipped.
@@ -180,7 +193,9 @@ function checkSignature(
       : secp.verify(hash, signature, nodeIdField)
         ? nodeIdField
         : undefined;
-  return payeeNodeId === undefined ? err({ kind: 'invalid_signature' }) : ok({ signature, recoveryId, payeeNodeId });
+  return payeeNodeId === undefined
+    ? err({ kind: 'invalid_signature' })
+    : ok({ signature, recoveryId, payeeNodeId });
 }
 
 /** The rules for what must be there, and the features. */

@@ -31,7 +31,10 @@ export interface InvoiceSigningHash {
  * @throws EncodeError for values that no invoice can hold.
  */
 export function invoiceSigningHash(unsigned: UnsignedInvoice): InvoiceSigningHash {
-  const preimageData = concatBytes(utf8Encode(encodePrefix(prefixOf(unsigned))), wordsToPaddedBytes(dataWords(unsigned)));
+  const preimageData = concatBytes(
+    utf8Encode(encodePrefix(prefixOf(unsigned))),
+    wordsToPaddedBytes(dataWords(unsigned)),
+  );
   return { hash: sha256(preimageData), preimageData };
 }
 
@@ -42,9 +45,15 @@ export function invoiceSigningHash(unsigned: UnsignedInvoice): InvoiceSigningHas
  * @param recoveryId 0 to 3.
  * @throws EncodeError for values that no invoice can hold.
  */
-export function assembleInvoice(unsigned: UnsignedInvoice, signature: Uint8Array, recoveryId: number): string {
-  if (signature.length !== 64) throw new EncodeError('wrong_length', `signature of ${signature.length} bytes`);
-  if (!(recoveryId >= 0 && recoveryId <= 3)) throw new EncodeError('out_of_range', `recovery id ${recoveryId}`);
+export function assembleInvoice(
+  unsigned: UnsignedInvoice,
+  signature: Uint8Array,
+  recoveryId: number,
+): string {
+  if (signature.length !== 64)
+    throw new EncodeError('wrong_length', `signature of ${signature.length} bytes`);
+  if (!(recoveryId >= 0 && recoveryId <= 3))
+    throw new EncodeError('out_of_range', `recovery id ${recoveryId}`);
   const signatureWords = bytesToWords(concatBytes(signature, Uint8Array.of(recoveryId)));
   const words = concatBytes(dataWords(unsigned), signatureWords);
   return bech32.encode(encodePrefix(prefixOf(unsigned)), Array.from(words), false);
@@ -56,17 +65,22 @@ export function encodeInvoice(secp: Secp256k1, unsigned: UnsignedInvoice, secret
   return assembleInvoice(unsigned, signature, recoveryId);
 }
 
-function prefixOf(unsigned: UnsignedInvoice): { currency: UnsignedInvoice['currency']; amountMsat: bigint | undefined } {
+function prefixOf(unsigned: UnsignedInvoice): {
+  currency: UnsignedInvoice['currency'];
+  amountMsat: bigint | undefined;
+} {
   return { currency: unsigned.currency, amountMsat: unsigned.amountMsat };
 }
 
 function field(type: number, words: Uint8Array): Uint8Array {
-  if (words.length > MAX_FIELD_WORDS) throw new EncodeError('too_long', `field ${type} of ${words.length} words`);
+  if (words.length > MAX_FIELD_WORDS)
+    throw new EncodeError('too_long', `field ${type} of ${words.length} words`);
   return concatBytes(numberToWords(type, 1), numberToWords(words.length, 2), words);
 }
 
 function fixed(type: number, bytes: Uint8Array, length: number): Uint8Array {
-  if (bytes.length !== length) throw new EncodeError('wrong_length', `field ${type} of ${bytes.length} bytes`);
+  if (bytes.length !== length)
+    throw new EncodeError('wrong_length', `field ${type} of ${bytes.length} bytes`);
   return field(type, bytesToWords(bytes));
 }
 
@@ -81,7 +95,8 @@ function dataWords(unsigned: UnsignedInvoice): Uint8Array {
       ? field(FIELD_TYPES.d, bytesToWords(utf8Encode(description.text)))
       : fixed(FIELD_TYPES.h, description.hash, 32),
   ];
-  if (unsigned.paymentMetadata !== undefined) parts.push(field(FIELD_TYPES.m, bytesToWords(unsigned.paymentMetadata)));
+  if (unsigned.paymentMetadata !== undefined)
+    parts.push(field(FIELD_TYPES.m, bytesToWords(unsigned.paymentMetadata)));
   if (unsigned.nodeIdField !== undefined) parts.push(fixed(FIELD_TYPES.n, unsigned.nodeIdField, 33));
   // BOLT 11: "MUST use the minimum data_length possible, i.e. no leading 0 field-elements."
   if (unsigned.expirySeconds !== undefined) {

@@ -23,4 +23,8 @@ export type InvoiceError =
   | { readonly kind: 'ambiguous_description' }
   | { readonly kind: 'invalid_signature' }
   | { readonly kind: 'unknown_required_features'; readonly bits: readonly number[] }
-  | { readonly kind: 'missing_feature_dependency'; readonly feature: FeatureName; readonly needs: FeatureName };
+  | {
+      readonly kind: 'missing_feature_dependency';
+      readonly feature: FeatureName;
+      readonly needs: FeatureName;
+    };

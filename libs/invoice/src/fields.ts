@@ -100,7 +100,8 @@ export function writeRouteHint(hops: readonly RouteHintHop[]): Uint8Array {
   if (hops.length === 0) throw new EncodeError('out_of_range', 'a route without hops');
   const writer = new Writer(ROUTE_HOP_LENGTH * hops.length);
   for (const hop of hops) {
-    if (hop.nodeId.length !== 33) throw new EncodeError('wrong_length', `node id of ${hop.nodeId.length} bytes`);
+    if (hop.nodeId.length !== 33)
+      throw new EncodeError('wrong_length', `node id of ${hop.nodeId.length} bytes`);
     writer.bytes(hop.nodeId).u64(hop.shortChannelId).u32(hop.feeBaseMsat);
     writer.u32(hop.feeProportionalMillionths).u16(hop.cltvExpiryDelta);
   }

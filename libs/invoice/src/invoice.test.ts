@@ -21,7 +21,9 @@ interface Vectors {
   valid: { name: string; invoice: string }[];
   invalid: { name: string; invoice: string }[];
 }
-const VECTORS = JSON.parse(readFileSync(new URL('./vectors/bolt11.json', import.meta.url), 'utf8')) as Vectors;
+const VECTORS = JSON.parse(
+  readFileSync(new URL('./vectors/bolt11.json', import.meta.url), 'utf8'),
+) as Vectors;
 const KEY = fromHex('e126f68f7eafcc8b74f54d269fe206be715000f94dac067d1c04a8ca3b2db734');
 const PAYEE = '03e7156ae33b0a208d0744199163177e909e80176e55d97a2f221ede0f934dd9ad';
 const HIGH_S_PAYEE = '02d0139ce7427d6dfffd26a326c18be754ef1e64672b42694ba5b23ef6e6e7803d';
@@ -62,7 +64,9 @@ describe('BOLT 11 examples', () => {
       1_000_000_000n,
       undefined,
     ]);
-    expect(invoices.map((invoice) => invoice.currency)).toEqual(invoices.map((_, i) => (i === 4 ? 'tb' : 'bc')));
+    expect(invoices.map((invoice) => invoice.currency)).toEqual(
+      invoices.map((_, i) => (i === 4 ? 'tb' : 'bc')),
+    );
     expect(invoices[0]).toMatchObject({
       timestampUnixSeconds: 1496314658,
       description: { kind: 'text', text: 'Please consider supporting this project' },
@@ -76,7 +80,10 @@ describe('BOLT 11 examples', () => {
     const list =
       'One piece of chocolate cake, one icecream cone, one pickle, one slice of swiss cheese, one slice of salami, one lollypop, one piece of cherry pie, one sausage, one cupcake, and one slice of watermelon';
     for (const i of [3, 4, 5, 6, 7, 8, 9]) {
-      expect(invoices[i]?.description).toEqual({ kind: 'hash', hash: sha256(new TextEncoder().encode(list)) });
+      expect(invoices[i]?.description).toEqual({
+        kind: 'hash',
+        hash: sha256(new TextEncoder().encode(list)),
+      });
     }
     expect(invoices[4]?.fallbacks).toEqual([
       { kind: 'p2pkh', hash: fromHex('3172b5654f6683c8fb146959d347ce303cae4ca7') },
@@ -125,7 +132,9 @@ describe('BOLT 11 examples', () => {
     expect(invoices[11]?.features.bits()).toEqual([8, 14, 99]);
     expect({ ...invoices[12] }).toEqual({ ...invoices[11] });
     // An unknown field, an address of version 19, and p, h, s, n of wrong lengths.
-    expect(invoices[13]?.unknownFields.map((field) => field.type)).toEqual([10, 9, 1, 1, 23, 23, 16, 16, 19, 19]);
+    expect(invoices[13]?.unknownFields.map((field) => field.type)).toEqual([
+      10, 9, 1, 1, 23, 23, 16, 16, 19, 19,
+    ]);
     expect(invoices[14]?.paymentMetadata).toEqual(fromHex('01fafaf0'));
     expect(invoices[14]?.features.bits()).toEqual([8, 14, 48]);
   });
@@ -172,13 +181,20 @@ const MINIMAL: UnsignedInvoice = {
 
 /** A signed invoice of arbitrary data words. */
 function signed(prefix: string, words: readonly number[]): string {
-  const hash = sha256(new Uint8Array([...new TextEncoder().encode(prefix), ...wordsToPaddedBytes(Uint8Array.from(words))]));
+  const hash = sha256(
+    new Uint8Array([...new TextEncoder().encode(prefix), ...wordsToPaddedBytes(Uint8Array.from(words))]),
+  );
   const { signature, recoveryId } = secp.signRecoverable(hash, KEY);
   return bech32.encode(prefix, [...words, ...bytesToWords(Uint8Array.of(...signature, recoveryId))], false);
 }
 
 const TIMESTAMP = [1, 0, 0, 0, 0, 0, 0];
-const field = (type: number, ...words: number[]): number[] => [type, words.length >> 5, words.length & 31, ...words];
+const field = (type: number, ...words: number[]): number[] => [
+  type,
+  words.length >> 5,
+  words.length & 31,
+  ...words,
+];
 const P = field(1, ...bytesToWords(MINIMAL.paymentHash));
 const S = field(16, ...bytesToWords(MINIMAL.paymentSecret));
 const D = field(13);
@@ -211,7 +227,9 @@ describe('rules of the reader', () => {
     expect(build(P, S, D, field(3, ...bytesToWords(new Uint8Array(51))))).toBe('malformed_field');
     expect(build(P, S, D, field(19, ...bytesToWords(new Uint8Array(33))))).toBe('malformed_field');
     expect(build(P, S, D, field(19, ...bytesToWords(secp.publicKeyOf(KEY))))).toBe('accepted');
-    expect(build(P, S, D, field(19, ...bytesToWords(secp.publicKeyOf(sha256(KEY)))))).toBe('invalid_signature');
+    expect(build(P, S, D, field(19, ...bytesToWords(secp.publicKeyOf(sha256(KEY)))))).toBe(
+      'invalid_signature',
+    );
   });
 
   test('features: unknown even bits and missing dependencies', () => {
@@ -273,7 +291,8 @@ describe('rules of the reader', () => {
       { routeHints: [[]] },
       { expirySeconds: 1.5 },
     ];
-    for (const misuse of misuses) expect(() => invoiceSigningHash({ ...MINIMAL, ...misuse })).toThrow(EncodeError);
+    for (const misuse of misuses)
+      expect(() => invoiceSigningHash({ ...MINIMAL, ...misuse })).toThrow(EncodeError);
     expect(() => assembleInvoice(MINIMAL, new Uint8Array(63), 0)).toThrow(EncodeError);
     expect(() => assembleInvoice(MINIMAL, new Uint8Array(64), 4)).toThrow(EncodeError);
   });
@@ -290,7 +309,10 @@ test('words and bytes', () => {
 
 describe('arbitrary input', () => {
   test('text is refused with a reason', () => {
-    const text = fc.oneof(fc.string({ maxLength: 300 }), fc.string({ maxLength: 300 }).map((rest) => `lnbc1${rest}`));
+    const text = fc.oneof(
+      fc.string({ maxLength: 300 }),
+      fc.string({ maxLength: 300 }).map((rest) => `lnbc1${rest}`),
+    );
     fc.assert(
       fc.property(text, (input) => {
         expect(decodeInvoice(secp, input).ok).toBe(false);
@@ -308,13 +330,23 @@ describe('arbitrary input', () => {
       .map(([type, words]) => field(type, ...words));
     let accepted = 0;
     fc.assert(
-      fc.property(fc.array(arbitraryField, { maxLength: 5 }), fc.array(word, { maxLength: 3 }), (fields, tail) => {
-        const result = decodeInvoice(secp, signed('lnbc1u', [...TIMESTAMP, ...P, ...S, ...D, ...fields.flat(), ...tail]));
-        if (!result.ok) return;
-        accepted++;
-        const { signature: _s, recoveryId: _r, signedHash: _h, ...content } = result.value;
-        expect(decodeInvoice(secp, encodeInvoice(secp, result.value, KEY))).toMatchObject({ ok: true, value: content });
-      }),
+      fc.property(
+        fc.array(arbitraryField, { maxLength: 5 }),
+        fc.array(word, { maxLength: 3 }),
+        (fields, tail) => {
+          const result = decodeInvoice(
+            secp,
+            signed('lnbc1u', [...TIMESTAMP, ...P, ...S, ...D, ...fields.flat(), ...tail]),
+          );
+          if (!result.ok) return;
+          accepted++;
+          const { signature: _s, recoveryId: _r, signedHash: _h, ...content } = result.value;
+          expect(decodeInvoice(secp, encodeInvoice(secp, result.value, KEY))).toMatchObject({
+            ok: true,
+            value: content,
+          });
+        },
+      ),
       { numRuns: 1000 },
     );
     expect(accepted).toBeGreaterThan(50);

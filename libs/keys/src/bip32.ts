@@ -23,12 +23,14 @@ export interface ExtendedPublic {
 
 /** The hardened index i'. */
 export function hardened(index: number): number {
-  if (!Number.isInteger(index) || index < 0 || index >= HARDENED_OFFSET) throw new KeysError('bad_argument', 'index is not in [0, 2^31)');
+  if (!Number.isInteger(index) || index < 0 || index >= HARDENED_OFFSET)
+    throw new KeysError('bad_argument', 'index is not in [0, 2^31)');
   return index + HARDENED_OFFSET;
 }
 
 function assertIndex(index: number, limit: number): void {
-  if (!Number.isInteger(index) || index < 0 || index >= limit) throw new KeysError('bad_argument', 'child index out of range');
+  if (!Number.isInteger(index) || index < 0 || index >= limit)
+    throw new KeysError('bad_argument', 'child index out of range');
 }
 
 /** key ‖ big-endian u32 */

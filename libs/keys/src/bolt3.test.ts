@@ -45,19 +45,27 @@ describe.each([secp, nobleSecp256k1])('BOLT 3 appendix E with $name', (curve) =>
   });
 
   test('derivation of pubkey from basepoint and per_commitment_point', () => {
-    expect(toHex(derivePublicKey(curve, basePoint, perCommitmentPoint))).toBe('0235f2dbfaa89b57ec7b055afe29849ef7ddfeb1cefdb9ebdc43f5494984db29e5');
+    expect(toHex(derivePublicKey(curve, basePoint, perCommitmentPoint))).toBe(
+      '0235f2dbfaa89b57ec7b055afe29849ef7ddfeb1cefdb9ebdc43f5494984db29e5',
+    );
   });
 
   test('derivation of private key from basepoint secret and per_commitment_secret', () => {
-    expect(toHex(derivePrivateKey(curve, baseSecret, perCommitmentPoint))).toBe('cbced912d3b21bf196a766651e436aff192362621ce317704ea2f75d87e7be0f');
+    expect(toHex(derivePrivateKey(curve, baseSecret, perCommitmentPoint))).toBe(
+      'cbced912d3b21bf196a766651e436aff192362621ce317704ea2f75d87e7be0f',
+    );
   });
 
   test('derivation of revocation pubkey from basepoint and per_commitment_point', () => {
-    expect(toHex(deriveRevocationPublicKey(curve, basePoint, perCommitmentPoint))).toBe('02916e326636d19c33f13e8c0c3a03dd157f332f3e99c317c141dd865eb01f8ff0');
+    expect(toHex(deriveRevocationPublicKey(curve, basePoint, perCommitmentPoint))).toBe(
+      '02916e326636d19c33f13e8c0c3a03dd157f332f3e99c317c141dd865eb01f8ff0',
+    );
   });
 
   test('derivation of revocation secret from basepoint_secret and per_commitment_secret', () => {
-    expect(toHex(deriveRevocationPrivateKey(curve, baseSecret, perCommitmentSecret))).toBe('d09ffff62ddb2297ab000cc85bcb4283fdeb6aa052affbc9dddcf33b61078110');
+    expect(toHex(deriveRevocationPrivateKey(curve, baseSecret, perCommitmentSecret))).toBe(
+      'd09ffff62ddb2297ab000cc85bcb4283fdeb6aa052affbc9dddcf33b61078110',
+    );
   });
 });
 
@@ -66,17 +74,32 @@ describe.each([secp, fakeSecp256k1])('derivation with $name', (curve) => {
     fc.assert(
       fc.property(scalar, scalar, scalar, (holder, counterparty, perCommitmentSecret) => {
         const point = curve.publicKeyOf(perCommitmentSecret);
-        const secrets = { delayed: holder, htlc: sha256(holder), revocation: counterparty, counterpartyHtlc: sha256(counterparty) };
+        const secrets = {
+          delayed: holder,
+          htlc: sha256(holder),
+          revocation: counterparty,
+          counterpartyHtlc: sha256(counterparty),
+        };
         const keys = commitmentKeys(curve, {
-          broadcaster: { delayedPaymentBasepoint: curve.publicKeyOf(secrets.delayed), htlcBasepoint: curve.publicKeyOf(secrets.htlc) },
-          countersignatory: { revocationBasepoint: curve.publicKeyOf(secrets.revocation), htlcBasepoint: curve.publicKeyOf(secrets.counterpartyHtlc) },
+          broadcaster: {
+            delayedPaymentBasepoint: curve.publicKeyOf(secrets.delayed),
+            htlcBasepoint: curve.publicKeyOf(secrets.htlc),
+          },
+          countersignatory: {
+            revocationBasepoint: curve.publicKeyOf(secrets.revocation),
+            htlcBasepoint: curve.publicKeyOf(secrets.counterpartyHtlc),
+          },
           perCommitmentPoint: point,
         });
         expect(keys).toEqual({
-          revocationPubkey: curve.publicKeyOf(deriveRevocationPrivateKey(curve, secrets.revocation, perCommitmentSecret)),
+          revocationPubkey: curve.publicKeyOf(
+            deriveRevocationPrivateKey(curve, secrets.revocation, perCommitmentSecret),
+          ),
           broadcasterDelayedPubkey: curve.publicKeyOf(derivePrivateKey(curve, secrets.delayed, point)),
           broadcasterHtlcPubkey: curve.publicKeyOf(derivePrivateKey(curve, secrets.htlc, point)),
-          countersignatoryHtlcPubkey: curve.publicKeyOf(derivePrivateKey(curve, secrets.counterpartyHtlc, point)),
+          countersignatoryHtlcPubkey: curve.publicKeyOf(
+            derivePrivateKey(curve, secrets.counterpartyHtlc, point),
+          ),
         });
       }),
       { numRuns: 10 },
@@ -138,7 +161,8 @@ describe('secret store', () => {
       expect(decodeSecretStore(encodeSecretStore(store))).toEqual({ ok: true, value: store });
       expect(lookupSecret(store, number + 1n)).toBeUndefined();
     }
-    for (let number = 0n; number < 300n; number++) expect(lookupSecret(store, number)).toEqual(commitmentSecret(seed, number));
+    for (let number = 0n; number < 300n; number++)
+      expect(lookupSecret(store, number)).toEqual(commitmentSecret(seed, number));
     expect(lookupSecret(store, -1n)).toBeUndefined();
   });
 
@@ -161,7 +185,11 @@ describe('secret store', () => {
   });
 
   test('it ends full, in 49 slots', () => {
-    const last = insertSecret(storeOf(seed, MAX_COMMITMENT_NUMBER), MAX_COMMITMENT_NUMBER, commitmentSecret(seed, MAX_COMMITMENT_NUMBER));
+    const last = insertSecret(
+      storeOf(seed, MAX_COMMITMENT_NUMBER),
+      MAX_COMMITMENT_NUMBER,
+      commitmentSecret(seed, MAX_COMMITMENT_NUMBER),
+    );
     if (!last.ok) throw new Error(last.error.kind);
     expect(last.value.slots).toHaveLength(SECRET_STORE_SLOTS);
     expect(lookupSecret(last.value, MAX_COMMITMENT_NUMBER)).toEqual(seed);
@@ -170,14 +198,27 @@ describe('secret store', () => {
   });
 
   test('secrets come in order, 32 bytes each', () => {
-    expect(insertSecret(EMPTY_SECRET_STORE, 1n, seed)).toEqual({ ok: false, error: { kind: 'out_of_order', expectedCommitmentNumber: 0n } });
-    expect(insertSecret(storeOf(seed, 5n), 4n, seed)).toEqual({ ok: false, error: { kind: 'out_of_order', expectedCommitmentNumber: 5n } });
-    expect(insertSecret(EMPTY_SECRET_STORE, 0n, new Uint8Array(31))).toEqual({ ok: false, error: { kind: 'bad_length' } });
+    expect(insertSecret(EMPTY_SECRET_STORE, 1n, seed)).toEqual({
+      ok: false,
+      error: { kind: 'out_of_order', expectedCommitmentNumber: 0n },
+    });
+    expect(insertSecret(storeOf(seed, 5n), 4n, seed)).toEqual({
+      ok: false,
+      error: { kind: 'out_of_order', expectedCommitmentNumber: 5n },
+    });
+    expect(insertSecret(EMPTY_SECRET_STORE, 0n, new Uint8Array(31))).toEqual({
+      ok: false,
+      error: { kind: 'bad_length' },
+    });
   });
 
   test('arbitrary bytes decode to what encodes to them, or to a typed error', () => {
-    const shaped = fc.tuple(fc.integer({ min: 0, max: 8 }), fc.uint8Array({ maxLength: 4 * 32 })).map(([count, rest]) => Uint8Array.from([0, 0, 0, 0, 0, 0, 0, count, ...rest]));
-    const fitting = fc.integer({ min: 1, max: 4000 }).map((count) => encodeSecretStore(storeOf(seed, BigInt(count))));
+    const shaped = fc
+      .tuple(fc.integer({ min: 0, max: 8 }), fc.uint8Array({ maxLength: 4 * 32 }))
+      .map(([count, rest]) => Uint8Array.from([0, 0, 0, 0, 0, 0, 0, count, ...rest]));
+    const fitting = fc
+      .integer({ min: 1, max: 4000 })
+      .map((count) => encodeSecretStore(storeOf(seed, BigInt(count))));
     fc.assert(
       fc.property(fc.oneof(fc.uint8Array({ maxLength: 80 }), shaped, fitting), (bytes) => {
         const decoded = decodeSecretStore(bytes);

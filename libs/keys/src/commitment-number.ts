@@ -7,7 +7,8 @@ export const MAX_COMMITMENT_NUMBER = (1n << 48n) - 1n;
 
 /** Throws `bad_argument` unless 0 ≤ number < 2^48. */
 export function assert48Bits(what: string, value: bigint): void {
-  if (value < 0n || value > MAX_COMMITMENT_NUMBER) throw new KeysError('bad_argument', `${what} ${value} is not below 2^48`);
+  if (value < 0n || value > MAX_COMMITMENT_NUMBER)
+    throw new KeysError('bad_argument', `${what} ${value} is not below 2^48`);
 }
 
 /**

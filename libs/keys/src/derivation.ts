@@ -20,12 +20,20 @@ function hashOfTwo(a: Uint8Array, b: Uint8Array): Uint8Array {
  * `pubkey = basepoint + SHA256(per_commitment_point || basepoint) * G`
  * (BOLT 3, "`localpubkey`, ... Derivation"). For HTLC and delayed keys.
  */
-export function derivePublicKey(secp: Secp256k1, basepoint: Uint8Array, perCommitmentPoint: Uint8Array): Uint8Array {
+export function derivePublicKey(
+  secp: Secp256k1,
+  basepoint: Uint8Array,
+  perCommitmentPoint: Uint8Array,
+): Uint8Array {
   return secp.publicKeyTweakAdd(basepoint, hashOfTwo(perCommitmentPoint, basepoint));
 }
 
 /** `privkey = basepoint_secret + SHA256(per_commitment_point || basepoint)` (BOLT 3). */
-export function derivePrivateKey(secp: Secp256k1, basepointSecret: Uint8Array, perCommitmentPoint: Uint8Array): Uint8Array {
+export function derivePrivateKey(
+  secp: Secp256k1,
+  basepointSecret: Uint8Array,
+  perCommitmentPoint: Uint8Array,
+): Uint8Array {
   const basepoint = secp.publicKeyOf(basepointSecret);
   return secp.secretKeyTweakAdd(basepointSecret, hashOfTwo(perCommitmentPoint, basepoint));
 }
@@ -84,14 +92,24 @@ export interface CommitmentKeys {
 export function commitmentKeys(
   secp: Secp256k1,
   parties: {
-    readonly broadcaster: { readonly delayedPaymentBasepoint: Uint8Array; readonly htlcBasepoint: Uint8Array };
-    readonly countersignatory: { readonly revocationBasepoint: Uint8Array; readonly htlcBasepoint: Uint8Array };
+    readonly broadcaster: {
+      readonly delayedPaymentBasepoint: Uint8Array;
+      readonly htlcBasepoint: Uint8Array;
+    };
+    readonly countersignatory: {
+      readonly revocationBasepoint: Uint8Array;
+      readonly htlcBasepoint: Uint8Array;
+    };
     readonly perCommitmentPoint: Uint8Array;
   },
 ): CommitmentKeys {
   const { broadcaster, countersignatory, perCommitmentPoint } = parties;
   return {
-    revocationPubkey: deriveRevocationPublicKey(secp, countersignatory.revocationBasepoint, perCommitmentPoint),
+    revocationPubkey: deriveRevocationPublicKey(
+      secp,
+      countersignatory.revocationBasepoint,
+      perCommitmentPoint,
+    ),
     broadcasterDelayedPubkey: derivePublicKey(secp, broadcaster.delayedPaymentBasepoint, perCommitmentPoint),
     broadcasterHtlcPubkey: derivePublicKey(secp, broadcaster.htlcBasepoint, perCommitmentPoint),
     countersignatoryHtlcPubkey: derivePublicKey(secp, countersignatory.htlcBasepoint, perCommitmentPoint),

@@ -21,5 +21,6 @@ export class KeysError extends Error {
 
 /** Throws `bad_argument` unless `bytes` has exactly `length` bytes. */
 export function assertLength(what: string, bytes: Uint8Array, length: number): void {
-  if (bytes.length !== length) throw new KeysError('bad_argument', `${what} must have ${length} bytes, has ${bytes.length}`);
+  if (bytes.length !== length)
+    throw new KeysError('bad_argument', `${what} must have ${length} bytes, has ${bytes.length}`);
 }

@@ -64,9 +64,12 @@ export function keyTree(secp: Secp256k1, seed: Uint8Array, network: Pick<Network
   const master = masterKey(secp, seed);
   const lightning = derivePath(secp, master, [hardened(LIGHTNING_PURPOSE), hardened(coinType)]);
   const child = (index: number): ExtendedSecret => deriveChild(secp, lightning, hardened(index));
-  const account = (purpose: number): ExtendedSecret => derivePath(secp, master, [hardened(purpose), hardened(coinType), hardened(0)]);
+  const account = (purpose: number): ExtendedSecret =>
+    derivePath(secp, master, [hardened(purpose), hardened(coinType), hardened(0)]);
   const parentFingerprint = (purpose: number): number =>
-    keyFingerprint(secp.publicKeyOf(derivePath(secp, master, [hardened(purpose), hardened(coinType)]).secretKey));
+    keyFingerprint(
+      secp.publicKeyOf(derivePath(secp, master, [hardened(purpose), hardened(coinType)]).secretKey),
+    );
   const nodeSecret = child(0).secretKey;
   return {
     keyScheme: 'native-v1',

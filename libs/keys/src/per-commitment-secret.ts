@@ -121,7 +121,8 @@ export function lookupSecret(store: SecretStore, commitmentNumber: bigint): Uint
   for (let slot = 0; slot < store.slots.length; slot++) {
     const known = store.slots[slot];
     const shift = BigInt(slot);
-    if (known && index >> shift === indexInSlot(store.count, slot) >> shift) return deriveSecret(known, slot, index);
+    if (known && index >> shift === indexInSlot(store.count, slot) >> shift)
+      return deriveSecret(known, slot, index);
   }
   return undefined;
 }

@@ -13,15 +13,27 @@ export type WalletChain = 'receive' | 'change';
 
 const CHAIN_INDEX = { receive: 0, change: 1 } as const;
 const tapTweakHash = taggedHasher('TapTweak');
-const MINUS_ONE = Uint8Array.from(Buffer.from('fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364140', 'hex'));
+const MINUS_ONE = Uint8Array.from(
+  Buffer.from('fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364140', 'hex'),
+);
 
 /** Secret key of an account's address: account/{0,1}/index. */
-export function walletSecretKey(secp: Secp256k1, account: ExtendedSecret, chain: WalletChain, index: number): Uint8Array {
+export function walletSecretKey(
+  secp: Secp256k1,
+  account: ExtendedSecret,
+  chain: WalletChain,
+  index: number,
+): Uint8Array {
   return deriveChild(secp, deriveChild(secp, account, CHAIN_INDEX[chain]), index).secretKey;
 }
 
 /** Public key of an account's address, from the account's public half. */
-export function walletPublicKey(secp: Secp256k1, account: ExtendedPublic, chain: WalletChain, index: number): Uint8Array {
+export function walletPublicKey(
+  secp: Secp256k1,
+  account: ExtendedPublic,
+  chain: WalletChain,
+  index: number,
+): Uint8Array {
   return derivePublicChild(secp, derivePublicChild(secp, account, CHAIN_INDEX[chain]), index).publicKey;
 }
 

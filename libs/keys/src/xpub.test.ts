@@ -22,7 +22,11 @@ test('account keys of both wallets, on mainnet and elsewhere, are those of anoth
       [86, tree.taprootAccount, tree.taprootParentFingerprint],
     ] as const;
     for (const [purpose, account, parentFingerprint] of accounts) {
-      const text = encodeExtendedPublic(neuter(secp256k1, account), { depth: 3, parentFingerprint, childIndex: hardened(0) }, tree.coinType);
+      const text = encodeExtendedPublic(
+        neuter(secp256k1, account),
+        { depth: 3, parentFingerprint, childIndex: hardened(0) },
+        tree.coinType,
+      );
       expect(text).toBe(master.derive(`m/${purpose}'/${network.coinType}'/0'`).publicExtendedKey);
       const decoded = decodeExtendedPublic(text);
       expect(decoded.ok && decoded.value.publicKey).toEqual(secp256k1.publicKeyOf(account.secretKey));
@@ -32,12 +36,20 @@ test('account keys of both wallets, on mainnet and elsewhere, are those of anoth
 });
 
 test('text that is no extended public key is refused, and one changed digit always is', () => {
-  const text = encodeExtendedPublic({ publicKey: new Uint8Array(33).fill(2), chainCode: new Uint8Array(32) }, { depth: 0, parentFingerprint: 0, childIndex: 0 }, 0);
+  const text = encodeExtendedPublic(
+    { publicKey: new Uint8Array(33).fill(2), chainCode: new Uint8Array(32) },
+    { depth: 0, parentFingerprint: 0, childIndex: 0 },
+    0,
+  );
   fc.assert(
-    fc.property(fc.nat(text.length - 1), fc.constantFrom('2', '3', '9', 'A', 'x', 'y', 'z', '0', 'O', 'I', 'l'), (at, digit) => {
-      const changed = text.slice(0, at) + digit + text.slice(at + 1);
-      expect(decodeExtendedPublic(changed).ok).toBe(changed === text);
-    }),
+    fc.property(
+      fc.nat(text.length - 1),
+      fc.constantFrom('2', '3', '9', 'A', 'x', 'y', 'z', '0', 'O', 'I', 'l'),
+      (at, digit) => {
+        const changed = text.slice(0, at) + digit + text.slice(at + 1);
+        expect(decodeExtendedPublic(changed).ok).toBe(changed === text);
+      },
+    ),
   );
   fc.assert(fc.property(fc.string({ maxLength: 200 }), (noise) => !decodeExtendedPublic(noise).ok));
 });

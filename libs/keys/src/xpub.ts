@@ -34,7 +34,11 @@ export function keyFingerprint(publicKey: Uint8Array): number {
 }
 
 /** `xpub…` on mainnet (coin type 0), `tpub…` elsewhere. */
-export function encodeExtendedPublic(key: ExtendedPublic, position: ExtendedKeyPosition, coinType: number): string {
+export function encodeExtendedPublic(
+  key: ExtendedPublic,
+  position: ExtendedKeyPosition,
+  coinType: number,
+): string {
   assertLength('public key', key.publicKey, 33);
   assertLength('chain code', key.chainCode, 32);
   const bytes = new Uint8Array(PAYLOAD_LENGTH + 4);
@@ -54,7 +58,9 @@ export function encodeExtendedPublic(key: ExtendedPublic, position: ExtendedKeyP
 }
 
 /** Reads `encodeExtendedPublic`'s text. Whether the key is on the curve is not looked at. */
-export function decodeExtendedPublic(text: string): Result<ExtendedPublic & ExtendedKeyPosition & { readonly network: 'main' | 'test' }, XpubError> {
+export function decodeExtendedPublic(
+  text: string,
+): Result<ExtendedPublic & ExtendedKeyPosition & { readonly network: 'main' | 'test' }, XpubError> {
   const bad = err<XpubError>({ kind: 'invalid_xpub' });
   if (text.length > MAX_TEXT_LENGTH) return bad;
   let value = 0n;

@@ -76,12 +76,17 @@ export function stateAt(archive: StateArchive, commitmentNumber: bigint): Revoke
 export function htlcsAt(archive: HtlcArchive, commitmentNumber: bigint): MonitorHtlc[] {
   const covers = (interval: { readonly firstNumber: bigint; readonly lastNumber: bigint }): boolean =>
     interval.firstNumber <= commitmentNumber && commitmentNumber <= interval.lastNumber;
-  const sealed = archive.sealed.filter(covers).flatMap(({ bytes }) => readHtlcs(new Reader(bytes), HTLCS_PER_CHUNK));
+  const sealed = archive.sealed
+    .filter(covers)
+    .flatMap(({ bytes }) => readHtlcs(new Reader(bytes), HTLCS_PER_CHUNK));
   return [...sealed, ...archive.open].filter(covers).map(({ htlc }) => htlc);
 }
 
 /** Bytes that the archives take, the open ends included. */
-export function archiveLength(htlcs: HtlcArchive, states: StateArchive): { readonly htlcBytes: number; readonly stateBytes: number } {
+export function archiveLength(
+  htlcs: HtlcArchive,
+  states: StateArchive,
+): { readonly htlcBytes: number; readonly stateBytes: number } {
   let htlcBytes = encodeHtlcs(htlcs.open).length;
   for (const { bytes } of htlcs.sealed) htlcBytes += bytes.length;
   let stateBytes = encodeStates(states.open).length;
@@ -143,7 +148,9 @@ function encodeStates(states: readonly RevokedState[]): Uint8Array {
       [TO_HOLDER, state.toHolderMsat - previous.toHolderMsat],
       [TO_COUNTERPARTY, state.toCounterpartyMsat - previous.toCounterpartyMsat],
     ] as const;
-    writer.u8(differences.reduce((flags, [flag, difference]) => (difference === 0n ? flags : flags | flag), 0));
+    writer.u8(
+      differences.reduce((flags, [flag, difference]) => (difference === 0n ? flags : flags | flag), 0),
+    );
     for (const [, difference] of differences) if (difference !== 0n) writer.bigsize(fold(difference));
     previous = state;
   }
@@ -160,7 +167,8 @@ function readStates(reader: Reader, count: number): RevokedState[] {
       if ((flags & flag) === 0) return from;
       const difference = unfold(reader.bigsize());
       const value = from + difference;
-      if (difference === 0n || value < 0n || value > max) throw new DecodeError('invalid_value', 'state out of range');
+      if (difference === 0n || value < 0n || value > max)
+        throw new DecodeError('invalid_value', 'state out of range');
       return value;
     };
     previous = {
@@ -200,6 +208,7 @@ export function writeStateArchive(writer: Writer, archive: StateArchive): void {
 export function readStateArchive(reader: Reader): StateArchive {
   let left = reader.bigsizeLength();
   const sealed: Uint8Array[] = [];
-  for (; left >= STATES_PER_CHUNK; left -= STATES_PER_CHUNK) sealed.push(encodeStates(readStates(reader, STATES_PER_CHUNK)));
+  for (; left >= STATES_PER_CHUNK; left -= STATES_PER_CHUNK)
+    sealed.push(encodeStates(readStates(reader, STATES_PER_CHUNK)));
   return { sealed, open: readStates(reader, left) };
 }

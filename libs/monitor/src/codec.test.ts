@@ -4,7 +4,12 @@ import { fromHex, toHex } from '@fulmen/codec';
 import type { DecodeError, Result } from '@fulmen/codec';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decodeChannelMonitorUpdate, decodeMonitorParameters, encodeChannelMonitorUpdate, encodeMonitorParameters } from './codec.ts';
+import {
+  decodeChannelMonitorUpdate,
+  decodeMonitorParameters,
+  encodeChannelMonitorUpdate,
+  encodeMonitorParameters,
+} from './codec.ts';
 import { decodeMonitor, encodeMonitor } from './snapshot.ts';
 import { applyUpdate, newMonitor } from './state.ts';
 import { damaged, parameters, update } from './testing/arbitraries.ts';
@@ -12,17 +17,23 @@ import { RECORDED_MOVES, RECORDED_PARAMETERS, RECORDED_UPDATE } from './testing/
 import { play } from './testing/history.ts';
 
 /** Written once by the release that introduced the version; never regenerated. */
-const recorded = JSON.parse(readFileSync(new URL('./vectors/recorded-v1.json', import.meta.url), 'utf8')) as Readonly<
-  Record<'update' | 'parameters' | 'monitor', string>
->;
+const recorded = JSON.parse(
+  readFileSync(new URL('./vectors/recorded-v1.json', import.meta.url), 'utf8'),
+) as Readonly<Record<'update' | 'parameters' | 'monitor', string>>;
 
 describe('version 1, recorded', () => {
   test('an update', () => {
-    expect(decodeChannelMonitorUpdate(fromHex(recorded.update))).toEqual({ ok: true, value: RECORDED_UPDATE });
+    expect(decodeChannelMonitorUpdate(fromHex(recorded.update))).toEqual({
+      ok: true,
+      value: RECORDED_UPDATE,
+    });
     expect(toHex(encodeChannelMonitorUpdate(RECORDED_UPDATE))).toBe(recorded.update);
   });
   test('parameters', () => {
-    expect(decodeMonitorParameters(fromHex(recorded.parameters))).toEqual({ ok: true, value: RECORDED_PARAMETERS });
+    expect(decodeMonitorParameters(fromHex(recorded.parameters))).toEqual({
+      ok: true,
+      value: RECORDED_PARAMETERS,
+    });
     expect(toHex(encodeMonitorParameters(RECORDED_PARAMETERS))).toBe(recorded.parameters);
   });
   test('a monitor', () => {
@@ -38,27 +49,43 @@ describe('version 1, recorded', () => {
 });
 
 test('updates and parameters come back as they were', () => {
-  fc.assert(fc.property(update, (value) => {
-    expect(decodeChannelMonitorUpdate(encodeChannelMonitorUpdate(value))).toEqual({ ok: true, value });
-  }), { numRuns: 200 });
-  fc.assert(fc.property(parameters, (value) => {
-    expect(decodeMonitorParameters(encodeMonitorParameters(value))).toEqual({ ok: true, value });
-  }), { numRuns: 50 });
+  fc.assert(
+    fc.property(update, (value) => {
+      expect(decodeChannelMonitorUpdate(encodeChannelMonitorUpdate(value))).toEqual({ ok: true, value });
+    }),
+    { numRuns: 200 },
+  );
+  fc.assert(
+    fc.property(parameters, (value) => {
+      expect(decodeMonitorParameters(encodeMonitorParameters(value))).toEqual({ ok: true, value });
+    }),
+    { numRuns: 50 },
+  );
 });
 
 test('a newer version or an unknown step is unsupported, not skipped', () => {
   const error = (result: Result<unknown, DecodeError>): string => (result.ok ? 'ok' : result.error.code);
-  const bytes = encodeChannelMonitorUpdate({ channelId: new Uint8Array(32), updateId: 1n, steps: [{ type: 'shutdown_script', scriptPubKey: new Uint8Array(0) }] });
+  const bytes = encodeChannelMonitorUpdate({
+    channelId: new Uint8Array(32),
+    updateId: 1n,
+    steps: [{ type: 'shutdown_script', scriptPubKey: new Uint8Array(0) }],
+  });
   expect(error(decodeChannelMonitorUpdate(bytes))).toBe('ok');
   expect(error(decodeChannelMonitorUpdate(Uint8Array.from([2, ...bytes.slice(1)])))).toBe('unsupported');
   const at = bytes.length - 2;
-  expect(error(decodeChannelMonitorUpdate(Uint8Array.from([...bytes.slice(0, at), 99, 0])))).toBe('unsupported');
+  expect(error(decodeChannelMonitorUpdate(Uint8Array.from([...bytes.slice(0, at), 99, 0])))).toBe(
+    'unsupported',
+  );
   expect(error(decodeMonitorParameters(Uint8Array.of(7)))).toBe('unsupported');
   expect(error(decodeMonitor(Uint8Array.of(7)))).toBe('unsupported');
 });
 
 /** Any bytes give a typed error, or a value with exactly these bytes. */
-function fuzz<T>(decode: (bytes: Uint8Array) => Result<T, DecodeError>, encode: (value: T) => Uint8Array, encoding: fc.Arbitrary<Uint8Array>): void {
+function fuzz<T>(
+  decode: (bytes: Uint8Array) => Result<T, DecodeError>,
+  encode: (value: T) => Uint8Array,
+  encoding: fc.Arbitrary<Uint8Array>,
+): void {
   const versioned = fc.uint8Array({ maxLength: 200 }).map((rest) => Uint8Array.from([1, ...rest]));
   fc.assert(
     fc.property(fc.oneof(versioned, damaged(encoding)), (bytes) => {
@@ -71,7 +98,9 @@ function fuzz<T>(decode: (bytes: Uint8Array) => Result<T, DecodeError>, encode: 
 }
 
 describe('arbitrary bytes', () => {
-  test('as an update', () => fuzz(decodeChannelMonitorUpdate, encodeChannelMonitorUpdate, update.map(encodeChannelMonitorUpdate)));
-  test('as parameters', () => fuzz(decodeMonitorParameters, encodeMonitorParameters, parameters.map(encodeMonitorParameters)));
+  test('as an update', () =>
+    fuzz(decodeChannelMonitorUpdate, encodeChannelMonitorUpdate, update.map(encodeChannelMonitorUpdate)));
+  test('as parameters', () =>
+    fuzz(decodeMonitorParameters, encodeMonitorParameters, parameters.map(encodeMonitorParameters)));
   test('as a monitor', () => fuzz(decodeMonitor, encodeMonitor, fc.constant(fromHex(recorded.monitor))));
 });

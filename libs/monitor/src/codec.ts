@@ -10,8 +10,27 @@
 import { DecodeError, Writer, assertNever, decodeWith } from '@fulmen/codec';
 import type { Reader, Result } from '@fulmen/codec';
 import {
-  readContent, readHtlc, readList, readName, readParameters, readPoint, readRef, readSignatures, readText, readVarBytes, readVersion,
-  writeContent, writeFixed, writeHtlc, writeList, writeName, writeParameters, writeRef, writeSignatures, writeText, writeVarBytes,
+  readContent,
+  readHtlc,
+  readList,
+  readName,
+  readParameters,
+  readPoint,
+  readRef,
+  readSignatures,
+  readText,
+  readVarBytes,
+  readVersion,
+  writeContent,
+  writeFixed,
+  writeHtlc,
+  writeList,
+  writeName,
+  writeParameters,
+  writeRef,
+  writeSignatures,
+  writeText,
+  writeVarBytes,
 } from './fields.ts';
 import type { ChannelMonitorUpdate, ChannelMonitorUpdateStep, MonitorParameters } from './update.ts';
 
@@ -66,15 +85,29 @@ function readStep(reader: Reader): ChannelMonitorUpdateStep {
   const type = reader.u8();
   switch (type) {
     case STEP.latest_holder_commitment:
-      return { type: 'latest_holder_commitment', content: readContent(reader), newHtlcs: readList(reader, readHtlc), signatures: readList(reader, readSignatures) };
+      return {
+        type: 'latest_holder_commitment',
+        content: readContent(reader),
+        newHtlcs: readList(reader, readHtlc),
+        signatures: readList(reader, readSignatures),
+      };
     case STEP.latest_counterparty_commitment:
-      return { type: 'latest_counterparty_commitment', content: readContent(reader), newHtlcs: readList(reader, readHtlc), perCommitmentPoint: readPoint(reader) };
+      return {
+        type: 'latest_counterparty_commitment',
+        content: readContent(reader),
+        newHtlcs: readList(reader, readHtlc),
+        perCommitmentPoint: readPoint(reader),
+      };
     case STEP.commitment_secret:
       return { type: 'commitment_secret', commitmentNumber: reader.bigsize(), secret: reader.bytes(32) };
     case STEP.payment_preimage:
       return { type: 'payment_preimage', htlc: readRef(reader), preimage: reader.bytes(32) };
     case STEP.channel_force_closed:
-      return { type: 'channel_force_closed', shouldBroadcast: readName(reader, BROADCAST), reason: readText(reader) };
+      return {
+        type: 'channel_force_closed',
+        shouldBroadcast: readName(reader, BROADCAST),
+        reason: readText(reader),
+      };
     case STEP.shutdown_script:
       return { type: 'shutdown_script', scriptPubKey: readVarBytes(reader) };
     default:

@@ -2,7 +2,13 @@
 import { DecodeError, EncodeError, utf8Decode, utf8Encode } from '@fulmen/codec';
 import type { Reader, Writer } from '@fulmen/codec';
 import type {
-  CommitmentContent, HolderCommitmentSignatures, HtlcRef, MonitorFunding, MonitorHtlc, MonitorParameters, MonitorParty,
+  CommitmentContent,
+  HolderCommitmentSignatures,
+  HtlcRef,
+  MonitorFunding,
+  MonitorHtlc,
+  MonitorParameters,
+  MonitorParty,
 } from './update.ts';
 
 /** Checks a version byte: an unknown one was written by a newer release. */
@@ -19,13 +25,18 @@ export function readName<const T extends readonly string[]>(reader: Reader, name
   return name;
 }
 
-export function writeName<const T extends readonly string[]>(writer: Writer, names: T, name: T[number]): void {
+export function writeName<const T extends readonly string[]>(
+  writer: Writer,
+  names: T,
+  name: T[number],
+): void {
   writer.u8(names.indexOf(name));
 }
 
 /** Writes exactly `length` bytes; another length is our own mistake. */
 export function writeFixed(writer: Writer, value: Uint8Array, length: number): void {
-  if (value.length !== length) throw new EncodeError('wrong_length', `${value.length} bytes instead of ${length}`);
+  if (value.length !== length)
+    throw new EncodeError('wrong_length', `${value.length} bytes instead of ${length}`);
   writer.bytes(value);
 }
 
@@ -61,7 +72,11 @@ export function readList<T>(reader: Reader, read: (reader: Reader) => T): T[] {
   return out;
 }
 
-export function writeList<T>(writer: Writer, values: readonly T[], write: (writer: Writer, value: T) => void): void {
+export function writeList<T>(
+  writer: Writer,
+  values: readonly T[],
+  write: (writer: Writer, value: T) => void,
+): void {
   writer.bigsize(values.length);
   for (const value of values) write(writer, value);
 }
@@ -71,7 +86,11 @@ export function readOptional<T>(reader: Reader, read: (reader: Reader) => T): T 
   return readName(reader, ['absent', 'present']) === 'present' ? read(reader) : undefined;
 }
 
-export function writeOptional<T>(writer: Writer, value: T | undefined, write: (writer: Writer, value: T) => void): void {
+export function writeOptional<T>(
+  writer: Writer,
+  value: T | undefined,
+  write: (writer: Writer, value: T) => void,
+): void {
   writeName(writer, ['absent', 'present'], value === undefined ? 'absent' : 'present');
   if (value !== undefined) write(writer, value);
 }
@@ -90,7 +109,12 @@ export function writeRef(writer: Writer, ref: HtlcRef): void {
 }
 
 export function readHtlc(reader: Reader): MonitorHtlc {
-  return { ...readRef(reader), amountMsat: reader.bigsize(), paymentHash: reader.bytes(32), cltvExpiryHeight: reader.u32() };
+  return {
+    ...readRef(reader),
+    amountMsat: reader.bigsize(),
+    paymentHash: reader.bytes(32),
+    cltvExpiryHeight: reader.u32(),
+  };
 }
 
 export function writeHtlc(writer: Writer, htlc: MonitorHtlc): void {
@@ -111,12 +135,20 @@ export function readContent(reader: Reader): CommitmentContent {
 }
 
 export function writeContent(writer: Writer, content: CommitmentContent): void {
-  writer.bigsize(content.commitmentNumber).u32(content.feerateSatPerKw).bigsize(content.toHolderMsat).bigsize(content.toCounterpartyMsat);
+  writer
+    .bigsize(content.commitmentNumber)
+    .u32(content.feerateSatPerKw)
+    .bigsize(content.toHolderMsat)
+    .bigsize(content.toCounterpartyMsat);
   writeList(writer, content.htlcs, writeRef);
 }
 
 export function readSignatures(reader: Reader): HolderCommitmentSignatures {
-  return { fundingTxid: reader.bytes(32), signature: reader.bytes(64), htlcSignatures: readList(reader, (from) => from.bytes(64)) };
+  return {
+    fundingTxid: reader.bytes(32),
+    signature: reader.bytes(64),
+    htlcSignatures: readList(reader, (from) => from.bytes(64)),
+  };
 }
 
 export function writeSignatures(writer: Writer, signatures: HolderCommitmentSignatures): void {
@@ -138,7 +170,13 @@ function readParty(reader: Reader): MonitorParty {
 }
 
 function writeParty(writer: Writer, party: MonitorParty): void {
-  for (const point of [party.fundingPubkey, party.revocationBasepoint, party.paymentBasepoint, party.delayedPaymentBasepoint, party.htlcBasepoint]) {
+  for (const point of [
+    party.fundingPubkey,
+    party.revocationBasepoint,
+    party.paymentBasepoint,
+    party.delayedPaymentBasepoint,
+    party.htlcBasepoint,
+  ]) {
     writeFixed(writer, point, 33);
   }
   writer.bigsize(party.dustLimitSat).u16(party.selfDelayBlocks);

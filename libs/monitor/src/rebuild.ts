@@ -23,15 +23,27 @@ function byIdentity(a: MonitorHtlc, b: MonitorHtlc): number {
  * The content of a revoked counterparty commitment (which counts up from 0),
  * its HTLCs by direction and id; undefined when it is not revoked or never was.
  */
-export function rebuildRevoked(monitor: ChannelMonitor, commitmentNumber: bigint): RevokedCommitment | undefined {
+export function rebuildRevoked(
+  monitor: ChannelMonitor,
+  commitmentNumber: bigint,
+): RevokedCommitment | undefined {
   const state = stateAt(monitor.revokedStates, commitmentNumber);
   if (state === undefined) return undefined;
   const secret = lookupSecret(monitor.secrets, commitmentNumber);
   if (secret === undefined) throw new InternalError('a revoked commitment without its secret');
   const htlcs = htlcsAt(monitor.revokedHtlcs, commitmentNumber);
   for (const { htlc, counterpartyNumbers } of monitor.htlcs.values()) {
-    if (counterpartyNumbers !== undefined && counterpartyNumbers.first <= commitmentNumber && commitmentNumber <= counterpartyNumbers.last) htlcs.push(htlc);
+    if (
+      counterpartyNumbers !== undefined &&
+      counterpartyNumbers.first <= commitmentNumber &&
+      commitmentNumber <= counterpartyNumbers.last
+    )
+      htlcs.push(htlc);
   }
   htlcs.sort(byIdentity);
-  return { content: { commitmentNumber, ...state, htlcs: htlcs.map(({ direction, id }) => ({ direction, id })) }, htlcs, secret };
+  return {
+    content: { commitmentNumber, ...state, htlcs: htlcs.map(({ direction, id }) => ({ direction, id })) },
+    htlcs,
+    secret,
+  };
 }

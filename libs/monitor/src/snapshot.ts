@@ -6,13 +6,46 @@
 import { DecodeError, Writer, decodeWith } from '@fulmen/codec';
 import type { Reader, Result } from '@fulmen/codec';
 import { decodeSecretStore, encodeSecretStore } from '@fulmen/keys';
-import { readHtlcArchive, readStateArchive, stateCount, writeHtlcArchive, writeStateArchive } from './archive.ts';
 import {
-  readContent, readHtlc, readList, readName, readOptional, readParameters, readPoint, readRef, readSignatures, readText, readVarBytes, readVersion,
-  writeContent, writeFixed, writeHtlc, writeList, writeName, writeOptional, writeParameters, writeRef, writeSignatures, writeText, writeVarBytes,
+  readHtlcArchive,
+  readStateArchive,
+  stateCount,
+  writeHtlcArchive,
+  writeStateArchive,
+} from './archive.ts';
+import {
+  readContent,
+  readHtlc,
+  readList,
+  readName,
+  readOptional,
+  readParameters,
+  readPoint,
+  readRef,
+  readSignatures,
+  readText,
+  readVarBytes,
+  readVersion,
+  writeContent,
+  writeFixed,
+  writeHtlc,
+  writeList,
+  writeName,
+  writeOptional,
+  writeParameters,
+  writeRef,
+  writeSignatures,
+  writeText,
+  writeVarBytes,
 } from './fields.ts';
 import { htlcKey } from './state.ts';
-import type { ChannelMonitor, CounterpartyCommitment, ForceClose, HolderCommitment, LiveHtlc } from './state.ts';
+import type {
+  ChannelMonitor,
+  CounterpartyCommitment,
+  ForceClose,
+  HolderCommitment,
+  LiveHtlc,
+} from './state.ts';
 import type { HtlcRef } from './update.ts';
 
 const SNAPSHOT_VERSION = 1;
@@ -43,13 +76,20 @@ function writeCounterparty(writer: Writer, commitment: CounterpartyCommitment): 
 
 function readLive(reader: Reader): LiveHtlc {
   const htlc = readHtlc(reader);
-  const counterpartyNumbers = readOptional(reader, (from) => ({ first: from.bigsize(), last: from.bigsize() }));
+  const counterpartyNumbers = readOptional(reader, (from) => ({
+    first: from.bigsize(),
+    last: from.bigsize(),
+  }));
   return counterpartyNumbers === undefined ? { htlc } : { htlc, counterpartyNumbers };
 }
 
 function writeLive(writer: Writer, live: LiveHtlc): void {
   writeHtlc(writer, live.htlc);
-  writeOptional(writer, live.counterpartyNumbers, (to, { first, last }) => void to.bigsize(first).bigsize(last));
+  writeOptional(
+    writer,
+    live.counterpartyNumbers,
+    (to, { first, last }) => void to.bigsize(first).bigsize(last),
+  );
 }
 
 function readForceClose(reader: Reader): ForceClose {
@@ -62,12 +102,17 @@ function writeForceClose(writer: Writer, forceClose: ForceClose): void {
 }
 
 /** A list with strictly increasing identities, as a map. */
-function mapByRef<Item, Value>(items: readonly Item[], refOf: (item: Item) => HtlcRef, valueOf: (item: Item) => Value): Map<string, Value> {
+function mapByRef<Item, Value>(
+  items: readonly Item[],
+  refOf: (item: Item) => HtlcRef,
+  valueOf: (item: Item) => Value,
+): Map<string, Value> {
   const out = new Map<string, Value>();
   let previous: HtlcRef | undefined;
   for (const item of items) {
     const ref = refOf(item);
-    if (previous !== undefined && compareRefs(previous, ref) >= 0) throw new DecodeError('invalid_value', 'HTLCs out of order');
+    if (previous !== undefined && compareRefs(previous, ref) >= 0)
+      throw new DecodeError('invalid_value', 'HTLCs out of order');
     previous = ref;
     out.set(htlcKey(ref), valueOf(item));
   }
@@ -109,21 +154,42 @@ function readMonitor(reader: Reader): ChannelMonitor {
   const previousHolderCommitment = readOptional(reader, readHolder);
   const counterpartyCommitment = readOptional(reader, readCounterparty);
   const nextCounterpartyCommitment = readOptional(reader, readCounterparty);
-  const htlcs = mapByRef(readList(reader, readLive), ({ htlc }) => htlc, (live) => live);
+  const htlcs = mapByRef(
+    readList(reader, readLive),
+    ({ htlc }) => htlc,
+    (live) => live,
+  );
   const withPreimage = readList(reader, (from) => ({ ref: readRef(from), preimage: from.bytes(32) }));
-  const preimages = mapByRef(withPreimage, ({ ref }) => ref, ({ preimage }) => preimage);
-  for (const key of preimages.keys()) if (!htlcs.has(key)) throw new DecodeError('invalid_value', 'a preimage without its HTLC');
+  const preimages = mapByRef(
+    withPreimage,
+    ({ ref }) => ref,
+    ({ preimage }) => preimage,
+  );
+  for (const key of preimages.keys())
+    if (!htlcs.has(key)) throw new DecodeError('invalid_value', 'a preimage without its HTLC');
   const secrets = decodeSecretStore(readVarBytes(reader));
   if (!secrets.ok) throw new DecodeError('invalid_value', secrets.error.message);
   const revokedStates = readStateArchive(reader);
   // A state is archived when its secret arrives: one without the other could not be punished.
-  if (stateCount(revokedStates) !== secrets.value.count) throw new DecodeError('invalid_value', 'as many secrets as revoked states');
+  if (stateCount(revokedStates) !== secrets.value.count)
+    throw new DecodeError('invalid_value', 'as many secrets as revoked states');
   const revokedHtlcs = readHtlcArchive(reader);
   const shutdownScript = readOptional(reader, readVarBytes);
   const forceClose = readOptional(reader, readForceClose);
   return {
-    parameters, updateId, holderCommitment, previousHolderCommitment, counterpartyCommitment, nextCounterpartyCommitment,
-    htlcs, preimages, secrets: secrets.value, revokedHtlcs, revokedStates, shutdownScript, forceClose,
+    parameters,
+    updateId,
+    holderCommitment,
+    previousHolderCommitment,
+    counterpartyCommitment,
+    nextCounterpartyCommitment,
+    htlcs,
+    preimages,
+    secrets: secrets.value,
+    revokedHtlcs,
+    revokedStates,
+    shutdownScript,
+    forceClose,
   };
 }
 

@@ -14,9 +14,30 @@ import { RECORDED_PARAMETERS as PARAMETERS } from './testing/recorded.ts';
 import type { ChannelMonitorUpdate, ChannelMonitorUpdateStep } from './update.ts';
 
 const move: fc.Arbitrary<Move> = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ type: fc.constant('add' as const), direction: fc.constantFrom('inbound' as const, 'outbound' as const), amountMsat: fc.bigInt({ min: 1n, max: 10_000_000n }), cltvExpiryHeight: fc.integer({ min: 1, max: 900_000 }) }) },
-  { weight: 2, arbitrary: fc.record({ type: fc.constant('remove' as const), index: fc.nat(20), outcome: fc.constantFrom('fulfilled' as const, 'failed' as const) }) },
-  { weight: 1, arbitrary: fc.record({ type: fc.constant('fee' as const), feerateSatPerKw: fc.integer({ min: 253, max: 50_000 }) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      type: fc.constant('add' as const),
+      direction: fc.constantFrom('inbound' as const, 'outbound' as const),
+      amountMsat: fc.bigInt({ min: 1n, max: 10_000_000n }),
+      cltvExpiryHeight: fc.integer({ min: 1, max: 900_000 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      type: fc.constant('remove' as const),
+      index: fc.nat(20),
+      outcome: fc.constantFrom('fulfilled' as const, 'failed' as const),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      type: fc.constant('fee' as const),
+      feerateSatPerKw: fc.integer({ min: 253, max: 50_000 }),
+    }),
+  },
   { weight: 4, arbitrary: fc.record({ type: fc.constant('sign_counterparty' as const) }) },
   { weight: 4, arbitrary: fc.record({ type: fc.constant('revoke' as const) }) },
   { weight: 3, arbitrary: fc.record({ type: fc.constant('sign_holder' as const) }) },
@@ -25,7 +46,10 @@ const move: fc.Arbitrary<Move> = fc.oneof(
 
 function apply(monitor: ChannelMonitor, update: ChannelMonitorUpdate): ChannelMonitor {
   const applied = applyUpdate(monitor, update);
-  if (!applied.ok) throw new RangeError(JSON.stringify(applied.error, (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value)));
+  if (!applied.ok)
+    throw new RangeError(
+      JSON.stringify(applied.error, (_, value: unknown) => (typeof value === 'bigint' ? `${value}` : value)),
+    );
   expect(applied.value.outcome).toBe('applied');
   return applied.value.monitor;
 }
@@ -58,14 +82,29 @@ test('every revoked commitment of any history is rebuilt, with a snapshot taken 
       }
       expect(monitor.updateId).toBe(BigInt(history.updates.length));
       const unrevoked = history.counterpartyCommitments.slice(history.revoked).map(({ content }) => content);
-      expect([monitor.counterpartyCommitment, monitor.nextCounterpartyCommitment].flatMap((commitment) => commitment?.content ?? [])).toEqual(unrevoked);
-      checkAgainst(monitor, history, [...history.counterpartyCommitments.keys(), history.counterpartyCommitments.length]);
+      expect(
+        [monitor.counterpartyCommitment, monitor.nextCounterpartyCommitment].flatMap(
+          (commitment) => commitment?.content ?? [],
+        ),
+      ).toEqual(unrevoked);
+      checkAgainst(monitor, history, [
+        ...history.counterpartyCommitments.keys(),
+        history.counterpartyCommitments.length,
+      ]);
       // Every HTLC of an unrevoked commitment has its body.
-      for (const commitment of [monitor.holderCommitment, monitor.previousHolderCommitment, monitor.counterpartyCommitment, monitor.nextCounterpartyCommitment]) {
+      for (const commitment of [
+        monitor.holderCommitment,
+        monitor.previousHolderCommitment,
+        monitor.counterpartyCommitment,
+        monitor.nextCounterpartyCommitment,
+      ]) {
         for (const ref of commitment?.content.htlcs ?? []) expect(monitor.htlcs.has(htlcKey(ref))).toBe(true);
       }
       for (const update of history.updates) {
-        expect(applyUpdate(monitor, update)).toEqual({ ok: true, value: { monitor, outcome: 'already_applied' } });
+        expect(applyUpdate(monitor, update)).toEqual({
+          ok: true,
+          value: { monitor, outcome: 'already_applied' },
+        });
       }
     }),
     { numRuns: 120 },
@@ -76,7 +115,12 @@ test('every revoked commitment of any history is rebuilt, with a snapshot taken 
 function routing(payments: number): Move[] {
   const moves: Move[] = [];
   for (let i = 0; i < payments; i++) {
-    moves.push({ type: 'add', direction: i % 2 === 0 ? 'outbound' : 'inbound', amountMsat: BigInt(1_000_000 + (i * 7919) % 50_000_000), cltvExpiryHeight: 800_000 + i });
+    moves.push({
+      type: 'add',
+      direction: i % 2 === 0 ? 'outbound' : 'inbound',
+      amountMsat: BigInt(1_000_000 + ((i * 7919) % 50_000_000)),
+      cltvExpiryHeight: 800_000 + i,
+    });
     for (const type of ['sign_counterparty', 'revoke', 'sign_holder'] as const) moves.push({ type });
     moves.push({ type: 'remove', index: 0, outcome: i % 3 === 0 ? 'failed' : 'fulfilled' });
     for (const type of ['sign_counterparty', 'revoke', 'sign_holder'] as const) moves.push({ type });
@@ -109,15 +153,47 @@ describe('what does not fit is refused', () => {
     { type: 'sign_holder' },
   ]).updates.reduce(apply, newMonitor(PARAMETERS));
   const inbound = { direction: 'inbound', id: 0n } as const;
-  const content = { commitmentNumber: 2n, feerateSatPerKw: 253, toHolderMsat: 1n, toCounterpartyMsat: 1n, htlcs: [] };
-  const signatures = [{ fundingTxid: PARAMETERS.fundings[0]?.fundingTxid ?? new Uint8Array(32), signature: new Uint8Array(64), htlcSignatures: [] }];
-  const holder = (changes: Partial<ChannelMonitorUpdateStep & { readonly type: 'latest_holder_commitment' }>): ChannelMonitorUpdateStep => ({
-    type: 'latest_holder_commitment', content, newHtlcs: [], signatures, ...changes,
+  const content = {
+    commitmentNumber: 2n,
+    feerateSatPerKw: 253,
+    toHolderMsat: 1n,
+    toCounterpartyMsat: 1n,
+    htlcs: [],
+  };
+  const signatures = [
+    {
+      fundingTxid: PARAMETERS.fundings[0]?.fundingTxid ?? new Uint8Array(32),
+      signature: new Uint8Array(64),
+      htlcSignatures: [],
+    },
+  ];
+  const holder = (
+    changes: Partial<ChannelMonitorUpdateStep & { readonly type: 'latest_holder_commitment' }>,
+  ): ChannelMonitorUpdateStep => ({
+    type: 'latest_holder_commitment',
+    content,
+    newHtlcs: [],
+    signatures,
+    ...changes,
   });
-  const secret = (commitmentNumber: bigint): ChannelMonitorUpdateStep => ({ type: 'commitment_secret', commitmentNumber, secret: commitmentSecret(SEED, commitmentNumber) });
-  const counterparty: ChannelMonitorUpdateStep = { type: 'latest_counterparty_commitment', content, newHtlcs: [], perCommitmentPoint: Uint8Array.from([2, ...new Uint8Array(32).fill(1)]) };
-  const closed: ChannelMonitorUpdateStep = { type: 'channel_force_closed', shouldBroadcast: 'passive', reason: 'test' };
-  const run = (...steps: readonly ChannelMonitorUpdateStep[]) => applyUpdate(start, { channelId: PARAMETERS.channelId, updateId: start.updateId + 1n, steps });
+  const secret = (commitmentNumber: bigint): ChannelMonitorUpdateStep => ({
+    type: 'commitment_secret',
+    commitmentNumber,
+    secret: commitmentSecret(SEED, commitmentNumber),
+  });
+  const counterparty: ChannelMonitorUpdateStep = {
+    type: 'latest_counterparty_commitment',
+    content,
+    newHtlcs: [],
+    perCommitmentPoint: Uint8Array.from([2, ...new Uint8Array(32).fill(1)]),
+  };
+  const closed: ChannelMonitorUpdateStep = {
+    type: 'channel_force_closed',
+    shouldBroadcast: 'passive',
+    reason: 'test',
+  };
+  const run = (...steps: readonly ChannelMonitorUpdateStep[]) =>
+    applyUpdate(start, { channelId: PARAMETERS.channelId, updateId: start.updateId + 1n, steps });
   const body = { ...inbound, amountMsat: 1n, paymentHash: new Uint8Array(32), cltvExpiryHeight: 1 };
 
   test.each<readonly [string, readonly ChannelMonitorUpdateStep[]]>([
@@ -136,22 +212,43 @@ describe('what does not fit is refused', () => {
     ['force_closed', [closed, holder({})]],
     ['force_closed', [secret(0n), closed, counterparty]],
     // The HTLC leaves the counterparty's commitments with number 2; it cannot come back with number 3.
-    ['htlc_conflict', [secret(0n), counterparty, secret(1n), { ...counterparty, content: { ...content, commitmentNumber: 3n, htlcs: [inbound] } }]],
+    [
+      'htlc_conflict',
+      [
+        secret(0n),
+        counterparty,
+        secret(1n),
+        { ...counterparty, content: { ...content, commitmentNumber: 3n, htlcs: [inbound] } },
+      ],
+    ],
   ])('%s', (type, steps) => {
     expect(run(...steps)).toMatchObject({ ok: false, error: { type } });
   });
 
   test('a secret that does not come from the same seed', () => {
     const other = commitmentSecret(new Uint8Array(32).fill(1), 1n);
-    const forged: ChannelMonitorUpdateStep = { type: 'commitment_secret', commitmentNumber: 1n, secret: other };
-    expect(run(secret(0n), counterparty, forged)).toEqual({ ok: false, error: { type: 'secret_refused', reason: 'not_from_same_seed' } });
+    const forged: ChannelMonitorUpdateStep = {
+      type: 'commitment_secret',
+      commitmentNumber: 1n,
+      secret: other,
+    };
+    expect(run(secret(0n), counterparty, forged)).toEqual({
+      ok: false,
+      error: { type: 'secret_refused', reason: 'not_from_same_seed' },
+    });
     expect(run(secret(0n), counterparty, secret(1n)).ok).toBe(true);
   });
 
   test('a gap, another channel', () => {
     const update = { channelId: PARAMETERS.channelId, updateId: start.updateId + 2n, steps: [] };
-    expect(applyUpdate(start, update)).toEqual({ ok: false, error: { type: 'update_gap', expectedUpdateId: start.updateId + 1n, updateId: start.updateId + 2n } });
-    expect(applyUpdate(start, { ...update, channelId: new Uint8Array(32) })).toEqual({ ok: false, error: { type: 'wrong_channel' } });
+    expect(applyUpdate(start, update)).toEqual({
+      ok: false,
+      error: { type: 'update_gap', expectedUpdateId: start.updateId + 1n, updateId: start.updateId + 2n },
+    });
+    expect(applyUpdate(start, { ...update, channelId: new Uint8Array(32) })).toEqual({
+      ok: false,
+      error: { type: 'wrong_channel' },
+    });
   });
 
   test('what a closed channel still takes', () => {

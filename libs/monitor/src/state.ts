@@ -12,10 +12,22 @@ import type { Result } from '@fulmen/codec';
 import { constantTimeEqual, sha256 } from '@fulmen/crypto';
 import { EMPTY_SECRET_STORE, insertSecret } from '@fulmen/keys';
 import type { SecretStore, SecretStoreError } from '@fulmen/keys';
-import { EMPTY_HTLC_ARCHIVE, EMPTY_STATE_ARCHIVE, MAX_BALANCE_MSAT, appendHtlc, appendState } from './archive.ts';
+import {
+  EMPTY_HTLC_ARCHIVE,
+  EMPTY_STATE_ARCHIVE,
+  MAX_BALANCE_MSAT,
+  appendHtlc,
+  appendState,
+} from './archive.ts';
 import type { HtlcArchive, StateArchive } from './archive.ts';
 import type {
-  ChannelMonitorUpdate, ChannelMonitorUpdateStep, CommitmentContent, HolderCommitmentSignatures, HtlcRef, MonitorHtlc, MonitorParameters,
+  ChannelMonitorUpdate,
+  ChannelMonitorUpdateStep,
+  CommitmentContent,
+  HolderCommitmentSignatures,
+  HtlcRef,
+  MonitorHtlc,
+  MonitorParameters,
 } from './update.ts';
 
 /** A holder commitment that may be broadcast. */
@@ -70,7 +82,12 @@ export interface ChannelMonitor {
 export type MonitorError =
   | { readonly type: 'wrong_channel' }
   | { readonly type: 'update_gap'; readonly expectedUpdateId: bigint; readonly updateId: bigint }
-  | { readonly type: 'commitment_number'; readonly side: 'holder' | 'counterparty'; readonly expected: bigint; readonly commitmentNumber: bigint }
+  | {
+      readonly type: 'commitment_number';
+      readonly side: 'holder' | 'counterparty';
+      readonly expected: bigint;
+      readonly commitmentNumber: bigint;
+    }
   /** A third unrevoked counterparty commitment. */
   | { readonly type: 'not_revoked' }
   | { readonly type: 'unknown_htlc'; readonly htlc: HtlcRef }
@@ -115,11 +132,15 @@ export function newMonitor(parameters: MonitorParameters): ChannelMonitor {
 }
 
 /** Applies one update: its id must be the next; one already applied changes nothing. All steps apply, or none. */
-export function applyUpdate(monitor: ChannelMonitor, update: ChannelMonitorUpdate): Result<AppliedUpdate, MonitorError> {
+export function applyUpdate(
+  monitor: ChannelMonitor,
+  update: ChannelMonitorUpdate,
+): Result<AppliedUpdate, MonitorError> {
   if (!equalBytes(update.channelId, monitor.parameters.channelId)) return err({ type: 'wrong_channel' });
   if (update.updateId <= monitor.updateId) return ok({ monitor, outcome: 'already_applied' });
   const expectedUpdateId = monitor.updateId + 1n;
-  if (update.updateId !== expectedUpdateId) return err({ type: 'update_gap', expectedUpdateId, updateId: update.updateId });
+  if (update.updateId !== expectedUpdateId)
+    return err({ type: 'update_gap', expectedUpdateId, updateId: update.updateId });
   let next = monitor;
   for (const step of update.steps) {
     const applied = applyStep(next, step);
@@ -129,7 +150,10 @@ export function applyUpdate(monitor: ChannelMonitor, update: ChannelMonitorUpdat
   return ok({ monitor: { ...next, updateId: update.updateId }, outcome: 'applied' });
 }
 
-function applyStep(monitor: ChannelMonitor, step: ChannelMonitorUpdateStep): Result<ChannelMonitor, MonitorError> {
+function applyStep(
+  monitor: ChannelMonitor,
+  step: ChannelMonitorUpdateStep,
+): Result<ChannelMonitor, MonitorError> {
   switch (step.type) {
     case 'latest_holder_commitment':
       return applyHolderCommitment(monitor, step);
@@ -141,7 +165,11 @@ function applyStep(monitor: ChannelMonitor, step: ChannelMonitorUpdateStep): Res
       return applyPreimage(monitor, step.htlc, step.preimage);
     case 'channel_force_closed':
       // The first decision stands: whoever came first may have broadcast already.
-      return ok(monitor.forceClose === undefined ? { ...monitor, forceClose: { shouldBroadcast: step.shouldBroadcast, reason: step.reason } } : monitor);
+      return ok(
+        monitor.forceClose === undefined
+          ? { ...monitor, forceClose: { shouldBroadcast: step.shouldBroadcast, reason: step.reason } }
+          : monitor,
+      );
     case 'shutdown_script':
       return ok({ ...monitor, shutdownScript: step.scriptPubKey });
     default:
@@ -151,13 +179,19 @@ function applyStep(monitor: ChannelMonitor, step: ChannelMonitorUpdateStep): Res
 
 type StepOf<T extends ChannelMonitorUpdateStep['type']> = ChannelMonitorUpdateStep & { readonly type: T };
 
-function applyHolderCommitment(monitor: ChannelMonitor, step: StepOf<'latest_holder_commitment'>): Result<ChannelMonitor, MonitorError> {
+function applyHolderCommitment(
+  monitor: ChannelMonitor,
+  step: StepOf<'latest_holder_commitment'>,
+): Result<ChannelMonitor, MonitorError> {
   const { content, signatures } = step;
-  const expected = monitor.holderCommitment === undefined ? 0n : monitor.holderCommitment.content.commitmentNumber + 1n;
+  const expected =
+    monitor.holderCommitment === undefined ? 0n : monitor.holderCommitment.content.commitmentNumber + 1n;
   const accepted = acceptContent(monitor, 'holder', { content, newHtlcs: step.newHtlcs, expected });
   if (!accepted.ok) return accepted;
   // Every funding that may confirm needs a commitment of its own to be broadcast.
-  const everyFunding = monitor.parameters.fundings.every(({ fundingTxid }) => signatures.some((of) => equalBytes(of.fundingTxid, fundingTxid)));
+  const everyFunding = monitor.parameters.fundings.every(({ fundingTxid }) =>
+    signatures.some((of) => equalBytes(of.fundingTxid, fundingTxid)),
+  );
   if (!everyFunding) return err({ type: 'missing_signatures' });
   return ok(
     retireHtlcs({
@@ -169,10 +203,16 @@ function applyHolderCommitment(monitor: ChannelMonitor, step: StepOf<'latest_hol
   );
 }
 
-function applyCounterpartyCommitment(monitor: ChannelMonitor, step: StepOf<'latest_counterparty_commitment'>): Result<ChannelMonitor, MonitorError> {
+function applyCounterpartyCommitment(
+  monitor: ChannelMonitor,
+  step: StepOf<'latest_counterparty_commitment'>,
+): Result<ChannelMonitor, MonitorError> {
   const { content, perCommitmentPoint } = step;
   if (monitor.nextCounterpartyCommitment !== undefined) return err({ type: 'not_revoked' });
-  const expected = monitor.counterpartyCommitment === undefined ? 0n : monitor.counterpartyCommitment.content.commitmentNumber + 1n;
+  const expected =
+    monitor.counterpartyCommitment === undefined
+      ? 0n
+      : monitor.counterpartyCommitment.content.commitmentNumber + 1n;
   const accepted = acceptContent(monitor, 'counterparty', { content, newHtlcs: step.newHtlcs, expected });
   if (!accepted.ok) return accepted;
   const htlcs = new Map(accepted.value);
@@ -181,8 +221,12 @@ function applyCounterpartyCommitment(monitor: ChannelMonitor, step: StepOf<'late
     if (live === undefined) return err({ type: 'unknown_htlc', htlc: ref });
     const numbers = live.counterpartyNumbers;
     // An interval has no holes: an HTLC that left the counterparty's commitments never comes back.
-    if (numbers !== undefined && numbers.last !== expected - 1n) return err({ type: 'htlc_conflict', htlc: ref });
-    htlcs.set(htlcKey(ref), { htlc: live.htlc, counterpartyNumbers: { first: numbers?.first ?? expected, last: expected } });
+    if (numbers !== undefined && numbers.last !== expected - 1n)
+      return err({ type: 'htlc_conflict', htlc: ref });
+    htlcs.set(htlcKey(ref), {
+      htlc: live.htlc,
+      counterpartyNumbers: { first: numbers?.first ?? expected, last: expected },
+    });
   }
   const commitment: CounterpartyCommitment = { content, perCommitmentPoint };
   return ok(
@@ -196,11 +240,16 @@ function applyCounterpartyCommitment(monitor: ChannelMonitor, step: StepOf<'late
 function acceptContent(
   monitor: ChannelMonitor,
   side: 'holder' | 'counterparty',
-  commitment: { readonly content: CommitmentContent; readonly newHtlcs: readonly MonitorHtlc[]; readonly expected: bigint },
+  commitment: {
+    readonly content: CommitmentContent;
+    readonly newHtlcs: readonly MonitorHtlc[];
+    readonly expected: bigint;
+  },
 ): Result<ReadonlyMap<string, LiveHtlc>, MonitorError> {
   const { content, newHtlcs, expected } = commitment;
   if (monitor.forceClose !== undefined) return err({ type: 'force_closed' });
-  if (content.commitmentNumber !== expected) return err({ type: 'commitment_number', side, expected, commitmentNumber: content.commitmentNumber });
+  if (content.commitmentNumber !== expected)
+    return err({ type: 'commitment_number', side, expected, commitmentNumber: content.commitmentNumber });
   for (const balanceMsat of [content.toHolderMsat, content.toCounterpartyMsat]) {
     if (balanceMsat < 0n || balanceMsat > MAX_BALANCE_MSAT) return err({ type: 'balance_out_of_range' });
   }
@@ -221,13 +270,22 @@ function acceptContent(
 }
 
 function sameHtlc(a: MonitorHtlc, b: MonitorHtlc): boolean {
-  return a.amountMsat === b.amountMsat && a.cltvExpiryHeight === b.cltvExpiryHeight && equalBytes(a.paymentHash, b.paymentHash);
+  return (
+    a.amountMsat === b.amountMsat &&
+    a.cltvExpiryHeight === b.cltvExpiryHeight &&
+    equalBytes(a.paymentHash, b.paymentHash)
+  );
 }
 
-function applySecret(monitor: ChannelMonitor, commitmentNumber: bigint, secret: Uint8Array): Result<ChannelMonitor, MonitorError> {
+function applySecret(
+  monitor: ChannelMonitor,
+  commitmentNumber: bigint,
+  secret: Uint8Array,
+): Result<ChannelMonitor, MonitorError> {
   const { counterpartyCommitment: revoked, nextCounterpartyCommitment: next } = monitor;
   // A commitment is revoked only once the counterparty has the one that replaces it.
-  if (revoked === undefined || next === undefined) return err({ type: 'secret_refused', reason: 'nothing_to_revoke' });
+  if (revoked === undefined || next === undefined)
+    return err({ type: 'secret_refused', reason: 'nothing_to_revoke' });
   const secrets = insertSecret(monitor.secrets, commitmentNumber, secret);
   if (!secrets.ok) return err({ type: 'secret_refused', reason: secrets.error.kind });
   const { feerateSatPerKw, toHolderMsat, toCounterpartyMsat } = revoked.content;
@@ -237,23 +295,37 @@ function applySecret(monitor: ChannelMonitor, commitmentNumber: bigint, secret: 
       secrets: secrets.value,
       counterpartyCommitment: next,
       nextCounterpartyCommitment: undefined,
-      revokedStates: appendState(monitor.revokedStates, { feerateSatPerKw, toHolderMsat, toCounterpartyMsat }),
+      revokedStates: appendState(monitor.revokedStates, {
+        feerateSatPerKw,
+        toHolderMsat,
+        toCounterpartyMsat,
+      }),
     }),
   );
 }
 
 /** A preimage of an HTLC that no unrevoked commitment has is of no use any more: it is ignored. */
-function applyPreimage(monitor: ChannelMonitor, htlc: HtlcRef, preimage: Uint8Array): Result<ChannelMonitor, MonitorError> {
+function applyPreimage(
+  monitor: ChannelMonitor,
+  htlc: HtlcRef,
+  preimage: Uint8Array,
+): Result<ChannelMonitor, MonitorError> {
   const live = monitor.htlcs.get(htlcKey(htlc));
   if (live === undefined) return ok(monitor);
-  if (!constantTimeEqual(sha256(preimage), live.htlc.paymentHash)) return err({ type: 'wrong_preimage', htlc });
+  if (!constantTimeEqual(sha256(preimage), live.htlc.paymentHash))
+    return err({ type: 'wrong_preimage', htlc });
   return ok({ ...monitor, preimages: new Map(monitor.preimages).set(htlcKey(htlc), preimage) });
 }
 
 /** Moves HTLCs that left every unrevoked commitment to the archive, or drops them if no counterparty commitment had them. */
 function retireHtlcs(monitor: ChannelMonitor): ChannelMonitor {
   const used = new Set<string>();
-  for (const commitment of [monitor.holderCommitment, monitor.previousHolderCommitment, monitor.counterpartyCommitment, monitor.nextCounterpartyCommitment]) {
+  for (const commitment of [
+    monitor.holderCommitment,
+    monitor.previousHolderCommitment,
+    monitor.counterpartyCommitment,
+    monitor.nextCounterpartyCommitment,
+  ]) {
     for (const ref of commitment?.content.htlcs ?? []) used.add(htlcKey(ref));
   }
   if (used.size === monitor.htlcs.size) return monitor;

@@ -61,7 +61,11 @@ export type ChannelMonitorUpdateStep =
   /** The preimage of an inbound HTLC is known: it must be claimed, on-chain if need be. */
   | { readonly type: 'payment_preimage'; readonly htlc: HtlcRef; readonly preimage: Uint8Array }
   /** No further update of the commitment follows; the holder commitment is to be broadcast, or not (passive). */
-  | { readonly type: 'channel_force_closed'; readonly shouldBroadcast: 'broadcast' | 'passive'; readonly reason: string }
+  | {
+      readonly type: 'channel_force_closed';
+      readonly shouldBroadcast: 'broadcast' | 'passive';
+      readonly reason: string;
+    }
   /** Where a cooperative close pays the holder. */
   | { readonly type: 'shutdown_script'; readonly scriptPubKey: Uint8Array };
 

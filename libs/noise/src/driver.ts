@@ -20,7 +20,9 @@ import type { SessionKeys } from './handshake.ts';
 export interface InitiatorStep {
   readonly actOne: Uint8Array;
   /** Reads the responder's 50 bytes; gives Act Three and the session's keys. */
-  readonly onActTwo: (actTwo: Uint8Array) => Result<{ readonly actThree: Uint8Array; readonly keys: SessionKeys }, HandshakeError>;
+  readonly onActTwo: (
+    actTwo: Uint8Array,
+  ) => Result<{ readonly actThree: Uint8Array; readonly keys: SessionKeys }, HandshakeError>;
 }
 
 /** Act Two is ready to be sent. */
@@ -35,7 +37,11 @@ export interface ResponderStep {
 /** Begins a handshake towards a node of known id. The ephemeral secret is fresh randomness. */
 export function initiator(
   secp: Secp256k1,
-  secrets: { readonly staticSecret: Uint8Array; readonly ephemeralSecret: Uint8Array; readonly counterpartyStaticKey: Uint8Array },
+  secrets: {
+    readonly staticSecret: Uint8Array;
+    readonly ephemeralSecret: Uint8Array;
+    readonly counterpartyStaticKey: Uint8Array;
+  },
 ): Result<InitiatorStep, HandshakeError> {
   const begun = initiatorMakeActOne(secp, secrets);
   if (!begun.ok) return begun;

@@ -20,7 +20,15 @@ import { err, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import type { HandshakeError } from './errors.ts';
-import { concat, decryptAndHash, encryptAndHash, hkdfTwo, initialState, mixHash, mixKey } from './symmetric.ts';
+import {
+  concat,
+  decryptAndHash,
+  encryptAndHash,
+  hkdfTwo,
+  initialState,
+  mixHash,
+  mixKey,
+} from './symmetric.ts';
 import type { SymmetricState } from './symmetric.ts';
 
 /** "Act One: 50 bytes", "Act Two: 50 bytes", "Act Three: 66 bytes". */
@@ -101,7 +109,10 @@ function parseEphemeralAct(
  */
 export function initiatorMakeActOne(
   secp: Secp256k1,
-  { ephemeralSecret, counterpartyStaticKey }: { readonly ephemeralSecret: Uint8Array; readonly counterpartyStaticKey: Uint8Array },
+  {
+    ephemeralSecret,
+    counterpartyStaticKey,
+  }: { readonly ephemeralSecret: Uint8Array; readonly counterpartyStaticKey: Uint8Array },
 ): Result<{ readonly act: Uint8Array; readonly state: InitiatorAwaitsActTwo }, HandshakeError> {
   if (!secp.isPublicKey(counterpartyStaticKey)) return fail('bad_public_key', 0);
   const ephemeralKey = secp.publicKeyOf(ephemeralSecret);
@@ -138,7 +149,10 @@ export function initiatorReadActTwo(
  */
 export function initiatorMakeActThree(
   state: InitiatorNeedsEcdh,
-  { holderStaticKey, ecdhWithStatic }: { readonly holderStaticKey: Uint8Array; readonly ecdhWithStatic: Uint8Array },
+  {
+    holderStaticKey,
+    ecdhWithStatic,
+  }: { readonly holderStaticKey: Uint8Array; readonly ecdhWithStatic: Uint8Array },
 ): { readonly act: Uint8Array; readonly keys: SessionKeys } {
   const key = encryptAndHash(state.symmetric, state.key, 1, holderStaticKey);
   const mixed = mixKey(key.state, ecdhWithStatic);
@@ -178,7 +192,10 @@ export function responderReadActOne(
 export function responderMakeActTwo(
   secp: Secp256k1,
   state: ResponderNeedsEcdh,
-  { ephemeralSecret, ecdhWithStatic }: { readonly ephemeralSecret: Uint8Array; readonly ecdhWithStatic: Uint8Array },
+  {
+    ephemeralSecret,
+    ecdhWithStatic,
+  }: { readonly ephemeralSecret: Uint8Array; readonly ecdhWithStatic: Uint8Array },
 ): Result<{ readonly act: Uint8Array; readonly state: ResponderAwaitsActThree }, HandshakeError> {
   const first = mixKey(state.symmetric, ecdhWithStatic);
   const read = decryptAndHash(first.state, first.key, 0, state.tag);

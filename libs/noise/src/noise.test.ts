@@ -29,7 +29,13 @@ const RESPONDER_EPHEMERAL = new Uint8Array(32).fill(0x22);
 
 /** The vectors' name of an error. */
 function nameOf(error: HandshakeError): string {
-  const names = { bad_length: 'READ_FAILED', bad_version: 'BAD_VERSION', bad_public_key: 'BAD_PUBKEY', bad_ciphertext: 'BAD_CIPHERTEXT', bad_tag: 'BAD_TAG' };
+  const names = {
+    bad_length: 'READ_FAILED',
+    bad_version: 'BAD_VERSION',
+    bad_public_key: 'BAD_PUBKEY',
+    bad_ciphertext: 'BAD_CIPHERTEXT',
+    bad_tag: 'BAD_TAG',
+  };
   return `ACT${error.act}_${names[error.kind]}`;
 }
 
@@ -38,7 +44,9 @@ function expectedError(output: string | undefined): string | undefined {
   return output === undefined ? undefined : /^ERROR \((\w+)/.exec(output)?.[1];
 }
 
-function valueOf<T, E>(result: { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: E }): T {
+function valueOf<T, E>(
+  result: { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: E },
+): T {
   if (!result.ok) throw new Error(JSON.stringify(result.error));
   return result.value;
 }
@@ -52,7 +60,11 @@ describe('BOLT 8 vectors', () => {
   test.each(vectors.initiator)('$name', ({ keys, steps: typed }) => {
     const steps: readonly Step[] = typed;
     const begun = valueOf(
-      initiator(secp, { staticSecret: hex(keys['ls.priv']), ephemeralSecret: hex(keys['e.priv']), counterpartyStaticKey: hex(keys['rs.pub'] ?? '') }),
+      initiator(secp, {
+        staticSecret: hex(keys['ls.priv']),
+        ephemeralSecret: hex(keys['e.priv']),
+        counterpartyStaticKey: hex(keys['rs.pub'] ?? ''),
+      }),
     );
     expect(toHex(begun.actOne)).toBe(steps[0]?.output);
     const finished = begun.onActTwo(hex(steps[1]?.input ?? ''));
@@ -68,7 +80,11 @@ describe('BOLT 8 vectors', () => {
 
   test.each(vectors.responder)('$name', ({ keys, steps: typed }) => {
     const steps: readonly Step[] = typed;
-    const begun = responder(secp, { staticSecret: hex(keys['ls.priv']), ephemeralSecret: hex(keys['e.priv']) }, hex(steps[0]?.input ?? ''));
+    const begun = responder(
+      secp,
+      { staticSecret: hex(keys['ls.priv']), ephemeralSecret: hex(keys['e.priv']) },
+      hex(steps[0]?.input ?? ''),
+    );
     const firstError = expectedError(steps[1]?.output);
     if (firstError !== undefined) {
       expect(!begun.ok && nameOf(begun.error)).toBe(firstError);
@@ -113,9 +129,15 @@ describe('BOLT 8 vectors', () => {
 /** The keys of both sides after a good handshake. */
 function session(curve = secp): { readonly a: SessionKeys; readonly b: SessionKeys } {
   const begun = valueOf(
-    initiator(curve, { staticSecret: INITIATOR_SECRET, ephemeralSecret: INITIATOR_EPHEMERAL, counterpartyStaticKey: curve.publicKeyOf(RESPONDER_SECRET) }),
+    initiator(curve, {
+      staticSecret: INITIATOR_SECRET,
+      ephemeralSecret: INITIATOR_EPHEMERAL,
+      counterpartyStaticKey: curve.publicKeyOf(RESPONDER_SECRET),
+    }),
   );
-  const answered = valueOf(responder(curve, { staticSecret: RESPONDER_SECRET, ephemeralSecret: RESPONDER_EPHEMERAL }, begun.actOne));
+  const answered = valueOf(
+    responder(curve, { staticSecret: RESPONDER_SECRET, ephemeralSecret: RESPONDER_EPHEMERAL }, begun.actOne),
+  );
   const { actThree, keys: a } = valueOf(begun.onActTwo(answered.actTwo));
   return { a, b: valueOf(answered.onActThree(actThree)).keys };
 }
@@ -123,10 +145,18 @@ function session(curve = secp): { readonly a: SessionKeys; readonly b: SessionKe
 describe('handshake', () => {
   test('the static secret stays with whoever answers the ECDH', () => {
     const responderKey = secp.publicKeyOf(RESPONDER_SECRET);
-    const one = valueOf(initiatorMakeActOne(secp, { ephemeralSecret: INITIATOR_EPHEMERAL, counterpartyStaticKey: responderKey }));
+    const one = valueOf(
+      initiatorMakeActOne(secp, {
+        ephemeralSecret: INITIATOR_EPHEMERAL,
+        counterpartyStaticKey: responderKey,
+      }),
+    );
     const needs = valueOf(responderReadActOne(secp, responderKey, one.act));
     const two = valueOf(
-      responderMakeActTwo(secp, needs, { ephemeralSecret: RESPONDER_EPHEMERAL, ecdhWithStatic: secp.ecdh(needs.ecdhPoint, RESPONDER_SECRET) }),
+      responderMakeActTwo(secp, needs, {
+        ephemeralSecret: RESPONDER_EPHEMERAL,
+        ecdhWithStatic: secp.ecdh(needs.ecdhPoint, RESPONDER_SECRET),
+      }),
     );
     const read = valueOf(initiatorReadActTwo(secp, one.state, two.act));
     const three = initiatorMakeActThree(read, {
@@ -137,14 +167,26 @@ describe('handshake', () => {
   });
 
   test('an ECDH with another key is found out in Act One', () => {
-    const one = valueOf(initiatorMakeActOne(secp, { ephemeralSecret: INITIATOR_EPHEMERAL, counterpartyStaticKey: secp.publicKeyOf(RESPONDER_SECRET) }));
+    const one = valueOf(
+      initiatorMakeActOne(secp, {
+        ephemeralSecret: INITIATOR_EPHEMERAL,
+        counterpartyStaticKey: secp.publicKeyOf(RESPONDER_SECRET),
+      }),
+    );
     const needs = valueOf(responderReadActOne(secp, secp.publicKeyOf(RESPONDER_SECRET), one.act));
-    const made = responderMakeActTwo(secp, needs, { ephemeralSecret: RESPONDER_EPHEMERAL, ecdhWithStatic: new Uint8Array(32) });
+    const made = responderMakeActTwo(secp, needs, {
+      ephemeralSecret: RESPONDER_EPHEMERAL,
+      ecdhWithStatic: new Uint8Array(32),
+    });
     expect(made).toEqual({ ok: false, error: { kind: 'bad_tag', act: 1 } });
   });
 
   test('a node id that is no point is refused before anything is sent', () => {
-    const begun = initiator(secp, { staticSecret: INITIATOR_SECRET, ephemeralSecret: INITIATOR_EPHEMERAL, counterpartyStaticKey: new Uint8Array(33) });
+    const begun = initiator(secp, {
+      staticSecret: INITIATOR_SECRET,
+      ephemeralSecret: INITIATOR_EPHEMERAL,
+      counterpartyStaticKey: new Uint8Array(33),
+    });
     expect(begun).toEqual({ ok: false, error: { kind: 'bad_public_key', act: 0 } });
   });
 
@@ -164,7 +206,11 @@ describe('handshake', () => {
           return out;
         };
         const begun = valueOf(
-          initiator(secp, { staticSecret: INITIATOR_SECRET, ephemeralSecret: INITIATOR_EPHEMERAL, counterpartyStaticKey: secp.publicKeyOf(RESPONDER_SECRET) }),
+          initiator(secp, {
+            staticSecret: INITIATOR_SECRET,
+            ephemeralSecret: INITIATOR_EPHEMERAL,
+            counterpartyStaticKey: secp.publicKeyOf(RESPONDER_SECRET),
+          }),
         );
         const secrets = { staticSecret: RESPONDER_SECRET, ephemeralSecret: RESPONDER_EPHEMERAL };
         if (act === 1) {
@@ -184,10 +230,17 @@ describe('handshake', () => {
 
   test('arbitrary bytes in place of an act are a typed error', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.uint8Array({ maxLength: 80 }), fc.uint8Array({ minLength: 50, maxLength: 50 })), (junk) => {
-        const begun = responder(secp, { staticSecret: RESPONDER_SECRET, ephemeralSecret: RESPONDER_EPHEMERAL }, junk);
-        expect(begun.ok).toBe(false);
-      }),
+      fc.property(
+        fc.oneof(fc.uint8Array({ maxLength: 80 }), fc.uint8Array({ minLength: 50, maxLength: 50 })),
+        (junk) => {
+          const begun = responder(
+            secp,
+            { staticSecret: RESPONDER_SECRET, ephemeralSecret: RESPONDER_EPHEMERAL },
+            junk,
+          );
+          expect(begun.ok).toBe(false);
+        },
+      ),
       { numRuns: 50 },
     );
   });
@@ -201,7 +254,11 @@ describe('against an independent implementation', () => {
   test.each(['we send', 'they send'])('we begin, %s over two rotations', async (direction) => {
     const them = theirs(RESPONDER_SECRET, RESPONDER_EPHEMERAL);
     const begun = valueOf(
-      initiator(secp, { staticSecret: INITIATOR_SECRET, ephemeralSecret: INITIATOR_EPHEMERAL, counterpartyStaticKey: secp.publicKeyOf(RESPONDER_SECRET) }),
+      initiator(secp, {
+        staticSecret: INITIATOR_SECRET,
+        ephemeralSecret: INITIATOR_EPHEMERAL,
+        counterpartyStaticKey: secp.publicKeyOf(RESPONDER_SECRET),
+      }),
     );
     them.receiveAct1(Buffer.from(begun.actOne));
     const { actThree, keys } = valueOf(begun.onActTwo(Uint8Array.from(them.recieveAct2())));
@@ -223,7 +280,13 @@ describe('against an independent implementation', () => {
   test('they begin', () => {
     const them = theirs(INITIATOR_SECRET, INITIATOR_EPHEMERAL);
     const actOne = them.initiatorAct1(Buffer.from(secp.publicKeyOf(RESPONDER_SECRET)));
-    const answered = valueOf(responder(secp, { staticSecret: RESPONDER_SECRET, ephemeralSecret: RESPONDER_EPHEMERAL }, Uint8Array.from(actOne)));
+    const answered = valueOf(
+      responder(
+        secp,
+        { staticSecret: RESPONDER_SECRET, ephemeralSecret: RESPONDER_EPHEMERAL },
+        Uint8Array.from(actOne),
+      ),
+    );
     them.initiatorAct2(Buffer.from(answered.actTwo));
     const { counterpartyStaticKey } = valueOf(answered.onActThree(Uint8Array.from(them.initiatorAct3())));
     expect(counterpartyStaticKey).toEqual(secp.publicKeyOf(INITIATOR_SECRET));

@@ -34,7 +34,8 @@ class CipherState {
   #chainingKey: Uint8Array;
 
   constructor(key: Uint8Array, chainingKey: Uint8Array) {
-    if (key.length !== 32 || chainingKey.length !== 32) throw new NoiseError('session keys must have 32 bytes');
+    if (key.length !== 32 || chainingKey.length !== 32)
+      throw new NoiseError('session keys must have 32 bytes');
     this.#key = key;
     this.#chainingKey = chainingKey;
   }
@@ -85,7 +86,8 @@ export class Transport {
    * @throws NoiseError for a message of more than 65,535 bytes.
    */
   encrypt(message: Uint8Array): Uint8Array {
-    if (message.length > MAX_MESSAGE_LENGTH) throw new NoiseError(`message of ${message.length} bytes is too long`);
+    if (message.length > MAX_MESSAGE_LENGTH)
+      throw new NoiseError(`message of ${message.length} bytes is too long`);
     const frame = new Uint8Array(LENGTH_HEADER_LENGTH + message.length + AEAD_TAG_LENGTH);
     frame.set(this.#sending.encrypt(Uint8Array.of(message.length >> 8, message.length & 0xff)), 0);
     frame.set(this.#sending.encrypt(message), LENGTH_HEADER_LENGTH);
@@ -103,7 +105,8 @@ export class Transport {
     const messages: Uint8Array[] = [];
     let offset = 0;
     for (;;) {
-      const needed = this.#bodyLength === undefined ? LENGTH_HEADER_LENGTH : this.#bodyLength + AEAD_TAG_LENGTH;
+      const needed =
+        this.#bodyLength === undefined ? LENGTH_HEADER_LENGTH : this.#bodyLength + AEAD_TAG_LENGTH;
       const take = Math.min(needed - this.#pendingLength, bytes.length - offset);
       const piece = bytes.subarray(offset, offset + take);
       offset += take;

@@ -83,7 +83,8 @@ export function addAttribution(
   }
   new DataView(block.buffer).setUint32(0, Math.max(0, Math.min(Math.floor(holdTime), U32_MAX)));
   const umKey = deriveKey('um', sharedSecret);
-  for (let y = 0; y < ATTRIBUTION_MAX_HOPS; y++) block.set(shortHmac(umKey, packet, block, y), hmacOffset(0, y));
+  for (let y = 0; y < ATTRIBUTION_MAX_HOPS; y++)
+    block.set(shortHmac(umKey, packet, block, y), hmacOffset(0, y));
   xorInto(block, deriveStream('ammagext', sharedSecret, ATTRIBUTION_DATA_LENGTH));
   return block;
 }
@@ -150,7 +151,10 @@ export class AttributionReader {
  *
  * @param sharedSecrets of every hop, from the first to the final one.
  */
-export function unwrapFulfillAttribution(sharedSecrets: readonly Uint8Array[], attributionData: Uint8Array): Attribution {
+export function unwrapFulfillAttribution(
+  sharedSecrets: readonly Uint8Array[],
+  attributionData: Uint8Array,
+): Attribution {
   const reader = new AttributionReader(attributionData, sharedSecrets.length);
   for (const secret of sharedSecrets) reader.next(secret, EMPTY);
   return reader.result();

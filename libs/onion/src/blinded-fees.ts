@@ -50,7 +50,8 @@ export function aggregateBlindedFees(
     const relayProportional = BigInt(relay.feeProportionalMillionths);
     base = (relayBase * MILLION + base * (MILLION + relayProportional) + MILLION - 1n) / MILLION;
     proportional =
-      ((proportional + relayProportional) * MILLION + proportional * relayProportional + MILLION - 1n) / MILLION;
+      ((proportional + relayProportional) * MILLION + proportional * relayProportional + MILLION - 1n) /
+      MILLION;
     cltvExpiryDelta += relay.cltvExpiryDelta;
   }
   return { feeBaseMsat: base, feeProportionalMillionths: proportional, cltvExpiryDelta };

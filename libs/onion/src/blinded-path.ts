@@ -62,17 +62,25 @@ const ZERO_NONCE = new Uint8Array(12);
  */
 export function blindPath(secp: Secp256k1, sessionKey: Uint8Array, hops: readonly HopToBlind[]): BlindedPath {
   const first = hops[0];
-  if (first === undefined || hops.length > MAX_HOPS) throw new EncodeError('out_of_range', `${hops.length} hops`);
+  if (first === undefined || hops.length > MAX_HOPS)
+    throw new EncodeError('out_of_range', `${hops.length} hops`);
   const blinded: BlindedHop[] = [];
   let pathSecret = sessionKey;
   for (const hop of hops) {
     const sharedSecret = secp.ecdh(hop.nodeId, pathSecret);
     blinded.push({
       blindedNodeId: secp.publicKeyTweakMul(hop.nodeId, deriveKey('blinded_node_id', sharedSecret)),
-      encryptedRecipientData: chacha20poly1305Encrypt(deriveKey('rho', sharedSecret), ZERO_NONCE, hop.recipientData),
+      encryptedRecipientData: chacha20poly1305Encrypt(
+        deriveKey('rho', sharedSecret),
+        ZERO_NONCE,
+        hop.recipientData,
+      ),
     });
     // BOLT 4: e_(i+1) = SHA256(E_i || ss_i) * e_i
-    pathSecret = secp.secretKeyTweakMul(pathSecret, sha256(concatBytes(secp.publicKeyOf(pathSecret), sharedSecret)));
+    pathSecret = secp.secretKeyTweakMul(
+      pathSecret,
+      sha256(concatBytes(secp.publicKeyOf(pathSecret), sharedSecret)),
+    );
   }
   return { firstNodeId: first.nodeId, firstPathKey: secp.publicKeyOf(sessionKey), hops: blinded };
 }
@@ -98,7 +106,11 @@ export function blindedNodeIdTweak(blindingSharedSecret: Uint8Array): Uint8Array
 }
 
 /** E_(i+1) = SHA256(E_i || ss_i) * E_i. @throws CryptoError for an invalid key. */
-export function deriveNextPathKey(secp: Secp256k1, pathKey: Uint8Array, blindingSharedSecret: Uint8Array): Uint8Array {
+export function deriveNextPathKey(
+  secp: Secp256k1,
+  pathKey: Uint8Array,
+  blindingSharedSecret: Uint8Array,
+): Uint8Array {
   return secp.publicKeyTweakMul(pathKey, sha256(concatBytes(pathKey, blindingSharedSecret)));
 }
 
@@ -122,7 +134,10 @@ export function unblindHop(
     return ok({ data: decoded.value, nextPathKey: override });
   }
   try {
-    return ok({ data: decoded.value, nextPathKey: deriveNextPathKey(secp, hop.pathKey, blindingSharedSecret) });
+    return ok({
+      data: decoded.value,
+      nextPathKey: deriveNextPathKey(secp, hop.pathKey, blindingSharedSecret),
+    });
   } catch (error) {
     if (error instanceof CryptoError) return err({ kind: 'invalid_path_key' });
     throw error;
@@ -172,7 +187,10 @@ export const blindedPathCoder: Coder<BlindedPath> = {
     }
     writer.bytes(path.firstNodeId).bytes(path.firstPathKey).u8(path.hops.length);
     for (const hop of path.hops) {
-      writer.bytes(hop.blindedNodeId).u16(hop.encryptedRecipientData.length).bytes(hop.encryptedRecipientData);
+      writer
+        .bytes(hop.blindedNodeId)
+        .u16(hop.encryptedRecipientData.length)
+        .bytes(hop.encryptedRecipientData);
     }
   },
 };

@@ -22,7 +22,14 @@ import {
   peelOnion,
   unblindHop,
 } from './index.ts';
-import type { HopInstruction, HopPayload, IncomingHtlc, PeeledOnion, RecipientData, UnblindedHop } from './index.ts';
+import type {
+  HopInstruction,
+  HopPayload,
+  IncomingHtlc,
+  PeeledOnion,
+  RecipientData,
+  UnblindedHop,
+} from './index.ts';
 
 /** A vector file, parsed; the caller states its shape. */
 function vectorFile<T>(name: string): T {
@@ -40,7 +47,11 @@ interface RouteVector {
       shared_secret: string;
     }[];
   };
-  route: { first_node_id: string; first_path_key: string; hops: { blinded_node_id: string; encrypted_data: string }[] };
+  route: {
+    first_node_id: string;
+    first_path_key: string;
+    hops: { blinded_node_id: string; encrypted_data: string }[];
+  };
   unblind: {
     hops: {
       node_privkey: string;
@@ -70,11 +81,18 @@ interface PaymentVector {
   decrypt: { hops: { onion: string; node_privkey: string; next_path_key?: string }[] };
 }
 
-function peel(packet: Uint8Array, key: Uint8Array, data: Uint8Array, blindingSecret?: Uint8Array): PeeledOnion {
+function peel(
+  packet: Uint8Array,
+  key: Uint8Array,
+  data: Uint8Array,
+  blindingSecret?: Uint8Array,
+): PeeledOnion {
   const ephemeral = onionEphemeralKey(secp, packet);
   if (!ephemeral.ok) throw new TypeError(ephemeral.error.kind);
   const point =
-    blindingSecret === undefined ? ephemeral.value : blindedEphemeralKey(secp, ephemeral.value, blindingSecret);
+    blindingSecret === undefined
+      ? ephemeral.value
+      : blindedEphemeralKey(secp, ephemeral.value, blindingSecret);
   const result = peelOnion(secp, packet, secp.ecdh(point, key), data);
   if (!result.ok) throw new TypeError(result.error.kind);
   return result.value;
@@ -90,7 +108,10 @@ describe('BOLT 4 route-blinding-test.json', () => {
   const vector = vectorFile<RouteVector>('route-blinding-test.json');
   const [bob, carol, dave, eve] = vector.generate.hops;
   const toBlind = (hops: readonly (typeof bob)[]) =>
-    hops.map((hop) => ({ nodeId: fromHex(hop?.node_id ?? ''), recipientData: fromHex(hop?.encoded_tlvs ?? '') }));
+    hops.map((hop) => ({
+      nodeId: fromHex(hop?.node_id ?? ''),
+      recipientData: fromHex(hop?.encoded_tlvs ?? ''),
+    }));
 
   test('two paths are made and joined', () => {
     const first = blindPath(secp, fromHex(bob?.session_key ?? ''), toBlind([bob, carol]));
@@ -178,7 +199,10 @@ describe('BOLT 4 blinded-onion-message-onion-test.json', () => {
   });
 
   test('large contents take the larger packet', () => {
-    const hop = { blindedNodeId: secp.publicKeyOf(new Uint8Array(32).fill(1)), encryptedRecipientData: new Uint8Array(50) };
+    const hop = {
+      blindedNodeId: secp.publicKeyOf(new Uint8Array(32).fill(1)),
+      encryptedRecipientData: new Uint8Array(50),
+    };
     const build = (size: number) =>
       buildOnionMessage(secp, new Uint8Array(32).fill(3), [hop], { tlvs: { invoice: new Uint8Array(size) } });
     expect(build(100)).toMatchObject({ ok: true, value: { packet: { length: 1366 } } });
@@ -277,7 +301,8 @@ describe('what a hop refuses', () => {
     data?: RecipientData['tlvs'],
     unknownTlvs: RecipientData['unknownTlvs'] = [],
   ): string {
-    const hop = data === undefined ? undefined : { data: { tlvs: data, unknownTlvs: [] }, nextPathKey: pathKey };
+    const hop =
+      data === undefined ? undefined : { data: { tlvs: data, unknownTlvs: [] }, nextPathKey: pathKey };
     const result = hopInstruction(
       { tlvs, unknownTlvs },
       role,
@@ -294,8 +319,12 @@ describe('what a hop refuses', () => {
     expect(outcome({ outgoingCltvHeight: 1 }, 'final', htlc)).toBe('invalid_onion_payload');
     expect(outcome({ amtToForwardMsat: 1n }, 'final', htlc)).toBe('invalid_onion_payload');
     expect(outcome(amounts, 'final', htlc)).toBe('receive');
-    expect(outcome({ ...amounts, outgoingCltvHeight: 501 }, 'final', htlc)).toBe('final_incorrect_cltv_expiry');
-    expect(outcome({ ...amounts, amtToForwardMsat: 1001n }, 'final', htlc)).toBe('final_incorrect_htlc_amount');
+    expect(outcome({ ...amounts, outgoingCltvHeight: 501 }, 'final', htlc)).toBe(
+      'final_incorrect_cltv_expiry',
+    );
+    expect(outcome({ ...amounts, amtToForwardMsat: 1001n }, 'final', htlc)).toBe(
+      'final_incorrect_htlc_amount',
+    );
     expect(outcome(amounts, 'final', blinded)).toBe('invalid_onion_blinding');
     expect(outcome({ ...amounts, currentPathKey: pathKey }, 'final', htlc)).toBe('invalid_onion_blinding');
   });
@@ -314,15 +343,25 @@ describe('what a hop refuses', () => {
     expect(outcome(tlvs, 'intermediate', blinded, { shortChannelId: 1n })).toBe(refused);
     expect(outcome(tlvs, 'intermediate', blinded, { paymentRelay: relay })).toBe(refused);
     expect(outcome(tlvs, 'intermediate', blinded, { ...forwardData, nextNodeId: pathKey })).toBe(refused);
-    expect(outcome(tlvs, 'intermediate', blinded, { ...forwardData, allowedFeatures: new Uint8Array(2) })).toBe('forward');
-    expect(outcome(tlvs, 'intermediate', blinded, { ...forwardData, allowedFeatures: Uint8Array.of(2) })).toBe(refused);
+    expect(
+      outcome(tlvs, 'intermediate', blinded, { ...forwardData, allowedFeatures: new Uint8Array(2) }),
+    ).toBe('forward');
+    expect(
+      outcome(tlvs, 'intermediate', blinded, { ...forwardData, allowedFeatures: Uint8Array.of(2) }),
+    ).toBe(refused);
     const constraints = { maxCltvExpiryHeight: 500, htlcMinimumMsat: 1000n };
-    const limited = (change: object) => ({ ...forwardData, paymentConstraints: { ...constraints, ...change } });
+    const limited = (change: object) => ({
+      ...forwardData,
+      paymentConstraints: { ...constraints, ...change },
+    });
     expect(outcome(tlvs, 'intermediate', blinded, limited({}))).toBe('forward');
     expect(outcome(tlvs, 'intermediate', blinded, limited({ maxCltvExpiryHeight: 499 }))).toBe(refused);
     expect(outcome(tlvs, 'intermediate', blinded, limited({ htlcMinimumMsat: 1001n }))).toBe(refused);
     expect(
-      outcome(tlvs, 'intermediate', blinded, { ...forwardData, paymentRelay: { ...relay, feeBaseMsat: 1001 } }),
+      outcome(tlvs, 'intermediate', blinded, {
+        ...forwardData,
+        paymentRelay: { ...relay, feeBaseMsat: 1001 },
+      }),
     ).toBe(refused);
     const final = { ...tlvs, amtToForwardMsat: 900n, outgoingCltvHeight: 450, totalAmountMsat: 900n };
     expect(outcome(final, 'final', blinded, {})).toBe('receive_blinded');
@@ -351,19 +390,29 @@ test('padding makes all recipient data equally long', () => {
 
 test('arbitrary bytes decode to a typed error or to what encodes to them', () => {
   const pathBytes = new Writer();
-  blindedPathCoder.write(pathBytes, blindPath(secp, new Uint8Array(32).fill(1), [
-    { nodeId: secp.publicKeyOf(new Uint8Array(32).fill(2)), recipientData: Uint8Array.of(1, 0) },
-  ]));
+  blindedPathCoder.write(
+    pathBytes,
+    blindPath(secp, new Uint8Array(32).fill(1), [
+      { nodeId: secp.publicKeyOf(new Uint8Array(32).fill(2)), recipientData: Uint8Array.of(1, 0) },
+    ]),
+  );
   const valid = pathBytes.finish();
   const mutated = fc
-    .tuple(fc.integer({ min: 0, max: valid.length - 1 }), fc.integer({ min: 0, max: 255 }), fc.nat(valid.length))
-    .map(([at, byte, length]) => valid.map((old, i) => (i === at ? byte : old)).slice(0, length === 0 ? undefined : length));
+    .tuple(
+      fc.integer({ min: 0, max: valid.length - 1 }),
+      fc.integer({ min: 0, max: 255 }),
+      fc.nat(valid.length),
+    )
+    .map(([at, byte, length]) =>
+      valid.map((old, i) => (i === at ? byte : old)).slice(0, length === 0 ? undefined : length),
+    );
   fc.assert(
     fc.property(fc.oneof(fc.uint8Array({ maxLength: 120 }), mutated), (bytes) => {
       const data = decodeRecipientData(bytes);
       if (data.ok) expect(encodeRecipientData(data.value.tlvs, data.value.unknownTlvs)).toEqual(bytes);
       const message = decodeOnionMessagePayload(bytes);
-      if (message.ok) expect(encodeOnionMessagePayload(message.value.tlvs, message.value.unknownTlvs)).toEqual(bytes);
+      if (message.ok)
+        expect(encodeOnionMessagePayload(message.value.tlvs, message.value.unknownTlvs)).toEqual(bytes);
       const path = decodeWith(bytes, (reader) => blindedPathCoder.read(reader));
       if (!path.ok) expect(path.error).toBeInstanceOf(DecodeError);
       else {

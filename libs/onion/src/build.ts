@@ -87,7 +87,11 @@ export function buildOnion(secp: Secp256k1, plan: OnionPlan): Result<BuiltOnion,
   const neededBytes = lengths.reduce((sum, length) => sum + length, 0);
   if (neededBytes > size) return err({ kind: 'payloads_too_long', neededBytes, availableBytes: size });
 
-  const sharedSecrets = onionSharedSecrets(secp, plan.sessionKey, plan.hops.map((hop) => hop.nodeId));
+  const sharedSecrets = onionSharedSecrets(
+    secp,
+    plan.sessionKey,
+    plan.hops.map((hop) => hop.nodeId),
+  );
   const filler = fillerOf(sharedSecrets, lengths, size);
   // BOLT 4: the packet starts as bytes of the pad stream of the session key.
   const payloads = deriveStream('pad', plan.sessionKey, size);
@@ -110,7 +114,11 @@ export function buildOnion(secp: Secp256k1, plan: OnionPlan): Result<BuiltOnion,
 }
 
 /** What the padding added by all hops before the last looks like to the last one. */
-function fillerOf(sharedSecrets: readonly Uint8Array[], lengths: readonly number[], size: number): Uint8Array {
+function fillerOf(
+  sharedSecrets: readonly Uint8Array[],
+  lengths: readonly number[],
+  size: number,
+): Uint8Array {
   const last = sharedSecrets.length - 1;
   const total = lengths.slice(0, last).reduce((sum, length) => sum + length, 0);
   const filler = new Uint8Array(total);

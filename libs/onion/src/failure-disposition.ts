@@ -17,7 +17,11 @@ export type FailureDisposition =
   /** Try without this node. */
   | { readonly kind: 'avoid_node'; readonly permanent: boolean }
   /** Try without the channel that leaves this node; `channelUpdate` may be used for this payment alone. */
-  | { readonly kind: 'avoid_channel'; readonly permanent: boolean; readonly channelUpdate: Uint8Array | undefined }
+  | {
+      readonly kind: 'avoid_channel';
+      readonly permanent: boolean;
+      readonly channelUpdate: Uint8Array | undefined;
+    }
   /** Something inside the blinded path failed: try another path of the recipient's. */
   | { readonly kind: 'avoid_blinded_path' };
 

@@ -63,7 +63,11 @@ export type FailureMessage = Trailing &
           | 'mpp_timeout';
       }
     | {
-        readonly kind: 'invalid_onion_version' | 'invalid_onion_hmac' | 'invalid_onion_key' | 'invalid_onion_blinding';
+        readonly kind:
+          | 'invalid_onion_version'
+          | 'invalid_onion_hmac'
+          | 'invalid_onion_key'
+          | 'invalid_onion_blinding';
         /** SHA-256 of the onion packet that was refused. */
         readonly sha256OfOnion: Uint8Array;
       }
@@ -86,7 +90,11 @@ export type FailureMessage = Trailing &
       }
     | { readonly kind: 'final_incorrect_cltv_expiry'; readonly cltvExpiryHeight: number }
     | { readonly kind: 'final_incorrect_htlc_amount'; readonly incomingHtlcMsat: bigint }
-    | { readonly kind: 'channel_disabled'; readonly disabledFlags: number; readonly channelUpdate: Uint8Array }
+    | {
+        readonly kind: 'channel_disabled';
+        readonly disabledFlags: number;
+        readonly channelUpdate: Uint8Array;
+      }
     | {
         readonly kind: 'invalid_onion_payload';
         /** The offending TLV type, 0 if it could not be narrowed down. */

@@ -61,7 +61,10 @@ function obfuscate(sharedSecret: Uint8Array, packet: Uint8Array): Uint8Array {
 
 /** The return packet of the erring node, without attribution. @throws EncodeError for values out of range. */
 export function wrapFailure(sharedSecret: Uint8Array, failure: FailureMessage): Uint8Array {
-  return obfuscate(sharedSecret, rawPacket(sharedSecret, encodeFailureMessage(failure), FAILURE_PADDED_LENGTH));
+  return obfuscate(
+    sharedSecret,
+    rawPacket(sharedSecret, encodeFailureMessage(failure), FAILURE_PADDED_LENGTH),
+  );
 }
 
 /** The return packet at an intermediate node, without attribution. */

@@ -29,7 +29,11 @@ function vectorFile<T>(name: string): T {
 }
 
 interface ErrorVector {
-  generate: { session_key: string; failure_message: string; hops: { pubkey: string; hop_shared_secret: string }[] };
+  generate: {
+    session_key: string;
+    failure_message: string;
+    hops: { pubkey: string; hop_shared_secret: string }[];
+  };
   errorpacket: string;
 }
 interface AttributionVector {
@@ -79,7 +83,11 @@ describe('BOLT 4 attribution vectors', () => {
   const failure = decodeFailureMessage(fromHex(vector.failureMessage));
 
   test('the failure message', () => {
-    expect(failure).toMatchObject({ kind: 'incorrect_or_unknown_payment_details', htlcMsat: 100n, height: 800000 });
+    expect(failure).toMatchObject({
+      kind: 'incorrect_or_unknown_payment_details',
+      htlcMsat: 100n,
+      height: 800000,
+    });
     if (failure === undefined) throw new TypeError('no failure');
     expect(toHex(encodeFailureMessage(failure))).toBe(vector.failureMessage);
   });
@@ -126,7 +134,8 @@ function returned(hopIndex: number, route: readonly Uint8Array[], tamperAt?: num
   const at = (index: number): Uint8Array => route[index] ?? new Uint8Array(32);
   let packet = wrapFailureAttributed(at(hopIndex), { kind: 'mpp_timeout' }, hopIndex);
   for (let i = hopIndex - 1; i >= 0; i--) {
-    if (i === tamperAt) packet = { ...packet, reason: packet.reason.map((byte, k) => (k === 40 ? byte ^ 1 : byte)) };
+    if (i === tamperAt)
+      packet = { ...packet, reason: packet.reason.map((byte, k) => (k === 40 ? byte ^ 1 : byte)) };
     packet = wrapAgainAttributed(at(i), packet, i);
   }
   return packet;
@@ -187,10 +196,17 @@ describe('return packets', () => {
 
   test('arbitrary packets are undecodable', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 400 }), fc.option(fc.uint8Array({ maxLength: 1000 })), (reason, data) => {
-        const unwrapped = unwrapFailure(SECRETS.slice(0, 3), { reason, attributionData: data ?? undefined });
-        expect(unwrapped.kind).toBe('undecodable');
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 400 }),
+        fc.option(fc.uint8Array({ maxLength: 1000 })),
+        (reason, data) => {
+          const unwrapped = unwrapFailure(SECRETS.slice(0, 3), {
+            reason,
+            attributionData: data ?? undefined,
+          });
+          expect(unwrapped.kind).toBe('undecodable');
+        },
+      ),
       { numRuns: 50 },
     );
     const zeros = new Uint8Array(ATTRIBUTION_DATA_LENGTH);
@@ -244,7 +260,9 @@ describe('failure messages', () => {
     fc.assert(
       fc.property(bytes, (input) => {
         const failure = decodeFailureMessage(input);
-        expect(failure === undefined ? input.length < 2 : equalBytes(encodeFailureMessage(failure), input)).toBe(true);
+        expect(
+          failure === undefined ? input.length < 2 : equalBytes(encodeFailureMessage(failure), input),
+        ).toBe(true);
       }),
       { numRuns: 2000 },
     );
@@ -279,7 +297,9 @@ describe('failure messages', () => {
     expect(
       failureDisposition({ kind: 'invalid_onion_blinding', sha256OfOnion: new Uint8Array(32) }, 'final'),
     ).toEqual({ kind: 'avoid_blinded_path' });
-    expect(failureDisposition({ kind: 'unknown', failureCode: 0x6063, data: update }, 'intermediate')).toEqual({
+    expect(
+      failureDisposition({ kind: 'unknown', failureCode: 0x6063, data: update }, 'intermediate'),
+    ).toEqual({
       kind: 'avoid_node',
       permanent: true,
     });

@@ -75,7 +75,10 @@ export function blindingFailure(packet: Uint8Array): FailureMessage {
  * outside of blinded paths. The caller has ECDH(path_key, node key) computed
  * and passes the outcome of `unblindHop` to `hopInstruction`.
  */
-export function pathKeyOfHop(payload: HopPayload, htlc: IncomingHtlc): Result<Uint8Array | undefined, FailureMessage> {
+export function pathKeyOfHop(
+  payload: HopPayload,
+  htlc: IncomingHtlc,
+): Result<Uint8Array | undefined, FailureMessage> {
   const { encryptedRecipientData, currentPathKey } = payload.tlvs;
   if (encryptedRecipientData === undefined) {
     // BOLT 4: "MUST return an error if path_key is set in the incoming update_add_htlc or current_path_key is present."
@@ -133,7 +136,8 @@ function forward(payload: HopPayload): Result<HopInstruction, FailureMessage> {
 }
 
 function receive(payload: HopPayload, htlc: IncomingHtlc): Result<HopInstruction, FailureMessage> {
-  const { amtToForwardMsat, outgoingCltvHeight, paymentData, paymentMetadata, keysendPreimage } = payload.tlvs;
+  const { amtToForwardMsat, outgoingCltvHeight, paymentData, paymentMetadata, keysendPreimage } =
+    payload.tlvs;
   if (amtToForwardMsat === undefined) return missing(2n);
   if (outgoingCltvHeight === undefined) return missing(4n);
   // BOLT 4: "MUST return an error if: incoming amount_msat < amt_to_forward; incoming cltv_expiry < outgoing_cltv_value"
@@ -173,7 +177,11 @@ function constraintsHold(htlc: IncomingHtlc, hop: UnblindedHop): boolean {
   return shortChannelId === undefined || nextNodeId === undefined;
 }
 
-function forwardBlinded(payload: HopPayload, htlc: IncomingHtlc, hop: UnblindedHop): HopInstruction | undefined {
+function forwardBlinded(
+  payload: HopPayload,
+  htlc: IncomingHtlc,
+  hop: UnblindedHop,
+): HopInstruction | undefined {
   if (!hasOnly(payload, FORWARD_BLINDED_FIELDS) || !constraintsHold(htlc, hop)) return undefined;
   const { shortChannelId, nextNodeId, paymentRelay } = hop.data.tlvs;
   if (paymentRelay === undefined) return undefined;
@@ -189,7 +197,11 @@ function forwardBlinded(payload: HopPayload, htlc: IncomingHtlc, hop: UnblindedH
   return { kind: 'forward', next, amountMsat, cltvExpiryHeight, nextPathKey: hop.nextPathKey };
 }
 
-function receiveBlinded(payload: HopPayload, htlc: IncomingHtlc, hop: UnblindedHop): HopInstruction | undefined {
+function receiveBlinded(
+  payload: HopPayload,
+  htlc: IncomingHtlc,
+  hop: UnblindedHop,
+): HopInstruction | undefined {
   if (!hasOnly(payload, FINAL_BLINDED_FIELDS) || !constraintsHold(htlc, hop)) return undefined;
   const { amtToForwardMsat, outgoingCltvHeight, totalAmountMsat } = payload.tlvs;
   if (amtToForwardMsat === undefined || outgoingCltvHeight === undefined || totalAmountMsat === undefined) {

@@ -74,6 +74,7 @@ export function buildOnionMessage(
     hops: onionHops,
     // BOLT 4: "MUST NOT use any associated_data in the Sphinx construction."
     associatedData: new Uint8Array(0),
-    payloadsLength: needed <= PAYMENT_PAYLOADS_LENGTH ? PAYMENT_PAYLOADS_LENGTH : LARGE_MESSAGE_PAYLOADS_LENGTH,
+    payloadsLength:
+      needed <= PAYMENT_PAYLOADS_LENGTH ? PAYMENT_PAYLOADS_LENGTH : LARGE_MESSAGE_PAYLOADS_LENGTH,
   });
 }

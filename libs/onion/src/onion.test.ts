@@ -48,10 +48,18 @@ function built(result: ReturnType<typeof buildOnion>): BuiltOnion {
   return result.value;
 }
 
-function peel(packet: Uint8Array, key: Uint8Array, data: Uint8Array, blindingSecret?: Uint8Array): PeeledOnion {
+function peel(
+  packet: Uint8Array,
+  key: Uint8Array,
+  data: Uint8Array,
+  blindingSecret?: Uint8Array,
+): PeeledOnion {
   const ephemeral = onionEphemeralKey(secp, packet);
   if (!ephemeral.ok) throw new TypeError(ephemeral.error.kind);
-  const point = blindingSecret === undefined ? ephemeral.value : blindedEphemeralKey(secp, ephemeral.value, blindingSecret);
+  const point =
+    blindingSecret === undefined
+      ? ephemeral.value
+      : blindedEphemeralKey(secp, ephemeral.value, blindingSecret);
   const result = peelOnion(secp, packet, secp.ecdh(point, key), data);
   if (!result.ok) throw new TypeError(result.error.kind);
   return result.value;
@@ -60,7 +68,10 @@ function peel(packet: Uint8Array, key: Uint8Array, data: Uint8Array, blindingSec
 describe('BOLT 4 onion-test.json', () => {
   const vector = vectorFile<OnionVector>('onion-test.json');
   const associatedData = fromHex(vector.generate.associated_data);
-  const hops = vector.generate.hops.map((hop) => ({ nodeId: fromHex(hop.pubkey), payload: withoutPrefix(hop.payload) }));
+  const hops = vector.generate.hops.map((hop) => ({
+    nodeId: fromHex(hop.pubkey),
+    payload: withoutPrefix(hop.payload),
+  }));
   const sessionKey = fromHex(vector.generate.session_key);
 
   test('is built byte for byte', () => {
@@ -68,7 +79,11 @@ describe('BOLT 4 onion-test.json', () => {
   });
 
   test('is peeled by each hop to its payload', () => {
-    const secrets = onionSharedSecrets(secp, sessionKey, hops.map((hop) => hop.nodeId));
+    const secrets = onionSharedSecrets(
+      secp,
+      sessionKey,
+      hops.map((hop) => hop.nodeId),
+    );
     let packet: Uint8Array | undefined = fromHex(vector.onion);
     for (const [index, privkey] of vector.decode.entries()) {
       if (packet === undefined) throw new TypeError('the route ended early');
@@ -91,7 +106,9 @@ describe('BOLT 4 blinded-payment-onion-test.json', () => {
       nodeId: fromHex(hop.pubkey),
       payload: withoutPrefix(hop.payload),
     }));
-    const onion = built(buildOnion(secp, { sessionKey: fromHex(vector.generate.session_key), hops, associatedData }));
+    const onion = built(
+      buildOnion(secp, { sessionKey: fromHex(vector.generate.session_key), hops, associatedData }),
+    );
     expect(toHex(onion.packet)).toBe(vector.generate.onion);
   });
 
@@ -119,7 +136,8 @@ describe('refusals', () => {
     const secret = secp.ecdh(onion.packet.slice(1, 34), firstKey);
     const result = peelOnion(secp, packet, secret, data);
     if (result.ok) return 'accepted';
-    if (result.error.kind !== 'invalid_onion_payload') expect(result.error.sha256OfOnion).toEqual(sha256(packet));
+    if (result.error.kind !== 'invalid_onion_payload')
+      expect(result.error.sha256OfOnion).toEqual(sha256(packet));
     return result.error.kind;
   }
 
@@ -141,10 +159,12 @@ describe('refusals', () => {
       ok: false,
       error: { kind: 'payloads_too_long', neededBytes: 1370, availableBytes: 1300 },
     });
-    expect(buildOnion(secp, { sessionKey, hops: [], associatedData })).toMatchObject({ error: { kind: 'no_hops' } });
-    expect(buildOnion(secp, { sessionKey, hops: [{ ...hop, payload: new Uint8Array(1) }], associatedData })).toMatchObject(
-      { error: { kind: 'payload_too_short', hopIndex: 0 } },
-    );
+    expect(buildOnion(secp, { sessionKey, hops: [], associatedData })).toMatchObject({
+      error: { kind: 'no_hops' },
+    });
+    expect(
+      buildOnion(secp, { sessionKey, hops: [{ ...hop, payload: new Uint8Array(1) }], associatedData }),
+    ).toMatchObject({ error: { kind: 'payload_too_short', hopIndex: 0 } });
   });
 
   test('payload lengths out of bounds, in a packet whose HMAC is right', () => {
@@ -160,7 +180,14 @@ describe('refusals', () => {
     expect(lengthPrefix([2])).toBe('2 bytes');
     // 3 bytes of length, 1265 of payload and 32 of HMAC fill the packet.
     expect(lengthPrefix([0xfd, 0x04, 0xf1])).toBe('1265 bytes');
-    for (const front of [[0], [1], [0xfd, 0x04, 0xf2], [0xfd, 0, 5], [0xfe, 0xff, 0xff, 0xff, 0xff], Array.from({ length: 9 }, () => 0xff)]) {
+    for (const front of [
+      [0],
+      [1],
+      [0xfd, 0x04, 0xf2],
+      [0xfd, 0, 5],
+      [0xfe, 0xff, 0xff, 0xff, 0xff],
+      Array.from({ length: 9 }, () => 0xff),
+    ]) {
       expect(lengthPrefix(front)).toBe('invalid_onion_payload');
     }
   });
@@ -201,9 +228,13 @@ test('any route that fits comes out as it went in, at any packet size', () => {
 
 test('arbitrary packets and payloads fail with a type', () => {
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 1500 }), fc.uint8Array({ minLength: 32, maxLength: 32 }), (packet, secret) => {
-      expect(peelOnion(secp, packet, secret, secret).ok).toBe(false);
-    }),
+    fc.property(
+      fc.uint8Array({ maxLength: 1500 }),
+      fc.uint8Array({ minLength: 32, maxLength: 32 }),
+      (packet, secret) => {
+        expect(peelOnion(secp, packet, secret, secret).ok).toBe(false);
+      },
+    ),
     { numRuns: 200 },
   );
   fc.assert(

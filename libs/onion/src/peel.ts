@@ -55,7 +55,8 @@ export function peelOnion(
 ): Result<PeeledOnion, OnionError> {
   const key = onionEphemeralKey(secp, packet);
   if (!key.ok) return key;
-  if (packet.length < PACKET_OVERHEAD) return err({ kind: 'invalid_onion_hmac', sha256OfOnion: sha256(packet) });
+  if (packet.length < PACKET_OVERHEAD)
+    return err({ kind: 'invalid_onion_hmac', sha256OfOnion: sha256(packet) });
   const parts = splitPacket(packet);
   const size = parts.payloads.length;
   const expected = hmacSha256(deriveKey('mu', sharedSecret), concatBytes(parts.payloads, associatedData));

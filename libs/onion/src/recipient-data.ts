@@ -46,7 +46,10 @@ export function encodeRecipientDataPadded(hops: readonly RecipientData[]): Uint8
     const { padding: _padding, ...rest } = tlvs;
     return { tlvs: rest, unknownTlvs };
   });
-  const longest = bare.reduce((max, hop) => Math.max(max, recipientDataTlvs.encode(hop.tlvs, hop.unknownTlvs).length), 0);
+  const longest = bare.reduce(
+    (max, hop) => Math.max(max, recipientDataTlvs.encode(hop.tlvs, hop.unknownTlvs).length),
+    0,
+  );
   // Every hop gets a padding record, of 2 bytes and its content (4 and more once the length takes 3 bytes).
   for (let target = longest + 2; ; target++) {
     const encoded = bare.map((hop) => padTo(hop, target));

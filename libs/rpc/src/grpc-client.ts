@@ -1,11 +1,22 @@
 /** The gRPC adapter of `RpcConnector`: one grpc-js client for each address, made lazily. */
 import { isIP } from 'node:net';
-import { type CallOptions as GrpcCallOptions, type ClientDuplexStream, Client as GrpcClient, credentials } from '@grpc/grpc-js';
+import {
+  type CallOptions as GrpcCallOptions,
+  type ClientDuplexStream,
+  Client as GrpcClient,
+  credentials,
+} from '@grpc/grpc-js';
 import { BoundedQueue } from './queue.ts';
 import { fromServiceError, toMetadata } from './grpc-errors.ts';
 import { drained, type TlsIdentity } from './grpc-server.ts';
 import { type AnyMethod, methodsOf } from './method.ts';
-import { type CallOptions, type Client, type DuplexStream, type RpcConnector, RpcError } from './transport.ts';
+import {
+  type CallOptions,
+  type Client,
+  type DuplexStream,
+  type RpcConnector,
+  RpcError,
+} from './transport.ts';
 
 const DEFAULT_DEADLINE_MS = 10_000;
 const STREAM_LIMIT = 64;
@@ -75,7 +86,12 @@ function grpcOptions(call: CallOptions | undefined, defaultDeadlineMs: number | 
 
 const serializer = (method: AnyMethod) => (value: unknown) => method.requestSerialize(value) as Buffer;
 
-function unary(client: GrpcClient, method: AnyMethod, request: unknown, call?: CallOptions): Promise<unknown> {
+function unary(
+  client: GrpcClient,
+  method: AnyMethod,
+  request: unknown,
+  call?: CallOptions,
+): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const pending = client.makeUnaryRequest(
       method.path,
@@ -90,7 +106,12 @@ function unary(client: GrpcClient, method: AnyMethod, request: unknown, call?: C
   });
 }
 
-async function* serverStream(client: GrpcClient, method: AnyMethod, request: unknown, call?: CallOptions): AsyncGenerator<unknown> {
+async function* serverStream(
+  client: GrpcClient,
+  method: AnyMethod,
+  request: unknown,
+  call?: CallOptions,
+): AsyncGenerator<unknown> {
   const stream = client.makeServerStreamRequest(
     method.path,
     serializer(method),

@@ -34,14 +34,19 @@ export function toMetadata(values: Readonly<Record<string, string>>): Metadata {
 export function fromMetadata(metadata: Metadata | undefined): Record<string, string> {
   const values: Record<string, string> = {};
   if (metadata === undefined) return values;
-  for (const [key, value] of Object.entries(metadata.getMap())) if (typeof value === 'string') values[key] = value;
+  for (const [key, value] of Object.entries(metadata.getMap()))
+    if (typeof value === 'string') values[key] = value;
   return values;
 }
 
 /** What grpc-js sends for an error of a handler. */
 export function toStatus(error: unknown): { code: status; details: string; metadata: Metadata } {
   const rpc = asRpcError(error);
-  return { code: CODES[rpc.code], details: rpc.message.slice(0, MAX_DETAIL_LENGTH), metadata: toMetadata(rpc.metadata) };
+  return {
+    code: CODES[rpc.code],
+    details: rpc.message.slice(0, MAX_DETAIL_LENGTH),
+    metadata: toMetadata(rpc.metadata),
+  };
 }
 
 /** An RpcError of what grpc-js reports to a caller. */
@@ -49,7 +54,8 @@ export function fromServiceError(error: unknown): RpcError {
   if (error instanceof RpcError) return error;
   if (error instanceof Error && 'code' in error && typeof error.code === 'number') {
     const details = 'details' in error && typeof error.details === 'string' ? error.details : error.message;
-    const metadata = 'metadata' in error && error.metadata instanceof Metadata ? fromMetadata(error.metadata) : {};
+    const metadata =
+      'metadata' in error && error.metadata instanceof Metadata ? fromMetadata(error.metadata) : {};
     return new RpcError(NAMES.get(error.code) ?? 'unknown', details, metadata);
   }
   return asRpcError(error);

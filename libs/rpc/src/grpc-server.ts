@@ -74,7 +74,10 @@ export function grpcServer(options: GrpcServerOptions): RpcServer {
       server.addService(definition as never, implementation);
     },
     listen: async () => {
-      health = new HealthImplementation({ '': 'SERVING', ...Object.fromEntries(services.map((name) => [name, 'SERVING' as const])) });
+      health = new HealthImplementation({
+        '': 'SERVING',
+        ...Object.fromEntries(services.map((name) => [name, 'SERVING' as const])),
+      });
       health.addToServer(server);
       new ReflectionService(descriptors(), { services }).addToServer(server);
       const credentials =
@@ -86,7 +89,9 @@ export function grpcServer(options: GrpcServerOptions): RpcServer {
               true,
             );
       const port = await new Promise<number>((resolve, reject) => {
-        server.bindAsync(options.listenAddress, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
+        server.bindAsync(options.listenAddress, credentials, (error, bound) =>
+          error ? reject(error) : resolve(bound),
+        );
       });
       return `${options.listenAddress.slice(0, options.listenAddress.lastIndexOf(':'))}:${port}`;
     },
@@ -124,7 +129,8 @@ function contextOf(call: AnyCall): CallContext {
 
 function adapt(method: AnyMethod, handler: AnyHandler, options: GrpcServerOptions): unknown {
   const report = (error: unknown): ReturnType<typeof toStatus> => {
-    if (!(error instanceof RpcError) || error.code === 'internal') options.onInternalError?.(method.path, error);
+    if (!(error instanceof RpcError) || error.code === 'internal')
+      options.onInternalError?.(method.path, error);
     return toStatus(error);
   };
   if (method.requestStream) {
@@ -185,7 +191,10 @@ export function drained(call: WritableCall, signal: AbortSignal): Promise<void> 
   });
 }
 
-function duplexOf(call: ServerDuplexStream<unknown, unknown>, context: CallContext): DuplexStream<unknown, unknown> {
+function duplexOf(
+  call: ServerDuplexStream<unknown, unknown>,
+  context: CallContext,
+): DuplexStream<unknown, unknown> {
   const inbound = new BoundedQueue<unknown>(STREAM_LIMIT);
   call.on('data', (message: unknown) => {
     if (inbound.offer(message)) return;
@@ -198,10 +207,13 @@ function duplexOf(call: ServerDuplexStream<unknown, unknown>, context: CallConte
   });
   call.on('end', () => inbound.end());
   call.on('error', () => inbound.fail(new RpcError('unavailable', 'the stream broke')));
-  context.signal.addEventListener('abort', () => inbound.fail(new RpcError('cancelled', 'the caller went away')));
+  context.signal.addEventListener('abort', () =>
+    inbound.fail(new RpcError('cancelled', 'the caller went away')),
+  );
   return {
     send: async (message) => {
-      if (context.signal.aborted || call.destroyed || call.writableEnded) throw new RpcError('unavailable', 'the stream is closed');
+      if (context.signal.aborted || call.destroyed || call.writableEnded)
+        throw new RpcError('unavailable', 'the stream is closed');
       if (!call.write(message)) await drained(call, context.signal);
     },
     end: () => {

@@ -83,8 +83,10 @@ export class MemoryNetwork {
           client[name] = method.requestStream
             ? (options?: CallOptions) => this.#duplex(caller, address, method, mine, options)
             : method.responseStream
-              ? (request: unknown, options?: CallOptions) => this.#serverStream(caller, address, method, request, mine, options)
-              : (request: unknown, options?: CallOptions) => this.#unary(caller, address, method, request, mine, options);
+              ? (request: unknown, options?: CallOptions) =>
+                  this.#serverStream(caller, address, method, request, mine, options)
+              : (request: unknown, options?: CallOptions) =>
+                  this.#unary(caller, address, method, request, mine, options);
         }
         return client as Client<S>;
       },
@@ -101,7 +103,13 @@ export class MemoryNetwork {
     return { endpoint, handler: entry.handler };
   }
 
-  #open(address: string, method: AnyMethod, mine: Set<AbortController>, caller: Caller, options?: CallOptions) {
+  #open(
+    address: string,
+    method: AnyMethod,
+    mine: Set<AbortController>,
+    caller: Caller,
+    options?: CallOptions,
+  ) {
     const { endpoint, handler } = this.#find(address, method);
     const controller = new AbortController();
     endpoint.connections.add(controller);
@@ -119,15 +127,27 @@ export class MemoryNetwork {
     return { handler, controller, context };
   }
 
-  async #unary(caller: Caller, address: string, method: AnyMethod, request: unknown, mine: Set<AbortController>, options?: CallOptions): Promise<unknown> {
+  async #unary(
+    caller: Caller,
+    address: string,
+    method: AnyMethod,
+    request: unknown,
+    mine: Set<AbortController>,
+    options?: CallOptions,
+  ): Promise<unknown> {
     const bytes = Buffer.from(method.requestSerialize(request));
     await this.#gate(caller.from, address, method.path);
     const { handler, controller, context } = this.#open(address, method, mine, caller, options);
     const broken = new Promise<never>((_, reject) => {
-      controller.signal.addEventListener('abort', () => reject(new RpcError('unavailable', `${address} is gone`)));
+      controller.signal.addEventListener('abort', () =>
+        reject(new RpcError('unavailable', `${address} is gone`)),
+      );
     });
     try {
-      const response = await Promise.race([toPromise(() => handler(method.requestDeserialize(bytes), context)), broken]);
+      const response = await Promise.race([
+        toPromise(() => handler(method.requestDeserialize(bytes), context)),
+        broken,
+      ]);
       const reply = Buffer.from(method.responseSerialize(response));
       await Promise.race([this.#gate(address, caller.from, method.path), broken]);
       return method.responseDeserialize(reply);
@@ -139,7 +159,14 @@ export class MemoryNetwork {
     }
   }
 
-  async *#serverStream(caller: Caller, address: string, method: AnyMethod, request: unknown, mine: Set<AbortController>, options?: CallOptions): AsyncGenerator<unknown> {
+  async *#serverStream(
+    caller: Caller,
+    address: string,
+    method: AnyMethod,
+    request: unknown,
+    mine: Set<AbortController>,
+    options?: CallOptions,
+  ): AsyncGenerator<unknown> {
     const bytes = Buffer.from(method.requestSerialize(request));
     await this.#gate(caller.from, address, method.path);
     const { handler, controller, context } = this.#open(address, method, mine, caller, options);
@@ -157,7 +184,13 @@ export class MemoryNetwork {
     }
   }
 
-  #duplex(caller: Caller, address: string, method: AnyMethod, mine: Set<AbortController>, options?: CallOptions): DuplexStream<unknown, unknown> {
+  #duplex(
+    caller: Caller,
+    address: string,
+    method: AnyMethod,
+    mine: Set<AbortController>,
+    options?: CallOptions,
+  ): DuplexStream<unknown, unknown> {
     const toServer = new BoundedQueue<unknown>(STREAM_LIMIT);
     const toClient = new BoundedQueue<unknown>(STREAM_LIMIT);
     const breakBoth = (error: RpcError): void => {
@@ -170,9 +203,12 @@ export class MemoryNetwork {
     try {
       const opened = this.#open(address, method, mine, caller, options);
       controller = opened.controller;
-      controller.signal.addEventListener('abort', () => breakBoth(new RpcError('unavailable', `${address} is gone`)));
+      controller.signal.addEventListener('abort', () =>
+        breakBoth(new RpcError('unavailable', `${address} is gone`)),
+      );
       const serverSide: DuplexStream<unknown, unknown> = {
-        send: (message) => serverPump(method.responseDeserialize(Buffer.from(method.responseSerialize(message)))),
+        send: (message) =>
+          serverPump(method.responseDeserialize(Buffer.from(method.responseSerialize(message)))),
         end: () => toClient.end(),
         cancel: (reason) => breakBoth(new RpcError('cancelled', reason)),
         [Symbol.asyncIterator]: () => toServer[Symbol.asyncIterator](),

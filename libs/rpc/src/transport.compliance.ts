@@ -6,7 +6,11 @@ const text = {
   encode: (value: string): Buffer => Buffer.from(value, 'utf8'),
   decode: (value: Buffer): string => value.toString('utf8'),
 };
-const method = <P extends string, Q extends boolean, S extends boolean>(path: P, requestStream: Q, responseStream: S) => ({
+const method = <P extends string, Q extends boolean, S extends boolean>(
+  path: P,
+  requestStream: Q,
+  responseStream: S,
+) => ({
   path,
   requestStream,
   responseStream,
@@ -32,7 +36,8 @@ export function transportCompliance(name: string, makeWiring: () => Wiring): voi
     const { server, connector } = makeWiring();
     server.add(EchoService, {
       echo: async (request, context) => {
-        if (request === 'fail') throw new RpcError('failed_precondition', 'not mine', { 'fulmen-owner-address': 'x:1' });
+        if (request === 'fail')
+          throw new RpcError('failed_precondition', 'not mine', { 'fulmen-owner-address': 'x:1' });
         if (request === 'crash') throw new TypeError('a bug');
         if (request === 'capabilities') return [...context.capabilities].join(',');
         if (request === 'hang') {
@@ -74,7 +79,11 @@ export function transportCompliance(name: string, makeWiring: () => Wiring): voi
       const { client, stop } = await start();
       const error = await client.echo('fail').catch((e: unknown) => e);
       expect(error).toBeInstanceOf(RpcError);
-      expect(error).toMatchObject({ code: 'failed_precondition', message: 'not mine', metadata: { 'fulmen-owner-address': 'x:1' } });
+      expect(error).toMatchObject({
+        code: 'failed_precondition',
+        message: 'not mine',
+        metadata: { 'fulmen-owner-address': 'x:1' },
+      });
       await expect(client.echo('crash')).rejects.toMatchObject({ code: 'internal' });
       await stop();
     });

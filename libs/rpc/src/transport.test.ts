@@ -9,7 +9,10 @@ transportCompliance('memory', () => {
   const network = new MemoryNetwork();
   return { server: network.server('echo'), connector: network.connector('client', ['plaintext']) };
 });
-transportCompliance('gRPC', () => ({ server: grpcServer({ listenAddress: '127.0.0.1:0' }), connector: grpcConnector() }));
+transportCompliance('gRPC', () => ({
+  server: grpcServer({ listenAddress: '127.0.0.1:0' }),
+  connector: grpcConnector(),
+}));
 
 test('a bounded queue makes its writer wait for its reader', async () => {
   const queue = new BoundedQueue<number>(2);

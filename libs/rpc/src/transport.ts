@@ -20,9 +20,22 @@ export type ServiceDefinition = Readonly<Record<string, MethodDefinition<never, 
 
 /** gRPC's status codes, by name. */
 export type RpcCode =
-  | 'cancelled' | 'unknown' | 'invalid_argument' | 'deadline_exceeded' | 'not_found' | 'already_exists'
-  | 'permission_denied' | 'resource_exhausted' | 'failed_precondition' | 'aborted' | 'out_of_range'
-  | 'unimplemented' | 'internal' | 'unavailable' | 'data_loss' | 'unauthenticated';
+  | 'cancelled'
+  | 'unknown'
+  | 'invalid_argument'
+  | 'deadline_exceeded'
+  | 'not_found'
+  | 'already_exists'
+  | 'permission_denied'
+  | 'resource_exhausted'
+  | 'failed_precondition'
+  | 'aborted'
+  | 'out_of_range'
+  | 'unimplemented'
+  | 'internal'
+  | 'unavailable'
+  | 'data_loss'
+  | 'unauthenticated';
 
 /** What a call fails with, on both sides. `metadata` travels as trailers. */
 export class RpcError extends Error {
@@ -56,22 +69,32 @@ export interface DuplexStream<In, Out> extends AsyncIterable<In> {
 }
 
 type Handler<M> = M extends {
-  requestStream: infer QS; responseStream: infer RS;
-  requestDeserialize: (value: Buffer) => infer Q; responseDeserialize: (value: Buffer) => infer R;
+  requestStream: infer QS;
+  responseStream: infer RS;
+  requestDeserialize: (value: Buffer) => infer Q;
+  responseDeserialize: (value: Buffer) => infer R;
 }
   ? QS extends true
-    ? RS extends true ? (stream: DuplexStream<Q, R>, context: CallContext) => Promise<void> : never
-    : RS extends true ? (request: Q, context: CallContext) => AsyncIterable<R>
+    ? RS extends true
+      ? (stream: DuplexStream<Q, R>, context: CallContext) => Promise<void>
+      : never
+    : RS extends true
+      ? (request: Q, context: CallContext) => AsyncIterable<R>
       : (request: Q, context: CallContext) => Promise<R>
   : never;
 
 type ClientMethod<M> = M extends {
-  requestStream: infer QS; responseStream: infer RS;
-  requestDeserialize: (value: Buffer) => infer Q; responseDeserialize: (value: Buffer) => infer R;
+  requestStream: infer QS;
+  responseStream: infer RS;
+  requestDeserialize: (value: Buffer) => infer Q;
+  responseDeserialize: (value: Buffer) => infer R;
 }
   ? QS extends true
-    ? RS extends true ? (options?: CallOptions) => DuplexStream<R, Q> : never
-    : RS extends true ? (request: Q, options?: CallOptions) => AsyncIterable<R>
+    ? RS extends true
+      ? (options?: CallOptions) => DuplexStream<R, Q>
+      : never
+    : RS extends true
+      ? (request: Q, options?: CallOptions) => AsyncIterable<R>
       : (request: Q, options?: CallOptions) => Promise<R>
   : never;
 

@@ -9,7 +9,18 @@ export interface Logger {
   child(fields: object): Logger;
 }
 
-const SECRET_FIELDS = ['seed', 'mnemonic', 'secret', 'secretKey', 'preimage', 'token', 'password', 'sessionKey', 'sharedSecret', 'privateKey'];
+const SECRET_FIELDS = [
+  'seed',
+  'mnemonic',
+  'secret',
+  'secretKey',
+  'preimage',
+  'token',
+  'password',
+  'sessionKey',
+  'sharedSecret',
+  'privateKey',
+];
 
 export function createLogger(service: string, level: string, destination?: DestinationStream): Logger {
   const options = {

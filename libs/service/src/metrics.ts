@@ -10,16 +10,37 @@ export class Metrics {
   }
 
   counter<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Counter<L> {
-    return new Counter({ name: `fulmen_${name}`, help, labelNames: [...labelNames], registers: [this.registry] });
+    return new Counter({
+      name: `fulmen_${name}`,
+      help,
+      labelNames: [...labelNames],
+      registers: [this.registry],
+    });
   }
 
   gauge<L extends string>(name: string, help: string, labelNames: readonly L[] = []): Gauge<L> {
-    return new Gauge({ name: `fulmen_${name}`, help, labelNames: [...labelNames], registers: [this.registry] });
+    return new Gauge({
+      name: `fulmen_${name}`,
+      help,
+      labelNames: [...labelNames],
+      registers: [this.registry],
+    });
   }
 
   /** Buckets in seconds. */
-  histogram<L extends string>(name: string, help: string, buckets: readonly number[], labelNames: readonly L[] = []): Histogram<L> {
-    return new Histogram({ name: `fulmen_${name}`, help, buckets: [...buckets], labelNames: [...labelNames], registers: [this.registry] });
+  histogram<L extends string>(
+    name: string,
+    help: string,
+    buckets: readonly number[],
+    labelNames: readonly L[] = [],
+  ): Histogram<L> {
+    return new Histogram({
+      name: `fulmen_${name}`,
+      help,
+      buckets: [...buckets],
+      labelNames: [...labelNames],
+      registers: [this.registry],
+    });
   }
 
   /** CPU, memory, event loop lag, garbage collection of this process. Call once, in main. */
@@ -29,7 +50,11 @@ export class Metrics {
 }
 
 /** Serves /metrics on host:port; port 0 picks one. */
-export async function serveMetrics(metrics: Metrics, host: string, port: number): Promise<{ port: number; stop: () => Promise<void> }> {
+export async function serveMetrics(
+  metrics: Metrics,
+  host: string,
+  port: number,
+): Promise<{ port: number; stop: () => Promise<void> }> {
   const server: Server = createServer((request, response) => {
     if (request.url !== '/metrics') {
       response.writeHead(404).end();
@@ -49,9 +74,10 @@ export async function serveMetrics(metrics: Metrics, host: string, port: number)
   const address = server.address();
   return {
     port: typeof address === 'object' && address !== null ? address.port : port,
-    stop: () => new Promise((resolve) => {
-      server.close(() => resolve());
-      server.closeAllConnections();
-    }),
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
   };
 }

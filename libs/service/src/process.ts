@@ -48,8 +48,14 @@ export function runService(name: string, start: (ports: ProcessPorts) => Promise
   const main = async (): Promise<void> => {
     const service = await start({ runtime, logger, metrics, environment });
     const metricsPort = Number(environment['FULMEN_METRICS_PORT'] ?? 0);
-    const served = await serveMetrics(metrics, environment['FULMEN_METRICS_HOST'] ?? '127.0.0.1', metricsPort);
-    process.stdout.write(`${JSON.stringify({ ready: true, service: name, address: service.address, metricsPort: served.port, pid: process.pid })}\n`);
+    const served = await serveMetrics(
+      metrics,
+      environment['FULMEN_METRICS_HOST'] ?? '127.0.0.1',
+      metricsPort,
+    );
+    process.stdout.write(
+      `${JSON.stringify({ ready: true, service: name, address: service.address, metricsPort: served.port, pid: process.pid })}\n`,
+    );
     let stopping = false;
     const stop = (reason: string, code: number): void => {
       if (stopping) return;

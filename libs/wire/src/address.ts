@@ -48,7 +48,8 @@ export function parseAddresses(bytes: Uint8Array): Result<AnnouncedAddresses, De
         break;
       }
       if (address.kind === 'dns' && ++hostnames > 1) continue;
-      if (address.port !== 0 && (address.kind !== 'dns' || HOSTNAME.test(address.hostname))) addresses.push(address);
+      if (address.port !== 0 && (address.kind !== 'dns' || HOSTNAME.test(address.hostname)))
+        addresses.push(address);
     }
     return { addresses, mayForward: hostnames <= 1 };
   });

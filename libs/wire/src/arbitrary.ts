@@ -45,12 +45,17 @@ export function arbitraryMessageOf(codec: AnyMessageCodec): fc.Arbitrary<Message
   const unknownTlvs: fc.Arbitrary<TlvRecord[]> = fc
     .uniqueArray(
       fc.record(
-        { type: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }).map((half) => 2n * half + 1n), value: bytesOf(0, 20) },
+        {
+          type: fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }).map((half) => 2n * half + 1n),
+          value: bytesOf(0, 20),
+        },
         { noNullPrototype: true },
       ),
       { selector: ({ type }) => type, maxLength: 3 },
     )
-    .map((records) => records.filter(({ type }) => !known.has(type)).sort((a, b) => (a.type < b.type ? -1 : 1)));
+    .map((records) =>
+      records.filter(({ type }) => !known.has(type)).sort((a, b) => (a.type < b.type ? -1 : 1)),
+    );
   const flat = fc.record(
     Object.fromEntries(Object.entries(fields).map(([name, shape]) => [name, arbitraryOf(shape)])),
     { noNullPrototype: true },
@@ -73,13 +78,15 @@ export function arbitraryMessage(): fc.Arbitrary<Message> {
 
 // Cheaper than fc.uint8Array for the long fixed fields, whose single bytes mean nothing to the codec.
 function bytesOf(minLength: number, maxLength: number): fc.Arbitrary<Uint8Array> {
-  return fc.tuple(fc.integer({ min: minLength, max: maxLength }), fc.integer({ min: 1 })).map(([length, seed]) => {
-    const out = new Uint8Array(length);
-    let state = seed >>> 0;
-    for (let i = 0; i < length; i++) {
-      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-      out[i] = state >>> 24;
-    }
-    return out;
-  });
+  return fc
+    .tuple(fc.integer({ min: minLength, max: maxLength }), fc.integer({ min: 1 }))
+    .map(([length, seed]) => {
+      const out = new Uint8Array(length);
+      let state = seed >>> 0;
+      for (let i = 0; i < length; i++) {
+        state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+        out[i] = state >>> 24;
+      }
+      return out;
+    });
 }

@@ -55,7 +55,11 @@ export const MESSAGES = {
   warning: defineMessage({ name: 'warning', type: 1, fields: { channelId, data: bytes16 } }),
   stfu: defineMessage({ name: 'stfu', type: 2, fields: { channelId, initiator: u8 } }),
   peer_storage: defineMessage({ name: 'peer_storage', type: 7, fields: { blob: bytes16 } }),
-  peer_storage_retrieval: defineMessage({ name: 'peer_storage_retrieval', type: 9, fields: { blob: bytes16 } }),
+  peer_storage_retrieval: defineMessage({
+    name: 'peer_storage_retrieval',
+    type: 9,
+    fields: { blob: bytes16 },
+  }),
   init: defineMessage({
     name: 'init',
     type: 16,
@@ -134,7 +138,12 @@ export const MESSAGES = {
     fields: { channelId, feeSatoshis: u64, signature },
     tlvs: { feeRange: tlv(1, struct({ minFeeSatoshis: u64, maxFeeSatoshis: u64 })) },
   }),
-  closing_complete: defineMessage({ name: 'closing_complete', type: 40, fields: closingFields, tlvs: closingTlvs }),
+  closing_complete: defineMessage({
+    name: 'closing_complete',
+    type: 40,
+    fields: closingFields,
+    tlvs: closingTlvs,
+  }),
   closing_sig: defineMessage({ name: 'closing_sig', type: 41, fields: closingFields, tlvs: closingTlvs }),
 
   // BOLT 2, "Normal Operation"
@@ -260,7 +269,12 @@ export const MESSAGES = {
   announcement_signatures: defineMessage({
     name: 'announcement_signatures',
     type: 259,
-    fields: { channelId, shortChannelId: shortChannelIdField, nodeSignature: signature, bitcoinSignature: signature },
+    fields: {
+      channelId,
+      shortChannelId: shortChannelIdField,
+      nodeSignature: signature,
+      bitcoinSignature: signature,
+    },
   }),
   query_short_channel_ids: defineMessage({
     name: 'query_short_channel_ids',
@@ -282,7 +296,13 @@ export const MESSAGES = {
   reply_channel_range: defineMessage({
     name: 'reply_channel_range',
     type: 264,
-    fields: { chainHash, firstBlocknum: u32, numberOfBlocks: u32, syncComplete: u8, encodedShortIds: bytes16 },
+    fields: {
+      chainHash,
+      firstBlocknum: u32,
+      numberOfBlocks: u32,
+      syncComplete: u8,
+      encodedShortIds: bytes16,
+    },
     tlvs: {
       timestamps: tlv(1, struct({ encodingType: u8, encodedTimestamps: restBytes })),
       checksums: tlv(3, restArray(struct({ checksumNodeId1: u32, checksumNodeId2: u32 }))),

@@ -1,6 +1,15 @@
 // BOLT 7: published query vectors, packed arrays, addresses, scids, signed bytes and checksums.
 import { readFileSync } from 'node:fs';
-import { DecodeError, EncodeError, InternalError, concatBytes, crc32c, fromHex, ok, toHex } from '@fulmen/codec';
+import {
+  DecodeError,
+  EncodeError,
+  InternalError,
+  concatBytes,
+  crc32c,
+  fromHex,
+  ok,
+  toHex,
+} from '@fulmen/codec';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { encodeAddress, encodeAddresses, formatAddress, parseAddress, parseAddresses } from './address.ts';
@@ -42,7 +51,10 @@ interface QueryVector {
     };
     readonly checksums?: { readonly checksums: readonly { checksum1: number; checksum2: number }[] };
     readonly tlvStream?: {
-      readonly records: readonly (string | { readonly array: readonly number[]; readonly encoding: string })[];
+      readonly records: readonly (
+        | string
+        | { readonly array: readonly number[]; readonly encoding: string }
+      )[];
     };
   };
 }
@@ -66,7 +78,9 @@ describe('BOLT 7 extended queries', () => {
       expect(message).toMatchObject({ firstBlocknum: msg.firstBlockNum, numberOfBlocks: msg.numberOfBlocks });
       expect(toHex(message.chainHash)).toBe(msg.chainHash);
       const wantsBoth = msg.tlvStream?.records.length === 1;
-      expect(message.tlvs).toEqual(wantsBoth ? { queryOption: QUERY_OPTION.timestamps | QUERY_OPTION.checksums } : {});
+      expect(message.tlvs).toEqual(
+        wantsBoth ? { queryOption: QUERY_OPTION.timestamps | QUERY_OPTION.checksums } : {},
+      );
     } else if (message.type === 'reply_channel_range') {
       expect(message).toMatchObject({
         firstBlocknum: msg.firstBlockNum,
@@ -87,7 +101,10 @@ describe('BOLT 7 extended queries', () => {
         );
       }
       expect(checksums).toEqual(
-        msg.checksums?.checksums.map((pair) => ({ checksumNodeId1: pair.checksum1, checksumNodeId2: pair.checksum2 })),
+        msg.checksums?.checksums.map((pair) => ({
+          checksumNodeId1: pair.checksum1,
+          checksumNodeId2: pair.checksum2,
+        })),
       );
     } else if (message.type === 'query_short_channel_ids') {
       expectShortIds(message.encodedShortIds, msg.shortChannelIds);
@@ -114,7 +131,8 @@ function expectArray(
   encoding: string | undefined,
   expected: readonly unknown[] | undefined,
 ): void {
-  if (encoding === 'COMPRESSED_ZLIB') expect(actual).toMatchObject({ ok: false, error: { code: 'unsupported' } });
+  if (encoding === 'COMPRESSED_ZLIB')
+    expect(actual).toMatchObject({ ok: false, error: { code: 'unsupported' } });
   else expect(actual).toEqual({ ok: true, value: expected });
 }
 
@@ -125,7 +143,9 @@ describe('packed arrays', () => {
       .uniqueArray(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }))
       .map((list) => list.sort((a, b) => (a < b ? -1 : 1)));
     const flags = fc.array(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }));
-    const pairs = fc.array(fc.record({ timestampNodeId1: u32, timestampNodeId2: u32 }, { noNullPrototype: true }));
+    const pairs = fc.array(
+      fc.record({ timestampNodeId1: u32, timestampNodeId2: u32 }, { noNullPrototype: true }),
+    );
     fc.assert(
       fc.property(ids, flags, pairs, (scids, queryFlags, timestamps) => {
         expect(decodeShortIds(encodeShortIds(scids))).toEqual({ ok: true, value: scids });
@@ -265,7 +285,9 @@ describe('channel_update', () => {
     expect(channelUpdateChecksum(raw)).toBe(checksum);
     expect(channelUpdateChecksum({ ...update, timestamp: 5, signature: new Uint8Array(64) })).toBe(checksum);
     expect(channelUpdateChecksum({ ...update, channelFlags: 1 })).not.toBe(checksum);
-    expect(channelUpdateChecksum({ ...update, unknownTlvs: [{ type: 1n, value: fromHex('00') }] })).not.toBe(checksum);
+    expect(channelUpdateChecksum({ ...update, unknownTlvs: [{ type: 1n, value: fromHex('00') }] })).not.toBe(
+      checksum,
+    );
   });
 });
 
@@ -278,8 +300,11 @@ describe('addresses', () => {
   ];
 
   test('every kind round-trips, in ascending order of type', () => {
-    expect(parseAddresses(encodeAddresses(all.toReversed()))).toEqual(ok({ addresses: all, mayForward: true }));
-    for (const address of all) expect(parseAddress(encodeAddress(address))).toEqual({ ok: true, value: address });
+    expect(parseAddresses(encodeAddresses(all.toReversed()))).toEqual(
+      ok({ addresses: all, mayForward: true }),
+    );
+    for (const address of all)
+      expect(parseAddress(encodeAddress(address))).toEqual({ ok: true, value: address });
     expect(toHex(encodeAddress(all[0] ?? { kind: 'dns', hostname: 'x', port: 1 }))).toBe('01010203042607');
   });
 

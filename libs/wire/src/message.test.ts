@@ -116,7 +116,10 @@ describe('layouts', () => {
         id: 7n,
         reason: fromHex('abcd'),
         tlvs: {
-          attributionData: { htlcHoldTimes: Array.from({ length: 20 }, () => 1), truncatedHmacs: new Uint8Array(840) },
+          attributionData: {
+            htlcHoldTimes: Array.from({ length: 20 }, () => 1),
+            truncatedHmacs: new Uint8Array(840),
+          },
         },
       }),
       `0083${CHANNEL_ID}00000000000000070002abcd01fd0398${'00000001'.repeat(20)}${'00'.repeat(840)}`,
@@ -135,10 +138,13 @@ describe('layouts', () => {
     ],
   ];
 
-  test.each(layouts.map(([message, hex]) => ({ name: message.type, message, hex })))('$name', ({ message, hex }) => {
-    expect(toHex(encodeMessage(message))).toBe(hex);
-    expect(decoded(hex)).toEqual(message);
-  });
+  test.each(layouts.map(([message, hex]) => ({ name: message.type, message, hex })))(
+    '$name',
+    ({ message, hex }) => {
+      expect(toHex(encodeMessage(message))).toBe(hex);
+      expect(decoded(hex)).toEqual(message);
+    },
+  );
 
   test('every declared type number, as the BOLTs give them', () => {
     const numbers = Object.fromEntries(allMessageCodecs().map(({ name, type }) => [name, type]));
@@ -201,14 +207,18 @@ describe('layouts', () => {
 describe('refusals', () => {
   test('no type, short messages, bad points and even records name their message', () => {
     expect(decodeMessage(fromHex('00'))).toMatchObject({ error: { code: 'truncated', messageType: null } });
-    expect(decodeMessage(fromHex('0012000300'))).toMatchObject({ error: { code: 'truncated', messageType: 18 } });
+    expect(decodeMessage(fromHex('0012000300'))).toMatchObject({
+      error: { code: 'truncated', messageType: 18 },
+    });
     expect(refused(`0024${CHANNEL_ID}04${'22'.repeat(32)}`)).toBe('invalid_point');
     expect(refused(`0024${CHANNEL_ID}${POINT}0200`)).toBe('tlv_unknown_even');
   });
 
   test('an onion, an attribution or a count of a wrong length', () => {
     expect(refused(`0083${CHANNEL_ID}00000000000000070000` + `0103aabbcc`)).toBe('truncated');
-    expect(refused(`0083${CHANNEL_ID}00000000000000070000` + `01fd0399${'00'.repeat(0x399)}`)).toBe('trailing_bytes');
+    expect(refused(`0083${CHANNEL_ID}00000000000000070000` + `01fd0399${'00'.repeat(0x399)}`)).toBe(
+      'trailing_bytes',
+    );
     expect(refused(`0084${CHANNEL_ID}${SIGNATURE}ffff${SIGNATURE}`)).toBe('truncated');
   });
 
@@ -222,10 +232,12 @@ describe('refusals', () => {
 
   test('values that do not fit are refused, not truncated', () => {
     const channelId = fromHex(CHANNEL_ID);
-    expect(() => encodeMessage({ type: 'update_fee', channelId, feeratePerKw: 2 ** 32 })).toThrow(EncodeError);
-    expect(() => encodeMessage({ type: 'update_fee', channelId: channelId.subarray(1), feeratePerKw: 1 })).toThrow(
+    expect(() => encodeMessage({ type: 'update_fee', channelId, feeratePerKw: 2 ** 32 })).toThrow(
       EncodeError,
     );
+    expect(() =>
+      encodeMessage({ type: 'update_fee', channelId: channelId.subarray(1), feeratePerKw: 1 }),
+    ).toThrow(EncodeError);
   });
 });
 
@@ -243,15 +255,18 @@ describe('unknown messages', () => {
 });
 
 describe('fuzz', () => {
-  test.each(allMessageCodecs().map((codec) => ({ name: codec.name, codec })))('$name round-trips', ({ codec }) => {
-    fc.assert(
-      fc.property(arbitraryMessageOf(codec), (message) => {
-        const bytes = encodeMessage(message);
-        expect(decodeMessage(bytes)).toEqual({ ok: true, value: message });
-      }),
-      { numRuns: 25 },
-    );
-  });
+  test.each(allMessageCodecs().map((codec) => ({ name: codec.name, codec })))(
+    '$name round-trips',
+    ({ codec }) => {
+      fc.assert(
+        fc.property(arbitraryMessageOf(codec), (message) => {
+          const bytes = encodeMessage(message);
+          expect(decodeMessage(bytes)).toEqual({ ok: true, value: message });
+        }),
+        { numRuns: 25 },
+      );
+    },
+  );
 
   test('arbitrary payloads give a typed error or a value that encodes to the same bytes', () => {
     const types = fc.oneof(
@@ -291,7 +306,9 @@ describe('fuzz', () => {
   });
 
   test('a decoded message shares no memory with its input', () => {
-    const bytes = Buffer.from(encodeMessage({ type: 'error', channelId: fromHex(CHANNEL_ID), data: fromHex('aa') }));
+    const bytes = Buffer.from(
+      encodeMessage({ type: 'error', channelId: fromHex(CHANNEL_ID), data: fromHex('aa') }),
+    );
     const result = decodeMessage(bytes);
     bytes.fill(0);
     expect(result).toMatchObject({ value: { channelId: fromHex(CHANNEL_ID), data: fromHex('aa') } });

@@ -22,13 +22,17 @@ type Declarations = typeof MESSAGES;
 export type MessageName = keyof Declarations;
 
 /** The decoded message of that name. */
-export type MessageOf<N extends MessageName> = N extends MessageName ? ValueOfMessage<Declarations[N]> : never;
+export type MessageOf<N extends MessageName> = N extends MessageName
+  ? ValueOfMessage<Declarations[N]>
+  : never;
 
 /** Any message that this node knows. */
 export type Message = MessageOf<MessageName>;
 
 /** As MessageOf, with tlvs and unknownTlvs optional: what encodeMessage takes. */
-export type MessageInputOf<N extends MessageName> = N extends MessageName ? InputOfMessage<Declarations[N]> : never;
+export type MessageInputOf<N extends MessageName> = N extends MessageName
+  ? InputOfMessage<Declarations[N]>
+  : never;
 
 /** A message of a type this node has no declaration for, such as a custom (bLIP) one. */
 export interface UnknownMessage {
@@ -61,7 +65,9 @@ export type AnyMessageCodec = MessageCodec<string, Fields, TlvFields>;
 const CODEC_BY_NAME = new Map<string, AnyMessageCodec>(
   Object.entries(MESSAGES).map(([name, codec]) => [name, codec as unknown as AnyMessageCodec]),
 );
-const CODEC_BY_TYPE = new Map<number, AnyMessageCodec>([...CODEC_BY_NAME.values()].map((codec) => [codec.type, codec]));
+const CODEC_BY_TYPE = new Map<number, AnyMessageCodec>(
+  [...CODEC_BY_NAME.values()].map((codec) => [codec.type, codec]),
+);
 
 /** The type number of a message, by its BOLT name. */
 export function messageType(name: MessageName): number {
@@ -100,14 +106,16 @@ export function encodeMessage(message: MessageInputOf<MessageName> | UnknownMess
     // The name selected the codec of this very message.
     codec.writePayload(writer, message as unknown as Parameters<AnyMessageCodec['writePayload']>[1]);
   }
-  if (writer.length > MAX_MESSAGE_LENGTH) throw new EncodeError('too_long', `${message.type}: ${writer.length} bytes`);
+  if (writer.length > MAX_MESSAGE_LENGTH)
+    throw new EncodeError('too_long', `${message.type}: ${writer.length} bytes`);
   return writer.finish();
 }
 
 /** Decodes a whole message, type number included. Never throws; the value shares no memory with the input. */
 export function decodeMessage(bytes: Uint8Array): Result<Message | UnknownMessage, WireError> {
   const [high, low] = bytes;
-  if (high === undefined || low === undefined) return err(new WireError('truncated', 'no message type', null));
+  if (high === undefined || low === undefined)
+    return err(new WireError('truncated', 'no message type', null));
   const type = (high << 8) | low;
   if (bytes.length > MAX_MESSAGE_LENGTH) return err(new WireError('too_long', `${bytes.length} bytes`, type));
   const codec = CODEC_BY_TYPE.get(type);

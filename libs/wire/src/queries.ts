@@ -50,7 +50,10 @@ export function decodeShortIds(encoded: Uint8Array): Result<readonly bigint[], D
 }
 
 /** The value of the TLV query_flags. */
-export function encodeQueryFlags(flags: readonly bigint[]): { encodingType: number; encodedQueryFlags: Uint8Array } {
+export function encodeQueryFlags(flags: readonly bigint[]): {
+  encodingType: number;
+  encodedQueryFlags: Uint8Array;
+} {
   const writer = new Writer(flags.length);
   for (const flag of flags) writer.bigsize(flag);
   return { encodingType: ENCODING_UNCOMPRESSED, encodedQueryFlags: writer.finish() };
@@ -70,7 +73,8 @@ export function encodeTimestamps(timestamps: readonly ChannelTimestamps[]): {
   encodedTimestamps: Uint8Array;
 } {
   const writer = new Writer(8 * timestamps.length);
-  for (const { timestampNodeId1, timestampNodeId2 } of timestamps) writer.u32(timestampNodeId1).u32(timestampNodeId2);
+  for (const { timestampNodeId1, timestampNodeId2 } of timestamps)
+    writer.u32(timestampNodeId1).u32(timestampNodeId2);
   return { encodingType: ENCODING_UNCOMPRESSED, encodedTimestamps: writer.finish() };
 }
 

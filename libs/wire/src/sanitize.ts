@@ -17,6 +17,7 @@ export function sanitizeForLog(text: string, maxLength = 1024): string {
  */
 export function printableData(data: Uint8Array, maxLength = 1024): string {
   let out = '';
-  for (const byte of data.subarray(0, maxLength)) out += byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '?';
+  for (const byte of data.subarray(0, maxLength))
+    out += byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '?';
   return data.length > maxLength ? `${out}…` : out;
 }

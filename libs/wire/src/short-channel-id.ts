@@ -53,5 +53,6 @@ export const shortChannelId = {
 } as const;
 
 function check(value: number, max: number): void {
-  if (!Number.isInteger(value) || value < 0 || value > max) throw new EncodeError('out_of_range', `integer ${value}`);
+  if (!Number.isInteger(value) || value < 0 || value > max)
+    throw new EncodeError('out_of_range', `integer ${value}`);
 }

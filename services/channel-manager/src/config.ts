@@ -1,7 +1,6 @@
 /** Configuration of channel-manager, from the environment. */
 import { address, integer, list, readConfig, z } from '@fulmen/service';
 
-
 const schema = z.object({
   /** Name of this replica; stable over restarts (a StatefulSet's pod name). */
   FULMEN_REPLICA_ID: z.string().min(1).max(64),

@@ -11,21 +11,39 @@ import { start } from './start.ts';
 
 runService('channel-manager', async ({ runtime, logger, metrics, environment }) => {
   const config = managerConfig(environment);
-  const { FULMEN_TLS_CA_FILE: ca, FULMEN_TLS_CERTIFICATE_FILE: certificate, FULMEN_TLS_KEY_FILE: key } = config;
+  const {
+    FULMEN_TLS_CA_FILE: ca,
+    FULMEN_TLS_CERTIFICATE_FILE: certificate,
+    FULMEN_TLS_KEY_FILE: key,
+  } = config;
   const tls =
     ca === undefined || certificate === undefined || key === undefined
       ? undefined
-      : { caCertificate: readFileSync(ca), certificate: readFileSync(certificate), privateKey: readFileSync(key) };
+      : {
+          caCertificate: readFileSync(ca),
+          certificate: readFileSync(certificate),
+          privateKey: readFileSync(key),
+        };
   const applicationName = `channel-manager ${config.FULMEN_REPLICA_ID}`;
   const connectionString = config.FULMEN_DATABASE_URL;
-  const setup = new Database({ connectionString, applicationName, schema: MANAGER_SCHEMA, maxConnections: 1, statementTimeoutMs: 60_000 });
+  const setup = new Database({
+    connectionString,
+    applicationName,
+    schema: MANAGER_SCHEMA,
+    maxConnections: 1,
+    statementTimeoutMs: 60_000,
+  });
   try {
     await requireDurability(setup, config.FULMEN_DURABILITY);
     await migrate(setup, MANAGER_MIGRATIONS);
   } finally {
     await setup.close();
   }
-  const store = openManagerStore({ connectionString, applicationName, stepConnections: config.FULMEN_STEP_CONNECTIONS });
+  const store = openManagerStore({
+    connectionString,
+    applicationName,
+    stepConnections: config.FULMEN_STEP_CONNECTIONS,
+  });
   return start(
     {
       replicaId: config.FULMEN_REPLICA_ID,
@@ -43,7 +61,9 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       signerAddress: config.FULMEN_SIGNER_ADDRESS,
       chainMonitorAddress: config.FULMEN_CHAIN_MONITOR_ADDRESS,
       routerAddress: config.FULMEN_ROUTER_ADDRESS,
-      ...(config.FULMEN_ADVERTISED_ADDRESS === undefined ? {} : { advertise: config.FULMEN_ADVERTISED_ADDRESS }),
+      ...(config.FULMEN_ADVERTISED_ADDRESS === undefined
+        ? {}
+        : { advertise: config.FULMEN_ADVERTISED_ADDRESS }),
     },
     {
       server: grpcServer({
@@ -54,7 +74,10 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       signerConnector: grpcConnector(tls === undefined ? {} : { tls }),
       connector: grpcConnector(tls === undefined ? {} : { tls }),
       store,
-      bus: natsBus({ servers: config.FULMEN_NATS_SERVERS, name: `channel-manager ${config.FULMEN_REPLICA_ID}` }),
+      bus: natsBus({
+        servers: config.FULMEN_NATS_SERVERS,
+        name: `channel-manager ${config.FULMEN_REPLICA_ID}`,
+      }),
       runtime,
       logger,
       metrics,

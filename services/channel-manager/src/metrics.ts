@@ -12,9 +12,17 @@ export function observe(metrics: Metrics, engine: Engine, ports: EnginePorts): v
   };
   read('manager_shards_owned', 'Shards that this replica owns', () => engine.ownedShards().length);
   read('manager_channels', 'Channels with an actor here', () => engine.channels().length);
-  read('manager_peers_connected', 'Peers of this replica that are connected', () => engine.peers.peers().filter((peer) => peer.connection !== undefined).length);
+  read(
+    'manager_peers_connected',
+    'Peers of this replica that are connected',
+    () => engine.peers.peers().filter((peer) => peer.connection !== undefined).length,
+  );
   read('manager_store_commits_total', 'Group commits asked of the store', () => ports.committer.commits);
-  read('manager_committed_units_total', 'Channel and payment steps in those commits', () => ports.committer.units);
+  read(
+    'manager_committed_units_total',
+    'Channel and payment steps in those commits',
+    () => ports.committer.units,
+  );
   read('manager_signer_calls_total', 'SignBatch messages sent', () => ports.signLane.calls);
   read('manager_lease_valid', '1 while this replica may send', () => (ports.lease.isValid() ? 1 : 0));
 }

@@ -30,7 +30,11 @@ export interface ManagerOptions {
   readonly maxAcceptedHtlcs: number;
   readonly maxPendingPerPeer: number;
   readonly maxPendingTotal: number;
-  readonly policy: { readonly feeBaseMsat: number; readonly feeProportionalMillionths: number; readonly cltvExpiryDelta: number };
+  readonly policy: {
+    readonly feeBaseMsat: number;
+    readonly feeProportionalMillionths: number;
+    readonly cltvExpiryDelta: number;
+  };
   readonly signerAddress: string;
   readonly chainMonitorAddress: string;
   readonly routerAddress: string;
@@ -88,7 +92,9 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   };
 
   const { nodeId } = await untilAnswered(runtime, logger, 'the signer', () => signer.getNode({}));
-  const { height: startHeight } = await untilAnswered(runtime, logger, 'chain-monitor', () => chain.getBestBlock({}));
+  const { height: startHeight } = await untilAnswered(runtime, logger, 'chain-monitor', () =>
+    chain.getBestBlock({}),
+  );
   const { chainHash } = NETWORKS[options.network];
   const node: NodeView = {
     nodeId,
@@ -108,18 +114,38 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   });
   const commands = new EngineCommands(engine);
   ports.server.add(PeerLinkServiceService, { link: (stream) => engine.peers.serve(stream) });
-  ports.server.add(ManagerServiceService, managerHandlers({ engine: commands, payments: engine.payments, store, node, secp: ports.secp, runtime, network: options.network }));
+  ports.server.add(
+    ManagerServiceService,
+    managerHandlers({
+      engine: commands,
+      payments: engine.payments,
+      store,
+      node,
+      secp: ports.secp,
+      runtime,
+      network: options.network,
+    }),
+  );
   const bound = await ports.server.listen();
   const address = options.advertise ?? bound;
 
   const failed = Promise.withResolvers<Error>();
   const keeper = new ShardKeeper(
     { store, bus, runtime, logger, lease },
-    { replicaId: options.replicaId, incarnation: BigInt(runtime.wallClockMs()), address, leaseMs: options.leaseMs },
+    {
+      replicaId: options.replicaId,
+      incarnation: BigInt(runtime.wallClockMs()),
+      address,
+      leaseMs: options.leaseMs,
+    },
     engine,
     failed.resolve,
   );
-  const work = new PeriodicJob({ name: 'find work', intervalMs: WORK_INTERVAL_MS, run: () => engine.findWork() }, runtime, logger);
+  const work = new PeriodicJob(
+    { name: 'find work', intervalMs: WORK_INTERVAL_MS, run: () => engine.findWork() },
+    runtime,
+    logger,
+  );
   const blocks = new PeriodicJob(
     {
       name: 'follow the chain',
@@ -139,24 +165,56 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   const jobs = [
     work,
     blocks,
-    new PeriodicJob({ name: 'fee estimates', intervalMs: 30_000, run: async () => void (node.feerates = await readFeerates(chain)) }, runtime, logger),
+    new PeriodicJob(
+      {
+        name: 'fee estimates',
+        intervalMs: 30_000,
+        run: async () => void (node.feerates = await readFeerates(chain)),
+      },
+      runtime,
+      logger,
+    ),
     new PeriodicJob(
       {
         name: 'sequence events',
         intervalMs: EVENT_INTERVAL_MS,
         run: async () => {
-          if ((await store.sequenceEvents(options.replicaId, EVENTS_AT_ONCE)) > 0) bus.publish('fulmen.event');
+          if ((await store.sequenceEvents(options.replicaId, EVENTS_AT_ONCE)) > 0)
+            bus.publish('fulmen.event');
         },
       },
       runtime,
       logger,
     ),
-    new PeriodicJob({ name: 'payments tick', intervalMs: TICK_INTERVAL_MS, run: () => Promise.resolve(engine.payments.tick()) }, runtime, logger),
-    new PeriodicJob({ name: 'upkeep', intervalMs: PRUNE_INTERVAL_MS, run: async () => void (await store.prune(PRUNE_LIMIT, node.blockHeight, IDEMPOTENCY_MS)) }, runtime, logger),
-    new PeriodicJob({ name: 'wanted peers', intervalMs: 5_000, run: () => engine.peers.reconnectWanted() }, runtime, logger),
+    new PeriodicJob(
+      {
+        name: 'payments tick',
+        intervalMs: TICK_INTERVAL_MS,
+        run: () => Promise.resolve(engine.payments.tick()),
+      },
+      runtime,
+      logger,
+    ),
+    new PeriodicJob(
+      {
+        name: 'upkeep',
+        intervalMs: PRUNE_INTERVAL_MS,
+        run: async () => void (await store.prune(PRUNE_LIMIT, node.blockHeight, IDEMPOTENCY_MS)),
+      },
+      runtime,
+      logger,
+    ),
+    new PeriodicJob(
+      { name: 'wanted peers', intervalMs: 5_000, run: () => engine.peers.reconnectWanted() },
+      runtime,
+      logger,
+    ),
   ];
   engine.attach(keeper, () => work.wake());
-  const unsubscribe = wakeByHints(bus, (shard) => engine.fenceOf(shard) !== undefined, { shardWork: () => work.wake(), block: () => blocks.wake() });
+  const unsubscribe = wakeByHints(bus, (shard) => engine.fenceOf(shard) !== undefined, {
+    shardWork: () => work.wake(),
+    block: () => blocks.wake(),
+  });
   observe(ports.metrics, engine, enginePorts);
   await keeper.start();
   logger.info({ address, shards: keeper.ownedShards().length }, 'channel-manager serves');
@@ -180,7 +238,12 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
 }
 
 /** Other services may start later than this one: waits for them, and says for whom. */
-async function untilAnswered<T>(runtime: Runtime, logger: Logger, whom: string, ask: () => Promise<T>): Promise<T> {
+async function untilAnswered<T>(
+  runtime: Runtime,
+  logger: Logger,
+  whom: string,
+  ask: () => Promise<T>,
+): Promise<T> {
   for (;;) {
     try {
       return await ask();
@@ -192,13 +255,26 @@ async function untilAnswered<T>(runtime: Runtime, logger: Logger, whom: string, 
 }
 
 async function readFeerates(chain: EnginePorts['chain']): Promise<FeerateEstimates> {
-  const ask = async (target: FeeTarget): Promise<number> => (await chain.estimateFee({ target })).feerateSatPerKw;
-  const [minimumAnchorSatPerKw, minimumNonAnchorSatPerKw, maximumSatPerKw, closeMinimumSatPerKw, closeTargetSatPerKw] = await Promise.all([
+  const ask = async (target: FeeTarget): Promise<number> =>
+    (await chain.estimateFee({ target })).feerateSatPerKw;
+  const [
+    minimumAnchorSatPerKw,
+    minimumNonAnchorSatPerKw,
+    maximumSatPerKw,
+    closeMinimumSatPerKw,
+    closeTargetSatPerKw,
+  ] = await Promise.all([
     ask(FeeTarget.FEE_TARGET_MIN_ALLOWED_ANCHOR_CHANNEL_REMOTE_FEE),
     ask(FeeTarget.FEE_TARGET_MIN_ALLOWED_NON_ANCHOR_CHANNEL_REMOTE_FEE),
     ask(FeeTarget.FEE_TARGET_MAXIMUM_FEE_ESTIMATE),
     ask(FeeTarget.FEE_TARGET_CHANNEL_CLOSE_MINIMUM),
     ask(FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE),
   ]);
-  return { minimumAnchorSatPerKw, minimumNonAnchorSatPerKw, maximumSatPerKw, closeMinimumSatPerKw, closeTargetSatPerKw };
+  return {
+    minimumAnchorSatPerKw,
+    minimumNonAnchorSatPerKw,
+    maximumSatPerKw,
+    closeMinimumSatPerKw,
+    closeTargetSatPerKw,
+  };
 }

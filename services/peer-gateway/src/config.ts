@@ -31,7 +31,9 @@ export interface SignerIdentity {
 const schema = z.object({
   FULMEN_GATEWAY_ID: z.string().min(1).max(128),
   FULMEN_NETWORK: z.enum(['mainnet', 'testnet', 'signet', 'regtest']),
-  FULMEN_LIGHTNING_LISTEN_ADDRESS: z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, 'must be host:port'),
+  FULMEN_LIGHTNING_LISTEN_ADDRESS: z
+    .string()
+    .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:]+):\d{1,5}$/, 'must be host:port'),
   FULMEN_LISTEN_ADDRESS: address.default('127.0.0.1:0'),
   FULMEN_MANAGER_ADDRESSES: list.pipe(z.array(address).min(1)),
   FULMEN_SIGNER_ADDRESS: address,

@@ -52,10 +52,16 @@ export function readRouterConfig(
   environment: Readonly<Record<string, string | undefined>>,
 ): RouterProcessConfig {
   const values = readConfig(schema, environment);
-  const { FULMEN_TLS_CA_FILE: ca, FULMEN_TLS_CERTIFICATE_FILE: certificate, FULMEN_TLS_KEY_FILE: key } = values;
+  const {
+    FULMEN_TLS_CA_FILE: ca,
+    FULMEN_TLS_CERTIFICATE_FILE: certificate,
+    FULMEN_TLS_KEY_FILE: key,
+  } = values;
   const anyTls = [ca, certificate, key].some((path) => path !== undefined);
   if (anyTls && (ca === undefined || certificate === undefined || key === undefined)) {
-    throw new ConfigError('FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together');
+    throw new ConfigError(
+      'FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together',
+    );
   }
   return {
     router: {

@@ -33,7 +33,10 @@ export function encodeAuditEntries(atMs: number, entries: readonly AuditEntry[])
   const writer = new Writer(16 + 100 * entries.length);
   writer.u64(BigInt(Math.max(0, Math.floor(atMs))));
   for (const { operation, channelKeysId, detail } of entries) {
-    writer.u8(AUDIT_OPERATIONS[operation]).u8(channelKeysId?.length ?? 0).bytes(channelKeysId ?? new Uint8Array(0));
+    writer
+      .u8(AUDIT_OPERATIONS[operation])
+      .u8(channelKeysId?.length ?? 0)
+      .bytes(channelKeysId ?? new Uint8Array(0));
     writer.u8(detail.length).bytes(detail);
   }
   return writer.finish();
@@ -52,8 +55,11 @@ export function nextAuditRow(head: AuditHead, sequence: bigint, entries: Uint8Ar
 export function findAuditBreak(rows: readonly AuditRow[]): bigint | undefined {
   let previous: AuditRow | undefined;
   for (const row of rows) {
-    const follows = previous === undefined || (equalBytes(previous.hash, row.previousHash) && row.sequence > previous.sequence);
-    if (!follows || !equalBytes(row.hash, hashOf(row.previousHash, row.sequence, row.entries))) return row.sequence;
+    const follows =
+      previous === undefined ||
+      (equalBytes(previous.hash, row.previousHash) && row.sequence > previous.sequence);
+    if (!follows || !equalBytes(row.hash, hashOf(row.previousHash, row.sequence, row.entries)))
+      return row.sequence;
     previous = row;
   }
   return undefined;

@@ -5,7 +5,10 @@ import type { DurabilityMode } from '@fulmen/store';
 import type { SeedKeySource } from './seed/seed-key.ts';
 import type { SignerOptions } from './start.ts';
 
-const satoshis = z.string().regex(/^\d{1,16}$/, 'must be a whole number of satoshis').transform(BigInt);
+const satoshis = z
+  .string()
+  .regex(/^\d{1,16}$/, 'must be a whole number of satoshis')
+  .transform(BigInt);
 const file = z.string().min(1);
 
 const variables = z.object({
@@ -22,7 +25,10 @@ const variables = z.object({
   /** Exactly one of the three opens the seed. */
   FULMEN_SIGNER_SEED_KEY_FILE: file.optional(),
   FULMEN_SIGNER_SEED_KEY: z.string().optional(),
-  FULMEN_SIGNER_SEED_KEY_COMMAND: z.string().transform((text) => text.split(' ').filter((part) => part !== '')).optional(),
+  FULMEN_SIGNER_SEED_KEY_COMMAND: z
+    .string()
+    .transform((text) => text.split(' ').filter((part) => part !== ''))
+    .optional(),
   /** Words of a node to be restored; read only when there is no seed file. */
   FULMEN_SIGNER_MNEMONIC_FILE: file.optional(),
   FULMEN_SIGNER_LEASE_MS: integer(500, 120_000).default(2_000),
@@ -46,7 +52,11 @@ export interface SignerConfig {
   readonly databaseUrl: string;
   readonly durability: DurabilityMode;
   readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string };
-  readonly seed: { readonly file: string; readonly key: SeedKeySource; readonly mnemonicFile: string | undefined };
+  readonly seed: {
+    readonly file: string;
+    readonly key: SeedKeySource;
+    readonly mnemonicFile: string | undefined;
+  };
 }
 
 /** Throws ConfigError naming every bad variable. */
@@ -56,8 +66,16 @@ export function signerConfig(environment: Readonly<Record<string, string | undef
     listenAddress: read.FULMEN_LISTEN_ADDRESS,
     databaseUrl: read.FULMEN_DATABASE_URL,
     durability: read.FULMEN_DURABILITY,
-    tls: { ca: read.FULMEN_TLS_CA_FILE, certificate: read.FULMEN_TLS_CERTIFICATE_FILE, key: read.FULMEN_TLS_KEY_FILE },
-    seed: { file: read.FULMEN_SIGNER_SEED_FILE, key: seedKey(read), mnemonicFile: read.FULMEN_SIGNER_MNEMONIC_FILE },
+    tls: {
+      ca: read.FULMEN_TLS_CA_FILE,
+      certificate: read.FULMEN_TLS_CERTIFICATE_FILE,
+      key: read.FULMEN_TLS_KEY_FILE,
+    },
+    seed: {
+      file: read.FULMEN_SIGNER_SEED_FILE,
+      key: seedKey(read),
+      mnemonicFile: read.FULMEN_SIGNER_MNEMONIC_FILE,
+    },
     options: {
       network: read.FULMEN_NETWORK,
       leaseMs: read.FULMEN_SIGNER_LEASE_MS,
@@ -82,19 +100,26 @@ function given<K extends string, V>(key: K, value: V | undefined): { readonly [P
 }
 
 function scriptOf(hex: string): Uint8Array {
-  if (!/^([0-9a-fA-F]{2}){4,520}$/.test(hex)) throw new ConfigError('FULMEN_SIGNER_ALLOWED_SCRIPTS: must be scripts in hex');
+  if (!/^([0-9a-fA-F]{2}){4,520}$/.test(hex))
+    throw new ConfigError('FULMEN_SIGNER_ALLOWED_SCRIPTS: must be scripts in hex');
   return fromHex(hex);
 }
 
 function seedKey(read: z.infer<typeof variables>): SeedKeySource {
-  const { FULMEN_SIGNER_SEED_KEY_FILE: path, FULMEN_SIGNER_SEED_KEY: value, FULMEN_SIGNER_SEED_KEY_COMMAND: command } = read;
+  const {
+    FULMEN_SIGNER_SEED_KEY_FILE: path,
+    FULMEN_SIGNER_SEED_KEY: value,
+    FULMEN_SIGNER_SEED_KEY_COMMAND: command,
+  } = read;
   const sources: SeedKeySource[] = [];
   if (path !== undefined) sources.push({ type: 'file', path });
   if (value !== undefined) sources.push({ type: 'value', value });
   if (command !== undefined) sources.push({ type: 'command', command });
   const [only, ...more] = sources;
   if (only === undefined || more.length > 0) {
-    throw new ConfigError('set exactly one of FULMEN_SIGNER_SEED_KEY_FILE, FULMEN_SIGNER_SEED_KEY, FULMEN_SIGNER_SEED_KEY_COMMAND');
+    throw new ConfigError(
+      'set exactly one of FULMEN_SIGNER_SEED_KEY_FILE, FULMEN_SIGNER_SEED_KEY, FULMEN_SIGNER_SEED_KEY_COMMAND',
+    );
   }
   return only;
 }

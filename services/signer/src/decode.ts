@@ -14,7 +14,13 @@ import type { PartyParameters } from '@fulmen/channel/parameters';
 import { err, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { MAX_COMMITMENT_NUMBER } from '@fulmen/keys';
-import type { ChannelRegistration, FundingSignatures, HolderCommitmentRequest, Refusal, SignItemRequest } from './enforcement/types.ts';
+import type {
+  ChannelRegistration,
+  FundingSignatures,
+  HolderCommitmentRequest,
+  Refusal,
+  SignItemRequest,
+} from './enforcement/types.ts';
 
 const MAX_MSAT = 1000n * MAX_MONEY_SAT;
 const MAX_REVOCATIONS = 4;
@@ -36,7 +42,8 @@ export function decoding<T>(decode: () => T): Result<T, Refusal> {
   try {
     return ok(decode());
   } catch (error) {
-    if (error instanceof MalformedRequestError) return err({ kind: 'policy', policy: 'policy-malformed-request', reason: error.message });
+    if (error instanceof MalformedRequestError)
+      return err({ kind: 'policy', policy: 'policy-malformed-request', reason: error.message });
     throw error;
   }
 }
@@ -97,7 +104,8 @@ export function satoshis(what: string, value: bigint): bigint {
 }
 
 function decodeSignatures(signatures: WireSignatures): FundingSignatures {
-  if (signatures.htlcSignatures.length > 2 * MAX_ACCEPTED_HTLCS_LIMIT) fail(`${signatures.htlcSignatures.length} HTLC signatures`);
+  if (signatures.htlcSignatures.length > 2 * MAX_ACCEPTED_HTLCS_LIMIT)
+    fail(`${signatures.htlcSignatures.length} HTLC signatures`);
   return {
     fundingTxid: fixed('funding_txid', signatures.fundingTxid, 32),
     signature: fixed('signature', signatures.signature, 64),
@@ -105,7 +113,9 @@ function decodeSignatures(signatures: WireSignatures): FundingSignatures {
   };
 }
 
-export function decodeHolderCommitment(commitment: WireHolderCommitment | undefined): HolderCommitmentRequest {
+export function decodeHolderCommitment(
+  commitment: WireHolderCommitment | undefined,
+): HolderCommitmentRequest {
   if (commitment === undefined) return fail('no holder commitment');
   if (commitment.signatures.length !== 1) fail('signatures for exactly one funding are needed');
   return { spec: decodeSpec(commitment.spec), signatures: commitment.signatures.map(decodeSignatures) };
@@ -132,13 +142,18 @@ export function decodeSignItem(item: SignItem): DecodedSignItem {
         secret: fixed('secret', revocation.secret, 32),
       })),
       holderCommitment: holderCommitment === undefined ? undefined : decodeHolderCommitment(holderCommitment),
-      releaseSecretNumber: releaseSecretNumber === undefined ? undefined : commitmentNumber(releaseSecretNumber),
+      releaseSecretNumber:
+        releaseSecretNumber === undefined ? undefined : commitmentNumber(releaseSecretNumber),
       counterpartyCommitment:
         counterpartyCommitment === undefined
           ? undefined
           : {
               spec: decodeSpec(counterpartyCommitment.spec),
-              perCommitmentPoint: fixed('per_commitment_point', counterpartyCommitment.perCommitmentPoint, 33),
+              perCommitmentPoint: fixed(
+                'per_commitment_point',
+                counterpartyCommitment.perCommitmentPoint,
+                33,
+              ),
             },
       ecdhs: item.ecdhs.map(({ publicKey, tweak }) => ({
         publicKey: fixed('public_key', publicKey, 33),
@@ -158,20 +173,28 @@ function decodeParty(party: WireParty | undefined): PartyParameters {
     htlcBasepoint: fixed('htlc_basepoint', party.htlcBasepoint, 33),
     dustLimitSat: bounded('dust_limit_sat', party.dustLimitSat, MAX_MONEY_SAT),
     // to_self_delay and max_accepted_htlcs are u16 on the wire.
-    toSelfDelayBlocks: party.toSelfDelayBlocks > 0xffff ? fail('to_self_delay is out of range') : party.toSelfDelayBlocks,
+    toSelfDelayBlocks:
+      party.toSelfDelayBlocks > 0xffff ? fail('to_self_delay is out of range') : party.toSelfDelayBlocks,
     channelReserveSat: bounded('channel_reserve_sat', party.channelReserveSat, MAX_MONEY_SAT),
     htlcMinimumMsat: party.htlcMinimumMsat,
     maxHtlcValueInFlightMsat: party.maxHtlcValueInFlightMsat,
-    maxAcceptedHtlcs: party.maxAcceptedHtlcs > 0xffff ? fail('max_accepted_htlcs is out of range') : party.maxAcceptedHtlcs,
+    maxAcceptedHtlcs:
+      party.maxAcceptedHtlcs > 0xffff ? fail('max_accepted_htlcs is out of range') : party.maxAcceptedHtlcs,
   };
   const upfront = party.upfrontShutdownScript;
   // BOLT 2: an upfront_shutdown_script of length 0 is no commitment.
-  return upfront === undefined || upfront.length === 0 ? parameters : { ...parameters, upfrontShutdownScript: script('upfront_shutdown_script', upfront) };
+  return upfront === undefined || upfront.length === 0
+    ? parameters
+    : { ...parameters, upfrontShutdownScript: script('upfront_shutdown_script', upfront) };
 }
 
-export function decodeRegistration(request: RegisterChannelRequest): { readonly registration: ChannelRegistration; readonly epoch: bigint } {
+export function decodeRegistration(request: RegisterChannelRequest): {
+  readonly registration: ChannelRegistration;
+  readonly epoch: bigint;
+} {
   const { commitmentFormat, funding } = request;
-  if (commitmentFormat !== 'anchors' && commitmentFormat !== 'static_remotekey') return fail(`commitment format ${commitmentFormat.slice(0, 32)}`);
+  if (commitmentFormat !== 'anchors' && commitmentFormat !== 'static_remotekey')
+    return fail(`commitment format ${commitmentFormat.slice(0, 32)}`);
   if (funding === undefined) return fail('no funding');
   if (request.channelType.length > 64) fail('channel_type is too long');
   return {
@@ -186,10 +209,17 @@ export function decodeRegistration(request: RegisterChannelRequest): { readonly 
       counterparty: decodeParty(request.counterparty),
       funding: {
         fundingTxid: fixed('funding_txid', funding.fundingTxid, 32),
-        fundingOutputIndex: funding.fundingOutputIndex > 0xffff ? fail('funding_output_index is out of range') : funding.fundingOutputIndex,
+        fundingOutputIndex:
+          funding.fundingOutputIndex > 0xffff
+            ? fail('funding_output_index is out of range')
+            : funding.fundingOutputIndex,
         fundingValueSat: bounded('funding_value_sat', funding.fundingValueSat, MAX_MONEY_SAT),
         holderFundingPubkey: fixed('holder_funding_pubkey', funding.holderFundingPubkey, 33),
-        counterpartyFundingPubkey: fixed('counterparty_funding_pubkey', funding.counterpartyFundingPubkey, 33),
+        counterpartyFundingPubkey: fixed(
+          'counterparty_funding_pubkey',
+          funding.counterpartyFundingPubkey,
+          33,
+        ),
       },
       shard: shard(request.shard),
       channelType: Uint8Array.from(request.channelType),

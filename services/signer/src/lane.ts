@@ -105,7 +105,10 @@ export class SigningLane {
   /** Rejects with LaneUnavailableError when the queue is full, the commit failed, or the lane stops. */
   submit<T>(request: LaneRequest<T>): Promise<T> {
     const queue = request.priority === 'claim' ? this.#claims : this.#channel;
-    if (this.#stopped || queue.length >= (this.#options.maxQueued ?? 10_000)) return Promise.reject(new LaneUnavailableError(this.#stopped ? 'stopping' : 'too many requests are waiting'));
+    if (this.#stopped || queue.length >= (this.#options.maxQueued ?? 10_000))
+      return Promise.reject(
+        new LaneUnavailableError(this.#stopped ? 'stopping' : 'too many requests are waiting'),
+      );
     return new Promise<T>((resolve, reject) => {
       queue.push({ request, resolve: resolve as (answer: unknown) => void, reject });
       this.#wake?.();
@@ -122,7 +125,8 @@ export class SigningLane {
       }
     } finally {
       this.#stopped = true;
-      for (const { reject } of [...this.#claims.splice(0), ...this.#channel.splice(0)]) reject(new LaneUnavailableError('stopping'));
+      for (const { reject } of [...this.#claims.splice(0), ...this.#channel.splice(0)])
+        reject(new LaneUnavailableError('stopping'));
     }
   }
 
@@ -181,7 +185,8 @@ export class SigningLane {
       }
     }
     if (missing.size > 0) {
-      for (const channel of await this.#options.store.loadChannels([...missing.values()])) this.#cache.set(toHex(channel.registration.channelKeysId), channel);
+      for (const channel of await this.#options.store.loadChannels([...missing.values()]))
+        this.#cache.set(toHex(channel.registration.channelKeysId), channel);
     }
     const limit = (this.#options.maxCachedChannels ?? 100_000) + turn.length;
     for (const key of this.#cache.keys()) {
@@ -204,7 +209,14 @@ export class SigningLane {
   async #commit(effects: Effects): Promise<void> {
     const { store, instance, runtime, metrics, refusals } = this.#options;
     const generation = this.#head.generation + 1n;
-    const audit = effects.audit.length === 0 ? undefined : nextAuditRow(this.#head.audit, generation, encodeAuditEntries(runtime.wallClockMs(), effects.audit));
+    const audit =
+      effects.audit.length === 0
+        ? undefined
+        : nextAuditRow(
+            this.#head.audit,
+            generation,
+            encodeAuditEntries(runtime.wallClockMs(), effects.audit),
+          );
     const batch: CommitBatch = {
       generation,
       registered: effects.registered,
@@ -222,7 +234,8 @@ export class SigningLane {
     this.#head = {
       generation,
       audit: audit === undefined ? this.#head.audit : { sequence: audit.sequence, hash: audit.hash },
-      fences: effects.fences.size === 0 ? this.#head.fences : new Map([...this.#head.fences, ...effects.fences]),
+      fences:
+        effects.fences.size === 0 ? this.#head.fences : new Map([...this.#head.fences, ...effects.fences]),
       velocity: effects.velocity ?? this.#head.velocity,
     };
     this.#options.onCommitted(generation);
@@ -280,7 +293,9 @@ class Effects {
   }
 
   get any(): boolean {
-    return this.channels.size > 0 || this.fences.size > 0 || this.audit.length > 0 || this.velocity !== undefined;
+    return (
+      this.channels.size > 0 || this.fences.size > 0 || this.audit.length > 0 || this.velocity !== undefined
+    );
   }
 
   view(channelKeysId: Uint8Array | undefined): LaneView {

@@ -7,12 +7,26 @@ export type SignerMetrics = ReturnType<typeof signerMetrics>;
 
 export function signerMetrics(metrics: Metrics) {
   return {
-    signSeconds: metrics.histogram('signer_request_seconds', 'Time from request to answer, by operation', LATENCY_BUCKETS, ['operation']),
+    signSeconds: metrics.histogram(
+      'signer_request_seconds',
+      'Time from request to answer, by operation',
+      LATENCY_BUCKETS,
+      ['operation'],
+    ),
     commitSeconds: metrics.histogram('signer_commit_seconds', 'Duration of group commits', LATENCY_BUCKETS),
-    batchSize: metrics.histogram('signer_turn_requests', 'Requests that shared one turn of the lane', [1, 2, 4, 8, 16, 32, 64]),
+    batchSize: metrics.histogram(
+      'signer_turn_requests',
+      'Requests that shared one turn of the lane',
+      [1, 2, 4, 8, 16, 32, 64],
+    ),
     refusals: metrics.counter('signer_refusals_total', 'Refusals by policy', ['policy']),
-    signatures: metrics.counter('signer_signatures_total', 'Answers that carried a signature, by operation', ['operation']),
-    unreconciled: metrics.gauge('signer_unreconciled', '1 while the database is behind the marker beside the seed: nothing is signed'),
+    signatures: metrics.counter('signer_signatures_total', 'Answers that carried a signature, by operation', [
+      'operation',
+    ]),
+    unreconciled: metrics.gauge(
+      'signer_unreconciled',
+      '1 while the database is behind the marker beside the seed: nothing is signed',
+    ),
     generation: metrics.gauge('signer_generation', 'Commits of this database'),
   };
 }

@@ -11,7 +11,16 @@ import { signerConfig } from './config.ts';
 import type { SignerConfig } from './config.ts';
 import { fileMarker } from './marker.ts';
 import { guardProcess } from './process-guard.ts';
-import { SeedError, newMnemonic, openMnemonic, readSeedFile, sealMnemonic, seedFileExists, seedOf, writeSeedFile } from './seed/seed-file.ts';
+import {
+  SeedError,
+  newMnemonic,
+  openMnemonic,
+  readSeedFile,
+  sealMnemonic,
+  seedFileExists,
+  seedOf,
+  writeSeedFile,
+} from './seed/seed-file.ts';
 import { readSeedKey } from './seed/seed-key.ts';
 import { start } from './start.ts';
 import type { SeedMetadata } from './store/port.ts';
@@ -21,7 +30,12 @@ import { PostgresSignerStore, SIGNER_MIGRATIONS, SIGNER_SCHEMA } from './store/p
 export async function startProcess(ports: ProcessPorts): Promise<RunningService> {
   guardProcess(ports.logger);
   const config = signerConfig(ports.environment);
-  const database = new Database({ connectionString: config.databaseUrl, applicationName: 'fulmen-signer', schema: SIGNER_SCHEMA, maxConnections: 4 });
+  const database = new Database({
+    connectionString: config.databaseUrl,
+    applicationName: 'fulmen-signer',
+    schema: SIGNER_SCHEMA,
+    maxConnections: 4,
+  });
   try {
     await migrate(database, SIGNER_MIGRATIONS);
     await requireDurability(database, config.durability);
@@ -29,10 +43,22 @@ export async function startProcess(ports: ProcessPorts): Promise<RunningService>
     const keys = loadKeys(config, await store.readSeedMetadata(), ports.runtime.randomBytes);
     const rpcServer = grpcServer({
       listenAddress: config.listenAddress,
-      tls: { caCertificate: readFileSync(config.tls.ca), certificate: readFileSync(config.tls.certificate), privateKey: readFileSync(config.tls.key) },
-      onInternalError: (path, error) => ports.logger.error({ path, err: error }, 'a request failed by a defect'),
+      tls: {
+        caCertificate: readFileSync(config.tls.ca),
+        certificate: readFileSync(config.tls.certificate),
+        privateKey: readFileSync(config.tls.key),
+      },
+      onInternalError: (path, error) =>
+        ports.logger.error({ path, err: error }, 'a request failed by a defect'),
     });
-    const service = await start(config.options, { ...ports, rpcServer, store, keys, secp: secp256k1, marker: fileMarker(`${config.seed.file}.generation`) });
+    const service = await start(config.options, {
+      ...ports,
+      rpcServer,
+      store,
+      keys,
+      secp: secp256k1,
+      marker: fileMarker(`${config.seed.file}.generation`),
+    });
     return { ...service, stop: () => service.stop().finally(() => database.close()) };
   } catch (error) {
     await database.close();
@@ -41,16 +67,27 @@ export async function startProcess(ports: ProcessPorts): Promise<RunningService>
 }
 
 /** The key tree of the seed file, which is made when neither it nor the database knows a seed yet. */
-export function loadKeys({ seed, options }: Pick<SignerConfig, 'seed' | 'options'>, known: SeedMetadata | undefined, randomBytes: (length: number) => Uint8Array): KeyTree {
+export function loadKeys(
+  { seed, options }: Pick<SignerConfig, 'seed' | 'options'>,
+  known: SeedMetadata | undefined,
+  randomBytes: (length: number) => Uint8Array,
+): KeyTree {
   const network = NETWORKS[options.network];
   const secret = readSeedKey(seed.key);
-  if (seedFileExists(seed.file)) return keyTree(secp256k1, seedOf(openMnemonic(readSeedFile(seed.file), secret)), network);
+  if (seedFileExists(seed.file))
+    return keyTree(secp256k1, seedOf(openMnemonic(readSeedFile(seed.file), secret)), network);
   if (known !== undefined && seed.mnemonicFile === undefined) {
-    throw new SeedError(`this database belongs to a seed, and there is no file ${seed.file}: restore it, or its words with FULMEN_SIGNER_MNEMONIC_FILE`);
+    throw new SeedError(
+      `this database belongs to a seed, and there is no file ${seed.file}: restore it, or its words with FULMEN_SIGNER_MNEMONIC_FILE`,
+    );
   }
-  const mnemonic = seed.mnemonicFile === undefined ? newMnemonic(randomBytes(32)) : readFileSync(seed.mnemonicFile, 'utf8').trim();
+  const mnemonic =
+    seed.mnemonicFile === undefined
+      ? newMnemonic(randomBytes(32))
+      : readFileSync(seed.mnemonicFile, 'utf8').trim();
   const keys = keyTree(secp256k1, seedOf(mnemonic), network);
-  if (known !== undefined && !equalBytes(known.nodeId, keys.nodeId)) throw new SeedError('these words are not the seed of this database');
+  if (known !== undefined && !equalBytes(known.nodeId, keys.nodeId))
+    throw new SeedError('these words are not the seed of this database');
   writeSeedFile(seed.file, sealMnemonic(mnemonic, secret, { salt: randomBytes(16), nonce: randomBytes(12) }));
   return keys;
 }

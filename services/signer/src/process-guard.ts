@@ -8,7 +8,8 @@ export class UnsafeProcessError extends Error {
   override readonly name = 'UnsafeProcessError';
 }
 
-const INSPECT = /(?:^|\s)--(?:inspect|debug)|--(?:heapsnapshot-signal|heapsnapshot-near-heap-limit|heap-prof|report-on|report-signal)/;
+const INSPECT =
+  /(?:^|\s)--(?:inspect|debug)|--(?:heapsnapshot-signal|heapsnapshot-near-heap-limit|heap-prof|report-on|report-signal)/;
 
 /** Why a process with these arguments and NODE_OPTIONS could be inspected; undefined when it could not. */
 export function inspectable(execArgv: readonly string[], nodeOptions: string): string | undefined {
@@ -18,8 +19,12 @@ export function inspectable(execArgv: readonly string[], nodeOptions: string): s
 
 /** Throws UnsafeProcessError for a debugger or heap dumps; warns when core files are possible. */
 export function guardProcess(logger: Logger): void {
-  const reason = inspectorUrl() === undefined ? inspectable(process.execArgv, process.env['NODE_OPTIONS'] ?? '') : 'a debugger listens';
-  if (reason !== undefined) throw new UnsafeProcessError(`the signer does not run when its memory can be read: ${reason}`);
+  const reason =
+    inspectorUrl() === undefined
+      ? inspectable(process.execArgv, process.env['NODE_OPTIONS'] ?? '')
+      : 'a debugger listens';
+  if (reason !== undefined)
+    throw new UnsafeProcessError(`the signer does not run when its memory can be read: ${reason}`);
   // SIGUSR1 would open the inspector.
   process.on('SIGUSR1', () => logger.warn({}, 'SIGUSR1 ignored: the signer has no inspector'));
   if (process.platform === 'linux' && !/^Max core file size\s+0\s/m.test(readLimits())) {

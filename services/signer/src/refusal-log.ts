@@ -16,7 +16,10 @@ export class RefusalLog {
   #next: bigint;
 
   /** @param next the number of the next row. */
-  constructor(next: bigint, ports: { readonly runtime: Runtime; readonly logger: Logger; readonly metrics: SignerMetrics }) {
+  constructor(
+    next: bigint,
+    ports: { readonly runtime: Runtime; readonly logger: Logger; readonly metrics: SignerMetrics },
+  ) {
     this.#next = next;
     this.#runtime = ports.runtime;
     this.#logger = ports.logger;
@@ -32,7 +35,10 @@ export class RefusalLog {
     this.#metrics.refusals.inc({ policy: refusal.policy });
     // Not a verdict about the request: there is nothing to look into afterwards.
     if (refusal.kind === 'unavailable') return;
-    this.#logger.warn({ operation, policy: refusal.policy, reason: refusal.reason, channelKeysId }, 'refused');
+    this.#logger.warn(
+      { operation, policy: refusal.policy, reason: refusal.reason, channelKeysId },
+      'refused',
+    );
     if (this.#pending.length >= MAX_PENDING) return;
     this.#pending.push({
       number: this.#next,

@@ -4,7 +4,14 @@ import { toHex } from '@fulmen/codec';
 import { commitmentPoint, channelSecrets } from '@fulmen/keys';
 import { afterEach, describe, expect, test } from 'vitest';
 import { findAuditBreak } from './audit.ts';
-import { HonestChannel, EMPTY_ITEM, SHARD, type Side, registrationOf, testParties } from './testing/channel.ts';
+import {
+  HonestChannel,
+  EMPTY_ITEM,
+  SHARD,
+  type Side,
+  registrationOf,
+  testParties,
+} from './testing/channel.ts';
 import { BatchClient, type Harness, startSigner } from './testing/harness.ts';
 import { fromSuccess, wireHolderCommitment, wireItem, wireRegistration } from './testing/wire.ts';
 import { memoryMarker } from './marker.ts';
@@ -16,7 +23,10 @@ afterEach(async () => {
   for (const harness of running.splice(0)) await harness.stop();
 });
 
-async function startFor(side: Side, options: Omit<Parameters<typeof startSigner>[0], 'secp' | 'party'> = {}): Promise<Harness> {
+async function startFor(
+  side: Side,
+  options: Omit<Parameters<typeof startSigner>[0], 'secp' | 'party'> = {},
+): Promise<Harness> {
   const harness = await startSigner({ secp, party: parties[side], ...options });
   running.push(harness);
   return harness;
@@ -25,10 +35,13 @@ async function startFor(side: Side, options: Omit<Parameters<typeof startSigner>
 const caller = { shard: SHARD, epoch: 1n };
 
 /** Two signers that sign for each other over streams. */
-async function twoSigners(options: { readonly alice?: Omit<Parameters<typeof startSigner>[0], 'secp' | 'party'> } = {}) {
+async function twoSigners(
+  options: { readonly alice?: Omit<Parameters<typeof startSigner>[0], 'secp' | 'party'> } = {},
+) {
   const harness = { alice: await startFor('alice', options.alice), bob: await startFor('bob') };
   const streams = { alice: new BatchClient(harness.alice.client), bob: new BatchClient(harness.bob.client) };
-  for (const side of ['alice', 'bob'] as const) await harness[side].client.registerChannel(wireRegistration(registrationOf(secp, parties, side), 1n));
+  for (const side of ['alice', 'bob'] as const)
+    await harness[side].client.registerChannel(wireRegistration(registrationOf(secp, parties, side), 1n));
   const channel = new HonestChannel(secp, parties, async (side, request) => {
     const outcome = await streams[side].one(wireItem(parties[side].channelKeysId, caller, request));
     if ('policy' in outcome) throw new RangeError(outcome.policy);
@@ -41,9 +54,21 @@ describe('two signers that sign for each other', () => {
   test('dance, validate each other’s signatures, and report their numbers', async () => {
     const { harness, channel } = await twoSigners();
     await channel.open();
-    for (let i = 0; i < 6; i++) await channel.step(i % 2 === 0 ? 'alice' : 'bob', i % 3 === 2 ? { type: 'fulfill', index: 0 } : { type: 'add', by: 'alice', amountMsat: 5_000_000n });
-    const { states } = await harness.alice.client.getChannelStates({ channelKeysIds: [parties.alice.channelKeysId, new Uint8Array(32)] });
-    expect(states[0]).toMatchObject({ registered: true, nextHolderCommitment: 7n, nextHolderRevocation: 6n, nextCounterpartyCommitment: 7n, closing: false });
+    for (let i = 0; i < 6; i++)
+      await channel.step(
+        i % 2 === 0 ? 'alice' : 'bob',
+        i % 3 === 2 ? { type: 'fulfill', index: 0 } : { type: 'add', by: 'alice', amountMsat: 5_000_000n },
+      );
+    const { states } = await harness.alice.client.getChannelStates({
+      channelKeysIds: [parties.alice.channelKeysId, new Uint8Array(32)],
+    });
+    expect(states[0]).toMatchObject({
+      registered: true,
+      nextHolderCommitment: 7n,
+      nextHolderRevocation: 6n,
+      nextCounterpartyCommitment: 7n,
+      closing: false,
+    });
     expect(states[0]?.perCommitmentPoints).toHaveLength(3);
     expect(states[1]).toMatchObject({ registered: false, nextHolderCommitment: 0n });
   });
@@ -52,7 +77,13 @@ describe('two signers that sign for each other', () => {
     const { streams } = await twoSigners();
     const publicKey = parties.bob.keys.nodeId;
     const tweak = new Uint8Array(32).fill(3);
-    const item = wireItem(parties.alice.channelKeysId, caller, { ...EMPTY_ITEM, ecdhs: [{ publicKey, tweak: undefined }, { publicKey, tweak }] });
+    const item = wireItem(parties.alice.channelKeysId, caller, {
+      ...EMPTY_ITEM,
+      ecdhs: [
+        { publicKey, tweak: undefined },
+        { publicKey, tweak },
+      ],
+    });
     const { sharedSecrets } = (await streams.alice.one(item)) as SignSuccess;
     expect(sharedSecrets.map(toHex)).toEqual([
       toHex(secp.ecdh(parties.alice.keys.nodeId, parties.bob.keys.nodeSecret)),
@@ -63,33 +94,61 @@ describe('two signers that sign for each other', () => {
   test('an older epoch, another shard and an unknown channel are refused; what was fenced stays fenced after a restart', async () => {
     const store = new MemorySignerStore();
     const { harness, streams } = await twoSigners({ alice: { store } });
-    const ask = (to: BatchClient, item: Partial<ReturnType<typeof wireItem>>) => to.one({ ...wireItem(parties.alice.channelKeysId, caller, EMPTY_ITEM), ...item });
+    const ask = (to: BatchClient, item: Partial<ReturnType<typeof wireItem>>) =>
+      to.one({ ...wireItem(parties.alice.channelKeysId, caller, EMPTY_ITEM), ...item });
     await harness.alice.client.fenceShard({ shard: SHARD, epoch: 5n });
-    expect(await ask(streams.alice, { epoch: 4n })).toMatchObject({ policy: 'policy-epoch-fenced', kind: RefusalKind.REFUSAL_KIND_FENCED });
+    expect(await ask(streams.alice, { epoch: 4n })).toMatchObject({
+      policy: 'policy-epoch-fenced',
+      kind: RefusalKind.REFUSAL_KIND_FENCED,
+    });
     expect(await ask(streams.alice, { epoch: 5n })).toMatchObject({ firstPointNumber: 0n });
-    expect(await ask(streams.alice, { epoch: 5n, shard: 8 })).toMatchObject({ policy: 'policy-channel-shard', kind: RefusalKind.REFUSAL_KIND_POLICY });
-    expect(await ask(streams.alice, { channelKeysId: new Uint8Array(32) })).toMatchObject({ policy: 'policy-channel-unregistered' });
-    expect(await ask(streams.alice, { channelKeysId: new Uint8Array(31) })).toMatchObject({ policy: 'policy-malformed-request' });
-    await expect(harness.alice.client.fenceShard({ shard: SHARD, epoch: 4n })).rejects.toMatchObject({ code: 'aborted', metadata: { 'fulmen-refusal-kind': 'fenced' } });
+    expect(await ask(streams.alice, { epoch: 5n, shard: 8 })).toMatchObject({
+      policy: 'policy-channel-shard',
+      kind: RefusalKind.REFUSAL_KIND_POLICY,
+    });
+    expect(await ask(streams.alice, { channelKeysId: new Uint8Array(32) })).toMatchObject({
+      policy: 'policy-channel-unregistered',
+    });
+    expect(await ask(streams.alice, { channelKeysId: new Uint8Array(31) })).toMatchObject({
+      policy: 'policy-malformed-request',
+    });
+    await expect(harness.alice.client.fenceShard({ shard: SHARD, epoch: 4n })).rejects.toMatchObject({
+      code: 'aborted',
+      metadata: { 'fulmen-refusal-kind': 'fenced' },
+    });
     await harness.alice.stop();
     running.splice(running.indexOf(harness.alice), 1);
     const again = await startFor('alice', { store });
-    expect(await ask(new BatchClient(again.client), { epoch: 4n })).toMatchObject({ policy: 'policy-epoch-fenced' });
+    expect(await ask(new BatchClient(again.client), { epoch: 4n })).toMatchObject({
+      policy: 'policy-epoch-fenced',
+    });
   });
 
   test('a claim locks the channel and gets the transaction; the manager’s next step is refused', async () => {
     const { harness, streams, channel } = await twoSigners();
     await channel.open();
     await channel.step('alice', { type: 'add', by: 'alice', amountMsat: 5_000_000n });
-    const held = channel.log.findLast((entry) => entry.side === 'alice' && entry.request.holderCommitment !== undefined)?.request.holderCommitment;
+    const held = channel.log.findLast(
+      (entry) => entry.side === 'alice' && entry.request.holderCommitment !== undefined,
+    )?.request.holderCommitment;
     if (held === undefined) throw new RangeError('no holder commitment');
-    const request = { channelKeysId: parties.alice.channelKeysId, holderCommitment: wireHolderCommitment(held) };
-    await expect(harness.alice.clientWith('channel').signHolderCommitment(request)).rejects.toMatchObject({ code: 'permission_denied' });
+    const request = {
+      channelKeysId: parties.alice.channelKeysId,
+      holderCommitment: wireHolderCommitment(held),
+    };
+    await expect(harness.alice.clientWith('channel').signHolderCommitment(request)).rejects.toMatchObject({
+      code: 'permission_denied',
+    });
     const first = await harness.alice.clientWith('claim').signHolderCommitment(request);
     expect(await harness.alice.client.signHolderCommitment(request)).toEqual(first);
-    const next = wireItem(parties.alice.channelKeysId, caller, { ...EMPTY_ITEM, ...channel.counterpartyCommitment('alice', channel.content, channel.number) });
+    const next = wireItem(parties.alice.channelKeysId, caller, {
+      ...EMPTY_ITEM,
+      ...channel.counterpartyCommitment('alice', channel.content, channel.number),
+    });
     expect(await streams.alice.one(next)).toMatchObject({ policy: 'policy-commitment-not-closed' });
-    const { states } = await harness.alice.client.getChannelStates({ channelKeysIds: [parties.alice.channelKeysId] });
+    const { states } = await harness.alice.client.getChannelStates({
+      channelKeysIds: [parties.alice.channelKeysId],
+    });
     expect(states[0]?.closing).toBe(true);
   });
 
@@ -97,7 +156,9 @@ describe('two signers that sign for each other', () => {
     const { harness } = await twoSigners();
     const request = wireRegistration(registrationOf(secp, parties, 'alice'), 9n);
     await harness.alice.client.registerChannel(request);
-    await expect(harness.alice.client.registerChannel({ ...request, announce: false })).rejects.toMatchObject({ code: 'failed_precondition', metadata: { 'fulmen-refusal-policy': 'policy-channel-immutable' } });
+    await expect(harness.alice.client.registerChannel({ ...request, announce: false })).rejects.toMatchObject(
+      { code: 'failed_precondition', metadata: { 'fulmen-refusal-policy': 'policy-channel-immutable' } },
+    );
   });
 });
 
@@ -119,13 +180,21 @@ describe('commits', () => {
         next = 'none';
         return now;
       };
-      const { channel, streams } = await twoSigners({ alice: { store: new MemorySignerStore({ fault: faults }) } });
+      const { channel, streams } = await twoSigners({
+        alice: { store: new MemorySignerStore({ fault: faults }) },
+      });
       await channel.open();
       const undisturbed = await twoSigners();
       await undisturbed.channel.open();
-      const item = wireItem(parties.alice.channelKeysId, caller, { ...EMPTY_ITEM, ...channel.counterpartyCommitment('alice', channel.content, channel.number) });
+      const item = wireItem(parties.alice.channelKeysId, caller, {
+        ...EMPTY_ITEM,
+        ...channel.counterpartyCommitment('alice', channel.content, channel.number),
+      });
       next = fault;
-      expect(await streams.alice.one(item)).toMatchObject({ policy: 'policy-unavailable', kind: RefusalKind.REFUSAL_KIND_UNAVAILABLE });
+      expect(await streams.alice.one(item)).toMatchObject({
+        policy: 'policy-unavailable',
+        kind: RefusalKind.REFUSAL_KIND_UNAVAILABLE,
+      });
       expect(await streams.alice.one(item)).toEqual(await undisturbed.streams.alice.one(item));
     });
   }
@@ -140,7 +209,9 @@ describe('commits', () => {
     running.splice(running.indexOf(harness.alice), 1);
     const successor = await startFor('alice', { store });
     if (last === undefined) throw new RangeError('nothing was asked');
-    const answer = await new BatchClient(successor.client).one(wireItem(parties.alice.channelKeysId, caller, last.request));
+    const answer = await new BatchClient(successor.client).one(
+      wireItem(parties.alice.channelKeysId, caller, last.request),
+    );
     expect('policy' in answer ? answer : fromSuccess(answer)).toEqual(last.answer);
   });
 
@@ -148,9 +219,13 @@ describe('commits', () => {
     const database = new MemorySignerDatabase();
     const nowMs = () => performance.now();
     const first = await startFor('alice', { store: new MemorySignerStore({ database, nowMs }) });
-    await expect(startSigner({ secp, party: parties.alice, store: new MemorySignerStore({ database, nowMs }) })).rejects.toThrow('another signer process');
+    await expect(
+      startSigner({ secp, party: parties.alice, store: new MemorySignerStore({ database, nowMs }) }),
+    ).rejects.toThrow('another signer process');
     database.lease = { instance: 'another', untilMs: Infinity };
-    await expect(first.client.fenceShard({ shard: 1, epoch: 1n })).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(first.client.fenceShard({ shard: 1, epoch: 1n })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
     expect((await first.service.failed).message).toContain('another signer process');
   });
 
@@ -162,7 +237,9 @@ describe('commits', () => {
     const rows = await store.readAudit(0n, 100);
     expect(rows.length).toBeGreaterThan(3);
     expect(findAuditBreak(rows)).toBeUndefined();
-    const altered = rows.map((row, i) => (i === 1 ? { ...row, entries: row.entries.map((byte) => byte ^ 1) } : row));
+    const altered = rows.map((row, i) =>
+      i === 1 ? { ...row, entries: row.entries.map((byte) => byte ^ 1) } : row,
+    );
     expect(findAuditBreak(altered)).toBe(rows[1]?.sequence);
     expect(findAuditBreak(rows.filter((_, i) => i !== 2))).toBe(rows[3]?.sequence);
   });
@@ -172,7 +249,9 @@ describe('a database that was set back', () => {
   async function setBack() {
     const marker = memoryMarker();
     const database = new MemorySignerDatabase();
-    const { harness, channel } = await twoSigners({ alice: { marker, store: new MemorySignerStore({ database }) } });
+    const { harness, channel } = await twoSigners({
+      alice: { marker, store: new MemorySignerStore({ database }) },
+    });
     await channel.open();
     const backup = database.clone();
     await channel.step('alice', { type: 'add', by: 'alice', amountMsat: 5_000_000n });
@@ -189,19 +268,35 @@ describe('a database that was set back', () => {
     const node = await restored.client.getNode({});
     expect([node.health, toHex(node.nodeId)]).toEqual(['unreconciled', toHex(parties.alice.keys.nodeId)]);
     const item = wireItem(parties.alice.channelKeysId, caller, EMPTY_ITEM);
-    expect(await new BatchClient(restored.client).one(item)).toMatchObject({ policy: 'policy-unreconciled', kind: RefusalKind.REFUSAL_KIND_UNAVAILABLE });
-    await expect(restored.client.fenceShard({ shard: 1, epoch: 1n })).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await new BatchClient(restored.client).one(item)).toMatchObject({
+      policy: 'policy-unreconciled',
+      kind: RefusalKind.REFUSAL_KIND_UNAVAILABLE,
+    });
+    await expect(restored.client.fenceShard({ shard: 1, epoch: 1n })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
     expect(await marker.read()).toBe(before);
-    expect(await restored.metrics.registry.metrics()).toContain('fulmen_signer_unreconciled{service="signer"} 1');
+    expect(await restored.metrics.registry.metrics()).toContain(
+      'fulmen_signer_unreconciled{service="signer"} 1',
+    );
   });
 
   test('reconciled by freezing, it never signs for the old channels and serves new ones', async () => {
     const { marker, backup, channel } = await setBack();
-    const restored = await startFor('alice', { marker, store: new MemorySignerStore({ database: backup }), options: { reconcile: 'freeze' } });
+    const restored = await startFor('alice', {
+      marker,
+      store: new MemorySignerStore({ database: backup }),
+      options: { reconcile: 'freeze' },
+    });
     expect(await restored.client.getNode({})).toMatchObject({ health: 'ready' });
-    const held = channel.log.find((entry) => entry.side === 'alice' && entry.request.holderCommitment?.spec.commitmentNumber === 0n)?.request.holderCommitment;
+    const held = channel.log.find(
+      (entry) => entry.side === 'alice' && entry.request.holderCommitment?.spec.commitmentNumber === 0n,
+    )?.request.holderCommitment;
     if (held === undefined) throw new RangeError('no holder commitment');
-    const claim = restored.client.signHolderCommitment({ channelKeysId: parties.alice.channelKeysId, holderCommitment: wireHolderCommitment(held) });
+    const claim = restored.client.signHolderCommitment({
+      channelKeysId: parties.alice.channelKeysId,
+      holderCommitment: wireHolderCommitment(held),
+    });
     await expect(claim).rejects.toMatchObject({ code: 'failed_precondition' });
     await restored.client.fenceShard({ shard: 1, epoch: 1n });
   });
@@ -211,8 +306,17 @@ describe('a database that was set back', () => {
     const first = await startFor('alice', { store: new MemorySignerStore({ database }) });
     await first.stop();
     running.splice(running.indexOf(first), 1);
-    await expect(startSigner({ secp, party: parties.bob, store: new MemorySignerStore({ database }) })).rejects.toThrow('belongs to node');
-    await expect(startSigner({ secp, party: parties.alice, store: new MemorySignerStore({ database }), options: { network: 'signet' } })).rejects.toThrow('belongs to node');
+    await expect(
+      startSigner({ secp, party: parties.bob, store: new MemorySignerStore({ database }) }),
+    ).rejects.toThrow('belongs to node');
+    await expect(
+      startSigner({
+        secp,
+        party: parties.alice,
+        store: new MemorySignerStore({ database }),
+        options: { network: 'signet' },
+      }),
+    ).rejects.toThrow('belongs to node');
   });
 });
 
@@ -221,8 +325,15 @@ describe('capabilities', () => {
   const calls = {
     ecdh: ['ecdh', (c: Harness['client']) => c.ecdh({ publicKey: parties.bob.keys.nodeId })],
     newChannelKeys: ['channel', (c: Harness['client']) => c.newChannelKeys({ channelKeysId: keysId })],
-    getPerCommitmentPoints: ['channel', (c: Harness['client']) => c.getPerCommitmentPoints({ channelKeysId: keysId, commitmentNumbers: [0n, 9n] })],
-    getDerivedSecret: ['channel', (c: Harness['client']) => c.getDerivedSecret({ purpose: 'inbound-payment' })],
+    getPerCommitmentPoints: [
+      'channel',
+      (c: Harness['client']) =>
+        c.getPerCommitmentPoints({ channelKeysId: keysId, commitmentNumbers: [0n, 9n] }),
+    ],
+    getDerivedSecret: [
+      'channel',
+      (c: Harness['client']) => c.getDerivedSecret({ purpose: 'inbound-payment' }),
+    ],
     fenceShard: ['channel', (c: Harness['client']) => c.fenceShard({ shard: 1, epoch: 1n })],
     getWalletDescriptors: ['wallet', (c: Harness['client']) => c.getWalletDescriptors({})],
   } as const;
@@ -230,7 +341,9 @@ describe('capabilities', () => {
   test.each(Object.entries(calls))('%s', async (_name, [capability, call]) => {
     const store = new MemorySignerStore();
     const harness = await startFor('alice', { store });
-    const wrong = ['ecdh', 'channel', 'claim', 'wallet', 'node', 'plaintext'].filter((one) => one !== capability);
+    const wrong = ['ecdh', 'channel', 'claim', 'wallet', 'node', 'plaintext'].filter(
+      (one) => one !== capability,
+    );
     await expect(call(harness.clientWith(...wrong))).rejects.toMatchObject({ code: 'permission_denied' });
     await call(harness.clientWith(capability));
     await harness.stop();
@@ -240,20 +353,30 @@ describe('capabilities', () => {
 
   test('a stream without the capability breaks', async () => {
     const harness = await startFor('alice');
-    await expect(new BatchClient(harness.clientWith('claim')).one(wireItem(keysId, caller, EMPTY_ITEM))).rejects.toMatchObject({ code: 'permission_denied' });
+    await expect(
+      new BatchClient(harness.clientWith('claim')).one(wireItem(keysId, caller, EMPTY_ITEM)),
+    ).rejects.toMatchObject({ code: 'permission_denied' });
   });
 
   test('points, secrets and handshakes: what they must be, and their limits', async () => {
     const harness = await startFor('alice', { options: { ecdh: { perSecond: 0.001, burst: 2 } } });
     const { client } = harness;
     const seed = channelSecrets(secp, parties.alice.keys, keysId).perCommitmentSeed;
-    expect((await client.getPerCommitmentPoints({ channelKeysId: keysId, commitmentNumbers: [0n, 900n] })).points.map(toHex)).toEqual([0n, 900n].map((n) => toHex(commitmentPoint(secp, seed, n))));
+    expect(
+      (
+        await client.getPerCommitmentPoints({ channelKeysId: keysId, commitmentNumbers: [0n, 900n] })
+      ).points.map(toHex),
+    ).toEqual([0n, 900n].map((n) => toHex(commitmentPoint(secp, seed, n))));
     const purposes = ['inbound-payment', 'peer-storage', 'lsps2-promise', 'offers'];
     const secrets = await Promise.all(purposes.map((purpose) => client.getDerivedSecret({ purpose })));
     expect(new Set(secrets.map(({ secret }) => toHex(secret))).size).toBe(purposes.length);
-    await expect(client.getDerivedSecret({ purpose: 'toString' })).rejects.toMatchObject({ metadata: { 'fulmen-refusal-policy': 'policy-derived-secret' } });
+    await expect(client.getDerivedSecret({ purpose: 'toString' })).rejects.toMatchObject({
+      metadata: { 'fulmen-refusal-policy': 'policy-derived-secret' },
+    });
     const ecdh = () => client.ecdh({ publicKey: parties.bob.keys.nodeId });
-    expect(toHex((await ecdh()).sharedSecret)).toBe(toHex(secp.ecdh(parties.alice.keys.nodeId, parties.bob.keys.nodeSecret)));
+    expect(toHex((await ecdh()).sharedSecret)).toBe(
+      toHex(secp.ecdh(parties.alice.keys.nodeId, parties.bob.keys.nodeSecret)),
+    );
     await ecdh();
     await expect(ecdh()).rejects.toMatchObject({ code: 'resource_exhausted' });
   });

@@ -56,14 +56,20 @@ export function secretsOf(signer: Signer, channelKeysId: Uint8Array): HolderBase
   if (secrets === undefined) {
     secrets = channelSecrets(signer.secp, signer.keys, channelKeysId);
     const oldest = signer.secretsCache.keys().next();
-    if (signer.secretsCache.size >= MAX_CACHED_SECRETS && oldest.done !== true) signer.secretsCache.delete(oldest.value);
+    if (signer.secretsCache.size >= MAX_CACHED_SECRETS && oldest.done !== true)
+      signer.secretsCache.delete(oldest.value);
     signer.secretsCache.set(key, secrets);
   }
   return secrets;
 }
 
 export function contextOf(signer: Signer, channelKeysId: Uint8Array): SignItemContext {
-  return { secp: signer.secp, limits: signer.limits, nodeSecret: signer.keys.nodeSecret, secrets: secretsOf(signer, channelKeysId) };
+  return {
+    secp: signer.secp,
+    limits: signer.limits,
+    nodeSecret: signer.keys.nodeSecret,
+    secrets: secretsOf(signer, channelKeysId),
+  };
 }
 
 /** Change addresses over which shutdown scripts are spread: a wallet restored from the seed finds them within its gap limit. */
@@ -72,18 +78,30 @@ const SHUTDOWN_ADDRESSES = 20;
 /** The wallet's P2WPKH script for a channel: m/84'/c'/0'/1/i, i from the key id. */
 export function shutdownScript(signer: Pick<Signer, 'secp' | 'keys'>, channelKeysId: Uint8Array): Uint8Array {
   const index = (channelKeysId.at(-1) ?? 0) % SHUTDOWN_ADDRESSES;
-  return p2wpkhScript(walletPublicKey(signer.secp, neuter(signer.secp, signer.keys.segwitAccount), 'change', index));
+  return p2wpkhScript(
+    walletPublicKey(signer.secp, neuter(signer.secp, signer.keys.segwitAccount), 'change', index),
+  );
 }
 
 /** Refuses callers whose certificate does not carry the capability. */
-export function requireCapability(signer: Signer, context: CallContext, operation: string, ...anyOf: readonly Capability[]): void {
+export function requireCapability(
+  signer: Signer,
+  context: CallContext,
+  operation: string,
+  ...anyOf: readonly Capability[]
+): void {
   if (anyOf.some((capability) => context.capabilities.has(capability))) return;
   const reason = `${operation} needs the capability ${anyOf.join(' or ')}`;
   recordRefusal(signer, operation, { kind: 'policy', policy: 'policy-capability', reason }, undefined);
   throw new RpcError('permission_denied', reason);
 }
 
-export function recordRefusal(signer: Signer, operation: string, refusal: Refusal, channelKeysId: Uint8Array | undefined): void {
+export function recordRefusal(
+  signer: Signer,
+  operation: string,
+  refusal: Refusal,
+  channelKeysId: Uint8Array | undefined,
+): void {
   signer.refusals.add(operation, refusal, channelKeysId);
   signer.lane.flush();
 }
@@ -94,8 +112,12 @@ export const REFUSAL_KIND_KEY = 'fulmen-refusal-kind';
 
 /** A refusal of a unary call: `failed_precondition` (definite), `aborted` (fenced) or `unavailable` (retry), with its tag in the metadata. */
 export function refusalError(refusal: Refusal): RpcError {
-  const code = refusal.kind === 'policy' ? 'failed_precondition' : refusal.kind === 'fenced' ? 'aborted' : 'unavailable';
-  return new RpcError(code, `${refusal.policy}: ${refusal.reason}`, { [REFUSAL_POLICY_KEY]: refusal.policy, [REFUSAL_KIND_KEY]: refusal.kind });
+  const code =
+    refusal.kind === 'policy' ? 'failed_precondition' : refusal.kind === 'fenced' ? 'aborted' : 'unavailable';
+  return new RpcError(code, `${refusal.policy}: ${refusal.reason}`, {
+    [REFUSAL_POLICY_KEY]: refusal.policy,
+    [REFUSAL_KIND_KEY]: refusal.kind,
+  });
 }
 
 export const UNRECONCILED: Refusal = {
@@ -105,8 +127,13 @@ export const UNRECONCILED: Refusal = {
 };
 
 /** The caller's shard and epoch hold for this channel. */
-export function checkShard(view: LaneView, channel: SignerChannelState, caller: { readonly shard: number; readonly epoch: bigint }): Result<void, Refusal> {
-  if (caller.shard !== channel.registration.shard) return refuse('policy-channel-shard', `the channel belongs to shard ${channel.registration.shard}`);
+export function checkShard(
+  view: LaneView,
+  channel: SignerChannelState,
+  caller: { readonly shard: number; readonly epoch: bigint },
+): Result<void, Refusal> {
+  if (caller.shard !== channel.registration.shard)
+    return refuse('policy-channel-shard', `the channel belongs to shard ${channel.registration.shard}`);
   const fence = view.fenceOf(caller.shard);
   return caller.epoch < fence ? fenced(caller.epoch, fence) : { ok: true, value: undefined };
 }
@@ -115,7 +142,9 @@ export function checkShard(view: LaneView, channel: SignerChannelState, caller: 
 export async function runInLane<T>(
   signer: Signer,
   operation: string,
-  request: Omit<LaneRequest<unknown>, 'evaluate'> & { readonly evaluate: (view: LaneView) => Result<Evaluation<T>, Refusal> },
+  request: Omit<LaneRequest<unknown>, 'evaluate'> & {
+    readonly evaluate: (view: LaneView) => Result<Evaluation<T>, Refusal>;
+  },
 ): Promise<Result<T, Refusal>> {
   const startedMs = signer.runtime.monotonicMs();
   const result = await settle<T>(signer, request);
@@ -127,7 +156,9 @@ export async function runInLane<T>(
 
 async function settle<T>(
   signer: Signer,
-  request: Omit<LaneRequest<unknown>, 'evaluate'> & { readonly evaluate: (view: LaneView) => Result<Evaluation<T>, Refusal> },
+  request: Omit<LaneRequest<unknown>, 'evaluate'> & {
+    readonly evaluate: (view: LaneView) => Result<Evaluation<T>, Refusal>;
+  },
 ): Promise<Result<T, Refusal>> {
   if (signer.health.state === 'unreconciled') return { ok: false, error: UNRECONCILED };
   try {
@@ -147,7 +178,9 @@ async function settle<T>(
 }
 
 /** As `runInLane`, for a unary call: a refusal is thrown. */
-export async function runUnary<T>(...[signer, operation, request]: Parameters<typeof runInLane<T>>): Promise<T> {
+export async function runUnary<T>(
+  ...[signer, operation, request]: Parameters<typeof runInLane<T>>
+): Promise<T> {
   const result = await runInLane<T>(signer, operation, request);
   if (!result.ok) throw refusalError(result.error);
   return result.value;

@@ -77,11 +77,13 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
   const instance = runtime.randomBytes(16);
   const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
   await acquire(ports, instance, leaseMs);
-  const { health, head, nextRefusal } = await prepare(options, ports, instance).catch(async (error: unknown) => {
-    // Whoever is meant to own this database need not wait for a signer that may not.
-    await store.releaseLease(instance).catch(() => undefined);
-    throw error;
-  });
+  const { health, head, nextRefusal } = await prepare(options, ports, instance).catch(
+    async (error: unknown) => {
+      // Whoever is meant to own this database need not wait for a signer that may not.
+      await store.releaseLease(instance).catch(() => undefined);
+      throw error;
+    },
+  );
   metrics.unreconciled.set(health === 'unreconciled' ? 1 : 0);
   const refusals = new RefusalLog(nextRefusal, { runtime, logger, metrics });
   const lane = new SigningLane({
@@ -109,7 +111,9 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
   ports.rpcServer.add(SignerServiceService, handlers(signer));
   lane.start();
   const tasks: Task[] = [
-    runtime.spawn('signer lease', (signal) => keepLease(ports, { instance, leaseMs, onLost: failed.resolve }, signal)),
+    runtime.spawn('signer lease', (signal) =>
+      keepLease(ports, { instance, leaseMs, onLost: failed.resolve }, signal),
+    ),
     runtime.spawn('signer marker', (signal) => keepMarker(ports, lane, signal)),
   ];
   const address = await ports.rpcServer.listen();
@@ -122,7 +126,9 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
       await lane.stop();
       for (const task of tasks) await task.stop();
       if (health === 'ready') await ports.marker.write(lane.generation);
-      await store.releaseLease(instance).catch((error: unknown) => logger.warn({ err: error }, 'the lease was not released'));
+      await store
+        .releaseLease(instance)
+        .catch((error: unknown) => logger.warn({ err: error }, 'the lease was not released'));
     },
   };
 }
@@ -136,11 +142,16 @@ async function prepare(options: SignerOptions, ports: SignerPorts, instance: Uin
 }
 
 /** A signer that was killed leaves its lease behind; one that lives keeps renewing it. */
-async function acquire({ store, runtime }: SignerPorts, instance: Uint8Array, leaseMs: number): Promise<void> {
+async function acquire(
+  { store, runtime }: SignerPorts,
+  instance: Uint8Array,
+  leaseMs: number,
+): Promise<void> {
   const deadlineMs = runtime.monotonicMs() + 2 * leaseMs;
   for (;;) {
     if ((await store.acquireLease(instance, leaseMs)) === 'acquired') return;
-    if (runtime.monotonicMs() >= deadlineMs) throw new SignerStartError('another signer process owns this database');
+    if (runtime.monotonicMs() >= deadlineMs)
+      throw new SignerStartError('another signer process owns this database');
     await runtime.sleep(Math.max(10, leaseMs / 10));
   }
 }
@@ -152,22 +163,38 @@ async function checkSeed(network: NetworkName, { store, keys }: SignerPorts): Pr
     await store.writeSeedMetadata({ nodeId: keys.nodeId, keyScheme: keys.keyScheme, network });
     return;
   }
-  if (!equalBytes(known.nodeId, keys.nodeId) || known.network !== network || known.keyScheme !== keys.keyScheme) {
-    throw new SignerStartError(`this database belongs to node ${toHex(known.nodeId)} on ${known.network}; the seed is of ${toHex(keys.nodeId)} on ${network}`);
+  if (
+    !equalBytes(known.nodeId, keys.nodeId) ||
+    known.network !== network ||
+    known.keyScheme !== keys.keyScheme
+  ) {
+    throw new SignerStartError(
+      `this database belongs to node ${toHex(known.nodeId)} on ${known.network}; the seed is of ${toHex(keys.nodeId)} on ${network}`,
+    );
   }
 }
 
-async function checkGeneration(options: SignerOptions, ports: SignerPorts, instance: Uint8Array): Promise<'ready' | 'unreconciled'> {
+async function checkGeneration(
+  options: SignerOptions,
+  ports: SignerPorts,
+  instance: Uint8Array,
+): Promise<'ready' | 'unreconciled'> {
   const marked = await ports.marker.read();
   const { generation } = await ports.store.loadHead();
   if (marked <= generation) return 'ready';
   if (options.reconcile === undefined) {
-    ports.logger.error({ marked, generation }, 'the database was set back: nothing is signed before an operator reconciles it');
+    ports.logger.error(
+      { marked, generation },
+      'the database was set back: nothing is signed before an operator reconciles it',
+    );
     return 'unreconciled';
   }
   const outcome = await ports.store.reconcile(instance, marked, options.reconcile);
   if (outcome !== 'ok') throw new OwnershipLostError();
-  ports.logger.warn({ marked, generation, mode: options.reconcile }, 'the database was reconciled by the operator');
+  ports.logger.warn(
+    { marked, generation, mode: options.reconcile },
+    'the database was reconciled by the operator',
+  );
   return 'ready';
 }
 
@@ -177,7 +204,11 @@ interface Lease {
   readonly onLost: (error: Error) => void;
 }
 
-async function keepLease({ store, runtime, logger }: SignerPorts, lease: Lease, signal: AbortSignal): Promise<void> {
+async function keepLease(
+  { store, runtime, logger }: SignerPorts,
+  lease: Lease,
+  signal: AbortSignal,
+): Promise<void> {
   for (;;) {
     await runtime.sleep(lease.leaseMs / 4, signal);
     try {
@@ -192,7 +223,11 @@ async function keepLease({ store, runtime, logger }: SignerPorts, lease: Lease, 
   }
 }
 
-async function keepMarker({ marker, runtime, logger }: SignerPorts, lane: SigningLane, signal: AbortSignal): Promise<void> {
+async function keepMarker(
+  { marker, runtime, logger }: SignerPorts,
+  lane: SigningLane,
+  signal: AbortSignal,
+): Promise<void> {
   let written = -1n;
   for (;;) {
     await runtime.sleep(MARKER_INTERVAL_MS, signal);

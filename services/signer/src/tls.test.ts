@@ -7,7 +7,11 @@ import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import { grpcConnector, grpcServer, type TlsIdentity } from '@fulmen/rpc';
 import { Metrics, silentLogger } from '@fulmen/service';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type CertificateFiles, FLEET, makeCertificates } from '../../../deploy/certificates/make-certificates.ts';
+import {
+  type CertificateFiles,
+  FLEET,
+  makeCertificates,
+} from '../../../deploy/certificates/make-certificates.ts';
 import { memoryMarker } from './marker.ts';
 import { start } from './start.ts';
 import { MemorySignerStore } from './store/memory.ts';
@@ -22,7 +26,11 @@ const parties = testParties(secp);
 function identity(files: ReadonlyMap<string, CertificateFiles>, name: string): TlsIdentity {
   const of = files.get(name);
   if (of === undefined) throw new RangeError(name);
-  return { caCertificate: readFileSync(of.ca), certificate: readFileSync(of.certificate), privateKey: readFileSync(of.key) };
+  return {
+    caCertificate: readFileSync(of.ca),
+    certificate: readFileSync(of.certificate),
+    privateKey: readFileSync(of.key),
+  };
 }
 
 describe('the fleet’s certificates', () => {
@@ -38,7 +46,9 @@ describe('the fleet’s certificates', () => {
       expect(certificate.checkHost(name)).toBe(name);
       expect(certificate.checkIP('127.0.0.1')).toBe('127.0.0.1');
       expect(certificate.checkIP('::1')).toBeDefined();
-      expect(certificate.subject.split('\n').filter((line) => line.startsWith('OU='))).toEqual(capabilities.map((one) => `OU=${one}`));
+      expect(certificate.subject.split('\n').filter((line) => line.startsWith('OU='))).toEqual(
+        capabilities.map((one) => `OU=${one}`),
+      );
     }
     const before = identity(files, 'signer').certificate;
     expect(identity(makeCertificates(join(folder, 'a'), FLEET), 'signer').certificate).toEqual(before);
@@ -48,10 +58,18 @@ describe('the fleet’s certificates', () => {
     const entry = { name: 'one', capabilities: ['claim'] };
     const first = makeCertificates(join(folder, 'b'), [entry]);
     const before = identity(first, 'one').certificate;
-    const changes = [{ ...entry, capabilities: ['claim', 'wallet'] }, { ...entry, hosts: ['one.example', '10.1.2.3'] }];
-    for (const change of changes) expect(identity(makeCertificates(join(folder, 'b'), [change]), 'one').certificate).not.toEqual(before);
+    const changes = [
+      { ...entry, capabilities: ['claim', 'wallet'] },
+      { ...entry, hosts: ['one.example', '10.1.2.3'] },
+    ];
+    for (const change of changes)
+      expect(identity(makeCertificates(join(folder, 'b'), [change]), 'one').certificate).not.toEqual(before);
     writeFileSync(join(folder, 'b', 'one.pem'), before.subarray(0, 100));
-    expect(new X509Certificate(identity(makeCertificates(join(folder, 'b'), [entry]), 'one').certificate).checkHost('one')).toBe('one');
+    expect(
+      new X509Certificate(
+        identity(makeCertificates(join(folder, 'b'), [entry]), 'one').certificate,
+      ).checkHost('one'),
+    ).toBe('one');
   });
 });
 
@@ -63,13 +81,25 @@ describe('mutual TLS', () => {
   beforeAll(async () => {
     const service = await start(
       { network: 'regtest' },
-      { rpcServer: grpcServer({ listenAddress: '127.0.0.1:0', tls: identity(files, 'signer') }), store: new MemorySignerStore(), runtime: testRuntime, logger: silentLogger, metrics: new Metrics('signer'), secp, keys: parties.alice.keys, marker: memoryMarker() },
+      {
+        rpcServer: grpcServer({ listenAddress: '127.0.0.1:0', tls: identity(files, 'signer') }),
+        store: new MemorySignerStore(),
+        runtime: testRuntime,
+        logger: silentLogger,
+        metrics: new Metrics('signer'),
+        secp,
+        keys: parties.alice.keys,
+        marker: memoryMarker(),
+      },
     );
     ({ address, stop } = { address: service.address, stop: () => service.stop() });
   });
   afterAll(() => stop());
 
-  const as = async <T>(tls: TlsIdentity | undefined, work: (client: ReturnType<typeof connect>['client']) => Promise<T>): Promise<T> => {
+  const as = async <T>(
+    tls: TlsIdentity | undefined,
+    work: (client: ReturnType<typeof connect>['client']) => Promise<T>,
+  ): Promise<T> => {
     const { client, close } = connect(tls);
     return work(client).finally(close);
   };
@@ -92,7 +122,9 @@ describe('mutual TLS', () => {
       await expect(client.ecdh(ecdh)).rejects.toMatchObject({ code: 'permission_denied' });
       await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
       const batches = new BatchClient(client);
-      expect(await batches.one(wireItem(keys.channelKeysId, { shard: 7, epoch: 1n }, EMPTY_ITEM))).toMatchObject({ firstPointNumber: 0n });
+      expect(
+        await batches.one(wireItem(keys.channelKeysId, { shard: 7, epoch: 1n }, EMPTY_ITEM)),
+      ).toMatchObject({ firstPointNumber: 0n });
       batches.end();
     });
   });
@@ -100,7 +132,10 @@ describe('mutual TLS', () => {
   test('no certificate, and one of another authority, get nothing', async () => {
     const call = (client: ReturnType<typeof connect>['client']) => client.getNode({}, { deadlineMs: 2_000 });
     await expect(as(undefined, call)).rejects.toMatchObject({ name: 'RpcError' });
-    const stranger = { ...identity(foreign, 'channel-manager'), caCertificate: identity(files, 'signer').caCertificate };
+    const stranger = {
+      ...identity(foreign, 'channel-manager'),
+      caCertificate: identity(files, 'signer').caCertificate,
+    };
     await expect(as(stranger, call)).rejects.toMatchObject({ name: 'RpcError' });
   });
 });

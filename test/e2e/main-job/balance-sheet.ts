@@ -7,11 +7,19 @@ type Party = keyof Holdings;
 
 /** On-chain satoshis of each party. */
 export async function holdings(world: World): Promise<Holdings> {
-  const [alice, bob, fleet] = await Promise.all([world.alice.call('balances'), world.bob.call('balances'), world.fleetOnchainSat()]);
+  const [alice, bob, fleet] = await Promise.all([
+    world.alice.call('balances'),
+    world.bob.call('balances'),
+    world.fleetOnchainSat(),
+  ]);
   return { alice: BigInt(alice.onchainSat), bob: BigInt(bob.onchainSat), fleet };
 }
 
-type Transaction = { readonly txid: string; readonly vin: readonly { readonly prevout?: { readonly value: number } }[]; readonly vout: readonly { readonly value: number }[] };
+type Transaction = {
+  readonly txid: string;
+  readonly vin: readonly { readonly prevout?: { readonly value: number } }[];
+  readonly vout: readonly { readonly value: number }[];
+};
 
 const toSat = (bitcoin: number): bigint => BigInt(Math.round(bitcoin * 1e8));
 
@@ -21,7 +29,9 @@ export async function chainFees(world: World, height: number): Promise<Map<strin
   const tip = Number(await world.fleet.chain.call('getblockcount'));
   for (let at = height + 1; at <= tip; at += 1) {
     const hash = await world.fleet.chain.call('getblockhash', at);
-    const block = (await world.fleet.chain.call('getblock', hash, 3)) as { readonly tx: readonly Transaction[] };
+    const block = (await world.fleet.chain.call('getblock', hash, 3)) as {
+      readonly tx: readonly Transaction[];
+    };
     for (const transaction of block.tx.slice(1)) {
       const spent = transaction.vin.reduce((sum, input) => sum + toSat(input.prevout?.value ?? 0), 0n);
       const paid = transaction.vout.reduce((sum, output) => sum + toSat(output.value), 0n);
@@ -44,8 +54,19 @@ export type ClosedChannel = {
 };
 
 /** Prints the sheet; gives the sum of what nothing explains, in millisatoshis. */
-export function balanceSheet(world: World, before: Holdings, after: Holdings, ledger: Ledger, channels: readonly ClosedChannel[], fees: ReadonlyMap<string, bigint>): bigint {
-  const earned: Record<Party, bigint> = { alice: ledger.aliceMsat, bob: ledger.bobMsat, fleet: ledger.fleetMsat };
+export function balanceSheet(
+  world: World,
+  before: Holdings,
+  after: Holdings,
+  ledger: Ledger,
+  channels: readonly ClosedChannel[],
+  fees: ReadonlyMap<string, bigint>,
+): bigint {
+  const earned: Record<Party, bigint> = {
+    alice: ledger.aliceMsat,
+    bob: ledger.bobMsat,
+    fleet: ledger.fleetMsat,
+  };
   const onchain: Record<Party, bigint> = { alice: 0n, bob: 0n, fleet: 0n };
   const rounding: Record<Party, bigint> = { alice: 0n, bob: 0n, fleet: 0n };
   const known = new Set<string>();
@@ -54,7 +75,8 @@ export function balanceSheet(world: World, before: Holdings, after: Holdings, le
     const remainder = (channel.fleetMsat % 1000n) + (channel.walletMsat % 1000n);
     rounding.fleet += channel.fleetMsat % 1000n;
     rounding[channel.wallet] += channel.walletMsat % 1000n;
-    onchain[channel.funder] += (fees.get(channel.fundingTxid) ?? 0n) + (fees.get(channel.closingTxid) ?? 0n) - remainder / 1000n;
+    onchain[channel.funder] +=
+      (fees.get(channel.fundingTxid) ?? 0n) + (fees.get(channel.closingTxid) ?? 0n) - remainder / 1000n;
     known.add(channel.fundingTxid).add(channel.closingTxid);
     if (channel.sweepTxid !== undefined) {
       onchain[channel.wallet] += fees.get(channel.sweepTxid) ?? 0n;
@@ -62,7 +84,9 @@ export function balanceSheet(world: World, before: Holdings, after: Holdings, le
     }
   }
   let unaccounted = 0n;
-  world.report.say('party        before             after   payments (msat)   on-chain fees   rounding (msat)   unexplained');
+  world.report.say(
+    'party        before             after   payments (msat)   on-chain fees   rounding (msat)   unexplained',
+  );
   for (const party of ['alice', 'bob', 'fleet'] as const) {
     const expectedMsat = before[party] * 1000n + earned[party] - onchain[party] * 1000n - rounding[party];
     const differenceMsat = after[party] * 1000n - expectedMsat;

@@ -18,7 +18,16 @@ export type Ledger = {
 };
 
 export function newLedger(): Ledger {
-  return { aliceMsat: 0n, bobMsat: 0n, fleetMsat: 0n, settled: 0, retried: 0, failedAsExpected: 0, failedUnexpectedly: 0, kills: 0 };
+  return {
+    aliceMsat: 0n,
+    bobMsat: 0n,
+    fleetMsat: 0n,
+    settled: 0,
+    retried: 0,
+    failedAsExpected: 0,
+    failedUnexpectedly: 0,
+    kills: 0,
+  };
 }
 
 /** Longest time for one payment to end, a killed and restarted service on its way included. */
@@ -27,10 +36,26 @@ const OUTCOME_MS = 120_000;
 const MAX_TRIES = 6;
 
 /** Amounts on both sides of the dust limits, in millisatoshis. */
-const AMOUNTS_MSAT = [1_000n, 1_500n, 20_000n, 353_000n, 354_000n, 1_000_000n, 2_345_678n, 10_000_000n, 25_000_000n, 50_000_001n];
+const AMOUNTS_MSAT = [
+  1_000n,
+  1_500n,
+  20_000n,
+  353_000n,
+  354_000n,
+  1_000_000n,
+  2_345_678n,
+  10_000_000n,
+  25_000_000n,
+  50_000_001n,
+];
 
 /** Alice pays one invoice of Bob's; resolves when it settled. */
-async function payBob(world: World, ledger: Ledger, amountMsat: bigint, onUnderWay: () => void): Promise<void> {
+async function payBob(
+  world: World,
+  ledger: Ledger,
+  amountMsat: bigint,
+  onUnderWay: () => void,
+): Promise<void> {
   const { alice, bob } = world;
   for (let attempt = 1; ; attempt += 1) {
     const invoice = await bob.call('createInvoice', { amountMsat, description: 'the main job' });
@@ -39,7 +64,8 @@ async function payBob(world: World, ledger: Ledger, amountMsat: bigint, onUnderW
       ({ paymentId } = await alice.call('pay', { bolt11: invoice.bolt11 }));
     } catch (error) {
       // LDK refuses at once while its channel is not usable.
-      if (attempt >= MAX_TRIES) throw new StepFailed(`Alice cannot pay: ${error instanceof Error ? error.message : String(error)}`);
+      if (attempt >= MAX_TRIES)
+        throw new StepFailed(`Alice cannot pay: ${error instanceof Error ? error.message : String(error)}`);
       await world.usable(alice, 'Alice');
       continue;
     }
@@ -63,10 +89,17 @@ async function payBob(world: World, ledger: Ledger, amountMsat: bigint, onUnderW
 }
 
 /** Some payments at once; resolves with the promise of their end as soon as the first is under way. */
-export async function startPayments(world: World, ledger: Ledger, count: number, offset: number): Promise<{ readonly done: Promise<void> }> {
+export async function startPayments(
+  world: World,
+  ledger: Ledger,
+  count: number,
+  offset: number,
+): Promise<{ readonly done: Promise<void> }> {
   const underWay = Promise.withResolvers<void>();
   const done = Promise.all(
-    Array.from({ length: count }, (_, index) => payBob(world, ledger, AMOUNTS_MSAT[(offset + index) % AMOUNTS_MSAT.length] ?? 1_000n, underWay.resolve)),
+    Array.from({ length: count }, (_, index) =>
+      payBob(world, ledger, AMOUNTS_MSAT[(offset + index) % AMOUNTS_MSAT.length] ?? 1_000n, underWay.resolve),
+    ),
   ).then(() => undefined);
   await Promise.race([underWay.promise, done]);
   return { done };
@@ -95,13 +128,19 @@ export async function failingPayments(world: World, ledger: Ledger): Promise<voi
       ],
       paymentHash: randomBytes(32).toString('hex'),
     });
-    const failure = await alice.event('payment_path_failed', (event) => event.paymentId === paymentId, OUTCOME_MS);
+    const failure = await alice.event(
+      'payment_path_failed',
+      (event) => event.paymentId === paymentId,
+      OUTCOME_MS,
+    );
     ensure(
       failure.failureCode === expected.code && failure.failureFrom === expected.from,
       `"${expected.name}" should fail with code ${expected.code.toString(16)} from ${expected.from.slice(0, 8)}, and failed with ${failure.failureCode?.toString(16)} from ${failure.failureFrom?.slice(0, 8)}`,
     );
     ledger.failedAsExpected += 1;
-    world.report.say(`${expected.name}: failed at Alice with ${failure.failure} (0x${expected.code.toString(16)}), as it must`);
+    world.report.say(
+      `${expected.name}: failed at Alice with ${failure.failure} (0x${expected.code.toString(16)}), as it must`,
+    );
   }
 }
 
@@ -109,9 +148,15 @@ export async function failingPayments(world: World, ledger: Ledger): Promise<voi
 export async function fleetPayments(world: World, ledger: Ledger): Promise<void> {
   const { bob, node } = world;
   const receivedMsat = 7_000_000n;
-  const { bolt11 } = await node.invoices.createInvoice({ amountMsat: receivedMsat, description: 'from Bob', idempotencyKey: '' }, node.auth());
+  const { bolt11 } = await node.invoices.createInvoice(
+    { amountMsat: receivedMsat, description: 'from Bob', idempotencyKey: '' },
+    node.auth(),
+  );
   const outcome = await bob.payAndWait({ bolt11 });
-  ensure(outcome.event === 'payment_sent', `Bob could not pay the fleet's invoice: ${'reason' in outcome ? outcome.reason : ''}`);
+  ensure(
+    outcome.event === 'payment_sent',
+    `Bob could not pay the fleet's invoice: ${'reason' in outcome ? outcome.reason : ''}`,
+  );
   ledger.bobMsat -= receivedMsat;
   ledger.fleetMsat += receivedMsat;
   ledger.settled += 1;
@@ -119,7 +164,10 @@ export async function fleetPayments(world: World, ledger: Ledger): Promise<void>
 
   const sentMsat = 3_000_000n;
   const invoice = await bob.call('createInvoice', { amountMsat: sentMsat, description: 'from the fleet' });
-  const payment = await node.payments.sendPayment({ bolt11: invoice.bolt11, wait: true }, node.auth(OUTCOME_MS));
+  const payment = await node.payments.sendPayment(
+    { bolt11: invoice.bolt11, wait: true },
+    node.auth(OUTCOME_MS),
+  );
   ensure(payment.status === 'succeeded', `the fleet could not pay Bob: ${payment.failureReason}`);
   ledger.bobMsat += sentMsat;
   ledger.fleetMsat -= sentMsat + payment.feeMsat;
@@ -147,11 +195,14 @@ export async function killsUnderPayments(world: World, ledger: Ledger, payments:
     ledger.kills += 1;
     const restartedMs = Math.round(performance.now() - killedAt);
     await done;
-    world.report.say(`${victim} killed with -9 under ${count} payments, serving again after ${restartedMs} ms; every payment ended`, {
-      victim,
-      restartedMs,
-      allEndedMs: Math.round(performance.now() - killedAt),
-    });
+    world.report.say(
+      `${victim} killed with -9 under ${count} payments, serving again after ${restartedMs} ms; every payment ended`,
+      {
+        victim,
+        restartedMs,
+        allEndedMs: Math.round(performance.now() - killedAt),
+      },
+    );
   }
 }
 

@@ -29,6 +29,9 @@ export function textReport(startedAtMs: number): Report {
   return {
     step: (title) => process.stdout.write(`\n${clock()}  ${title}\n`),
     say: (text) => process.stdout.write(`${clock()}    ${text}\n`),
-    summary: (fields) => process.stdout.write(`\n${JSON.stringify({ event: 'summary', ...fields }, (_key, field: unknown) => (typeof field === 'bigint' ? field.toString() : field))}\n`),
+    summary: (fields) =>
+      process.stdout.write(
+        `\n${JSON.stringify({ event: 'summary', ...fields }, (_key, field: unknown) => (typeof field === 'bigint' ? field.toString() : field))}\n`,
+      ),
   };
 }

@@ -2,7 +2,14 @@
 import { toHex } from '@fulmen/codec';
 import type { LdkWallet } from '../../ldk-wallet/client.ts';
 import { balanceSheet, chainFees, type ClosedChannel, holdings } from './balance-sheet.ts';
-import { failingPayments, fleetPayments, killsUnderPayments, type Ledger, newLedger, startPayments } from './payments.ts';
+import {
+  failingPayments,
+  fleetPayments,
+  killsUnderPayments,
+  type Ledger,
+  newLedger,
+  startPayments,
+} from './payments.ts';
 import { ensure, until } from './waiting.ts';
 import { sat, type World } from './world.ts';
 
@@ -34,18 +41,30 @@ export async function openChannels(world: World): Promise<void> {
   const fleetId = toHex(world.nodeId);
   const [lightningPort] = fleet.lightningPorts.values();
   await alice.call('connect', { nodeId: fleetId, host: '127.0.0.1', port: lightningPort ?? 0 });
-  await node.peers.connectPeer({ nodeId: Buffer.from(bob.nodeId, 'hex'), host: '127.0.0.1', port: bob.port }, node.auth());
+  await node.peers.connectPeer(
+    { nodeId: Buffer.from(bob.nodeId, 'hex'), host: '127.0.0.1', port: bob.port },
+    node.auth(),
+  );
   world.report.say('Alice dialled the fleet; the fleet dialled Bob');
-  const pending = (wallet: LdkWallet): number => wallet.events.filter((event) => event.event === 'channel_pending').length;
+  const pending = (wallet: LdkWallet): number =>
+    wallet.events.filter((event) => event.event === 'channel_pending').length;
   const [alicesBefore, bobsBefore] = [pending(alice), pending(bob)];
   await alice.call('openChannel', { nodeId: fleetId, sat: CHANNEL_SAT });
   await until('Alice’s channel', async () => (pending(alice) > alicesBefore ? true : undefined));
   world.report.say(`Alice opened a channel of ${sat(CHANNEL_SAT)} to the fleet`);
   const opened = await node.channels.openChannel(
-    { nodeId: Buffer.from(bob.nodeId, 'hex'), fundingSat: BigInt(CHANNEL_SAT), pushMsat: 1_000_000_000n, announce: false, idempotencyKey: '' },
+    {
+      nodeId: Buffer.from(bob.nodeId, 'hex'),
+      fundingSat: BigInt(CHANNEL_SAT),
+      pushMsat: 1_000_000_000n,
+      announce: false,
+      idempotencyKey: '',
+    },
     node.auth(),
   );
-  world.report.say(`the fleet opened a channel of ${sat(CHANNEL_SAT)} to Bob, a fifth of it pushed to him`, { channelId: toHex(opened.channelId) });
+  world.report.say(`the fleet opened a channel of ${sat(CHANNEL_SAT)} to Bob, a fifth of it pushed to him`, {
+    channelId: toHex(opened.channelId),
+  });
   await until('Bob’s channel', async () => (pending(bob) > bobsBefore ? true : undefined));
   await until('both funding transactions in the mempool', async () => {
     const mempool = (await fleet.chain.call('getrawmempool')) as readonly string[];
@@ -57,7 +76,9 @@ export async function openChannels(world: World): Promise<void> {
     const channel = (await bob.call('listChannels')).find((candidate) => candidate.usable);
     return channel?.forwarding ?? undefined;
   });
-  world.report.say(`${CONFIRMATIONS} blocks confirmed both; the fleet asks ${bobsTerms.baseMsat} msat a forward`);
+  world.report.say(
+    `${CONFIRMATIONS} blocks confirmed both; the fleet asks ${bobsTerms.baseMsat} msat a forward`,
+  );
 }
 
 /** Step 5: both channels close cooperatively. */
@@ -92,7 +113,9 @@ async function closeChannels(world: World, ledger: Ledger): Promise<ClosedChanne
       const mempool = (await world.fleet.chain.call('getrawmempool')) as readonly string[];
       return mempool.includes(display(closing.closingTxid)) ? true : undefined;
     });
-    world.report.say(`${party}’s channel closed cooperatively`, { closingTxid: display(closing.closingTxid) });
+    world.report.say(`${party}’s channel closed cooperatively`, {
+      closingTxid: display(closing.closingTxid),
+    });
   }
   await world.mine(CONFIRMATIONS);
   // LDK pays a close to a key of its own, and moves it into its wallet once no reorganisation can undo it.

@@ -50,7 +50,8 @@ async function main(): Promise<number> {
   const doneFile = path.join(stateDir, 'main-job.json');
   let world: World | undefined;
   let stopping: Promise<void> | undefined;
-  const stop = (): Promise<void> => (stopping ??= (world?.stop() ?? Promise.resolve()).finally(() => release()));
+  const stop = (): Promise<void> =>
+    (stopping ??= (world?.stop() ?? Promise.resolve()).finally(() => release()));
   const interrupted = new Promise<void>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
   });
@@ -85,7 +86,11 @@ async function main(): Promise<number> {
       await Promise.all([world.usable(world.alice, 'Alice'), world.usable(world.bob, 'Bob')]);
       report.say('resumed the node of an earlier run, with its channels; npm start -- --reset begins anew');
     }
-    const { bolt11 } = await world.bob.call('createInvoice', { amountMsat: 2_500_000n, description: 'from you', expirySeconds: 86_400 });
+    const { bolt11 } = await world.bob.call('createInvoice', {
+      amountMsat: 2_500_000n,
+      description: 'from you',
+      expirySeconds: 86_400,
+    });
     if (values.json) report.say('up', { bobsInvoice: bolt11 });
     else process.stdout.write(next(bolt11));
     await interrupted;
@@ -94,8 +99,11 @@ async function main(): Promise<number> {
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     if (values.json) report.say('failed', { failed: reason });
-    process.stderr.write(`\nThe main job did not hold: ${reason}\nLogs are in ${path.join(stateDir, 'logs')}.\n`);
-    if (process.env['FULMEN_DEBUG'] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.stderr.write(
+      `\nThe main job did not hold: ${reason}\nLogs are in ${path.join(stateDir, 'logs')}.\n`,
+    );
+    if (process.env['FULMEN_DEBUG'] !== undefined && error instanceof Error)
+      process.stderr.write(`${error.stack}\n`);
     return 1;
   } finally {
     await stop();
@@ -104,7 +112,8 @@ async function main(): Promise<number> {
 
 /** Removes a state folder's content but the claim on it. */
 function forget(stateDir: string): void {
-  for (const entry of fs.readdirSync(stateDir)) if (entry !== 'owner.pid') fs.rmSync(path.join(stateDir, entry), { recursive: true, force: true });
+  for (const entry of fs.readdirSync(stateDir))
+    if (entry !== 'owner.pid') fs.rmSync(path.join(stateDir, entry), { recursive: true, force: true });
 }
 
 process.exit(await main());

@@ -13,7 +13,11 @@ const POLL_MS = 100;
  * @param what completes "… did not happen": names what was waited for
  * @throws StepFailed after `timeoutMs`
  */
-export async function until<T>(what: string, check: () => Promise<T | undefined>, timeoutMs = 60_000): Promise<T> {
+export async function until<T>(
+  what: string,
+  check: () => Promise<T | undefined>,
+  timeoutMs = 60_000,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown;
   for (;;) {

@@ -20,7 +20,14 @@ export class World {
   readonly nodeId: Uint8Array;
   readonly report: Report;
 
-  private constructor(parts: { fleet: Fleet; alice: LdkWallet; bob: LdkWallet; node: NodeClient; nodeId: Uint8Array; report: Report }) {
+  private constructor(parts: {
+    fleet: Fleet;
+    alice: LdkWallet;
+    bob: LdkWallet;
+    node: NodeClient;
+    nodeId: Uint8Array;
+    report: Report;
+  }) {
     this.fleet = parts.fleet;
     this.alice = parts.alice;
     this.bob = parts.bob;
@@ -30,7 +37,11 @@ export class World {
   }
 
   static async start(stateDir: string, report: Report, cliFile?: string): Promise<World> {
-    const fleet = await Fleet.start({ stateDir, ...(cliFile === undefined ? {} : { cliFile }), onProgress: (what) => report.say(`starting ${what}`) });
+    const fleet = await Fleet.start({
+      stateDir,
+      ...(cliFile === undefined ? {} : { cliFile }),
+      onProgress: (what) => report.say(`starting ${what}`),
+    });
     report.say('starting the wallets Alice and Bob (LDK)');
     const wallet = (name: string): Promise<LdkWallet> =>
       LdkWallet.start({ dataDir: path.join(stateDir, 'wallets', name), chainUrl: fleet.chainUrl });
@@ -53,7 +64,9 @@ export class World {
   /** The fleet's channel with a wallet, if there is one that is not closed. */
   async fleetChannel(wallet: LdkWallet): Promise<Channel | undefined> {
     const { channels } = await this.node.channels.listChannels({ includeClosed: false }, this.node.auth());
-    return channels.find((channel) => toHex(channel.counterpartyNodeId) === wallet.nodeId && channel.phase !== 'closed');
+    return channels.find(
+      (channel) => toHex(channel.counterpartyNodeId) === wallet.nodeId && channel.phase !== 'closed',
+    );
   }
 
   /** Waits until both sides of a channel say that it can be used. */
@@ -62,7 +75,9 @@ export class World {
       `a usable channel of ${name}`,
       async () => {
         const [theirs, ours] = await Promise.all([wallet.call('listChannels'), this.fleetChannel(wallet)]);
-        return theirs.some((channel) => channel.usable) && ours?.phase === 'open' && ours.peerConnected ? true : undefined;
+        return theirs.some((channel) => channel.usable) && ours?.phase === 'open' && ours.peerConnected
+          ? true
+          : undefined;
       },
       timeoutMs,
     );
@@ -97,4 +112,3 @@ export class World {
 export function sat(value: bigint | number): string {
   return `${value.toLocaleString('en-US')} sat`;
 }
-

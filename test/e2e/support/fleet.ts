@@ -26,7 +26,12 @@ export type FleetOptions = {
   readonly cliFile?: string;
 };
 
-type Secrets = { readonly node: string; readonly signer: string; readonly chain: string; readonly seed: string };
+type Secrets = {
+  readonly node: string;
+  readonly signer: string;
+  readonly chain: string;
+  readonly seed: string;
+};
 
 const NETWORK = 'regtest';
 
@@ -85,7 +90,9 @@ export class Fleet {
       ...managers,
       ...gateways,
       ...gateways.map((name) => `${name}-lightning`),
-      ...['signer', 'chain-monitor', 'router', 'console', ...managers, ...gateways].map((name) => `${name}-metrics`),
+      ...['signer', 'chain-monitor', 'router', 'console', ...managers, ...gateways].map(
+        (name) => `${name}-metrics`,
+      ),
     ];
     const ports = await assignPorts(stateDir, portNames);
     const at = (name: string): string => `127.0.0.1:${ports[name]}`;
@@ -105,7 +112,11 @@ export class Fleet {
     const signerUrl = await makeDatabase(postgres, 'fulmen_signer', secrets.signer);
 
     say('NATS');
-    const nats = await openNats({ port: ports['nats'] ?? 0, logFile: path.join(stateDir, 'logs', 'nats.log'), onProgress: say });
+    const nats = await openNats({
+      port: ports['nats'] ?? 0,
+      logFile: path.join(stateDir, 'logs', 'nats.log'),
+      onProgress: say,
+    });
 
     const certificates = makeCertificates(path.join(stateDir, 'certificates'), FLEET);
     const tls = (name: string): Record<string, string> => {
@@ -185,7 +196,13 @@ export class Fleet {
     say('the router, the managers, the gateways and the console');
     const managerAddresses = managers.map(at).join(',');
     await Promise.all([
-      supervisor.start(run('router', 'router', { ...tls('router'), FULMEN_DATABASE_URL: nodeUrl, FULMEN_CHAIN_MONITOR_ADDRESS: at('chain-monitor') })),
+      supervisor.start(
+        run('router', 'router', {
+          ...tls('router'),
+          FULMEN_DATABASE_URL: nodeUrl,
+          FULMEN_CHAIN_MONITOR_ADDRESS: at('chain-monitor'),
+        }),
+      ),
       ...managers.map((name) =>
         supervisor.start(
           run(name, 'channel-manager', {
@@ -284,7 +301,9 @@ async function readSecrets(stateDir: string): Promise<Secrets> {
   if (!fs.existsSync(file)) {
     const draw = (): string => randomBytes(24).toString('hex');
     fs.mkdirSync(stateDir, { recursive: true });
-    fs.writeFileSync(file, JSON.stringify({ node: draw(), signer: draw(), chain: draw(), seed: draw() }), { mode: 0o600 });
+    fs.writeFileSync(file, JSON.stringify({ node: draw(), signer: draw(), chain: draw(), seed: draw() }), {
+      mode: 0o600,
+    });
   }
   return JSON.parse(fs.readFileSync(file, 'utf8')) as Secrets;
 }

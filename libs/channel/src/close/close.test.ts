@@ -24,15 +24,21 @@ function expectClosed(pair: Pair): void {
 }
 
 describe('shutdown', () => {
-  test('closes an idle channel for the funder\'s fee', () => {
+  test("closes an idle channel for the funder's fee", () => {
     const pair = open();
     pair.alice.must({ type: 'shutdown' });
     pair.deliverAll();
     expectClosed(pair);
     const [closing] = effectsOf(pair.bob, 'broadcast_closing');
-    expect(closing?.closing).toMatchObject({ toHolderSat: 400_000n, holderScript: testScript(2), counterpartyScript: testScript(1) });
+    expect(closing?.closing).toMatchObject({
+      toHolderSat: 400_000n,
+      holderScript: testScript(2),
+      counterpartyScript: testScript(1),
+    });
     expect((closing?.closing.toCounterpartySat ?? 0n) + (closing?.closing.feeSat ?? 0n)).toBe(600_000n);
-    expect(effectsOf(pair.alice, 'monitor_update').at(-1)?.steps).toEqual([{ type: 'shutdown_script', scriptPubKey: testScript(1) }]);
+    expect(effectsOf(pair.alice, 'monitor_update').at(-1)?.steps).toEqual([
+      { type: 'shutdown_script', scriptPubKey: testScript(1) },
+    ]);
   });
 
   test('waits for pending updates, and the close for every HTLC, dust included', () => {
@@ -77,9 +83,13 @@ describe('shutdown', () => {
   test('must pay where the opening said; and forms are checked', () => {
     const pair = open();
     expect(pair.alice.input({ type: 'shutdown', script: testScript(9) })?.code).toBe('shutdown_script');
-    expect(receive(pair.alice, forged(pair.alice, 'shutdown', { scriptpubkey: testScript(9) }))).toMatchObject({ code: 'shutdown_script', reaction: 'warning_disconnect' });
+    expect(
+      receive(pair.alice, forged(pair.alice, 'shutdown', { scriptpubkey: testScript(9) })),
+    ).toMatchObject({ code: 'shutdown_script', reaction: 'warning_disconnect' });
     const free = open({ alice: FREE, bob: FREE });
-    expect(receive(free.alice, forged(free.alice, 'shutdown', { scriptpubkey: new Uint8Array(25) }))?.code).toBe('shutdown_script');
+    expect(
+      receive(free.alice, forged(free.alice, 'shutdown', { scriptpubkey: new Uint8Array(25) }))?.code,
+    ).toBe('shutdown_script');
     expect(free.bob.input({ type: 'shutdown', script: new Uint8Array(3) })?.code).toBe('shutdown_script');
     free.bob.must({ type: 'shutdown', script: testScript(9) });
     free.deliverAll();
@@ -98,8 +108,16 @@ describe('shutdown', () => {
     pair.settle();
     pair.alice.must({ type: 'shutdown' });
     pair.deliverAll();
-    expect(receive(pair.bob, forged(pair.bob, 'shutdown', { scriptpubkey: testScript(1) }))?.reaction).toBe('warning');
-    const add = { id: 1n, amountMsat: 1000n, paymentHash: new Uint8Array(32), cltvExpiry: 9, onionRoutingPacket: new Uint8Array(1366) };
+    expect(receive(pair.bob, forged(pair.bob, 'shutdown', { scriptpubkey: testScript(1) }))?.reaction).toBe(
+      'warning',
+    );
+    const add = {
+      id: 1n,
+      amountMsat: 1000n,
+      paymentHash: new Uint8Array(32),
+      cltvExpiry: 9,
+      onionRoutingPacket: new Uint8Array(1366),
+    };
     expect(receive(pair.bob, forged(pair.bob, 'update_add_htlc', add))?.code).toBe('update_after_shutdown');
   });
 
@@ -131,11 +149,23 @@ describe('closing_signed', () => {
       const [agreed] = effectsOf(node, 'broadcast_closing');
       if (agreed === undefined) throw new RangeError('not agreed');
       const funding = primaryFunding(node.channel);
-      const built = buildClosingTransaction({ funding, closing: agreed.closing, dustLimitSat: node.config.dustLimitSat });
+      const built = buildClosingTransaction({
+        funding,
+        closing: agreed.closing,
+        dustLimitSat: node.config.dustLimitSat,
+      });
       if (!built.ok) throw new RangeError(built.error.type);
       const holderSignature = node.signer.signClosing(node.registration, agreed.closing);
-      const transaction = assembleClosing(built.value, funding, { holderSignature, counterpartySignature: agreed.counterpartySignature });
-      expect(runInput(transaction, 0, { scriptPubKey: p2wshScript(built.value.fundingWitnessScript), valueSat: funding.fundingValueSat })).toBe('ok');
+      const transaction = assembleClosing(built.value, funding, {
+        holderSignature,
+        counterpartySignature: agreed.counterpartySignature,
+      });
+      expect(
+        runInput(transaction, 0, {
+          scriptPubKey: p2wshScript(built.value.fundingWitnessScript),
+          valueSat: funding.fundingValueSat,
+        }),
+      ).toBe('ok');
     }
   });
 
@@ -155,7 +185,10 @@ describe('closing_signed', () => {
     pair.alice.must({ type: 'shutdown' });
     pair.deliver('bob');
     pair.deliver('alice');
-    expect(receive(pair.bob, take(pair.alice, 'closing_signed'))).toMatchObject({ code: 'closing_fee', reaction: 'warning' });
+    expect(receive(pair.bob, take(pair.alice, 'closing_signed'))).toMatchObject({
+      code: 'closing_fee',
+      reaction: 'warning',
+    });
     expect(pair.bob.channel.phase.type).toBe('negotiating_closing');
   });
 
@@ -165,17 +198,29 @@ describe('closing_signed', () => {
     pair.deliver('bob');
     pair.deliver('alice');
     const good = take(pair.alice, 'closing_signed');
-    expect(receive(pair.bob, { ...good, signature: new Uint8Array(64).fill(1) })).toMatchObject({ code: 'invalid_signature', reaction: 'warning_disconnect' });
-    expect(receive(pair.bob, { ...good, feeSatoshis: 700_000n })).toMatchObject({ code: 'closing_fee', reaction: 'warning_disconnect' });
+    expect(receive(pair.bob, { ...good, signature: new Uint8Array(64).fill(1) })).toMatchObject({
+      code: 'invalid_signature',
+      reaction: 'warning_disconnect',
+    });
+    expect(receive(pair.bob, { ...good, feeSatoshis: 700_000n })).toMatchObject({
+      code: 'closing_fee',
+      reaction: 'warning_disconnect',
+    });
   });
 
   test('without fee ranges converges', () => {
-    const pair = open({ alice: { feerates: { closeTargetSatPerKw: 8000, closeMinimumSatPerKw: 7900 } }, bob: { feerates: { closeMinimumSatPerKw: 253 } } });
+    const pair = open({
+      alice: { feerates: { closeTargetSatPerKw: 8000, closeMinimumSatPerKw: 7900 } },
+      bob: { feerates: { closeMinimumSatPerKw: 253 } },
+    });
     pair.alice.must({ type: 'shutdown' });
     pair.deliver('bob');
     pair.deliver('alice');
     for (let i = 0; i < 20; i += 1) {
-      for (const [from, to] of [[pair.alice, pair.bob], [pair.bob, pair.alice]] as const) {
+      for (const [from, to] of [
+        [pair.alice, pair.bob],
+        [pair.bob, pair.alice],
+      ] as const) {
         const message = from.outbox.shift();
         if (message?.type === 'closing_signed') expect(receive(to, { ...message, tlvs: {} })).toBeUndefined();
       }
@@ -186,7 +231,10 @@ describe('closing_signed', () => {
   test('before both shutdowns is unexpected', () => {
     const pair = open();
     const early = forged(pair.bob, 'closing_signed', { feeSatoshis: 1n, signature: new Uint8Array(64) });
-    expect(receive(pair.bob, early)).toMatchObject({ code: 'unexpected_message', reaction: 'warning_disconnect' });
+    expect(receive(pair.bob, early)).toMatchObject({
+      code: 'unexpected_message',
+      reaction: 'warning_disconnect',
+    });
   });
 });
 
@@ -197,8 +245,12 @@ describe('a force close', () => {
     pair.alice.must({ type: 'force_close', reason: 'the user wants it' });
     expect(typesOf(pair.alice.outbox)).toEqual(['update_add_htlc', 'error']);
     expect(effectsOf(pair.alice, 'htlc_dropped')).toHaveLength(1);
-    expect(effectsOf(pair.alice, 'force_close')).toMatchObject([{ broadcast: 'broadcast', reason: 'the user wants it' }]);
-    expect(effectsOf(pair.alice, 'monitor_update').at(-1)?.steps).toMatchObject([{ type: 'channel_force_closed', shouldBroadcast: 'broadcast' }]);
+    expect(effectsOf(pair.alice, 'force_close')).toMatchObject([
+      { broadcast: 'broadcast', reason: 'the user wants it' },
+    ]);
+    expect(effectsOf(pair.alice, 'monitor_update').at(-1)?.steps).toMatchObject([
+      { type: 'channel_force_closed', shouldBroadcast: 'broadcast' },
+    ]);
     pair.deliverAll();
     expect(pair.bob.channel.phase.type).toBe('closing_force');
     pair.alice.must({ type: 'force_close', reason: 'again' });
@@ -207,25 +259,36 @@ describe('a force close', () => {
 
   test('follows from what a peer must not do', () => {
     const pair = open();
-    const error = receive(pair.alice, forged(pair.alice, 'revoke_and_ack', { perCommitmentSecret: new Uint8Array(32), nextPerCommitmentPoint: new Uint8Array(33) }));
+    const error = receive(
+      pair.alice,
+      forged(pair.alice, 'revoke_and_ack', {
+        perCommitmentSecret: new Uint8Array(32),
+        nextPerCommitmentPoint: new Uint8Array(33),
+      }),
+    );
     if (error === undefined) throw new RangeError('accepted');
     pair.alice.react(error);
     expect(pair.alice.channel.phase.type).toBe('closing_force');
     expect(typesOf(pair.alice.outbox)).toEqual(['error']);
   });
 
-  test('does not follow from a warning; a peer\'s text is made printable', () => {
+  test("does not follow from a warning; a peer's text is made printable", () => {
     const pair = open();
     expect(receive(pair.alice, forged(pair.alice, 'warning', { data: new Uint8Array(3) }))).toBeUndefined();
     expect(pair.alice.channel.phase.type).toBe('open');
     receive(pair.alice, forged(pair.alice, 'error', { data: Uint8Array.from([104, 105, 10, 27, 200]) }));
-    expect(pair.alice.channel.phase).toEqual({ type: 'closing_force', reason: 'the peer failed the channel: hi???' });
+    expect(pair.alice.channel.phase).toEqual({
+      type: 'closing_force',
+      reason: 'the peer failed the channel: hi???',
+    });
   });
 
   test('after which messages are ignored', () => {
     const pair = open();
     pair.alice.must({ type: 'force_close', reason: 'x' });
-    expect(receive(pair.alice, forged(pair.alice, 'update_fee', { feeratePerKw: 253 }))?.reaction).toBe('ignore');
+    expect(receive(pair.alice, forged(pair.alice, 'update_fee', { feeratePerKw: 253 }))?.reaction).toBe(
+      'ignore',
+    );
     pair.alice.must({ type: 'closed', reason: 'all spent' });
     expect(pair.alice.channel.phase.type).toBe('closed');
   });

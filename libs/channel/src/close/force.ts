@@ -26,7 +26,8 @@ export function isClosing(state: EstablishedChannel): boolean {
  * committed are given back; the others are the chain's.
  */
 export function forceClose(state: EstablishedChannel, reason: string): Step<EstablishedChannel> {
-  if (state.phase.type === 'closing_force' || state.phase.type === 'passive' || state.phase.type === 'closed') return { state, effects: [] };
+  if (state.phase.type === 'closing_force' || state.phase.type === 'passive' || state.phase.type === 'closed')
+    return { state, effects: [] };
   return leave(state, reason, 'broadcast');
 }
 
@@ -39,8 +40,13 @@ export function goPassive(state: EstablishedChannel, reason: string): Step<Estab
   return leave(state, reason, 'passive');
 }
 
-function leave(state: EstablishedChannel, reason: string, broadcast: 'broadcast' | 'passive'): Step<EstablishedChannel> {
-  const isUnsent = (htlc: EstablishedChannel['changes']['htlcs'][number]) => htlc.body.direction === 'outbound' && htlc.state === 'add_pending';
+function leave(
+  state: EstablishedChannel,
+  reason: string,
+  broadcast: 'broadcast' | 'passive',
+): Step<EstablishedChannel> {
+  const isUnsent = (htlc: EstablishedChannel['changes']['htlcs'][number]) =>
+    htlc.body.direction === 'outbound' && htlc.state === 'add_pending';
   const dropped = state.changes.htlcs.filter(isUnsent);
   const left: EstablishedChannel = {
     ...state,
@@ -52,7 +58,8 @@ function leave(state: EstablishedChannel, reason: string, broadcast: 'broadcast'
     phase: broadcast === 'broadcast' ? { type: 'closing_force', reason } : { type: 'passive', reason },
   };
   const step = withMonitorUpdate(left, { type: 'channel_force_closed', shouldBroadcast: broadcast, reason });
-  const told: ChannelEffect[] = state.connection.type === 'disconnected' ? [] : [sendReady(errorMessage(state.channelId, reason))];
+  const told: ChannelEffect[] =
+    state.connection.type === 'disconnected' ? [] : [sendReady(errorMessage(state.channelId, reason))];
   return {
     state: step.state,
     effects: [
@@ -67,5 +74,7 @@ function leave(state: EstablishedChannel, reason: string, broadcast: 'broadcast'
 
 /** Everything is resolved on-chain. */
 export function closed(state: EstablishedChannel, reason: string): StepResult<EstablishedChannel> {
-  return state.phase.type === 'closed' ? stepOf(state) : stepOf({ ...state, phase: { type: 'closed', reason } });
+  return state.phase.type === 'closed'
+    ? stepOf(state)
+    : stepOf({ ...state, phase: { type: 'closed', reason } });
 }

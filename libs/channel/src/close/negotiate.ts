@@ -31,21 +31,45 @@ export function startNegotiation(
 }
 
 /** The counterparty proposes or accepts a closing fee. */
-export function receiveClosingSigned(ctx: ChannelContext, state: EstablishedChannel, message: MessageOf<'closing_signed'>): StepResult<EstablishedChannel> {
+export function receiveClosingSigned(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  message: MessageOf<'closing_signed'>,
+): StepResult<EstablishedChannel> {
   const { phase } = state;
   if (phase.type !== 'negotiating_closing' || state.connection.type !== 'connected') {
-    const isOver = phase.type === 'closing_mutual' || phase.type === 'closing_force' || phase.type === 'passive' || phase.type === 'closed';
-    return fault('unexpected_message', isOver ? 'ignore' : 'warning_disconnect', `closing_signed in phase ${phase.type}`);
+    const isOver =
+      phase.type === 'closing_mutual' ||
+      phase.type === 'closing_force' ||
+      phase.type === 'passive' ||
+      phase.type === 'closed';
+    return fault(
+      'unexpected_message',
+      isOver ? 'ignore' : 'warning_disconnect',
+      `closing_signed in phase ${phase.type}`,
+    );
   }
   const feeSat = message.feeSatoshis;
   const range = message.tlvs.feeRange;
-  const theirRange: FeeRange | undefined = range && { minFeeSat: range.minFeeSatoshis, maxFeeSat: range.maxFeeSatoshis };
-  if (feeSat > funderBalanceSat(state)) return fault('closing_fee', 'warning_disconnect', 'closing_signed: the funder cannot pay the fee');
+  const theirRange: FeeRange | undefined = range && {
+    minFeeSat: range.minFeeSatoshis,
+    maxFeeSat: range.maxFeeSatoshis,
+  };
+  if (feeSat > funderBalanceSat(state))
+    return fault('closing_fee', 'warning_disconnect', 'closing_signed: the funder cannot pay the fee');
   // BOLT 2: "if the signature is not valid for either variant of closing transaction ... OR non-compliant with LOW-S-standard
   // rule: MUST send a warning and close the connection, or send an error and fail the channel."
   const signed = signedVariant(ctx, state, specFor(state, phase, feeSat), message.signature);
-  if (signed === undefined) return fault('invalid_signature', 'warning_disconnect', 'closing_signed: invalid signature');
-  return decide(ctx, state, phase, { feeSat, ...(theirRange && { feeRange: theirRange }) }, signed, message.signature);
+  if (signed === undefined)
+    return fault('invalid_signature', 'warning_disconnect', 'closing_signed: invalid signature');
+  return decide(
+    ctx,
+    state,
+    phase,
+    { feeSat, ...(theirRange && { feeRange: theirRange }) },
+    signed,
+    message.signature,
+  );
 }
 
 function decide(
@@ -61,7 +85,10 @@ function decide(
   if (ours?.feeSat === theirs.feeSat) return agree(state, closing, signature, []);
   const accept = () => {
     // BOLT 2: "SHOULD reply with a closing_signed with the same fee_satoshis value if it is different from its previously sent".
-    const reply = offer(state, phase, { feeSat: theirs.feeSat, ...(ours?.feeRange && { feeRange: ours.feeRange }) });
+    const reply = offer(state, phase, {
+      feeSat: theirs.feeSat,
+      ...(ours?.feeRange && { feeRange: ours.feeRange }),
+    });
     return agree(reply.state, closing, signature, reply.effects);
   };
   // BOLT 2: "if fee_satoshis matches its previously sent fee_range: SHOULD use fee_satoshis to sign and broadcast".
@@ -70,18 +97,28 @@ function decide(
   const acceptable = ours?.feeRange ?? widened(acceptableFees(ctx, state, phase), state, theirs.feeRange);
   const considered: Negotiating = { ...phase, counterpartyOffer: theirs };
   if (theirs.feeRange !== undefined) {
-    const overlap = { minFeeSat: max(acceptable.minFeeSat, theirs.feeRange.minFeeSat), maxFeeSat: min(acceptable.maxFeeSat, theirs.feeRange.maxFeeSat) };
+    const overlap = {
+      minFeeSat: max(acceptable.minFeeSat, theirs.feeRange.minFeeSat),
+      maxFeeSat: min(acceptable.maxFeeSat, theirs.feeRange.maxFeeSat),
+    };
     // BOLT 2: "if there is no overlap between that and its own fee_range: SHOULD send a warning".
-    if (overlap.minFeeSat > overlap.maxFeeSat) return fault('closing_fee', 'warning', 'closing_signed: the fee ranges do not overlap');
+    if (overlap.minFeeSat > overlap.maxFeeSat)
+      return fault('closing_fee', 'warning', 'closing_signed: the fee ranges do not overlap');
     if (state.parameters.funder === 'holder') {
       // BOLT 2: "if it is the funder: if fee_satoshis is not in the overlap between the sent and received fee_range: MUST fail the channel".
-      return contains(overlap, theirs.feeSat) ? accept() : fault('closing_fee', 'fail_channel', 'closing_signed: the fee is outside of both ranges');
+      return contains(overlap, theirs.feeSat)
+        ? accept()
+        : fault('closing_fee', 'fail_channel', 'closing_signed: the fee is outside of both ranges');
     }
     // BOLT 2: "if it has already sent a closing_signed: if fee_satoshis is not the same as the value it sent: MUST fail the channel".
-    if (ours !== undefined) return fault('closing_fee', 'fail_channel', 'closing_signed: another fee than the one agreed on');
+    if (ours !== undefined)
+      return fault('closing_fee', 'fail_channel', 'closing_signed: another fee than the one agreed on');
     if (contains(overlap, theirs.feeSat)) return accept();
     // BOLT 2: "MUST propose a fee_satoshis in the overlap between received and (about-to-be) sent fee_range."
-    const step = offer(state, considered, { feeSat: clamp(targetFee(ctx, phase, acceptable), overlap), feeRange: acceptable });
+    const step = offer(state, considered, {
+      feeSat: clamp(targetFee(ctx, phase, acceptable), overlap),
+      feeRange: acceptable,
+    });
     return stepOf(step.state, ...step.effects);
   }
   if (contains(acceptable, theirs.feeSat)) return accept();
@@ -94,7 +131,8 @@ function decide(
   const base = ours?.feeSat ?? targetFee(ctx, phase, acceptable);
   // BOLT 2: "MUST propose a value 'strictly between' the received fee_satoshis and its previously-sent fee_satoshis."
   const middle = clamp((base + theirs.feeSat) / 2n, acceptable);
-  if (ours !== undefined && !strictlyBetween(middle, ours.feeSat, theirs.feeSat)) return fault('closing_fee', 'fail_channel', 'closing_signed: no acceptable fee is left');
+  if (ours !== undefined && !strictlyBetween(middle, ours.feeSat, theirs.feeSat))
+    return fault('closing_fee', 'fail_channel', 'closing_signed: no acceptable fee is left');
   const step = offer(state, considered, { feeSat: ours === undefined ? base : middle, feeRange: acceptable });
   return stepOf(step.state, ...step.effects);
 }
@@ -122,11 +160,21 @@ export function withoutOffer(state: EstablishedChannel): EstablishedChannel {
   const { holderScript, counterpartyScript, channelReady } = phase;
   return {
     ...state,
-    phase: { type: 'shutting_down', holder: { type: 'sent', script: holderScript }, counterparty: { type: 'received', script: counterpartyScript }, channelReady },
+    phase: {
+      type: 'shutting_down',
+      holder: { type: 'sent', script: holderScript },
+      counterparty: { type: 'received', script: counterpartyScript },
+      channelReady,
+    },
   };
 }
 
-function agree(state: EstablishedChannel, closing: ClosingSpec, counterpartySignature: Uint8Array, before: readonly ChannelEffect[]): StepResult<EstablishedChannel> {
+function agree(
+  state: EstablishedChannel,
+  closing: ClosingSpec,
+  counterpartySignature: Uint8Array,
+  before: readonly ChannelEffect[],
+): StepResult<EstablishedChannel> {
   return stepOf<EstablishedChannel>(
     { ...state, phase: { type: 'closing_mutual', closing, counterpartySignature } },
     ...before,
@@ -138,7 +186,14 @@ function agree(state: EstablishedChannel, closing: ClosingSpec, counterpartySign
 function specFor(state: EstablishedChannel, phase: Negotiating, feeSat: bigint): ClosingSpec {
   const { holderBalanceMsat, counterpartyBalanceMsat } = primaryFunding(state);
   const { holderScript, counterpartyScript } = phase;
-  return closingSpec({ funder: state.parameters.funder, holderBalanceMsat, counterpartyBalanceMsat, holderScript, counterpartyScript, feeSat });
+  return closingSpec({
+    funder: state.parameters.funder,
+    holderBalanceMsat,
+    counterpartyBalanceMsat,
+    holderScript,
+    counterpartyScript,
+    feeSat,
+  });
 }
 
 /**
@@ -147,12 +202,22 @@ function specFor(state: EstablishedChannel, phase: Negotiating, feeSat: bigint):
  * eliminate its own output": an omitted output has the amount 0. Outputs that
  * would not relay never exist, so that no close with dust is ever agreed on.
  */
-function signedVariant(ctx: ChannelContext, state: EstablishedChannel, closing: ClosingSpec, signature: Uint8Array): ClosingSpec | undefined {
+function signedVariant(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  closing: ClosingSpec,
+  signature: Uint8Array,
+): ClosingSpec | undefined {
   const variants: ClosingSpec[] = [closing, { ...closing, toCounterpartySat: 0n }];
-  if (closing.toHolderSat < state.parameters.counterparty.dustLimitSat) variants.push({ ...closing, toHolderSat: 0n });
+  if (closing.toHolderSat < state.parameters.counterparty.dustLimitSat)
+    variants.push({ ...closing, toHolderSat: 0n });
   const funding = primaryFunding(state);
   return variants.find((variant) => {
-    const built = buildClosingTransaction({ funding, closing: variant, dustLimitSat: state.parameters.holder.dustLimitSat });
+    const built = buildClosingTransaction({
+      funding,
+      closing: variant,
+      dustLimitSat: state.parameters.holder.dustLimitSat,
+    });
     return built.ok && ctx.secp.verify(built.value.sighash, signature, funding.counterpartyFundingPubkey);
   });
 }
@@ -168,21 +233,31 @@ function acceptableFees(ctx: ChannelContext, state: EstablishedChannel, phase: N
   const balanceSat = funderBalanceSat(state);
   const minFeeSat = min(closingFeeSat(scripts, ctx.feerates.closeMinimumSatPerKw), balanceSat);
   const target = closingFeeSat(scripts, ctx.feerates.closeTargetSatPerKw);
-  const maxFeeSat = state.parameters.funder === 'holder' ? min(max(target, minFeeSat) + ctx.config.forceCloseAvoidanceMaxFeeSat, balanceSat) : balanceSat;
+  const maxFeeSat =
+    state.parameters.funder === 'holder'
+      ? min(max(target, minFeeSat) + ctx.config.forceCloseAvoidanceMaxFeeSat, balanceSat)
+      : balanceSat;
   return { minFeeSat, maxFeeSat };
 }
 
 /** BOLT 2: "if it is not the funder: SHOULD set max_fee_satoshis to at least the max_fee_satoshis received". */
 function widened(range: FeeRange, state: EstablishedChannel, theirs: FeeRange | undefined): FeeRange {
-  return state.parameters.funder === 'holder' || theirs === undefined ? range : { ...range, maxFeeSat: max(range.maxFeeSat, theirs.maxFeeSat) };
+  return state.parameters.funder === 'holder' || theirs === undefined
+    ? range
+    : { ...range, maxFeeSat: max(range.maxFeeSat, theirs.maxFeeSat) };
 }
 
 function targetFee(ctx: ChannelContext, phase: Negotiating, range: FeeRange): bigint {
-  return clamp(closingFeeSat([phase.holderScript, phase.counterpartyScript], ctx.feerates.closeTargetSatPerKw), range);
+  return clamp(
+    closingFeeSat([phase.holderScript, phase.counterpartyScript], ctx.feerates.closeTargetSatPerKw),
+    range,
+  );
 }
 
 const min = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 const max = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 const clamp = (value: bigint, range: FeeRange): bigint => max(range.minFeeSat, min(value, range.maxFeeSat));
-const contains = (range: FeeRange, feeSat: bigint): boolean => feeSat >= range.minFeeSat && feeSat <= range.maxFeeSat;
-const strictlyBetween = (value: bigint, a: bigint, b: bigint): boolean => value > min(a, b) && value < max(a, b);
+const contains = (range: FeeRange, feeSat: bigint): boolean =>
+  feeSat >= range.minFeeSat && feeSat <= range.maxFeeSat;
+const strictlyBetween = (value: bigint, a: bigint, b: bigint): boolean =>
+  value > min(a, b) && value < max(a, b);

@@ -15,35 +15,54 @@ import { startNegotiation } from './negotiate.ts';
 type ShuttingDown = Extract<Phase, { type: 'shutting_down' }>;
 
 /** The user wants a mutual close, paying to `script` or where the channel's opening said. */
-export function shutdown(ctx: ChannelContext, state: EstablishedChannel, script: Uint8Array | undefined): StepResult<EstablishedChannel> {
+export function shutdown(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  script: Uint8Array | undefined,
+): StepResult<EstablishedChannel> {
   if (state.connection.type !== 'connected') return refuse('peer_disconnected', 'the peer is not connected');
   const { phase } = state;
-  if (phase.type === 'shutting_down' || phase.type === 'negotiating_closing') return refuse('shutdown_in_progress', 'the channel is shutting down');
+  if (phase.type === 'shutting_down' || phase.type === 'negotiating_closing')
+    return refuse('shutdown_in_progress', 'the channel is shutting down');
   if (!isBeforeShutdown(phase)) return refuse('channel_not_open', 'the channel is being closed');
   const upfront = state.parameters.holder.upfrontShutdownScript;
   const chosen = script ?? state.shutdownScript;
   // BOLT 2: "if it sent a non-zero-length shutdown_scriptpubkey in open_channel or accept_channel: MUST send the same value in scriptpubkey."
-  if (upfront !== undefined && !equalBytes(upfront, chosen)) return refuse('shutdown_script', 'another script was committed to at the opening');
-  if (!isShutdownScript(chosen, state.connection.features)) return refuse('shutdown_script', 'no script that shutdown may carry');
+  if (upfront !== undefined && !equalBytes(upfront, chosen))
+    return refuse('shutdown_script', 'another script was committed to at the opening');
+  if (!isShutdownScript(chosen, state.connection.features))
+    return refuse('shutdown_script', 'no script that shutdown may carry');
   const next: EstablishedChannel = {
     ...state,
-    phase: { type: 'shutting_down', holder: { type: 'pending', script: chosen }, counterparty: { type: 'awaited' }, channelReady: readiness(phase) },
+    phase: {
+      type: 'shutting_down',
+      holder: { type: 'pending', script: chosen },
+      counterparty: { type: 'awaited' },
+      channelReady: readiness(phase),
+    },
   };
   return { ok: true, value: advanceClosing(ctx, next) };
 }
 
 /** The counterparty wants a mutual close, answers the holder's wish, or repeats itself after a reconnection. */
-export function receiveShutdown(ctx: ChannelContext, state: EstablishedChannel, message: MessageOf<'shutdown'>): StepResult<EstablishedChannel> {
+export function receiveShutdown(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  message: MessageOf<'shutdown'>,
+): StepResult<EstablishedChannel> {
   const { phase, connection } = state;
-  if (connection.type !== 'connected') return fault('unexpected_message', 'warning_disconnect', 'shutdown before channel_reestablish');
+  if (connection.type !== 'connected')
+    return fault('unexpected_message', 'warning_disconnect', 'shutdown before channel_reestablish');
   const script = message.scriptpubkey;
   // BOLT 2: "if both nodes advertised the option_upfront_shutdown_script feature, and the receiving node received a
   // non-zero-length shutdown_scriptpubkey ..., and that shutdown_scriptpubkey is not equal to scriptpubkey: MAY send a
   // warning. MUST fail the connection."
   const upfront = state.parameters.counterparty.upfrontShutdownScript;
-  if (upfront !== undefined && !equalBytes(upfront, script)) return fault('shutdown_script', 'warning_disconnect', 'shutdown: not the upfront_shutdown_script');
+  if (upfront !== undefined && !equalBytes(upfront, script))
+    return fault('shutdown_script', 'warning_disconnect', 'shutdown: not the upfront_shutdown_script');
   // BOLT 2: "if the scriptpubkey is not in one of the above forms: SHOULD send a warning."
-  if (!isShutdownScript(script, connection.features)) return fault('shutdown_script', 'warning_disconnect', 'shutdown: scriptpubkey of no accepted form');
+  if (!isShutdownScript(script, connection.features))
+    return fault('shutdown_script', 'warning_disconnect', 'shutdown: scriptpubkey of no accepted form');
   switch (phase.type) {
     case 'awaiting_funding_confirmations':
     case 'awaiting_channel_ready':
@@ -62,8 +81,15 @@ export function receiveShutdown(ctx: ChannelContext, state: EstablishedChannel, 
       };
     case 'shutting_down':
       // BOLT 2: "MUST NOT send multiple shutdown messages."
-      if (phase.counterparty.type === 'received') return fault('unexpected_message', 'warning', 'a second shutdown');
-      return { ok: true, value: advanceClosing(ctx, { ...state, phase: { ...phase, counterparty: { type: 'received', script } } }) };
+      if (phase.counterparty.type === 'received')
+        return fault('unexpected_message', 'warning', 'a second shutdown');
+      return {
+        ok: true,
+        value: advanceClosing(ctx, {
+          ...state,
+          phase: { ...phase, counterparty: { type: 'received', script } },
+        }),
+      };
     case 'negotiating_closing':
       return fault('unexpected_message', 'warning', 'a second shutdown');
     case 'closing_mutual':
@@ -80,16 +106,22 @@ export function receiveShutdown(ctx: ChannelContext, state: EstablishedChannel, 
  */
 export function advanceClosing(ctx: ChannelContext, state: EstablishedChannel): Step<EstablishedChannel> {
   const { phase } = state;
-  if (phase.type !== 'shutting_down' || state.connection.type !== 'connected' || isFrozen(state)) return { state, effects: [] };
+  if (phase.type !== 'shutting_down' || state.connection.type !== 'connected' || isFrozen(state))
+    return { state, effects: [] };
   if (phase.holder.type === 'pending') {
     // BOLT 2: "if there are updates pending on the receiving node's commitment transaction: MUST NOT send a shutdown."
     if (hasUnsignedUpdates(state)) return { state, effects: [] };
     const { script } = phase.holder;
     const sent: EstablishedChannel = { ...state, phase: { ...phase, holder: { type: 'sent', script } } };
     const step = withMonitorUpdate(sent, { type: 'shutdown_script', scriptPubKey: script });
-    return andThen({ state: step.state, effects: [...step.effects, sendReady(shutdownMessage(state.channelId, script))] }, (next) => advanceClosing(ctx, next));
+    return andThen(
+      { state: step.state, effects: [...step.effects, sendReady(shutdownMessage(state.channelId, script))] },
+      (next) => advanceClosing(ctx, next),
+    );
   }
-  return phase.counterparty.type === 'received' && isQuiet(state) ? startNegotiation(ctx, state, phase.holder.script, phase.counterparty.script, phase.channelReady) : { state, effects: [] };
+  return phase.counterparty.type === 'received' && isQuiet(state)
+    ? startNegotiation(ctx, state, phase.holder.script, phase.counterparty.script, phase.channelReady)
+    : { state, effects: [] };
 }
 
 export function shutdownMessage(channelId: Uint8Array, scriptpubkey: Uint8Array): MessageOf<'shutdown'> {
@@ -115,15 +147,24 @@ export function rewindClosing(phase: Phase): Phase {
 function hasUnsignedUpdates(state: EstablishedChannel): boolean {
   const { htlcs, feerates } = state.changes;
   return (
-    htlcs.some((htlc) => (htlc.body.direction === 'outbound' ? htlc.state === 'add_pending' : htlc.state === 'removal_pending')) ||
+    htlcs.some((htlc) =>
+      htlc.body.direction === 'outbound' ? htlc.state === 'add_pending' : htlc.state === 'removal_pending',
+    ) ||
     (state.parameters.funder === 'holder' && feerates.some((feerate) => feerate.state === 'add_pending'))
   );
 }
 
-type BeforeShutdown = Extract<Phase, { type: 'awaiting_funding_confirmations' | 'awaiting_channel_ready' | 'open' }>;
+type BeforeShutdown = Extract<
+  Phase,
+  { type: 'awaiting_funding_confirmations' | 'awaiting_channel_ready' | 'open' }
+>;
 
 function isBeforeShutdown(phase: Phase): phase is BeforeShutdown {
-  return phase.type === 'awaiting_funding_confirmations' || phase.type === 'awaiting_channel_ready' || phase.type === 'open';
+  return (
+    phase.type === 'awaiting_funding_confirmations' ||
+    phase.type === 'awaiting_channel_ready' ||
+    phase.type === 'open'
+  );
 }
 
 function readiness(phase: BeforeShutdown): ShuttingDown['channelReady'] {
@@ -131,6 +172,9 @@ function readiness(phase: BeforeShutdown): ShuttingDown['channelReady'] {
 }
 
 /** BOLT 2, the forms of a `scriptpubkey` in shutdown, without option_simple_close. */
-export function isShutdownScript(script: Uint8Array, features: Pick<NegotiatedFeatures, 'shutdownAnySegwit'>): boolean {
+export function isShutdownScript(
+  script: Uint8Array,
+  features: Pick<NegotiatedFeatures, 'shutdownAnySegwit'>,
+): boolean {
   return isValidShutdownScript(script, { shutdownAnySegwit: features.shutdownAnySegwit, simpleClose: false });
 }

@@ -18,7 +18,13 @@ import { buildHtlcTransaction } from './htlc-transaction.ts';
 import { anchorScript } from './scripts/anchor.ts';
 import { fundingWitnessScript } from './scripts/funding.ts';
 import { toLocalScript } from './scripts/to-local.ts';
-import type { BuiltCommitment, CommitmentInputs, CommitmentOutput, CommitmentOwner, CommitmentParameters } from './types.ts';
+import type {
+  BuiltCommitment,
+  CommitmentInputs,
+  CommitmentOutput,
+  CommitmentOwner,
+  CommitmentParameters,
+} from './types.ts';
 
 type WithoutIndex<T> = T extends unknown ? Omit<T, 'outputIndex'> : never;
 type UnplacedOutput = WithoutIndex<CommitmentOutput>;
@@ -39,9 +45,15 @@ export function obscuringFactor(parameters: CommitmentParameters): bigint {
 }
 
 /** Locktime and sequence that carry an obscured commitment number (BOLT 3, "Commitment Transaction"). */
-export function encodeCommitmentNumber(commitmentNumber: bigint, factor: bigint): { readonly locktime: number; readonly sequence: number } {
+export function encodeCommitmentNumber(
+  commitmentNumber: bigint,
+  factor: bigint,
+): { readonly locktime: number; readonly sequence: number } {
   const obscured = obscureCommitmentNumber(commitmentNumber, factor);
-  return { locktime: 0x2000_0000 + Number(obscured & 0xff_ffffn), sequence: 0x8000_0000 + Number(obscured >> 24n) };
+  return {
+    locktime: 0x2000_0000 + Number(obscured & 0xff_ffffn),
+    sequence: 0x8000_0000 + Number(obscured >> 24n),
+  };
 }
 
 /** The commitment number that a transaction with one input carries, or undefined when its locktime and sequence are of another form. */
@@ -54,7 +66,10 @@ export function decodeCommitmentNumber(transaction: Tx, factor: bigint): bigint 
 }
 
 /** The public keys in the scripts of one commitment. */
-export function commitmentKeysOf(secp: Secp256k1, inputs: Pick<CommitmentInputs, 'parameters' | 'owner' | 'perCommitmentPoint'>): CommitmentKeys {
+export function commitmentKeysOf(
+  secp: Secp256k1,
+  inputs: Pick<CommitmentInputs, 'parameters' | 'owner' | 'perCommitmentPoint'>,
+): CommitmentKeys {
   return commitmentKeys(secp, {
     broadcaster: inputs.parameters[inputs.owner],
     countersignatory: inputs.parameters[otherParty(inputs.owner)],
@@ -73,15 +88,30 @@ function compareOutputs(a: UnplacedOutput, b: UnplacedOutput): number {
 function htlcOutput(inputs: CommitmentInputs, keys: CommitmentKeys, htlc: CommitmentHtlc): UnplacedOutput {
   const format = commitmentFormat(inputs.parameters.commitmentFormat);
   const side = htlcSide(inputs.owner, htlc.direction);
-  const witnessScript = side === 'offered' ? format.offeredHtlcScript(keys, htlc.paymentHash) : format.receivedHtlcScript(keys, htlc);
-  return { type: 'htlc', valueSat: htlc.amountMsat / 1000n, scriptPubKey: p2wshScript(witnessScript), htlc, side, witnessScript };
+  const witnessScript =
+    side === 'offered'
+      ? format.offeredHtlcScript(keys, htlc.paymentHash)
+      : format.receivedHtlcScript(keys, htlc);
+  return {
+    type: 'htlc',
+    valueSat: htlc.amountMsat / 1000n,
+    scriptPubKey: p2wshScript(witnessScript),
+    htlc,
+    side,
+    witnessScript,
+  };
 }
 
 function anchorOutput(inputs: CommitmentInputs, party: CommitmentOwner): UnplacedOutput {
   const { anchorSat } = commitmentFormat(inputs.parameters.commitmentFormat);
   const { holderFundingPubkey, counterpartyFundingPubkey } = inputs.funding;
   const witnessScript = anchorScript(party === 'holder' ? holderFundingPubkey : counterpartyFundingPubkey);
-  return { type: party === 'holder' ? 'anchor_holder' : 'anchor_counterparty', valueSat: anchorSat, scriptPubKey: p2wshScript(witnessScript), witnessScript };
+  return {
+    type: party === 'holder' ? 'anchor_holder' : 'anchor_counterparty',
+    valueSat: anchorSat,
+    scriptPubKey: p2wshScript(witnessScript),
+    witnessScript,
+  };
 }
 
 /**
@@ -98,30 +128,59 @@ export function buildCommitment(secp: Secp256k1, inputs: CommitmentInputs): Buil
   const keys = commitmentKeysOf(secp, inputs);
   const format = commitmentFormat(parameters.commitmentFormat);
   const amounts = commitmentAmounts(inputs);
-  if (amounts.feeSat < 0n) throw new CommitmentError('outputs_exceed_funding', `outputs exceed the funding by ${-amounts.feeSat} sat`);
+  if (amounts.feeSat < 0n)
+    throw new CommitmentError(
+      'outputs_exceed_funding',
+      `outputs exceed the funding by ${-amounts.feeSat} sat`,
+    );
 
   // What the owner waits for is what the other party asked for.
   const delayBlocks = parameters[other].toSelfDelayBlocks;
-  const delayedScript = toLocalScript({ revocationPubkey: keys.revocationPubkey, delayedPubkey: keys.broadcasterDelayedPubkey, delayBlocks });
+  const delayedScript = toLocalScript({
+    revocationPubkey: keys.revocationPubkey,
+    delayedPubkey: keys.broadcasterDelayedPubkey,
+    delayBlocks,
+  });
   const delayedScriptPubKey = p2wshScript(delayedScript);
 
   const unplaced: UnplacedOutput[] = amounts.untrimmedHtlcs.map((htlc) => htlcOutput(inputs, keys, htlc));
   if (amounts.toLocalSat !== undefined) {
-    unplaced.push({ type: 'to_local', valueSat: amounts.toLocalSat, scriptPubKey: delayedScriptPubKey, witnessScript: delayedScript, delayBlocks });
+    unplaced.push({
+      type: 'to_local',
+      valueSat: amounts.toLocalSat,
+      scriptPubKey: delayedScriptPubKey,
+      witnessScript: delayedScript,
+      delayBlocks,
+    });
   }
   if (amounts.toRemoteSat !== undefined) {
     const publicKey = parameters[other].paymentBasepoint;
-    unplaced.push({ type: 'to_remote', valueSat: amounts.toRemoteSat, publicKey, ...format.toRemote(publicKey) });
+    unplaced.push({
+      type: 'to_remote',
+      valueSat: amounts.toRemoteSat,
+      publicKey,
+      ...format.toRemote(publicKey),
+    });
   }
   if (amounts.ownerAnchor === 'present') unplaced.push(anchorOutput(inputs, owner));
   if (amounts.otherAnchor === 'present') unplaced.push(anchorOutput(inputs, other));
-  const outputs = unplaced.sort(compareOutputs).map((output, outputIndex): CommitmentOutput => ({ ...output, outputIndex }));
+  const outputs = unplaced
+    .sort(compareOutputs)
+    .map((output, outputIndex): CommitmentOutput => ({ ...output, outputIndex }));
 
   const { locktime, sequence } = encodeCommitmentNumber(spec.commitmentNumber, obscuringFactor(parameters));
   const transaction: Tx = {
     version: 2,
     locktime,
-    inputs: [{ txid: funding.fundingTxid, vout: funding.fundingOutputIndex, scriptSig: new Uint8Array(0), sequence, witness: [] }],
+    inputs: [
+      {
+        txid: funding.fundingTxid,
+        vout: funding.fundingOutputIndex,
+        scriptSig: new Uint8Array(0),
+        sequence,
+        witness: [],
+      },
+    ],
     outputs: outputs.map(({ valueSat, scriptPubKey }) => ({ valueSat, script: scriptPubKey })),
   };
   const txid = txidOf(transaction);
@@ -131,13 +190,23 @@ export function buildCommitment(secp: Secp256k1, inputs: CommitmentInputs): Buil
     txid,
     feeSat: amounts.feeSat,
     keys,
-    countersignatoryFundingPubkey: owner === 'holder' ? funding.counterpartyFundingPubkey : funding.holderFundingPubkey,
+    countersignatoryFundingPubkey:
+      owner === 'holder' ? funding.counterpartyFundingPubkey : funding.holderFundingPubkey,
     fundingWitnessScript: witnessScript,
     sighash: segwitV0Sighash(transaction, 0, witnessScript, funding.fundingValueSat, SIGHASH.ALL),
     outputs,
     htlcTransactions: outputs.flatMap((output) =>
       output.type === 'htlc'
-        ? [buildHtlcTransaction({ format, commitmentTxid: txid, output, feerateSatPerKw: spec.feerateSatPerKw, delayedScript, delayedScriptPubKey })]
+        ? [
+            buildHtlcTransaction({
+              format,
+              commitmentTxid: txid,
+              output,
+              feerateSatPerKw: spec.feerateSatPerKw,
+              delayedScript,
+              delayedScriptPubKey,
+            }),
+          ]
         : [],
     ),
   };
@@ -148,6 +217,9 @@ function assertAddsUp({ funding, spec }: CommitmentInputs): void {
   for (const htlc of spec.htlcs) totalMsat += htlc.amountMsat;
   const negative = spec.toHolderMsat < 0n || spec.toCounterpartyMsat < 0n;
   if (negative || totalMsat !== 1000n * funding.fundingValueSat) {
-    throw new CommitmentError('value_mismatch', `a commitment of ${totalMsat} msat on a funding of ${funding.fundingValueSat} sat`);
+    throw new CommitmentError(
+      'value_mismatch',
+      `a commitment of ${totalMsat} msat on a funding of ${funding.fundingValueSat} sat`,
+    );
   }
 }

@@ -1,5 +1,13 @@
 /** Mutual close with closing_signed (BOLT 3, "Legacy Closing Transaction"). */
-import { SEQUENCE_FINAL, SIGHASH, dustThresholdSat, feeForWeightRoundedUpSat, segwitV0Sighash, txid as txidOf, withWitness } from '@fulmen/bitcoin';
+import {
+  SEQUENCE_FINAL,
+  SIGHASH,
+  dustThresholdSat,
+  feeForWeightRoundedUpSat,
+  segwitV0Sighash,
+  txid as txidOf,
+  withWitness,
+} from '@fulmen/bitcoin';
 import type { Tx } from '@fulmen/bitcoin';
 import { compactSizeLength } from '@fulmen/bitcoin/bytes';
 import { compareBytes, err, ok } from '@fulmen/codec';
@@ -79,7 +87,12 @@ export function buildClosingTransaction(arguments_: {
 }): Result<BuiltClosing, ClosingBuildError> {
   const { funding, closing, dustLimitSat, outputs: wanted = 'above_dust' } = arguments_;
   const { toHolderSat, toCounterpartySat, holderScript, counterpartyScript, feeSat } = closing;
-  if (toHolderSat < 0n || toCounterpartySat < 0n || feeSat < 0n || toHolderSat + toCounterpartySat > funding.fundingValueSat) {
+  if (
+    toHolderSat < 0n ||
+    toCounterpartySat < 0n ||
+    feeSat < 0n ||
+    toHolderSat + toCounterpartySat > funding.fundingValueSat
+  ) {
     return err({ type: 'exceeds_funding' });
   }
   const candidates = [
@@ -92,14 +105,24 @@ export function buildClosingTransaction(arguments_: {
       if (wanted === 'above_dust') return !isClosingDust(valueSat, script, dustLimitSat);
       return wanted === 'both' || wanted === `${party}_only`;
     })
-    .sort((a, b) => (a.valueSat === b.valueSat ? compareBytes(a.script, b.script) : a.valueSat < b.valueSat ? -1 : 1));
+    .sort((a, b) =>
+      a.valueSat === b.valueSat ? compareBytes(a.script, b.script) : a.valueSat < b.valueSat ? -1 : 1,
+    );
   if (placed.length === 0) return err({ type: 'no_outputs' });
 
   const transaction: Tx = {
     version: 2,
     locktime: 0,
     // BOLT 3: "`txin[0]` sequence: 0xFFFFFFFF"
-    inputs: [{ txid: funding.fundingTxid, vout: funding.fundingOutputIndex, scriptSig: new Uint8Array(0), sequence: SEQUENCE_FINAL, witness: [] }],
+    inputs: [
+      {
+        txid: funding.fundingTxid,
+        vout: funding.fundingOutputIndex,
+        scriptSig: new Uint8Array(0),
+        sequence: SEQUENCE_FINAL,
+        witness: [],
+      },
+    ],
     outputs: placed.map(({ valueSat, script }) => ({ valueSat, script })),
   };
   const witnessScript = fundingWitnessScript(funding.holderFundingPubkey, funding.counterpartyFundingPubkey);

@@ -11,8 +11,16 @@ import type { CommitmentHtlc, CommitmentSpec } from '../commitment-spec.ts';
 import { buildCommitment, decodeCommitmentNumber, obscuringFactor, otherParty } from './build.ts';
 import { buildClosingTransaction, assembleClosing, closingSpec, closingWeight } from './closing.ts';
 import {
-  anchorsSat, commitmentAmounts, commitmentFeeSat, countUntrimmed, dustExposureMsat, funderCommitmentCostSat, htlcTransactionFeeSat, isTrimmed,
-  maxAffordableFeerateSatPerKw, maxCommitmentFeeSat,
+  anchorsSat,
+  commitmentAmounts,
+  commitmentFeeSat,
+  countUntrimmed,
+  dustExposureMsat,
+  funderCommitmentCostSat,
+  htlcTransactionFeeSat,
+  isTrimmed,
+  maxAffordableFeerateSatPerKw,
+  maxCommitmentFeeSat,
 } from './fees.ts';
 import { commitmentFormat } from './format.ts';
 import { anchorAnyoneWitness, anchorWitness } from './scripts/anchor.ts';
@@ -20,9 +28,20 @@ import { fundingScriptPubKey } from './scripts/funding.ts';
 import { htlcPreimageClaimWitness, htlcRevocationWitness, htlcTimeoutClaimWitness } from './scripts/htlc.ts';
 import { toLocalDelayedWitness, toLocalRevocationWitness } from './scripts/to-local.ts';
 import { toRemoteWitness } from './scripts/to-remote.ts';
-import { assembleCommitment, htlcTransactionWitness, signCommitment, verifyCommitmentSignatures } from './sign.ts';
+import {
+  assembleCommitment,
+  htlcTransactionWitness,
+  signCommitment,
+  verifyCommitmentSignatures,
+} from './sign.ts';
 import { runInput } from './testing/interpreter.ts';
-import type { BuiltCommitment, CommitmentInputs, CommitmentOutput, CommitmentOwner, CommitmentPartyParameters } from './types.ts';
+import type {
+  BuiltCommitment,
+  CommitmentInputs,
+  CommitmentOutput,
+  CommitmentOwner,
+  CommitmentPartyParameters,
+} from './types.ts';
 
 function secret(name: string): Uint8Array {
   return sha256(new TextEncoder().encode(name));
@@ -30,16 +49,28 @@ function secret(name: string): Uint8Array {
 
 const SECRETS = { holder: secretsOf('holder'), counterparty: secretsOf('counterparty') };
 
-function secretsOf(party: string): Record<'funding' | 'revocation' | 'payment' | 'delayed' | 'htlc' | 'commitment', Uint8Array> {
+function secretsOf(
+  party: string,
+): Record<'funding' | 'revocation' | 'payment' | 'delayed' | 'htlc' | 'commitment', Uint8Array> {
   const of = (name: string): Uint8Array => secret(`${party} ${name}`);
-  return { funding: of('funding'), revocation: of('revocation'), payment: of('payment'), delayed: of('delayed'), htlc: of('htlc'), commitment: of('commitment') };
+  return {
+    funding: of('funding'),
+    revocation: of('revocation'),
+    payment: of('payment'),
+    delayed: of('delayed'),
+    htlc: of('htlc'),
+    commitment: of('commitment'),
+  };
 }
 
 function preimageOf(seed: number): Uint8Array {
   return secret(`preimage ${seed}`);
 }
 
-function partyOf(party: CommitmentOwner, limits: { readonly dustLimitSat: bigint; readonly toSelfDelayBlocks: number }): CommitmentPartyParameters {
+function partyOf(
+  party: CommitmentOwner,
+  limits: { readonly dustLimitSat: bigint; readonly toSelfDelayBlocks: number },
+): CommitmentPartyParameters {
   const secrets = SECRETS[party];
   return {
     revocationBasepoint: secp.publicKeyOf(secrets.revocation),
@@ -50,11 +81,17 @@ function partyOf(party: CommitmentOwner, limits: { readonly dustLimitSat: bigint
   };
 }
 
-const limits = fc.record({ dustLimitSat: fc.bigInt({ min: 354n, max: 2000n }), toSelfDelayBlocks: fc.integer({ min: 1, max: 2016 }) });
+const limits = fc.record({
+  dustLimitSat: fc.bigInt({ min: 354n, max: 2000n }),
+  toSelfDelayBlocks: fc.integer({ min: 1, max: 2016 }),
+});
 const htlcSeed = fc.record({
   outbound: fc.boolean(),
   // Often near the trimming threshold, often equal.
-  amountMsat: fc.oneof(fc.bigInt({ min: 1n, max: 5_000_000n }), fc.constantFrom(2_000_000n, 2_000_999n, 100_000_000n)),
+  amountMsat: fc.oneof(
+    fc.bigInt({ min: 1n, max: 5_000_000n }),
+    fc.constantFrom(2_000_000n, 2_000_999n, 100_000_000n),
+  ),
   preimage: fc.integer({ min: 0, max: 3 }),
   cltvExpiryHeight: fc.integer({ min: 1, max: 800_000 }),
 });
@@ -74,8 +111,14 @@ const cases: fc.Arbitrary<Case> = fc
     feerateSatPerKw: fc.oneof(fc.integer({ min: 0, max: 5000 }), fc.integer({ min: 0, max: 100_000 })),
     commitmentNumber: fc.bigInt({ min: 0n, max: (1n << 48n) - 1n }),
     seeds: fc.array(htlcSeed, { maxLength: 6 }),
-    toFunderMsat: fc.oneof(fc.bigInt({ min: 700_000n, max: 10_000_000_000n }), fc.bigInt({ min: 700_000n, max: 3_000_000n })),
-    toOtherMsat: fc.oneof(fc.bigInt({ min: 0n, max: 10_000_000_000n }), fc.bigInt({ min: 0n, max: 3_000_000n })),
+    toFunderMsat: fc.oneof(
+      fc.bigInt({ min: 700_000n, max: 10_000_000_000n }),
+      fc.bigInt({ min: 700_000n, max: 3_000_000n }),
+    ),
+    toOtherMsat: fc.oneof(
+      fc.bigInt({ min: 0n, max: 10_000_000_000n }),
+      fc.bigInt({ min: 0n, max: 3_000_000n }),
+    ),
   })
   .map((seed): Case => {
     const preimages = new Map<string, Uint8Array>();
@@ -83,7 +126,13 @@ const cases: fc.Arbitrary<Case> = fc
       const preimage = preimageOf(htlc.preimage);
       const paymentHash = sha256(preimage);
       preimages.set(toHex(paymentHash), preimage);
-      return { direction: htlc.outbound ? 'outbound' : 'inbound', id: BigInt(index), amountMsat: htlc.amountMsat, paymentHash, cltvExpiryHeight: htlc.cltvExpiryHeight };
+      return {
+        direction: htlc.outbound ? 'outbound' : 'inbound',
+        id: BigInt(index),
+        amountMsat: htlc.amountMsat,
+        paymentHash,
+        cltvExpiryHeight: htlc.cltvExpiryHeight,
+      };
     });
     const htlcsMsat = htlcs.reduce((sum, { amountMsat }) => sum + amountMsat, 0n);
     // The funding is whole satoshis.
@@ -121,21 +170,37 @@ const cases: fc.Arbitrary<Case> = fc
 function mirrored(inputs: CommitmentInputs): CommitmentInputs {
   const { parameters, funding, spec } = inputs;
   return {
-    parameters: { ...parameters, funder: otherParty(parameters.funder), holder: parameters.counterparty, counterparty: parameters.holder },
-    funding: { ...funding, holderFundingPubkey: funding.counterpartyFundingPubkey, counterpartyFundingPubkey: funding.holderFundingPubkey },
+    parameters: {
+      ...parameters,
+      funder: otherParty(parameters.funder),
+      holder: parameters.counterparty,
+      counterparty: parameters.holder,
+    },
+    funding: {
+      ...funding,
+      holderFundingPubkey: funding.counterpartyFundingPubkey,
+      counterpartyFundingPubkey: funding.holderFundingPubkey,
+    },
     owner: otherParty(inputs.owner),
     spec: {
       ...spec,
       toHolderMsat: spec.toCounterpartyMsat,
       toCounterpartyMsat: spec.toHolderMsat,
-      htlcs: spec.htlcs.map((htlc) => ({ ...htlc, direction: htlc.direction === 'inbound' ? 'outbound' : 'inbound' })),
+      htlcs: spec.htlcs.map((htlc) => ({
+        ...htlc,
+        direction: htlc.direction === 'inbound' ? 'outbound' : 'inbound',
+      })),
     },
     perCommitmentPoint: inputs.perCommitmentPoint,
   };
 }
 
 /** A transaction that spends one output of another; its input still lacks the witness. */
-function spend(txid: Uint8Array, vout: number, options: { readonly valueSat: bigint; readonly sequence: number; readonly locktime?: number }): Tx {
+function spend(
+  txid: Uint8Array,
+  vout: number,
+  options: { readonly valueSat: bigint; readonly sequence: number; readonly locktime?: number },
+): Tx {
   return {
     version: 2,
     locktime: options.locktime ?? 0,
@@ -153,7 +218,12 @@ interface Way {
 }
 
 /** Every way to spend an output of the commitment directly. */
-function waysOf(inputs: CommitmentInputs, built: BuiltCommitment, output: CommitmentOutput, preimages: ReadonlyMap<string, Uint8Array>): Way[] {
+function waysOf(
+  inputs: CommitmentInputs,
+  built: BuiltCommitment,
+  output: CommitmentOutput,
+  preimages: ReadonlyMap<string, Uint8Array>,
+): Way[] {
   const own = SECRETS[inputs.owner];
   const other = SECRETS[otherParty(inputs.owner)];
   const revocation = deriveRevocationPrivateKey(secp, other.revocation, own.commitment);
@@ -163,25 +233,75 @@ function waysOf(inputs: CommitmentInputs, built: BuiltCommitment, output: Commit
   switch (output.type) {
     case 'to_local':
       return [
-        { name: 'delayed', sequence: output.delayBlocks, secret: delayed, witness: (signature) => toLocalDelayedWitness(signature, output.witnessScript) },
-        { name: 'revoked', sequence: 0xffff_fffd, secret: revocation, witness: (signature) => toLocalRevocationWitness(signature, output.witnessScript) },
+        {
+          name: 'delayed',
+          sequence: output.delayBlocks,
+          secret: delayed,
+          witness: (signature) => toLocalDelayedWitness(signature, output.witnessScript),
+        },
+        {
+          name: 'revoked',
+          sequence: 0xffff_fffd,
+          secret: revocation,
+          witness: (signature) => toLocalRevocationWitness(signature, output.witnessScript),
+        },
       ];
     case 'to_remote':
-      return [{ name: 'to_remote', sequence: csv === 1 ? 1 : 0xffff_fffd, secret: other.payment, witness: (signature) => toRemoteWitness(signature, output) }];
+      return [
+        {
+          name: 'to_remote',
+          sequence: csv === 1 ? 1 : 0xffff_fffd,
+          secret: other.payment,
+          witness: (signature) => toRemoteWitness(signature, output),
+        },
+      ];
     case 'anchor_holder':
     case 'anchor_counterparty': {
       const key = output.type === 'anchor_holder' ? SECRETS.holder.funding : SECRETS.counterparty.funding;
       return [
-        { name: 'anchor', sequence: 0xffff_fffd, secret: key, witness: (signature) => anchorWitness(signature, output.witnessScript) },
-        { name: 'anchor by anyone', sequence: 16, secret: key, witness: () => anchorAnyoneWitness(output.witnessScript) },
+        {
+          name: 'anchor',
+          sequence: 0xffff_fffd,
+          secret: key,
+          witness: (signature) => anchorWitness(signature, output.witnessScript),
+        },
+        {
+          name: 'anchor by anyone',
+          sequence: 16,
+          secret: key,
+          witness: () => anchorAnyoneWitness(output.witnessScript),
+        },
       ];
     }
     case 'htlc': {
       const preimage = preimages.get(toHex(output.htlc.paymentHash)) ?? new Uint8Array(0);
-      const revoked: Way = { name: 'HTLC revoked', sequence: 0, secret: revocation, witness: (signature) => htlcRevocationWitness(signature, built.keys.revocationPubkey, output.witnessScript) };
+      const revoked: Way = {
+        name: 'HTLC revoked',
+        sequence: 0,
+        secret: revocation,
+        witness: (signature) =>
+          htlcRevocationWitness(signature, built.keys.revocationPubkey, output.witnessScript),
+      };
       return output.side === 'offered'
-        ? [revoked, { name: 'HTLC with preimage', sequence: csv, secret: otherHtlc, witness: (signature) => htlcPreimageClaimWitness(signature, preimage, output.witnessScript) }]
-        : [revoked, { name: 'HTLC after timeout', sequence: csv, locktime: output.htlc.cltvExpiryHeight, secret: otherHtlc, witness: (signature) => htlcTimeoutClaimWitness(signature, output.witnessScript) }];
+        ? [
+            revoked,
+            {
+              name: 'HTLC with preimage',
+              sequence: csv,
+              secret: otherHtlc,
+              witness: (signature) => htlcPreimageClaimWitness(signature, preimage, output.witnessScript),
+            },
+          ]
+        : [
+            revoked,
+            {
+              name: 'HTLC after timeout',
+              sequence: csv,
+              locktime: output.htlc.cltvExpiryHeight,
+              secret: otherHtlc,
+              witness: (signature) => htlcTimeoutClaimWitness(signature, output.witnessScript),
+            },
+          ];
     }
   }
 }
@@ -195,8 +315,15 @@ function scriptCodeOf(output: CommitmentOutput): Uint8Array {
 }
 
 function runWay(txid: Uint8Array, output: CommitmentOutput, way: Way): string {
-  const transaction = spend(txid, output.outputIndex, { valueSat: output.valueSat, sequence: way.sequence, locktime: way.locktime ?? 0 });
-  const signature = secp.sign(segwitV0Sighash(transaction, 0, scriptCodeOf(output), output.valueSat, SIGHASH.ALL), way.secret);
+  const transaction = spend(txid, output.outputIndex, {
+    valueSat: output.valueSat,
+    sequence: way.sequence,
+    locktime: way.locktime ?? 0,
+  });
+  const signature = secp.sign(
+    segwitV0Sighash(transaction, 0, scriptCodeOf(output), output.valueSat, SIGHASH.ALL),
+    way.secret,
+  );
   return runInput(withWitness(transaction, 0, way.witness(signature)), 0, output);
 }
 
@@ -209,38 +336,67 @@ describe('a commitment of any content', () => {
         const built = buildCommitment(secp, inputs);
         const other = buildCommitment(secp, mirrored(inputs));
         expect(toHex(other.sighash)).toBe(toHex(built.sighash));
-        expect(other.htlcTransactions.map((htlc) => toHex(htlc.counterpartySighash))).toEqual(built.htlcTransactions.map((htlc) => toHex(htlc.counterpartySighash)));
+        expect(other.htlcTransactions.map((htlc) => toHex(htlc.counterpartySighash))).toEqual(
+          built.htlcTransactions.map((htlc) => toHex(htlc.counterpartySighash)),
+        );
 
         const dustLimitSat = parameters[owner].dustLimitSat;
-        const on = { owner, htlcs: spec.htlcs, ownerDustLimitSat: dustLimitSat, feerateSatPerKw: spec.feerateSatPerKw };
+        const on = {
+          owner,
+          htlcs: spec.htlcs,
+          ownerDustLimitSat: dustLimitSat,
+          feerateSatPerKw: spec.feerateSatPerKw,
+        };
         const outputsSat = built.transaction.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
         expect(built.feeSat).toBe(funding.fundingValueSat - outputsSat);
         expect(built.feeSat).toBe(commitmentAmounts(inputs).feeSat);
         expect(built.htlcTransactions.length).toBe(countUntrimmed(format, on));
         const onChainMsat = built.htlcTransactions.reduce((sum, { htlc }) => sum + htlc.amountMsat, 0n);
-        expect(dustExposureMsat(format, on)).toBe(spec.htlcs.reduce((sum, { amountMsat }) => sum + amountMsat, 0n) - onChainMsat);
+        expect(dustExposureMsat(format, on)).toBe(
+          spec.htlcs.reduce((sum, { amountMsat }) => sum + amountMsat, 0n) - onChainMsat,
+        );
 
         // Each side's balance, computed here the long way.
         const baseFee = commitmentFeeSat(format, spec.feerateSatPerKw, built.htlcTransactions.length);
         for (const party of ['holder', 'counterparty'] as const) {
           const balanceSat = (party === 'holder' ? spec.toHolderMsat : spec.toCounterpartyMsat) / 1000n;
           const costSat = parameters.funder === party ? baseFee + anchorsSat(format) : 0n;
-          const found = built.outputs.find(({ type }) => type === (party === owner ? 'to_local' : 'to_remote'));
-          expect(found?.valueSat).toBe(balanceSat - costSat >= dustLimitSat ? balanceSat - costSat : undefined);
+          const found = built.outputs.find(
+            ({ type }) => type === (party === owner ? 'to_local' : 'to_remote'),
+          );
+          expect(found?.valueSat).toBe(
+            balanceSat - costSat >= dustLimitSat ? balanceSat - costSat : undefined,
+          );
           const anchor = built.outputs.find(({ type }) => type === `anchor_${party}`);
-          expect(anchor?.valueSat).toBe(format === 'anchors' && (found !== undefined || built.htlcTransactions.length > 0) ? 330n : undefined);
+          expect(anchor?.valueSat).toBe(
+            format === 'anchors' && (found !== undefined || built.htlcTransactions.length > 0)
+              ? 330n
+              : undefined,
+          );
         }
-        for (const { valueSat, type } of built.outputs) if (!type.startsWith('anchor')) expect(valueSat >= dustLimitSat).toBe(true);
+        for (const { valueSat, type } of built.outputs)
+          if (!type.startsWith('anchor')) expect(valueSat >= dustLimitSat).toBe(true);
         for (const { kind, transaction, amountSat } of built.htlcTransactions) {
-          const feeSat = htlcTransactionFeeSat(format, kind === 'timeout' ? 'offered' : 'received', spec.feerateSatPerKw);
+          const feeSat = htlcTransactionFeeSat(
+            format,
+            kind === 'timeout' ? 'offered' : 'received',
+            spec.feerateSatPerKw,
+          );
           expect(transaction.outputs[0]?.valueSat).toBe(amountSat - feeSat);
           expect(amountSat - feeSat >= dustLimitSat).toBe(true);
         }
-        expect(decodeCommitmentNumber(built.transaction, obscuringFactor(parameters))).toBe(spec.commitmentNumber);
+        expect(decodeCommitmentNumber(built.transaction, obscuringFactor(parameters))).toBe(
+          spec.commitmentNumber,
+        );
 
         // The order of the spec's HTLCs is of no consequence.
-        const reversed = buildCommitment(secp, { ...inputs, spec: { ...spec, htlcs: spec.htlcs.toReversed() } });
-        expect(reversed.htlcTransactions.map(({ htlc }) => htlc.id)).toEqual(built.htlcTransactions.map(({ htlc }) => htlc.id));
+        const reversed = buildCommitment(secp, {
+          ...inputs,
+          spec: { ...spec, htlcs: spec.htlcs.toReversed() },
+        });
+        expect(reversed.htlcTransactions.map(({ htlc }) => htlc.id)).toEqual(
+          built.htlcTransactions.map(({ htlc }) => htlc.id),
+        );
         expect(toHex(reversed.txid)).toBe(toHex(built.txid));
       }),
       { numRuns: 150 },
@@ -254,31 +410,56 @@ describe('a commitment of any content', () => {
         const built = buildCommitment(secp, inputs);
         const own = SECRETS[owner];
         const other = SECRETS[otherParty(owner)];
-        const signatures = signCommitment(secp, built, { fundingSecret: other.funding, htlcSecret: derivePrivateKey(secp, other.htlc, perCommitmentPoint) });
+        const signatures = signCommitment(secp, built, {
+          fundingSecret: other.funding,
+          htlcSecret: derivePrivateKey(secp, other.htlc, perCommitmentPoint),
+        });
         expect(verifyCommitmentSignatures(secp, built, signatures)).toEqual({ ok: true, value: undefined });
         const ownSignature = secp.sign(built.sighash, own.funding);
-        const signed = assembleCommitment(built, funding, owner === 'holder' ? { holderSignature: ownSignature, counterpartySignature: signatures.signature } : { holderSignature: signatures.signature, counterpartySignature: ownSignature });
-        const fundingOutput = { valueSat: funding.fundingValueSat, scriptPubKey: fundingScriptPubKey(funding.holderFundingPubkey, funding.counterpartyFundingPubkey) };
+        const signed = assembleCommitment(
+          built,
+          funding,
+          owner === 'holder'
+            ? { holderSignature: ownSignature, counterpartySignature: signatures.signature }
+            : { holderSignature: signatures.signature, counterpartySignature: ownSignature },
+        );
+        const fundingOutput = {
+          valueSat: funding.fundingValueSat,
+          scriptPubKey: fundingScriptPubKey(funding.holderFundingPubkey, funding.counterpartyFundingPubkey),
+        };
         if (built.outputs.length > 0) expect(runInput(signed, 0, fundingOutput)).toBe('ok');
         const format = commitmentFormat(parameters.commitmentFormat);
-        expect(txWeight(signed)).toBeLessThanOrEqual(format.commitmentBaseWeight + format.htlcOutputWeight * built.htlcTransactions.length);
+        expect(txWeight(signed)).toBeLessThanOrEqual(
+          format.commitmentBaseWeight + format.htlcOutputWeight * built.htlcTransactions.length,
+        );
 
         for (const output of built.outputs) {
-          for (const way of waysOf(inputs, built, output, preimages)) expect(`${way.name}: ${runWay(built.txid, output, way)}`).toBe(`${way.name}: ok`);
+          for (const way of waysOf(inputs, built, output, preimages))
+            expect(`${way.name}: ${runWay(built.txid, output, way)}`).toBe(`${way.name}: ok`);
           // The same paths do not open to another's key.
           const [first] = waysOf(inputs, built, output, preimages);
-          if (first !== undefined) expect(runWay(built.txid, output, { ...first, secret: secret('a thief') })).not.toBe('ok');
+          if (first !== undefined)
+            expect(runWay(built.txid, output, { ...first, secret: secret('a thief') })).not.toBe('ok');
         }
         for (const [index, htlcTransaction] of built.htlcTransactions.entries()) {
           const counterpartySignature = signatures.htlcSignatures[index] ?? new Uint8Array(64);
           const preimage = preimages.get(toHex(htlcTransaction.htlc.paymentHash));
-          const ownHtlc = secp.sign(htlcTransaction.ownSighash, derivePrivateKey(secp, own.htlc, perCommitmentPoint));
-          const witness = htlcTransactionWitness(htlcTransaction, { counterpartySignature, ownSignature: ownHtlc }, htlcTransaction.kind === 'success' ? preimage : undefined);
+          const ownHtlc = secp.sign(
+            htlcTransaction.ownSighash,
+            derivePrivateKey(secp, own.htlc, perCommitmentPoint),
+          );
+          const witness = htlcTransactionWitness(
+            htlcTransaction,
+            { counterpartySignature, ownSignature: ownHtlc },
+            htlcTransaction.kind === 'success' ? preimage : undefined,
+          );
           const complete = withWitness(htlcTransaction.transaction, 0, witness);
           const spent = built.outputs[htlcTransaction.outputIndex];
           if (spent === undefined) throw new InternalError('no such output');
           expect(runInput(complete, 0, spent)).toBe('ok');
-          expect(txWeight(complete)).toBeLessThanOrEqual(htlcTransaction.kind === 'timeout' ? format.htlcTimeoutWeight : format.htlcSuccessWeight);
+          expect(txWeight(complete)).toBeLessThanOrEqual(
+            htlcTransaction.kind === 'timeout' ? format.htlcTimeoutWeight : format.htlcSuccessWeight,
+          );
         }
       }),
       { numRuns: 8 },
@@ -286,23 +467,53 @@ describe('a commitment of any content', () => {
   }, 60_000);
 
   test('a damaged, missing or high-S signature is refused', () => {
-    const [sample] = fc.sample(cases.filter(({ inputs }) => countUntrimmed(inputs.parameters.commitmentFormat, { owner: inputs.owner, htlcs: inputs.spec.htlcs, ownerDustLimitSat: inputs.parameters[inputs.owner].dustLimitSat, feerateSatPerKw: inputs.spec.feerateSatPerKw }) > 0), { numRuns: 1, seed: 7 });
+    const [sample] = fc.sample(
+      cases.filter(
+        ({ inputs }) =>
+          countUntrimmed(inputs.parameters.commitmentFormat, {
+            owner: inputs.owner,
+            htlcs: inputs.spec.htlcs,
+            ownerDustLimitSat: inputs.parameters[inputs.owner].dustLimitSat,
+            feerateSatPerKw: inputs.spec.feerateSatPerKw,
+          }) > 0,
+      ),
+      { numRuns: 1, seed: 7 },
+    );
     if (sample === undefined) throw new InternalError('no sample');
     const built = buildCommitment(secp, sample.inputs);
     const other = SECRETS[otherParty(sample.inputs.owner)];
-    const good = signCommitment(secp, built, { fundingSecret: other.funding, htlcSecret: derivePrivateKey(secp, other.htlc, sample.inputs.perCommitmentPoint) });
+    const good = signCommitment(secp, built, {
+      fundingSecret: other.funding,
+      htlcSecret: derivePrivateKey(secp, other.htlc, sample.inputs.perCommitmentPoint),
+    });
     const order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
     const highS = (signature: Uint8Array): Uint8Array => {
       const s = BigInt(`0x${toHex(signature.slice(32))}`);
-      return Uint8Array.from([...signature.slice(0, 32), ...Buffer.from((order - s).toString(16).padStart(64, '0'), 'hex')]);
+      return Uint8Array.from([
+        ...signature.slice(0, 32),
+        ...Buffer.from((order - s).toString(16).padStart(64, '0'), 'hex'),
+      ]);
     };
     const [first = new Uint8Array(64), ...rest] = good.htlcSignatures;
-    expect(verifyCommitmentSignatures(secp, built, { ...good, signature: highS(good.signature) })).toEqual({ ok: false, error: { type: 'invalid_commitment_signature' } });
-    expect(verifyCommitmentSignatures(secp, built, { ...good, signature: new Uint8Array(64) })).toEqual({ ok: false, error: { type: 'invalid_commitment_signature' } });
-    expect(verifyCommitmentSignatures(secp, built, { ...good, htlcSignatures: [highS(first), ...rest] })).toEqual({ ok: false, error: { type: 'invalid_htlc_signature', index: 0 } });
+    expect(verifyCommitmentSignatures(secp, built, { ...good, signature: highS(good.signature) })).toEqual({
+      ok: false,
+      error: { type: 'invalid_commitment_signature' },
+    });
+    expect(verifyCommitmentSignatures(secp, built, { ...good, signature: new Uint8Array(64) })).toEqual({
+      ok: false,
+      error: { type: 'invalid_commitment_signature' },
+    });
+    expect(
+      verifyCommitmentSignatures(secp, built, { ...good, htlcSignatures: [highS(first), ...rest] }),
+    ).toEqual({ ok: false, error: { type: 'invalid_htlc_signature', index: 0 } });
     const expected = good.htlcSignatures.length;
-    expect(verifyCommitmentSignatures(secp, built, { ...good, htlcSignatures: rest })).toEqual({ ok: false, error: { type: 'wrong_htlc_signature_count', expected, actual: expected - 1 } });
-    expect(verifyCommitmentSignatures(secp, built, { ...good, htlcSignatures: [...good.htlcSignatures, first] })).toMatchObject({ ok: false, error: { type: 'wrong_htlc_signature_count' } });
+    expect(verifyCommitmentSignatures(secp, built, { ...good, htlcSignatures: rest })).toEqual({
+      ok: false,
+      error: { type: 'wrong_htlc_signature_count', expected, actual: expected - 1 },
+    });
+    expect(
+      verifyCommitmentSignatures(secp, built, { ...good, htlcSignatures: [...good.htlcSignatures, first] }),
+    ).toMatchObject({ ok: false, error: { type: 'wrong_htlc_signature_count' } });
   });
 
   test('contents that do not add up to the funding are refused', () => {
@@ -336,22 +547,43 @@ describe('arithmetic', () => {
     // Below the limit trims, equal keeps, fractions of a satoshi do not count.
     ['anchors', { offered: true, amountMsat: 545_999n, dustLimitSat: 546n, feerateSatPerKw: 10_000 }, true],
     ['anchors', { offered: true, amountMsat: 546_000n, dustLimitSat: 546n, feerateSatPerKw: 10_000 }, false],
-    ['static_remotekey', { offered: true, amountMsat: 3_860_999n, dustLimitSat: 546n, feerateSatPerKw: 5000 }, true],
-    ['static_remotekey', { offered: true, amountMsat: 3_861_000n, dustLimitSat: 546n, feerateSatPerKw: 5000 }, false],
-    ['static_remotekey', { offered: false, amountMsat: 4_060_999n, dustLimitSat: 546n, feerateSatPerKw: 5000 }, true],
-    ['static_remotekey', { offered: false, amountMsat: 4_061_000n, dustLimitSat: 546n, feerateSatPerKw: 5000 }, false],
+    [
+      'static_remotekey',
+      { offered: true, amountMsat: 3_860_999n, dustLimitSat: 546n, feerateSatPerKw: 5000 },
+      true,
+    ],
+    [
+      'static_remotekey',
+      { offered: true, amountMsat: 3_861_000n, dustLimitSat: 546n, feerateSatPerKw: 5000 },
+      false,
+    ],
+    [
+      'static_remotekey',
+      { offered: false, amountMsat: 4_060_999n, dustLimitSat: 546n, feerateSatPerKw: 5000 },
+      true,
+    ],
+    [
+      'static_remotekey',
+      { offered: false, amountMsat: 4_061_000n, dustLimitSat: 546n, feerateSatPerKw: 5000 },
+      false,
+    ],
   ] as const)('%s trims %o: %s', (format, htlc, trimmed) => {
     expect(isTrimmed(format, htlc)).toBe(trimmed);
   });
 
   test('the highest affordable feerate is affordable and the next is not', () => {
     fc.assert(
-      fc.property(fc.constantFrom('static_remotekey' as const, 'anchors' as const), fc.bigInt({ min: 660n, max: 10_000_000n }), fc.integer({ min: 0, max: 966 }), (format, sat, htlcs) => {
-        const feerate = maxAffordableFeerateSatPerKw(format, sat, htlcs);
-        expect(funderCommitmentCostSat(format, feerate, htlcs) <= sat).toBe(true);
-        expect(funderCommitmentCostSat(format, feerate + 1, htlcs) > sat).toBe(true);
-        expect(maxCommitmentFeeSat(format, feerate, htlcs)).toBe(commitmentFeeSat(format, feerate, htlcs));
-      }),
+      fc.property(
+        fc.constantFrom('static_remotekey' as const, 'anchors' as const),
+        fc.bigInt({ min: 660n, max: 10_000_000n }),
+        fc.integer({ min: 0, max: 966 }),
+        (format, sat, htlcs) => {
+          const feerate = maxAffordableFeerateSatPerKw(format, sat, htlcs);
+          expect(funderCommitmentCostSat(format, feerate, htlcs) <= sat).toBe(true);
+          expect(funderCommitmentCostSat(format, feerate + 1, htlcs) > sat).toBe(true);
+          expect(maxCommitmentFeeSat(format, feerate, htlcs)).toBe(commitmentFeeSat(format, feerate, htlcs));
+        },
+      ),
       { numRuns: 100 },
     );
     expect(maxAffordableFeerateSatPerKw('anchors', 659n, 0)).toBe(0);
@@ -371,30 +603,69 @@ describe('a legacy close', () => {
 
   test('pays both, the fee taken from the funder, and can be mined', () => {
     fc.assert(
-      fc.property(fc.bigInt({ min: 0n, max: 100_000_000n }), fc.bigInt({ min: 0n, max: 5_000n }), fc.constantFrom<CommitmentOwner>('holder', 'counterparty'), (holderBalanceMsat, feeSat, funder) => {
-        const closing = closingSpec({ funder, holderBalanceMsat, counterpartyBalanceMsat: 100_000_000n - holderBalanceMsat, holderScript: p2wpkh, counterpartyScript: p2wsh, feeSat });
-        const built = buildClosingTransaction({ funding, closing, dustLimitSat: 354n });
-        if (!built.ok) throw new InternalError(built.error.type);
-        const { transaction, sighash, holderOutputIndex, counterpartyOutputIndex } = built.value;
-        expect(transaction.inputs[0]?.sequence).toBe(0xffff_ffff);
-        expect(transaction.locktime).toBe(0);
-        expect(built.value.feeSat + transaction.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n)).toBe(100_000n);
-        expect(built.value.feeSat >= feeSat || holderOutputIndex === undefined || counterpartyOutputIndex === undefined).toBe(true);
-        expect(holderOutputIndex === undefined).toBe(closing.toHolderSat < 354n);
-        expect(counterpartyOutputIndex === undefined).toBe(closing.toCounterpartySat < 354n);
-        if (holderOutputIndex !== undefined) expect(transaction.outputs[holderOutputIndex]).toEqual({ valueSat: closing.toHolderSat, script: p2wpkh });
-        const signed = assembleClosing(built.value, funding, { holderSignature: secp.sign(sighash, SECRETS.holder.funding), counterpartySignature: secp.sign(sighash, SECRETS.counterparty.funding) });
-        expect(runInput(signed, 0, { valueSat: 100_000n, scriptPubKey: fundingScriptPubKey(funding.holderFundingPubkey, funding.counterpartyFundingPubkey) })).toBe('ok');
-        const weight = closingWeight(transaction.outputs.map(({ script }) => script));
-        expect(txWeight(signed)).toBeLessThanOrEqual(weight);
-        expect(txWeight(signed)).toBeGreaterThanOrEqual(weight - 8);
-      }),
+      fc.property(
+        fc.bigInt({ min: 0n, max: 100_000_000n }),
+        fc.bigInt({ min: 0n, max: 5_000n }),
+        fc.constantFrom<CommitmentOwner>('holder', 'counterparty'),
+        (holderBalanceMsat, feeSat, funder) => {
+          const closing = closingSpec({
+            funder,
+            holderBalanceMsat,
+            counterpartyBalanceMsat: 100_000_000n - holderBalanceMsat,
+            holderScript: p2wpkh,
+            counterpartyScript: p2wsh,
+            feeSat,
+          });
+          const built = buildClosingTransaction({ funding, closing, dustLimitSat: 354n });
+          if (!built.ok) throw new InternalError(built.error.type);
+          const { transaction, sighash, holderOutputIndex, counterpartyOutputIndex } = built.value;
+          expect(transaction.inputs[0]?.sequence).toBe(0xffff_ffff);
+          expect(transaction.locktime).toBe(0);
+          expect(
+            built.value.feeSat + transaction.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n),
+          ).toBe(100_000n);
+          expect(
+            built.value.feeSat >= feeSat ||
+              holderOutputIndex === undefined ||
+              counterpartyOutputIndex === undefined,
+          ).toBe(true);
+          expect(holderOutputIndex === undefined).toBe(closing.toHolderSat < 354n);
+          expect(counterpartyOutputIndex === undefined).toBe(closing.toCounterpartySat < 354n);
+          if (holderOutputIndex !== undefined)
+            expect(transaction.outputs[holderOutputIndex]).toEqual({
+              valueSat: closing.toHolderSat,
+              script: p2wpkh,
+            });
+          const signed = assembleClosing(built.value, funding, {
+            holderSignature: secp.sign(sighash, SECRETS.holder.funding),
+            counterpartySignature: secp.sign(sighash, SECRETS.counterparty.funding),
+          });
+          expect(
+            runInput(signed, 0, {
+              valueSat: 100_000n,
+              scriptPubKey: fundingScriptPubKey(
+                funding.holderFundingPubkey,
+                funding.counterpartyFundingPubkey,
+              ),
+            }),
+          ).toBe('ok');
+          const weight = closingWeight(transaction.outputs.map(({ script }) => script));
+          expect(txWeight(signed)).toBeLessThanOrEqual(weight);
+          expect(txWeight(signed)).toBeGreaterThanOrEqual(weight - 8);
+        },
+      ),
       { numRuns: 20 },
     );
   });
 
   test('leaves out dust by limit and by script, or what the counterparty chose to leave out', () => {
-    const closing = { toHolderSat: 99_000n, toCounterpartySat: 300n, holderScript: p2wsh, counterpartyScript: p2wpkh, feeSat: 700n };
+    const closing = {
+      toHolderSat: 99_000n,
+      toCounterpartySat: 300n,
+      holderScript: p2wsh,
+      counterpartyScript: p2wpkh,
+      feeSat: 700n,
+    };
     const outputs = (dustLimitSat: bigint, given = closing): number | string => {
       const built = buildClosingTransaction({ funding, closing: given, dustLimitSat });
       return built.ok ? built.value.transaction.outputs.length : built.error.type;
@@ -404,7 +675,12 @@ describe('a legacy close', () => {
     expect(outputs(0n, { ...closing, counterpartyScript: p2wsh })).toBe(1);
     expect(outputs(200_000n)).toBe('no_outputs');
     expect(outputs(0n, { ...closing, toHolderSat: 100_000n })).toBe('exceeds_funding');
-    const only = buildClosingTransaction({ funding, closing, dustLimitSat: 0n, outputs: 'counterparty_only' });
+    const only = buildClosingTransaction({
+      funding,
+      closing,
+      dustLimitSat: 0n,
+      outputs: 'counterparty_only',
+    });
     expect(only.ok && only.value.transaction.outputs).toEqual([{ valueSat: 300n, script: p2wpkh }]);
     const both = buildClosingTransaction({ funding, closing, dustLimitSat: 354n, outputs: 'both' });
     expect(both.ok && both.value.transaction.outputs.length).toBe(2);

@@ -19,7 +19,11 @@ export function htlcSide(owner: CommitmentOwner, direction: HtlcDirection): Htlc
  * Fee of an HTLC-timeout (`offered`) or HTLC-success (`received`) transaction, in satoshis.
  * BOLT 3: "Multiply `feerate_per_kw` by 663 [703] and divide by 1000 (rounding down)"; anchors: 0.
  */
-export function htlcTransactionFeeSat(format: CommitmentFormatName, side: HtlcSide, feerateSatPerKw: number): bigint {
+export function htlcTransactionFeeSat(
+  format: CommitmentFormatName,
+  side: HtlcSide,
+  feerateSatPerKw: number,
+): bigint {
   const strategy = commitmentFormat(format);
   const weight = side === 'offered' ? strategy.htlcTimeoutWeight : strategy.htlcSuccessWeight;
   return feeForWeightSat(weight, strategy.htlcTransactionFeerateSatPerKw(feerateSatPerKw));
@@ -47,7 +51,11 @@ export function isTrimmed(format: CommitmentFormatName, htlc: TrimmingCase): boo
 }
 
 /** Base fee of a commitment, in satoshis (BOLT 3, "Fee Calculation"); the funder pays it. */
-export function commitmentFeeSat(format: CommitmentFormatName, feerateSatPerKw: number, untrimmedHtlcs: number): bigint {
+export function commitmentFeeSat(
+  format: CommitmentFormatName,
+  feerateSatPerKw: number,
+  untrimmedHtlcs: number,
+): bigint {
   const { commitmentBaseWeight, htlcOutputWeight } = commitmentFormat(format);
   return feeForWeightSat(commitmentBaseWeight + htlcOutputWeight * untrimmedHtlcs, feerateSatPerKw);
 }
@@ -58,17 +66,29 @@ export function anchorsSat(format: CommitmentFormatName): bigint {
 }
 
 /** All that the funder pays for a commitment, in satoshis: base fee and anchors. */
-export function funderCommitmentCostSat(format: CommitmentFormatName, feerateSatPerKw: number, untrimmedHtlcs: number): bigint {
+export function funderCommitmentCostSat(
+  format: CommitmentFormatName,
+  feerateSatPerKw: number,
+  untrimmedHtlcs: number,
+): bigint {
   return commitmentFeeSat(format, feerateSatPerKw, untrimmedHtlcs) + anchorsSat(format);
 }
 
 /** Base fee of a commitment on which no HTLC would be trimmed: the most that this many can cost. */
-export function maxCommitmentFeeSat(format: CommitmentFormatName, feerateSatPerKw: number, htlcs: number): bigint {
+export function maxCommitmentFeeSat(
+  format: CommitmentFormatName,
+  feerateSatPerKw: number,
+  htlcs: number,
+): bigint {
   return commitmentFeeSat(format, feerateSatPerKw, htlcs);
 }
 
 /** The highest feerate at which the funder affords a commitment with this many untrimmed HTLCs out of `availableSat`; 0 when none. */
-export function maxAffordableFeerateSatPerKw(format: CommitmentFormatName, availableSat: bigint, untrimmedHtlcs: number): number {
+export function maxAffordableFeerateSatPerKw(
+  format: CommitmentFormatName,
+  availableSat: bigint,
+  untrimmedHtlcs: number,
+): number {
   const { commitmentBaseWeight, htlcOutputWeight } = commitmentFormat(format);
   const forFeeSat = availableSat - anchorsSat(format);
   if (forFeeSat < 0n) return 0;
@@ -95,11 +115,16 @@ export function countUntrimmed(format: CommitmentFormatName, commitment: HtlcsOn
 /** BOLT 2, "Bounding exposure to trimmed in-flight HTLCs": the sum of the HTLCs without output, in msat. */
 export function dustExposureMsat(format: CommitmentFormatName, commitment: HtlcsOnCommitment): bigint {
   let exposureMsat = 0n;
-  for (const htlc of commitment.htlcs) if (trimmedOn(format, commitment, htlc)) exposureMsat += htlc.amountMsat;
+  for (const htlc of commitment.htlcs)
+    if (trimmedOn(format, commitment, htlc)) exposureMsat += htlc.amountMsat;
   return exposureMsat;
 }
 
-function trimmedOn(format: CommitmentFormatName, commitment: HtlcsOnCommitment, htlc: Pick<CommitmentHtlc, 'direction' | 'amountMsat'>): boolean {
+function trimmedOn(
+  format: CommitmentFormatName,
+  commitment: HtlcsOnCommitment,
+  htlc: Pick<CommitmentHtlc, 'direction' | 'amountMsat'>,
+): boolean {
   return isTrimmed(format, {
     offered: htlcSide(commitment.owner, htlc.direction) === 'offered',
     amountMsat: htlc.amountMsat,
@@ -126,12 +151,21 @@ export interface CommitmentAmounts {
  * BOLT 3, "Commitment Transaction Construction", steps 2 to 8. A funder that
  * cannot pay the whole fee has no output; the fee is then what there is.
  */
-export function commitmentAmounts(inputs: { readonly parameters: CommitmentParameters; readonly owner: CommitmentOwner; readonly spec: CommitmentSpec }): CommitmentAmounts {
+export function commitmentAmounts(inputs: {
+  readonly parameters: CommitmentParameters;
+  readonly owner: CommitmentOwner;
+  readonly spec: CommitmentSpec;
+}): CommitmentAmounts {
   const { parameters, owner, spec } = inputs;
   const format = parameters.commitmentFormat;
   const { anchorSat } = commitmentFormat(format);
   const dustLimitSat = parameters[owner].dustLimitSat;
-  const on: HtlcsOnCommitment = { owner, htlcs: spec.htlcs, ownerDustLimitSat: dustLimitSat, feerateSatPerKw: spec.feerateSatPerKw };
+  const on: HtlcsOnCommitment = {
+    owner,
+    htlcs: spec.htlcs,
+    ownerDustLimitSat: dustLimitSat,
+    feerateSatPerKw: spec.feerateSatPerKw,
+  };
   const untrimmedHtlcs = spec.htlcs.filter((htlc) => !trimmedOn(format, on, htlc));
   const baseFeeSat = commitmentFeeSat(format, spec.feerateSatPerKw, untrimmedHtlcs.length);
   const outputSat = (party: CommitmentOwner, balanceMsat: bigint): bigint | undefined => {
@@ -141,7 +175,8 @@ export function commitmentAmounts(inputs: { readonly parameters: CommitmentParam
   };
   const holderSat = outputSat('holder', spec.toHolderMsat);
   const counterpartySat = outputSat('counterparty', spec.toCounterpartyMsat);
-  const [toLocalSat, toRemoteSat] = owner === 'holder' ? [holderSat, counterpartySat] : [counterpartySat, holderSat];
+  const [toLocalSat, toRemoteSat] =
+    owner === 'holder' ? [holderSat, counterpartySat] : [counterpartySat, holderSat];
   const anchor = (outputSat: bigint | undefined): 'present' | 'absent' =>
     anchorSat > 0n && (outputSat !== undefined || untrimmedHtlcs.length > 0) ? 'present' : 'absent';
   const ownerAnchor = anchor(toLocalSat);
@@ -153,5 +188,13 @@ export function commitmentAmounts(inputs: { readonly parameters: CommitmentParam
   for (const htlc of untrimmedHtlcs) outputsSat += htlc.amountMsat / 1000n;
   if (ownerAnchor === 'present') outputsSat += anchorSat;
   if (otherAnchor === 'present') outputsSat += anchorSat;
-  return { untrimmedHtlcs, baseFeeSat, toLocalSat, toRemoteSat, ownerAnchor, otherAnchor, feeSat: totalMsat / 1000n - outputsSat };
+  return {
+    untrimmedHtlcs,
+    baseFeeSat,
+    toLocalSat,
+    toRemoteSat,
+    ownerAnchor,
+    otherAnchor,
+    feeSat: totalMsat / 1000n - outputsSat,
+  };
 }

@@ -28,7 +28,10 @@ export interface CommitmentFormat {
   readonly anchorSat: bigint;
   toRemote(publicKey: Uint8Array): ToRemoteScripts;
   offeredHtlcScript(keys: CommitmentKeys, paymentHash: Uint8Array): Uint8Array;
-  receivedHtlcScript(keys: CommitmentKeys, htlc: { readonly paymentHash: Uint8Array; readonly cltvExpiryHeight: number }): Uint8Array;
+  receivedHtlcScript(
+    keys: CommitmentKeys,
+    htlc: { readonly paymentHash: Uint8Array; readonly cltvExpiryHeight: number },
+  ): Uint8Array;
 }
 
 const FORMATS: Readonly<Record<CommitmentFormatName, CommitmentFormat>> = {

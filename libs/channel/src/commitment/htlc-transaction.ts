@@ -24,7 +24,15 @@ export function buildHtlcTransaction(inputs: HtlcTransactionInputs): HtlcTransac
     version: 2,
     // BOLT 3: "locktime: `0` for HTLC-success, `cltv_expiry` for HTLC-timeout"
     locktime: side === 'offered' ? htlc.cltvExpiryHeight : 0,
-    inputs: [{ txid: inputs.commitmentTxid, vout: output.outputIndex, scriptSig: new Uint8Array(0), sequence: format.htlcInputSequence, witness: [] }],
+    inputs: [
+      {
+        txid: inputs.commitmentTxid,
+        vout: output.outputIndex,
+        scriptSig: new Uint8Array(0),
+        sequence: format.htlcInputSequence,
+        witness: [],
+      },
+    ],
     outputs: [{ valueSat: valueSat - feeSat, script: delayedScriptPubKey }],
   };
   const sighashType = format.counterpartyHtlcSighashType;
@@ -37,7 +45,10 @@ export function buildHtlcTransaction(inputs: HtlcTransactionInputs): HtlcTransac
     amountSat: valueSat,
     witnessScript,
     outputWitnessScript: delayedScript,
-    counterpartySighash: sighashType === SIGHASH.ALL ? ownSighash : segwitV0Sighash(transaction, 0, witnessScript, valueSat, sighashType),
+    counterpartySighash:
+      sighashType === SIGHASH.ALL
+        ? ownSighash
+        : segwitV0Sighash(transaction, 0, witnessScript, valueSat, sighashType),
     ownSighash,
     sighashType,
   };

@@ -6,7 +6,13 @@ import type { Result } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { htlcSuccessWitness, htlcTimeoutWitness } from './scripts/htlc.ts';
 import { fundingSpendWitness } from './scripts/funding.ts';
-import type { BuiltCommitment, CommitmentSignatureError, CommitmentSignatures, FundingScope, HtlcTransaction } from './types.ts';
+import type {
+  BuiltCommitment,
+  CommitmentSignatureError,
+  CommitmentSignatures,
+  FundingScope,
+  HtlcTransaction,
+} from './types.ts';
 
 /**
  * Checks the signatures that the party which does *not* own the commitment
@@ -15,14 +21,23 @@ import type { BuiltCommitment, CommitmentSignatureError, CommitmentSignatures, F
  * not equal to the number of HTLC outputs", "if any `htlc_signature` is not
  * valid".
  */
-export function verifyCommitmentSignatures(secp: Secp256k1, built: BuiltCommitment, signatures: CommitmentSignatures): Result<void, CommitmentSignatureError> {
+export function verifyCommitmentSignatures(
+  secp: Secp256k1,
+  built: BuiltCommitment,
+  signatures: CommitmentSignatures,
+): Result<void, CommitmentSignatureError> {
   const { signature, htlcSignatures } = signatures;
   const expected = built.htlcTransactions.length;
-  if (htlcSignatures.length !== expected) return err({ type: 'wrong_htlc_signature_count', expected, actual: htlcSignatures.length });
-  if (!secp.verify(built.sighash, signature, built.countersignatoryFundingPubkey)) return err({ type: 'invalid_commitment_signature' });
+  if (htlcSignatures.length !== expected)
+    return err({ type: 'wrong_htlc_signature_count', expected, actual: htlcSignatures.length });
+  if (!secp.verify(built.sighash, signature, built.countersignatoryFundingPubkey))
+    return err({ type: 'invalid_commitment_signature' });
   for (const [index, transaction] of built.htlcTransactions.entries()) {
     const htlcSignature = htlcSignatures[index];
-    if (htlcSignature === undefined || !secp.verify(transaction.counterpartySighash, htlcSignature, built.keys.countersignatoryHtlcPubkey)) {
+    if (
+      htlcSignature === undefined ||
+      !secp.verify(transaction.counterpartySighash, htlcSignature, built.keys.countersignatoryHtlcPubkey)
+    ) {
       return err({ type: 'invalid_htlc_signature', index });
     }
   }
@@ -42,7 +57,9 @@ export function signCommitment(
 ): CommitmentSignatures {
   return {
     signature: secp.sign(built.sighash, secrets.fundingSecret),
-    htlcSignatures: built.htlcTransactions.map(({ counterpartySighash }) => secp.sign(counterpartySighash, secrets.htlcSecret)),
+    htlcSignatures: built.htlcTransactions.map(({ counterpartySighash }) =>
+      secp.sign(counterpartySighash, secrets.htlcSecret),
+    ),
   };
 }
 

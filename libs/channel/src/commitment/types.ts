@@ -25,7 +25,12 @@ export interface FundingScope {
 /** The part of a party's parameters that scripts and trimming need. */
 export type CommitmentPartyParameters = Pick<
   PartyParameters,
-  'revocationBasepoint' | 'paymentBasepoint' | 'delayedPaymentBasepoint' | 'htlcBasepoint' | 'dustLimitSat' | 'toSelfDelayBlocks'
+  | 'revocationBasepoint'
+  | 'paymentBasepoint'
+  | 'delayedPaymentBasepoint'
+  | 'htlcBasepoint'
+  | 'dustLimitSat'
+  | 'toSelfDelayBlocks'
 >;
 
 /** The part of ChannelParameters that determines commitments; a ChannelParameters is one. */
@@ -55,9 +60,17 @@ interface CommitmentOutputBase {
 /** One output of a commitment, with what is needed to spend it. */
 export type CommitmentOutput =
   /** The owner's balance, delayed. */
-  | (CommitmentOutputBase & { readonly type: 'to_local'; readonly witnessScript: Uint8Array; readonly delayBlocks: number })
+  | (CommitmentOutputBase & {
+      readonly type: 'to_local';
+      readonly witnessScript: Uint8Array;
+      readonly delayBlocks: number;
+    })
   /** The other party's balance; static_remotekey: P2WPKH, without a witness script; anchors: P2WSH with a delay of one block. */
-  | (CommitmentOutputBase & { readonly type: 'to_remote'; readonly publicKey: Uint8Array; readonly witnessScript: Uint8Array | undefined })
+  | (CommitmentOutputBase & {
+      readonly type: 'to_remote';
+      readonly publicKey: Uint8Array;
+      readonly witnessScript: Uint8Array | undefined;
+    })
   | (CommitmentOutputBase & { readonly type: 'anchor_holder'; readonly witnessScript: Uint8Array })
   | (CommitmentOutputBase & { readonly type: 'anchor_counterparty'; readonly witnessScript: Uint8Array })
   | (CommitmentOutputBase & {

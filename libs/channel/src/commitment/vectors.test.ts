@@ -1,6 +1,15 @@
 /** BOLT 3, appendices B, C and F: every transaction byte for byte, signatures included, from both parties' points of view. */
 import { readFileSync } from 'node:fs';
-import { OP, compactFromDer, compileScript, derFromCompact, encodeTx, p2pkhScript, parseDisplayHash, txidHex } from '@fulmen/bitcoin';
+import {
+  OP,
+  compactFromDer,
+  compileScript,
+  derFromCompact,
+  encodeTx,
+  p2pkhScript,
+  parseDisplayHash,
+  txidHex,
+} from '@fulmen/bitcoin';
 import type { Tx } from '@fulmen/bitcoin';
 import { InternalError, concatBytes, fromHex, toHex } from '@fulmen/codec';
 import { sha256, sha256d } from '@fulmen/crypto';
@@ -12,7 +21,12 @@ import type { CommitmentFormatName } from '../parameters.ts';
 import { buildCommitment, decodeCommitmentNumber, obscuringFactor, otherParty } from './build.ts';
 import { commitmentFeeSat, countUntrimmed } from './fees.ts';
 import { fundingScriptPubKey, fundingWitnessScript } from './scripts/funding.ts';
-import { assembleCommitment, htlcTransactionWitness, signCommitment, verifyCommitmentSignatures } from './sign.ts';
+import {
+  assembleCommitment,
+  htlcTransactionWitness,
+  signCommitment,
+  verifyCommitmentSignatures,
+} from './sign.ts';
 import { runInput } from './testing/interpreter.ts';
 import type { CommitmentInputs, CommitmentOwner, CommitmentPartyParameters } from './types.ts';
 
@@ -90,7 +104,10 @@ const appendixF = (load('bolt03-appendix-f.json') as readonly AppendixF[]).map((
   htlcs: htlcsOf(vector.Name, vector.UseTestHtlcs),
   remoteSignature: vector.RemoteSigHex,
   commitmentTransaction: vector.ExpectedCommitmentTxHex,
-  htlcTransactions: vector.HtlcDescs.map((htlc) => ({ remoteSignature: htlc.RemoteSigHex, transaction: htlc.ResolutionTxHex })),
+  htlcTransactions: vector.HtlcDescs.map((htlc) => ({
+    remoteSignature: htlc.RemoteSigHex,
+    transaction: htlc.ResolutionTxHex,
+  })),
 }));
 
 const LOCAL_FUNDING_SECRET = fromHex('30ff4956bbdd3222d44cc5e8a1261dab1e07957bdac5ae88fe3261ef321f3749');
@@ -136,11 +153,23 @@ const TEST_HTLCS = [
 /** The case with the vectors' "local" as the holder or as the counterparty; it always owns the commitment and funds. */
 function inputsOf(vector: Vector, local: CommitmentOwner): CommitmentInputs {
   const remote = otherParty(local);
-  const pubkeys = { [local]: secp256k1.publicKeyOf(LOCAL_FUNDING_SECRET), [remote]: secp256k1.publicKeyOf(REMOTE_FUNDING_SECRET) } as Record<CommitmentOwner, Uint8Array>;
-  const parties = { [local]: { ...LOCAL, dustLimitSat: vector.dustLimitSat }, [remote]: { ...REMOTE, dustLimitSat: 1n } } as Record<CommitmentOwner, CommitmentPartyParameters>;
+  const pubkeys = {
+    [local]: secp256k1.publicKeyOf(LOCAL_FUNDING_SECRET),
+    [remote]: secp256k1.publicKeyOf(REMOTE_FUNDING_SECRET),
+  } as Record<CommitmentOwner, Uint8Array>;
+  const parties = {
+    [local]: { ...LOCAL, dustLimitSat: vector.dustLimitSat },
+    [remote]: { ...REMOTE, dustLimitSat: 1n },
+  } as Record<CommitmentOwner, CommitmentPartyParameters>;
   const htlcs = vector.htlcs.map((index): CommitmentHtlc => {
     const { offered, amountMsat, cltvExpiryHeight } = TEST_HTLCS[index] ?? TEST_HTLCS[0];
-    return { direction: offered === (local === 'holder') ? 'outbound' : 'inbound', id: BigInt(index), amountMsat, cltvExpiryHeight, paymentHash: sha256(preimage(index)) };
+    return {
+      direction: offered === (local === 'holder') ? 'outbound' : 'inbound',
+      id: BigInt(index),
+      amountMsat,
+      cltvExpiryHeight,
+      paymentHash: sha256(preimage(index)),
+    };
   });
   const spec: CommitmentSpec = {
     commitmentNumber: 42n,
@@ -167,28 +196,50 @@ function inputsOf(vector: Vector, local: CommitmentOwner): CommitmentInputs {
 function check(vector: Vector, local: CommitmentOwner): void {
   const inputs = inputsOf(vector, local);
   const built = buildCommitment(secp256k1, inputs);
-  const untrimmed = countUntrimmed(vector.format, { owner: local, htlcs: inputs.spec.htlcs, ownerDustLimitSat: vector.dustLimitSat, feerateSatPerKw: vector.feerateSatPerKw });
+  const untrimmed = countUntrimmed(vector.format, {
+    owner: local,
+    htlcs: inputs.spec.htlcs,
+    ownerDustLimitSat: vector.dustLimitSat,
+    feerateSatPerKw: vector.feerateSatPerKw,
+  });
   expect(untrimmed).toBe(vector.htlcTransactions.length);
-  if (vector.baseFeeSat !== undefined) expect(commitmentFeeSat(vector.format, vector.feerateSatPerKw, untrimmed)).toBe(BigInt(vector.baseFeeSat));
+  if (vector.baseFeeSat !== undefined)
+    expect(commitmentFeeSat(vector.format, vector.feerateSatPerKw, untrimmed)).toBe(
+      BigInt(vector.baseFeeSat),
+    );
   // Where the fee exceeds the funder's balance, the appendix names what it would be, not what there is.
-  if (vector.actualFeeSat !== undefined && vector.actualFeeSat < 6_988_000) expect(built.feeSat).toBe(BigInt(vector.actualFeeSat));
+  if (vector.actualFeeSat !== undefined && vector.actualFeeSat < 6_988_000)
+    expect(built.feeSat).toBe(BigInt(vector.actualFeeSat));
 
-  const signatures = signCommitment(secp256k1, built, { fundingSecret: REMOTE_FUNDING_SECRET, htlcSecret: REMOTE_HTLC_SECRET });
+  const signatures = signCommitment(secp256k1, built, {
+    fundingSecret: REMOTE_FUNDING_SECRET,
+    htlcSecret: REMOTE_HTLC_SECRET,
+  });
   expect(toHex(derFromCompact(signatures.signature, 1)).slice(0, -2)).toBe(vector.remoteSignature);
   expect(verifyCommitmentSignatures(secp256k1, built, signatures).ok).toBe(true);
   const own = secp256k1.sign(built.sighash, LOCAL_FUNDING_SECRET);
-  const byParty = local === 'holder' ? { holderSignature: own, counterpartySignature: signatures.signature } : { holderSignature: signatures.signature, counterpartySignature: own };
+  const byParty =
+    local === 'holder'
+      ? { holderSignature: own, counterpartySignature: signatures.signature }
+      : { holderSignature: signatures.signature, counterpartySignature: own };
   const signed = assembleCommitment(built, inputs.funding, byParty);
   expect(toHex(encodeTx(signed))).toBe(vector.commitmentTransaction);
   const { holderFundingPubkey, counterpartyFundingPubkey, fundingValueSat } = inputs.funding;
   // The bytes are the same from both points of view: one run through the (slow) interpreter is enough.
-  if (local === 'holder') expect(runInput(signed, 0, { valueSat: fundingValueSat, scriptPubKey: fundingScriptPubKey(holderFundingPubkey, counterpartyFundingPubkey) })).toBe('ok');
+  if (local === 'holder')
+    expect(
+      runInput(signed, 0, {
+        valueSat: fundingValueSat,
+        scriptPubKey: fundingScriptPubKey(holderFundingPubkey, counterpartyFundingPubkey),
+      }),
+    ).toBe('ok');
   expect(decodeCommitmentNumber(signed, obscuringFactor(inputs.parameters))).toBe(42n);
 
   for (const [index, expected] of vector.htlcTransactions.entries()) {
     const built2 = built.htlcTransactions[index];
     const counterpartySignature = signatures.htlcSignatures[index];
-    if (built2 === undefined || counterpartySignature === undefined) throw new InternalError('fewer HTLC transactions than the vector');
+    if (built2 === undefined || counterpartySignature === undefined)
+      throw new InternalError('fewer HTLC transactions than the vector');
     expect(toHex(derFromCompact(counterpartySignature, 1)).slice(0, -2)).toBe(expected.remoteSignature);
     const witness = htlcTransactionWitness(
       built2,
@@ -230,14 +281,25 @@ test('BOLT 3 appendix B: the funding transaction', () => {
   const unsigned: Tx = {
     version: 2,
     locktime: 0,
-    inputs: [{ txid: parseDisplayHash('fd2105607605d2302994ffea703b09f66b6351816ee737a93e42a841ea20bbad'), vout: 0, scriptSig: p2pkhScript(keyHash), sequence: 0xffff_ffff, witness: [] }],
+    inputs: [
+      {
+        txid: parseDisplayHash('fd2105607605d2302994ffea703b09f66b6351816ee737a93e42a841ea20bbad'),
+        vout: 0,
+        scriptSig: p2pkhScript(keyHash),
+        sequence: 0xffff_ffff,
+        witness: [],
+      },
+    ],
     outputs: [
       { valueSat: 10_000_000n, script: fundingScriptPubKey(localKey, remoteKey) },
       { valueSat: 4_989_986_080n, script: compileScript([OP.FALSE, keyHash]) },
     ],
   };
   // The coinbase is P2PKH: its legacy hash is over the transaction with the spent script in place of the signature.
-  const signature = secp256k1.sign(sha256d(concatBytes(encodeTx(unsigned), Uint8Array.of(1, 0, 0, 0))), coinbaseSecret);
+  const signature = secp256k1.sign(
+    sha256d(concatBytes(encodeTx(unsigned), Uint8Array.of(1, 0, 0, 0))),
+    coinbaseSecret,
+  );
   const [input] = unsigned.inputs;
   if (input === undefined) throw new InternalError('no input');
   const scriptSig = compileScript([derFromCompact(signature, 1), secp256k1.publicKeyOf(coinbaseSecret)]);

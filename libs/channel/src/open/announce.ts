@@ -17,24 +17,38 @@ import { stepOf } from '../step.ts';
 export function announceIfDue(state: EstablishedChannel): Step<EstablishedChannel> {
   const funding = primaryFunding(state);
   const { confirmation, announcement } = funding;
-  const isDue = isAnnounceable(state) && confirmation.type === 'confirmed' && confirmation.depth >= ANNOUNCEMENT_DEPTH;
+  const isDue =
+    isAnnounceable(state) && confirmation.type === 'confirmed' && confirmation.depth >= ANNOUNCEMENT_DEPTH;
   if (!isDue || state.connection.type !== 'connected') return { state, effects: [] };
   switch (announcement.type) {
     case 'unannounced':
-      return { state: withAnnouncement(state, { type: 'holder_sent' }), effects: [signaturesEffect(state, confirmation.shortChannelId)] };
+      return {
+        state: withAnnouncement(state, { type: 'holder_sent' }),
+        effects: [signaturesEffect(state, confirmation.shortChannelId)],
+      };
     case 'holder_sent':
       return { state, effects: [] };
     case 'counterparty_signed': {
       if (announcement.holder !== 'unsent') return { state, effects: [] };
       const next = withAnnouncement(state, { ...announcement, holder: 'sent' });
-      return { state: next, effects: [signaturesEffect(state, confirmation.shortChannelId), ...announceEffect(primaryFunding(next))] };
+      return {
+        state: next,
+        effects: [
+          signaturesEffect(state, confirmation.shortChannelId),
+          ...announceEffect(primaryFunding(next)),
+        ],
+      };
     }
   }
 }
 
 /** The counterparty's half of the announcement. */
-export function receiveAnnouncementSignatures(state: EstablishedChannel, message: MessageOf<'announcement_signatures'>): StepResult<EstablishedChannel> {
-  if (!state.parameters.announce) return fault('unexpected_message', 'warning', 'announcement_signatures for a private channel');
+export function receiveAnnouncementSignatures(
+  state: EstablishedChannel,
+  message: MessageOf<'announcement_signatures'>,
+): StepResult<EstablishedChannel> {
+  if (!state.parameters.announce)
+    return fault('unexpected_message', 'warning', 'announcement_signatures for a private channel');
   const { announcement, confirmation } = primaryFunding(state);
   // BOLT 7: "If the short_channel_id doesn't match one of its funding transactions: SHOULD send a warning." Before the holder
   // sees the block, it cannot tell.
@@ -45,11 +59,20 @@ export function receiveAnnouncementSignatures(state: EstablishedChannel, message
     // BOLT 7: "Upon reconnection: If it receives announcement_signatures for the funding transaction: MUST respond with its own
     // announcement_signatures message." Once per connection, or two nodes would answer each other for ever.
     if (confirmation.type !== 'confirmed' || announcement.holder === 'answered') return stepOf(state);
-    return stepOf(withAnnouncement(state, { ...announcement, holder: 'answered' }), signaturesEffect(state, confirmation.shortChannelId));
+    return stepOf(
+      withAnnouncement(state, { ...announcement, holder: 'answered' }),
+      signaturesEffect(state, confirmation.shortChannelId),
+    );
   }
   const { shortChannelId, nodeSignature, bitcoinSignature } = message;
   const holder = announcement.type === 'holder_sent' ? 'sent' : 'unsent';
-  const next = withAnnouncement(state, { type: 'counterparty_signed', holder, shortChannelId, nodeSignature, bitcoinSignature });
+  const next = withAnnouncement(state, {
+    type: 'counterparty_signed',
+    holder,
+    shortChannelId,
+    nodeSignature,
+    bitcoinSignature,
+  });
   if (holder === 'sent') return stepOf(next, ...announceEffect(primaryFunding(next)));
   return { ok: true, value: announceIfDue(next) };
 }
@@ -72,17 +95,30 @@ function isAnnounceable(state: EstablishedChannel): boolean {
 }
 
 function signaturesEffect(state: EstablishedChannel, shortChannelId: bigint): ChannelEffect {
-  return { type: 'send', message: { kind: 'announcement_signatures', channelId: state.channelId, shortChannelId } };
+  return {
+    type: 'send',
+    message: { kind: 'announcement_signatures', channelId: state.channelId, shortChannelId },
+  };
 }
 
 function announceEffect(funding: Funding): readonly ChannelEffect[] {
   const { announcement } = funding;
   if (announcement.type !== 'counterparty_signed') return [];
   const { shortChannelId, nodeSignature, bitcoinSignature } = announcement;
-  return [{ type: 'announce_channel', shortChannelId, counterpartyNodeSignature: nodeSignature, counterpartyBitcoinSignature: bitcoinSignature }];
+  return [
+    {
+      type: 'announce_channel',
+      shortChannelId,
+      counterpartyNodeSignature: nodeSignature,
+      counterpartyBitcoinSignature: bitcoinSignature,
+    },
+  ];
 }
 
-function withAnnouncement(state: EstablishedChannel, announcement: Funding['announcement']): EstablishedChannel {
+function withAnnouncement(
+  state: EstablishedChannel,
+  announcement: Funding['announcement'],
+): EstablishedChannel {
   const [first, ...others] = state.fundings;
   return first === undefined ? state : { ...state, fundings: [{ ...first, announcement }, ...others] };
 }

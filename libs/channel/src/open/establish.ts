@@ -31,12 +31,22 @@ export function channelIdOf(fundingTxid: Uint8Array, fundingOutputIndex: number)
 
 /** The counterparty's commitment 0. */
 export function firstCounterpartySpec(state: OpeningChannel, funder: Funder): CommitmentSpec {
-  return { commitmentNumber: 0n, feerateSatPerKw: state.terms.feerateSatPerKw, ...firstBalances(state, funder), htlcs: [] };
+  return {
+    commitmentNumber: 0n,
+    feerateSatPerKw: state.terms.feerateSatPerKw,
+    ...firstBalances(state, funder),
+    htlcs: [],
+  };
 }
 
-function firstBalances({ terms }: OpeningChannel, funder: Funder): { readonly toHolderMsat: bigint; readonly toCounterpartyMsat: bigint } {
+function firstBalances(
+  { terms }: OpeningChannel,
+  funder: Funder,
+): { readonly toHolderMsat: bigint; readonly toCounterpartyMsat: bigint } {
   const funderMsat = terms.fundingSat * 1000n - terms.pushMsat;
-  return funder === 'holder' ? { toHolderMsat: funderMsat, toCounterpartyMsat: terms.pushMsat } : { toHolderMsat: terms.pushMsat, toCounterpartyMsat: funderMsat };
+  return funder === 'holder'
+    ? { toHolderMsat: funderMsat, toCounterpartyMsat: terms.pushMsat }
+    : { toHolderMsat: terms.pushMsat, toCounterpartyMsat: funderMsat };
 }
 
 export interface Establishment {
@@ -51,13 +61,18 @@ export interface Establishment {
 }
 
 /** Verifies the counterparty's first signature and makes the channel. */
-export function establish(ctx: ChannelContext, opening: OpeningChannel, with_: Establishment): StepResult<EstablishedChannel> {
+export function establish(
+  ctx: ChannelContext,
+  opening: OpeningChannel,
+  with_: Establishment,
+): StepResult<EstablishedChannel> {
   const state = firstState(opening, with_);
   if (with_.claimedChannelId !== undefined && !equalBytes(with_.claimedChannelId, state.channelId)) {
     return fault('wrong_channel_id', 'fail_channel', 'funding_signed: wrong channel_id');
   }
   const point = ctx.holderPoint(0n);
-  if (point === undefined) return fault('holder_point_missing', 'ignore', 'the point of commitment 0 is needed');
+  if (point === undefined)
+    return fault('holder_point_missing', 'ignore', 'the point of commitment 0 is needed');
   const commitment = buildCommitment(ctx.secp, {
     parameters: state.parameters,
     funding: primaryFunding(state),
@@ -67,8 +82,14 @@ export function establish(ctx: ChannelContext, opening: OpeningChannel, with_: E
   });
   // BOLT 2: "if signature is incorrect OR non-compliant with LOW-S-standard rule: MUST send a warning and close the connection, or
   // send an error and fail the channel."
-  if (!verifyCommitmentSignatures(ctx.secp, commitment, { signature: with_.signature, htlcSignatures: [] }).ok) {
-    return fault('invalid_signature', 'fail_channel', with_.funder === 'holder' ? 'funding_signed: invalid signature' : 'funding_created: invalid signature');
+  if (
+    !verifyCommitmentSignatures(ctx.secp, commitment, { signature: with_.signature, htlcSignatures: [] }).ok
+  ) {
+    return fault(
+      'invalid_signature',
+      'fail_channel',
+      with_.funder === 'holder' ? 'funding_signed: invalid signature' : 'funding_created: invalid signature',
+    );
   }
   const step = withMonitorUpdate(
     state,
@@ -78,7 +99,12 @@ export function establish(ctx: ChannelContext, opening: OpeningChannel, with_: E
       newHtlcs: [],
       perCommitmentPoint: with_.counterparty.firstPerCommitmentPoint,
     },
-    { type: 'latest_holder_commitment', content: contentOf(holderSpec(state)), newHtlcs: [], signatures: holderSignatures(state) },
+    {
+      type: 'latest_holder_commitment',
+      content: contentOf(holderSpec(state)),
+      newHtlcs: [],
+      signatures: holderSignatures(state),
+    },
   );
   const funding = primaryFunding(state);
   const next: ChannelEffect =
@@ -98,7 +124,14 @@ export function establish(ctx: ChannelContext, opening: OpeningChannel, with_: E
         scriptPubKey: fundingScriptPubKey(funding.holderFundingPubkey, funding.counterpartyFundingPubkey),
         minimumDepth: state.minimumDepth,
       },
-      { type: 'event', event: { type: 'channel_pending', fundingTxid: funding.fundingTxid, fundingOutputIndex: funding.fundingOutputIndex } },
+      {
+        type: 'event',
+        event: {
+          type: 'channel_pending',
+          fundingTxid: funding.fundingTxid,
+          fundingOutputIndex: funding.fundingOutputIndex,
+        },
+      },
     ],
   };
   return { ok: true, value: andThen(born, readyIfDeep) };
@@ -177,12 +210,20 @@ function monitorParameters(state: EstablishedChannel): MonitorParameters {
     funder: parameters.funder,
     holder: party(parameters.holder, parameters.counterparty),
     counterparty: party(parameters.counterparty, parameters.holder),
-    fundings: state.fundings.map(({ fundingTxid, fundingOutputIndex, fundingValueSat, holderFundingPubkey, counterpartyFundingPubkey }) => ({
-      fundingTxid,
-      fundingOutputIndex,
-      fundingValueSat,
-      holderFundingPubkey,
-      counterpartyFundingPubkey,
-    })),
+    fundings: state.fundings.map(
+      ({
+        fundingTxid,
+        fundingOutputIndex,
+        fundingValueSat,
+        holderFundingPubkey,
+        counterpartyFundingPubkey,
+      }) => ({
+        fundingTxid,
+        fundingOutputIndex,
+        fundingValueSat,
+        holderFundingPubkey,
+        counterpartyFundingPubkey,
+      }),
+    ),
   };
 }

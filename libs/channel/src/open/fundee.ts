@@ -26,7 +26,11 @@ export interface AcceptRequest {
 }
 
 /** Checks open_channel and answers with accept_channel. Needs the holder's point 0. */
-export function acceptChannel(ctx: ChannelContext, request: AcceptRequest, message: MessageOf<'open_channel'>): StepResult<OpeningChannel> {
+export function acceptChannel(
+  ctx: ChannelContext,
+  request: AcceptRequest,
+  message: MessageOf<'open_channel'>,
+): StepResult<OpeningChannel> {
   const { config } = ctx;
   const { features } = request;
   const reject = (text: string) => fault('invalid_open', 'fail_channel', `open_channel: ${text}`);
@@ -37,25 +41,42 @@ export function acceptChannel(ctx: ChannelContext, request: AcceptRequest, messa
   // BOLT 2: "if the message doesn't include a channel_type: fail the channel"; "the channel_type is not suitable".
   const { channelType } = message.tlvs;
   const meaning = channelType && decodeChannelType(channelType);
-  if (channelType === undefined || meaning === undefined || !isTypeNegotiated(meaning, features)) return fault('channel_type', 'fail_channel', 'open_channel: channel_type is not suitable');
+  if (channelType === undefined || meaning === undefined || !isTypeNegotiated(meaning, features))
+    return fault('channel_type', 'fail_channel', 'open_channel: channel_type is not suitable');
   const announce = (message.channelFlags & 1) === 1;
-  if (announce && meaning.scidAlias === 'scid_alias') return fault('channel_type', 'fail_channel', 'open_channel: scid_alias for a public channel');
+  if (announce && meaning.scidAlias === 'scid_alias')
+    return fault('channel_type', 'fail_channel', 'open_channel: scid_alias for a public channel');
   // BOLT 2: "the channel_type includes option_zeroconf and it does not trust the sender to open an unconfirmed channel".
-  if (meaning.confirmations === 'zero_conf' && request.zeroConf === 'refused') return fault('channel_type', 'fail_channel', 'open_channel: zero-conf is not accepted');
-  if (meaning.confirmations === 'zero_conf' && request.aliasScid === undefined) return refuse('invalid_open', 'zero-conf needs an alias');
-  if (!isShutdownScript(request.shutdownScript, features)) return refuse('shutdown_script', 'no script that shutdown may carry');
+  if (meaning.confirmations === 'zero_conf' && request.zeroConf === 'refused')
+    return fault('channel_type', 'fail_channel', 'open_channel: zero-conf is not accepted');
+  if (meaning.confirmations === 'zero_conf' && request.aliasScid === undefined)
+    return refuse('invalid_open', 'zero-conf needs an alias');
+  if (!isShutdownScript(request.shutdownScript, features))
+    return refuse('shutdown_script', 'no script that shutdown may carry');
 
   const { fundingSatoshis: fundingSat, pushMsat, feeratePerKw: feerateSatPerKw } = message;
   const format = meaning.commitmentFormat;
-  const holder = holderParameters(config, request.keys, { fundingSat, announce, shutdownScript: request.shutdownScript, features });
+  const holder = holderParameters(config, request.keys, {
+    fundingSat,
+    announce,
+    shutdownScript: request.shutdownScript,
+    features,
+  });
   const acceptable = checkCounterpartyTerms(ctx, message, { holder, format, fundingSat, features });
   if (!acceptable.ok) return acceptable;
-  const wrong = checkAmounts({ fundingSat, pushMsat, feerateSatPerKw, format }, { funderSat: holder.channelReserveSat, fundeeSat: message.channelReserveSatoshis }, features, config);
+  const wrong = checkAmounts(
+    { fundingSat, pushMsat, feerateSatPerKw, format },
+    { funderSat: holder.channelReserveSat, fundeeSat: message.channelReserveSatoshis },
+    features,
+    config,
+  );
   if (wrong !== undefined) return reject(wrong);
   // BOLT 2: "it considers feerate_per_kw too small for timely processing or unreasonably large": MUST fail the channel.
-  if (!isAcceptableFeerate(ctx, format, feerateSatPerKw)) return fault('feerate_out_of_range', 'fail_channel', 'open_channel: feerate_per_kw is out of range');
+  if (!isAcceptableFeerate(ctx, format, feerateSatPerKw))
+    return fault('feerate_out_of_range', 'fail_channel', 'open_channel: feerate_per_kw is out of range');
   const firstPoint = ctx.holderPoint(0n);
-  if (firstPoint === undefined) return fault('holder_point_missing', 'ignore', 'the point of commitment 0 is needed');
+  if (firstPoint === undefined)
+    return fault('holder_point_missing', 'ignore', 'the point of commitment 0 is needed');
 
   const minimumDepth = meaning.confirmations === 'zero_conf' ? 0 : config.minimumDepth;
   const state: OpeningChannel = {
@@ -77,7 +98,11 @@ export function acceptChannel(ctx: ChannelContext, request: AcceptRequest, messa
     },
     phase: {
       type: 'awaiting_funding_created',
-      counterparty: { parameters: partyOf(message), firstPerCommitmentPoint: message.firstPerCommitmentPoint, minimumDepth },
+      counterparty: {
+        parameters: partyOf(message),
+        firstPerCommitmentPoint: message.firstPerCommitmentPoint,
+        minimumDepth,
+      },
     },
   };
   const reply = make('accept_channel', {
@@ -101,9 +126,14 @@ export function acceptChannel(ctx: ChannelContext, request: AcceptRequest, messa
 }
 
 /** funding_created: the channel exists from here on. */
-export function receiveFundingCreated(ctx: ChannelContext, state: OpeningChannel, message: MessageOf<'funding_created'>): StepResult {
+export function receiveFundingCreated(
+  ctx: ChannelContext,
+  state: OpeningChannel,
+  message: MessageOf<'funding_created'>,
+): StepResult {
   const { phase } = state;
-  if (phase.type !== 'awaiting_funding_created') return fault('unexpected_message', 'warning', `funding_created in phase ${phase.type}`);
+  if (phase.type !== 'awaiting_funding_created')
+    return fault('unexpected_message', 'warning', `funding_created in phase ${phase.type}`);
   return establish(ctx, state, {
     funder: 'counterparty',
     counterparty: phase.counterparty,

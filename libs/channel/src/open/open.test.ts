@@ -16,7 +16,14 @@ import type { OpenRequest } from './funder.ts';
 
 const NODE_ID = fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(1));
 
-function opened(changes: Partial<OpenRequest> = {}, options: NodeOptions = {}): { readonly node: TestNode; readonly code: string | undefined; readonly message: MessageOf<'open_channel'> } {
+function opened(
+  changes: Partial<OpenRequest> = {},
+  options: NodeOptions = {},
+): {
+  readonly node: TestNode;
+  readonly code: string | undefined;
+  readonly message: MessageOf<'open_channel'>;
+} {
   const node = new TestNode('alice', fakeSecp256k1, options);
   const result = openChannel(node.ctx, {
     temporaryChannelId: new Uint8Array(32).fill(9),
@@ -36,9 +43,23 @@ function opened(changes: Partial<OpenRequest> = {}, options: NodeOptions = {}): 
   return { node, code: undefined, message: take(node, 'open_channel') };
 }
 
-function accepted(message: MessageOf<'open_channel'>, changes: Partial<AcceptRequest> = {}): { readonly node: TestNode; readonly text: string | undefined } {
+function accepted(
+  message: MessageOf<'open_channel'>,
+  changes: Partial<AcceptRequest> = {},
+): { readonly node: TestNode; readonly text: string | undefined } {
   const node = new TestNode('bob', fakeSecp256k1);
-  const result = acceptChannel(node.ctx, { counterpartyNodeId: NODE_ID, keys: node.signer.keys(), features: FEATURES, shutdownScript: testScript(2), zeroConf: 'refused', ...changes }, message);
+  const result = acceptChannel(
+    node.ctx,
+    {
+      counterpartyNodeId: NODE_ID,
+      keys: node.signer.keys(),
+      features: FEATURES,
+      shutdownScript: testScript(2),
+      zeroConf: 'refused',
+      ...changes,
+    },
+    message,
+  );
   if (!result.ok) return { node, text: result.error.message };
   node.take(result.value, 'durable');
   return { node, text: undefined };
@@ -46,17 +67,39 @@ function accepted(message: MessageOf<'open_channel'>, changes: Partial<AcceptReq
 
 describe('a channel type', () => {
   test('is the smallest bitmap, and nothing but a defined set', () => {
-    expect(encodeChannelType({ commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'confirmed' })).toEqual(Uint8Array.from([0x40, 0x10, 0x00]));
-    expect(decodeChannelType(FeatureBits.fromBits([12]).encode())).toMatchObject({ commitmentFormat: 'static_remotekey' });
-    expect(decodeChannelType(FeatureBits.fromBits([12, 46, 50]).encode())).toEqual({ commitmentFormat: 'static_remotekey', scidAlias: 'scid_alias', confirmations: 'zero_conf' });
-    for (const bits of [[], [13], [22], [12, 23], [12, 20], [12, 22, 100]]) expect(decodeChannelType(FeatureBits.fromBits(bits).encode())).toBeUndefined();
+    expect(
+      encodeChannelType({ commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'confirmed' }),
+    ).toEqual(Uint8Array.from([0x40, 0x10, 0x00]));
+    expect(decodeChannelType(FeatureBits.fromBits([12]).encode())).toMatchObject({
+      commitmentFormat: 'static_remotekey',
+    });
+    expect(decodeChannelType(FeatureBits.fromBits([12, 46, 50]).encode())).toEqual({
+      commitmentFormat: 'static_remotekey',
+      scidAlias: 'scid_alias',
+      confirmations: 'zero_conf',
+    });
+    for (const bits of [[], [13], [22], [12, 23], [12, 20], [12, 22, 100]])
+      expect(decodeChannelType(FeatureBits.fromBits(bits).encode())).toBeUndefined();
     expect(decodeChannelType(Uint8Array.from([0, 0x10, 0x00]))).toBeUndefined();
   });
 
   test.each<[string, Partial<OpenRequest>]>([
     ['anchors not negotiated', { features: { ...FEATURES, anchors: false } }],
-    ['public with scid_alias', { announce: true, channelType: { commitmentFormat: 'anchors', scidAlias: 'scid_alias', confirmations: 'confirmed' } }],
-    ['zero-conf not negotiated', { features: { ...FEATURES, zeroConf: false }, aliasScid: 1n, channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' } }],
+    [
+      'public with scid_alias',
+      {
+        announce: true,
+        channelType: { commitmentFormat: 'anchors', scidAlias: 'scid_alias', confirmations: 'confirmed' },
+      },
+    ],
+    [
+      'zero-conf not negotiated',
+      {
+        features: { ...FEATURES, zeroConf: false },
+        aliasScid: 1n,
+        channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' },
+      },
+    ],
   ])('is not proposed when %s', (_, changes) => {
     expect(opened(changes).code).toBe('channel_type');
   });
@@ -104,12 +147,24 @@ describe('open_channel', () => {
     ['upfront_shutdown_script', { tlvs: { ...base.tlvs, upfrontShutdownScript: new Uint8Array(25) } }],
     ['above its reserve', { fundingSatoshis: 2_100n, channelReserveSatoshis: 1_500n, pushMsat: 0n }],
   ])('is refused for its %s', (text, changes) => {
-    expect(accepted({ ...base, ...changes }).text ?? 'accepted').toMatch(text === 'fee' || text === 'feerate' || text === 'above its reserve' ? /fee|reserve/ : new RegExp(text));
+    expect(accepted({ ...base, ...changes }).text ?? 'accepted').toMatch(
+      text === 'fee' || text === 'feerate' || text === 'above its reserve' ? /fee|reserve/ : new RegExp(text),
+    );
   });
 
   test('without upfront script commits to nothing', () => {
-    const { node } = accepted({ ...base, tlvs: { channelType: base.tlvs.channelType ?? new Uint8Array(0), upfrontShutdownScript: new Uint8Array(0) } });
-    expect(node.state?.type === 'opening' && node.state.phase.type === 'awaiting_funding_created' && 'upfrontShutdownScript' in node.state.phase.counterparty.parameters).toBe(false);
+    const { node } = accepted({
+      ...base,
+      tlvs: {
+        channelType: base.tlvs.channelType ?? new Uint8Array(0),
+        upfrontShutdownScript: new Uint8Array(0),
+      },
+    });
+    expect(
+      node.state?.type === 'opening' &&
+        node.state.phase.type === 'awaiting_funding_created' &&
+        'upfrontShutdownScript' in node.state.phase.counterparty.parameters,
+    ).toBe(false);
   });
 });
 
@@ -120,11 +175,20 @@ describe('accept_channel', () => {
   }
 
   test.each<[string, (message: MessageOf<'accept_channel'>) => MessageOf<'accept_channel'>]>([
-    ['channel_type', (message) => ({ ...message, tlvs: { ...message.tlvs, channelType: FeatureBits.fromBits([12]).encode() } })],
+    [
+      'channel_type',
+      (message) => ({
+        ...message,
+        tlvs: { ...message.tlvs, channelType: FeatureBits.fromBits([12]).encode() },
+      }),
+    ],
     ['channel_type', (message) => ({ ...message, tlvs: {} })],
     ['invalid_accept', (message) => ({ ...message, minimumDepth: 145 })],
     ['invalid_accept', (message) => ({ ...message, channelReserveSatoshis: 353n, dustLimitSatoshis: 353n })],
-    ['invalid_accept', (message) => ({ ...message, dustLimitSatoshis: 10_000_000n, channelReserveSatoshis: 10_000_000n })],
+    [
+      'invalid_accept',
+      (message) => ({ ...message, dustLimitSatoshis: 10_000_000n, channelReserveSatoshis: 10_000_000n }),
+    ],
     ['invalid_accept', (message) => ({ ...message, channelReserveSatoshis: 999_999n })],
   ])('is refused: %s', (code, change) => {
     const { alice, message } = acceptOf();
@@ -144,15 +208,23 @@ describe('the funding', () => {
     const pair = new Pair(fakeSecp256k1);
     const types = pair.alice.effects.map(({ type }) => type);
     expect(types.indexOf('broadcast_funding')).toBeGreaterThan(types.indexOf('watch_channel'));
-    expect(effectsOf(pair.alice, 'watch_funding')[0]?.scriptPubKey).toEqual(effectsOf(pair.bob, 'watch_funding')[0]?.scriptPubKey);
+    expect(effectsOf(pair.alice, 'watch_funding')[0]?.scriptPubKey).toEqual(
+      effectsOf(pair.bob, 'watch_funding')[0]?.scriptPubKey,
+    );
     expect(effectsOf(pair.bob, 'watch_channel')[0]?.parameters.holder.selfDelayBlocks).toBe(144);
   });
 
   test('of another value or script fails the channel; of another channel is ignored', () => {
     const pair = new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
     const good = pair.confirmation(pair.alice, 3);
-    expect(pair.alice.input({ ...good, valueSat: 999_999n })).toMatchObject({ code: 'funding_mismatch', reaction: 'fail_channel' });
-    expect(pair.alice.input({ ...good, scriptPubKey: testScript(1) })).toMatchObject({ code: 'funding_mismatch', reaction: 'fail_channel' });
+    expect(pair.alice.input({ ...good, valueSat: 999_999n })).toMatchObject({
+      code: 'funding_mismatch',
+      reaction: 'fail_channel',
+    });
+    expect(pair.alice.input({ ...good, scriptPubKey: testScript(1) })).toMatchObject({
+      code: 'funding_mismatch',
+      reaction: 'fail_channel',
+    });
     expect(pair.alice.input({ ...good, fundingOutputIndex: 9 })).toMatchObject({ reaction: 'ignore' });
   });
 
@@ -164,13 +236,19 @@ describe('the funding', () => {
     expect(slow.bob.channel.phase.type).toBe('awaiting_funding_confirmations');
     slow.confirm(8);
     expect([slow.alice.channel.phase.type, slow.bob.channel.phase.type]).toEqual(['open', 'open']);
-    expect(effectsOf(slow.bob, 'event').at(-1)?.event).toEqual({ type: 'channel_ready', shortChannelId: (700_000n << 40n) | (3n << 16n) | 1n });
+    expect(effectsOf(slow.bob, 'event').at(-1)?.event).toEqual({
+      type: 'channel_ready',
+      shortChannelId: (700_000n << 40n) | (3n << 16n) | 1n,
+    });
   });
 
-  test('that a reorganisation takes away fails the fundee\'s channel', () => {
+  test("that a reorganisation takes away fails the fundee's channel", () => {
     const pair = new Pair(fakeSecp256k1);
     const { fundingTxid } = pair.confirmation(pair.bob, 6);
-    expect(pair.bob.input({ type: 'funding_reorganised_out', fundingTxid })).toMatchObject({ code: 'funding_unconfirmed', reaction: 'fail_channel' });
+    expect(pair.bob.input({ type: 'funding_reorganised_out', fundingTxid })).toMatchObject({
+      code: 'funding_unconfirmed',
+      reaction: 'fail_channel',
+    });
     expect(pair.alice.input({ type: 'funding_reorganised_out', fundingTxid })).toBeUndefined();
   });
 });
@@ -189,25 +267,54 @@ describe('an opening', () => {
   test('accepts only the message that is next', () => {
     const { node } = opened();
     const pair = new Pair(fakeSecp256k1);
-    expect(receive(node, forged(pair.alice, 'update_fee', { feeratePerKw: 1 }))).toMatchObject({ code: 'unexpected_message', reaction: 'warning' });
+    expect(receive(node, forged(pair.alice, 'update_fee', { feeratePerKw: 1 }))).toMatchObject({
+      code: 'unexpected_message',
+      reaction: 'warning',
+    });
   });
 });
 
 describe('announcement_signatures', () => {
   test('are exchanged six blocks deep, and again after a reconnection that lost them', () => {
-    const pair = new Pair(fakeSecp256k1, { announce: true, alice: { config: { minimumDepth: 1 } }, bob: { config: { minimumDepth: 1 } } });
+    const pair = new Pair(fakeSecp256k1, {
+      announce: true,
+      alice: { config: { minimumDepth: 1 } },
+      bob: { config: { minimumDepth: 1 } },
+    });
     for (const node of [pair.alice, pair.bob]) expect(effectsOf(node, 'announce_channel')).toHaveLength(1);
-    const lossy = new Pair(fakeSecp256k1, { announce: true, bob: { config: { minimumDepth: 1 } }, alice: { config: { minimumDepth: 1 } } });
+    const lossy = new Pair(fakeSecp256k1, {
+      announce: true,
+      bob: { config: { minimumDepth: 1 } },
+      alice: { config: { minimumDepth: 1 } },
+    });
     const before = canonical(lossy.alice.state);
     lossy.disconnect();
     lossy.connect();
     lossy.deliverAll();
     expect(canonical(lossy.alice.state)).toBe(before);
-    expect(receive(lossy.alice, forged(lossy.alice, 'announcement_signatures', { shortChannelId: 1n, nodeSignature: new Uint8Array(64), bitcoinSignature: new Uint8Array(64) }))?.reaction).toBe('warning');
+    expect(
+      receive(
+        lossy.alice,
+        forged(lossy.alice, 'announcement_signatures', {
+          shortChannelId: 1n,
+          nodeSignature: new Uint8Array(64),
+          bitcoinSignature: new Uint8Array(64),
+        }),
+      )?.reaction,
+    ).toBe('warning');
   });
 
   test('of a private channel are refused', () => {
     const pair = new Pair(fakeSecp256k1);
-    expect(receive(pair.alice, forged(pair.alice, 'announcement_signatures', { shortChannelId: 1n, nodeSignature: new Uint8Array(64), bitcoinSignature: new Uint8Array(64) }))?.code).toBe('unexpected_message');
+    expect(
+      receive(
+        pair.alice,
+        forged(pair.alice, 'announcement_signatures', {
+          shortChannelId: 1n,
+          nodeSignature: new Uint8Array(64),
+          bitcoinSignature: new Uint8Array(64),
+        }),
+      )?.code,
+    ).toBe('unexpected_message');
   });
 });

@@ -26,7 +26,12 @@ export interface HolderKeys {
 export function holderParameters(
   config: ChannelConfig,
   keys: HolderKeys,
-  channel: { readonly fundingSat: bigint; readonly announce: boolean; readonly shutdownScript: Uint8Array; readonly features: NegotiatedFeatures },
+  channel: {
+    readonly fundingSat: bigint;
+    readonly announce: boolean;
+    readonly shutdownScript: Uint8Array;
+    readonly features: NegotiatedFeatures;
+  },
 ): PartyParameters {
   const { fundingSat, announce } = channel;
   const percent = announce ? config.inFlightPercentAnnounced : config.inFlightPercentUnannounced;
@@ -80,37 +85,64 @@ export function partyOf(message: OpeningMessage): PartyParameters {
 export function checkCounterpartyTerms(
   ctx: ChannelContext,
   message: OpeningMessage,
-  channel: { readonly holder: PartyParameters; readonly format: CommitmentFormatName; readonly fundingSat: bigint; readonly features: NegotiatedFeatures },
+  channel: {
+    readonly holder: PartyParameters;
+    readonly format: CommitmentFormatName;
+    readonly fundingSat: bigint;
+    readonly features: NegotiatedFeatures;
+  },
 ): Result<void, ChannelError> {
   const { config, secp } = ctx;
   const code: ChannelErrorCode = message.type === 'open_channel' ? 'invalid_open' : 'invalid_accept';
   const reject = (text: string) => fault(code, 'fail_channel', `${message.type}: ${text}`);
   const theirs = partyOf(message);
   // BOLT 2: "max_accepted_htlcs is greater than 483": MUST fail the channel.
-  if (theirs.maxAcceptedHtlcs > MAX_ACCEPTED_HTLCS_LIMIT) return reject('max_accepted_htlcs is greater than 483');
+  if (theirs.maxAcceptedHtlcs > MAX_ACCEPTED_HTLCS_LIMIT)
+    return reject('max_accepted_htlcs is greater than 483');
   if (theirs.maxAcceptedHtlcs < config.minimumAcceptedHtlcs) return reject('max_accepted_htlcs is too small');
   // BOLT 2: "dust_limit_satoshis is greater than channel_reserve_satoshis": MUST fail the channel.
-  if (theirs.dustLimitSat > theirs.channelReserveSat) return reject('dust_limit_satoshis is greater than channel_reserve_satoshis');
+  if (theirs.dustLimitSat > theirs.channelReserveSat)
+    return reject('dust_limit_satoshis is greater than channel_reserve_satoshis');
   // BOLT 2: "dust_limit_satoshis is smaller than 354 satoshis": MUST fail the channel.
   if (theirs.dustLimitSat < MIN_DUST_LIMIT_SAT) return reject('dust_limit_satoshis is smaller than 354');
   // BOLT 2: "it considers dust_limit_satoshis too large": MAY fail the channel.
-  const maximumDust = channel.format === 'anchors' ? config.maximumDustLimitAnchorsSat : config.maximumDustLimitSat;
+  const maximumDust =
+    channel.format === 'anchors' ? config.maximumDustLimitAnchorsSat : config.maximumDustLimitSat;
   if (theirs.dustLimitSat > maximumDust) return reject('dust_limit_satoshis is too large');
   // BOLT 2, accept_channel: "if channel_reserve_satoshis is less than dust_limit_satoshis within the open_channel message: MUST
   // fail the channel. if channel_reserve_satoshis from the open_channel message is less than dust_limit_satoshis: MUST fail the channel."
-  if (theirs.channelReserveSat < channel.holder.dustLimitSat) return reject('channel_reserve_satoshis is below our dust limit');
-  if (channel.holder.channelReserveSat < theirs.dustLimitSat) return reject('dust_limit_satoshis is above the reserve we ask for');
+  if (theirs.channelReserveSat < channel.holder.dustLimitSat)
+    return reject('channel_reserve_satoshis is below our dust limit');
+  if (channel.holder.channelReserveSat < theirs.dustLimitSat)
+    return reject('dust_limit_satoshis is above the reserve we ask for');
   // BOLT 2: "it considers channel_reserve_satoshis too large": MAY fail the channel.
-  if (theirs.channelReserveSat >= channel.fundingSat) return reject('channel_reserve_satoshis is not below the funding');
+  if (theirs.channelReserveSat >= channel.fundingSat)
+    return reject('channel_reserve_satoshis is not below the funding');
   // BOLT 2: "to_self_delay is unreasonably large": MUST fail the channel.
-  if (theirs.toSelfDelayBlocks > config.maximumToSelfDelayBlocks) return reject('to_self_delay is unreasonably large');
-  if (theirs.htlcMinimumMsat > config.maximumHtlcMinimumMsat || theirs.htlcMinimumMsat >= channel.fundingSat * 1000n) return reject('htlc_minimum_msat is too large');
-  if (theirs.maxHtlcValueInFlightMsat < config.minimumInFlightMsat) return reject('max_htlc_value_in_flight_msat is too small');
-  const points = [theirs.fundingPubkey, theirs.revocationBasepoint, theirs.paymentBasepoint, theirs.delayedPaymentBasepoint, theirs.htlcBasepoint, message.firstPerCommitmentPoint];
+  if (theirs.toSelfDelayBlocks > config.maximumToSelfDelayBlocks)
+    return reject('to_self_delay is unreasonably large');
+  if (
+    theirs.htlcMinimumMsat > config.maximumHtlcMinimumMsat ||
+    theirs.htlcMinimumMsat >= channel.fundingSat * 1000n
+  )
+    return reject('htlc_minimum_msat is too large');
+  if (theirs.maxHtlcValueInFlightMsat < config.minimumInFlightMsat)
+    return reject('max_htlc_value_in_flight_msat is too small');
+  const points = [
+    theirs.fundingPubkey,
+    theirs.revocationBasepoint,
+    theirs.paymentBasepoint,
+    theirs.delayedPaymentBasepoint,
+    theirs.htlcBasepoint,
+    message.firstPerCommitmentPoint,
+  ];
   // BOLT 2: basepoints and funding_pubkey "are not valid secp256k1 pubkeys in compressed format": MUST fail the channel.
   if (!points.every((point) => secp.isPublicKey(point))) return reject('a public key is not valid');
   // BOLT 2: "MUST include upfront_shutdown_script with either a valid shutdown_scriptpubkey ..., or a zero-length".
-  if (theirs.upfrontShutdownScript !== undefined && !isShutdownScript(theirs.upfrontShutdownScript, channel.features)) {
+  if (
+    theirs.upfrontShutdownScript !== undefined &&
+    !isShutdownScript(theirs.upfrontShutdownScript, channel.features)
+  ) {
     return reject('upfront_shutdown_script is of no accepted form');
   }
   return ok(undefined);
@@ -118,15 +150,22 @@ export function checkCounterpartyTerms(
 
 /** The amounts of an opening, whoever proposes them. */
 export function checkAmounts(
-  amounts: { readonly fundingSat: bigint; readonly pushMsat: bigint; readonly feerateSatPerKw: number; readonly format: CommitmentFormatName },
+  amounts: {
+    readonly fundingSat: bigint;
+    readonly pushMsat: bigint;
+    readonly feerateSatPerKw: number;
+    readonly format: CommitmentFormatName;
+  },
   reserves: { readonly funderSat: bigint; readonly fundeeSat: bigint },
   features: NegotiatedFeatures,
   config: ChannelConfig,
 ): string | undefined {
   const { fundingSat, pushMsat, feerateSatPerKw, format } = amounts;
-  if (fundingSat > MAX_MONEY_SAT || fundingSat > config.maximumFundingSat) return 'funding_satoshis is too large';
+  if (fundingSat > MAX_MONEY_SAT || fundingSat > config.maximumFundingSat)
+    return 'funding_satoshis is too large';
   // BOLT 2: "funding_satoshis is greater than or equal to 2^24 and the receiver does not support option_support_large_channel".
-  if (fundingSat >= LARGE_CHANNEL_SAT && !features.largeChannels) return 'funding_satoshis needs option_support_large_channel';
+  if (fundingSat >= LARGE_CHANNEL_SAT && !features.largeChannels)
+    return 'funding_satoshis needs option_support_large_channel';
   // BOLT 2: "funding_satoshis is too small": MAY fail the channel.
   if (fundingSat < config.minimumFundingSat) return 'funding_satoshis is too small';
   // BOLT 2: "push_msat is greater than funding_satoshis * 1000".
@@ -137,6 +176,7 @@ export function checkAmounts(
   if (funderSat < costSat) return 'the funder cannot pay the fee of the first commitment';
   // BOLT 2: "both to_local and to_remote amounts for the initial commitment transaction are less than or equal to channel_reserve_satoshis".
   const afterFee = funderSat - commitmentFeeSat(format, feerateSatPerKw, 0);
-  if (afterFee <= reserves.funderSat && pushMsat / 1000n <= reserves.fundeeSat) return 'neither side is above its reserve';
+  if (afterFee <= reserves.funderSat && pushMsat / 1000n <= reserves.fundeeSat)
+    return 'neither side is above its reserve';
   return undefined;
 }

@@ -17,7 +17,20 @@ import type {
   OpeningTerms,
   Phase,
 } from '../state.ts';
-import { blob, bytes, count, flag, list, nothing, oneOf, optional, record, text, uint, union } from './fields.ts';
+import {
+  blob,
+  bytes,
+  count,
+  flag,
+  list,
+  nothing,
+  oneOf,
+  optional,
+  record,
+  text,
+  uint,
+  union,
+} from './fields.ts';
 import type { Field } from './fields.ts';
 
 const VERSION = 1;
@@ -64,7 +77,13 @@ const parameters = record<ChannelParameters>({
   counterparty: party,
 });
 
-const closing = record<ClosingSpec>({ toHolderSat: uint, toCounterpartySat: uint, holderScript: blob, counterpartyScript: blob, feeSat: uint });
+const closing = record<ClosingSpec>({
+  toHolderSat: uint,
+  toCounterpartySat: uint,
+  holderScript: blob,
+  counterpartyScript: blob,
+  feeSat: uint,
+});
 const offer = record<ClosingOffer>({
   feeSat: uint,
   feeRange: optional(record<NonNullable<ClosingOffer['feeRange']>>({ minFeeSat: uint, maxFeeSat: uint })),
@@ -80,7 +99,11 @@ const phase = union<Phase>({
     3,
     record({
       holder: union<HolderShutdown>({ pending: [0, record(script)], sent: [1, record(script)] }),
-      counterparty: union<CounterpartyShutdown>({ awaited: [0, nothing], received: [1, record(script)], awaiting_retransmission: [2, record(script)] }),
+      counterparty: union<CounterpartyShutdown>({
+        awaited: [0, nothing],
+        received: [1, record(script)],
+        awaiting_retransmission: [2, record(script)],
+      }),
       channelReady: readiness,
     }),
   ],
@@ -101,7 +124,10 @@ const phase = union<Phase>({
 });
 
 /** A funding without its balances (hot) and signatures (a row of their own). */
-export type ColdFunding = Omit<Funding, 'holderBalanceMsat' | 'counterpartyBalanceMsat' | 'signature' | 'htlcSignatures'>;
+export type ColdFunding = Omit<
+  Funding,
+  'holderBalanceMsat' | 'counterpartyBalanceMsat' | 'signature' | 'htlcSignatures'
+>;
 
 const funding = record<ColdFunding>({
   fundingTxid: hash,
@@ -111,16 +137,30 @@ const funding = record<ColdFunding>({
   counterpartyFundingPubkey: point,
   holderReserveSat: uint,
   counterpartyReserveSat: uint,
-  confirmation: union<FundingConfirmation>({ unconfirmed: [0, nothing], confirmed: [1, record({ depth: count, shortChannelId: uint })] }),
+  confirmation: union<FundingConfirmation>({
+    unconfirmed: [0, nothing],
+    confirmed: [1, record({ depth: count, shortChannelId: uint })],
+  }),
   announcement: union<AnnouncementProgress>({
     unannounced: [0, nothing],
     holder_sent: [1, nothing],
-    counterparty_signed: [2, record({ holder: oneOf('unsent', 'sent', 'answered'), shortChannelId: uint, nodeSignature: signature, bitcoinSignature: signature })],
+    counterparty_signed: [
+      2,
+      record({
+        holder: oneOf('unsent', 'sent', 'answered'),
+        shortChannelId: uint,
+        nodeSignature: signature,
+        bitcoinSignature: signature,
+      }),
+    ],
   }),
 });
 
 /** The cold part of an established channel. */
-export type ColdChannel = Omit<EstablishedChannel, 'type' | 'changes' | 'connection' | 'monitor' | 'fundings'> & { readonly fundings: readonly ColdFunding[] };
+export type ColdChannel = Omit<
+  EstablishedChannel,
+  'type' | 'changes' | 'connection' | 'monitor' | 'fundings'
+> & { readonly fundings: readonly ColdFunding[] };
 
 const established = record<ColdChannel>({
   channelId: hash,
@@ -148,7 +188,11 @@ const terms = record<OpeningTerms>({
   features,
 });
 
-const counterparty = record<CounterpartyTerms>({ parameters: party, firstPerCommitmentPoint: point, minimumDepth: count });
+const counterparty = record<CounterpartyTerms>({
+  parameters: party,
+  firstPerCommitmentPoint: point,
+  minimumDepth: count,
+});
 
 const opening = record<Omit<OpeningChannel, 'type'>>({
   temporaryChannelId: hash,

@@ -19,7 +19,14 @@ import { encodeSignatures } from './signatures.ts';
 export function persistDelta(previous: ChannelState | undefined, next: ChannelState): PersistedDelta {
   if (next.type === 'opening') {
     const cold = previous === next ? undefined : encodeOpening(next);
-    return { hot: encodeHotOpening(), ...(cold === undefined ? {} : { cold }), newHtlcs: [], newRemovals: [], settledHtlcs: [], secretBuckets: [] };
+    return {
+      hot: encodeHotOpening(),
+      ...(cold === undefined ? {} : { cold }),
+      newHtlcs: [],
+      newRemovals: [],
+      settledHtlcs: [],
+      secretBuckets: [],
+    };
   }
   const before = previous?.type === 'established' ? previous : undefined;
   const cold = coldDelta(before, next);
@@ -28,7 +35,9 @@ export function persistDelta(previous: ChannelState | undefined, next: ChannelSt
     ...(cold === undefined ? {} : { cold }),
     ...htlcDelta(before?.changes.htlcs ?? [], next.changes.htlcs),
     secretBuckets: secretDelta(before?.changes.counterpartySecrets, next.changes.counterpartySecrets),
-    ...(before !== undefined && sameSignatures(before.fundings, next.fundings) ? {} : { holderSignatures: encodeSignatures(next) }),
+    ...(before !== undefined && sameSignatures(before.fundings, next.fundings)
+      ? {}
+      : { holderSignatures: encodeSignatures(next) }),
   };
 }
 
@@ -41,7 +50,11 @@ function coldDelta(before: EstablishedChannel | undefined, next: EstablishedChan
       before.aliasScid === next.aliasScid &&
       before.counterpartyAliasScid === next.counterpartyAliasScid &&
       before.fundings.length === next.fundings.length &&
-      before.fundings.every((funding, i) => funding.confirmation === next.fundings[i]?.confirmation && funding.announcement === next.fundings[i]?.announcement);
+      before.fundings.every(
+        (funding, i) =>
+          funding.confirmation === next.fundings[i]?.confirmation &&
+          funding.announcement === next.fundings[i]?.announcement,
+      );
     if (sameParts) return undefined;
   }
   const encoded = encodeColdChannel(next);
@@ -65,7 +78,8 @@ function htlcDelta(before: readonly Htlc[], next: readonly Htlc[]): HtlcDelta {
       newHtlcs.push(htlc.body);
     }
     const oldRemoval = isSame && 'removal' in old ? old.removal : undefined;
-    if ('removal' in htlc && htlc.removal !== oldRemoval) newRemovals.push({ direction, id, removal: htlc.removal });
+    if ('removal' in htlc && htlc.removal !== oldRemoval)
+      newRemovals.push({ direction, id, removal: htlc.removal });
   }
   for (const { body } of known.values()) settledHtlcs.push({ direction: body.direction, id: body.id });
   return { newHtlcs, newRemovals, settledHtlcs };
@@ -87,7 +101,13 @@ function sameBody(a: HtlcBody, b: HtlcBody): boolean {
 }
 
 function sameSignatures(before: readonly Funding[], next: readonly Funding[]): boolean {
-  return before.length === next.length && before.every((funding, i) => funding.signature === next[i]?.signature && funding.htlcSignatures === next[i].htlcSignatures);
+  return (
+    before.length === next.length &&
+    before.every(
+      (funding, i) =>
+        funding.signature === next[i]?.signature && funding.htlcSignatures === next[i].htlcSignatures,
+    )
+  );
 }
 
 function secretDelta(before: SecretStore | undefined, next: SecretStore): PersistedDelta['secretBuckets'] {

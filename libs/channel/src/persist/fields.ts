@@ -60,7 +60,8 @@ export function bytes(length: number): Field<Uint8Array> {
   return {
     read: (reader) => reader.bytes(length),
     write: (writer, value) => {
-      if (value.length !== length) throw new EncodeError('wrong_length', `${value.length} bytes instead of ${length}`);
+      if (value.length !== length)
+        throw new EncodeError('wrong_length', `${value.length} bytes instead of ${length}`);
       writer.bytes(value);
     },
   };
@@ -98,11 +99,16 @@ export function list<T>(field: Field<T>): Field<readonly T[]> {
   };
 }
 
-type FieldsOf<T> = { readonly [K in keyof T]-?: undefined extends T[K] ? OptionalField<Exclude<T[K], undefined>> : Field<T[K]> };
+type FieldsOf<T> = {
+  readonly [K in keyof T]-?: undefined extends T[K] ? OptionalField<Exclude<T[K], undefined>> : Field<T[K]>;
+};
 
 /** An object, its fields in the declared order. */
 export function record<T extends object>(fields: FieldsOf<T>): Field<T> {
-  const entries = Object.entries(fields) as readonly (readonly [string, Field<unknown> | OptionalField<unknown>])[];
+  const entries = Object.entries(fields) as readonly (readonly [
+    string,
+    Field<unknown> | OptionalField<unknown>,
+  ])[];
   return {
     read: (reader) => {
       const out: Record<string, unknown> = {};
@@ -134,7 +140,10 @@ type Variants<T extends { readonly type: string }> = {
 
 /** A union discriminated by `type`; each variant has a number of its own for ever. */
 export function union<T extends { readonly type: string }>(variants: Variants<T>): Field<T> {
-  const entries = Object.entries(variants) as readonly (readonly [string, readonly [number, Field<object>]])[];
+  const entries = Object.entries(variants) as readonly (readonly [
+    string,
+    readonly [number, Field<object>],
+  ])[];
   return {
     read: (reader) => {
       const wanted = reader.u8();

@@ -5,7 +5,17 @@
  */
 import { DecodeError, Reader, Writer } from '@fulmen/codec';
 import type { HtlcDirection, HtlcRemoval } from '../htlc.ts';
-import type { ChannelChanges, Connection, CounterpartyPoints, EstablishedChannel, FeerateUpdate, Htlc, HtlcState, MonitorProgress, OwedMessages } from '../state.ts';
+import type {
+  ChannelChanges,
+  Connection,
+  CounterpartyPoints,
+  EstablishedChannel,
+  FeerateUpdate,
+  Htlc,
+  HtlcState,
+  MonitorProgress,
+  OwedMessages,
+} from '../state.ts';
 import { features } from './cold.ts';
 import { bytes, count, flag, list, nothing, oneOf, optional, record, uint, union } from './fields.ts';
 import type { Field } from './fields.ts';
@@ -24,9 +34,21 @@ export interface HotHtlc {
 
 const DIRECTIONS: readonly HtlcDirection[] = ['inbound', 'outbound'];
 const STATES: readonly HtlcState[] = [
-  'add_pending', 'add_signed', 'add_acked', 'committed', 'removal_queued', 'removal_pending', 'removal_signed', 'removal_acked',
+  'add_pending',
+  'add_signed',
+  'add_acked',
+  'committed',
+  'removal_queued',
+  'removal_pending',
+  'removal_signed',
+  'removal_acked',
 ];
-const REMOVALS: readonly (HtlcRemoval['type'] | undefined)[] = [undefined, 'fulfilled', 'failed', 'failed_malformed'];
+const REMOVALS: readonly (HtlcRemoval['type'] | undefined)[] = [
+  undefined,
+  'fulfilled',
+  'failed',
+  'failed_malformed',
+];
 
 /** One byte for direction (bit 0), state (bits 1 to 3) and removal (bits 4 and 5), then the id. */
 const hotHtlc: Field<HotHtlc> = {
@@ -34,13 +56,17 @@ const hotHtlc: Field<HotHtlc> = {
     const packed = reader.u8();
     const direction = DIRECTIONS[packed & 1];
     const state = STATES[(packed >> 1) & 7];
-    if (direction === undefined || state === undefined || packed >> 6 !== 0) throw new DecodeError('invalid_value', 'not an HTLC state');
+    if (direction === undefined || state === undefined || packed >> 6 !== 0)
+      throw new DecodeError('invalid_value', 'not an HTLC state');
     const removalType = REMOVALS[(packed >> 4) & 3];
-    if (state.startsWith('removal_') !== (removalType !== undefined)) throw new DecodeError('invalid_value', 'an HTLC is removed by one of three ways');
+    if (state.startsWith('removal_') !== (removalType !== undefined))
+      throw new DecodeError('invalid_value', 'an HTLC is removed by one of three ways');
     return { direction, state, removalType, id: reader.bigsize() };
   },
   write: (writer, { direction, state, removalType, id }) => {
-    writer.u8(DIRECTIONS.indexOf(direction) | (STATES.indexOf(state) << 1) | (REMOVALS.indexOf(removalType) << 4)).bigsize(id);
+    writer
+      .u8(DIRECTIONS.indexOf(direction) | (STATES.indexOf(state) << 1) | (REMOVALS.indexOf(removalType) << 4))
+      .bigsize(id);
   },
 };
 
@@ -73,17 +99,30 @@ const point = bytes(33);
 const hot = record<HotChannel>({
   changes: record<HotChanges>({
     htlcs: list(hotHtlc),
-    feerates: list(record<FeerateUpdate>({ feerateSatPerKw: count, state: oneOf('add_pending', 'add_signed', 'add_acked', 'committed') })),
+    feerates: list(
+      record<FeerateUpdate>({
+        feerateSatPerKw: count,
+        state: oneOf('add_pending', 'add_signed', 'add_acked', 'committed'),
+      }),
+    ),
     nextOutboundHtlcId: uint,
     nextInboundHtlcId: uint,
     holderCommitmentNumber: uint,
     counterpartyCommitmentNumber: uint,
-    counterpartyPoints: record<CounterpartyPoints>({ previous: optional(point), current: point, next: optional(point) }),
+    counterpartyPoints: record<CounterpartyPoints>({
+      previous: optional(point),
+      current: point,
+      next: optional(point),
+    }),
     counterpartySecretCount: uint,
     lastSent: oneOf('revoke_and_ack', 'commitment_signed'),
   }),
   balances: list(record<Balances>({ holderBalanceMsat: uint, counterpartyBalanceMsat: uint })),
-  connection: union<Connection>({ disconnected: [0, nothing], reestablishing: [1, record({ features })], connected: [2, record({ features })] }),
+  connection: union<Connection>({
+    disconnected: [0, nothing],
+    reestablishing: [1, record({ features })],
+    connected: [2, record({ features })],
+  }),
   monitor: record<MonitorProgress>({
     updateId: uint,
     durability: union<MonitorProgress['durability']>({
@@ -112,7 +151,11 @@ export function encodeHot(state: EstablishedChannel): Uint8Array {
   const { changes, fundings, connection, monitor } = state;
   const writer = new Writer().u8(VERSION).u8(ESTABLISHED);
   hot.write(writer, {
-    changes: { ...changes, htlcs: changes.htlcs.map(hotOf), counterpartySecretCount: changes.counterpartySecrets.count },
+    changes: {
+      ...changes,
+      htlcs: changes.htlcs.map(hotOf),
+      counterpartySecretCount: changes.counterpartySecrets.count,
+    },
     balances: fundings,
     connection,
     monitor,

@@ -24,8 +24,18 @@ function busyPair(): Pair {
   pair.alice.must(addCommand(20, 1_000_000n));
   pair.alice.must({ type: 'commit' });
   pair.deliver('bob');
-  pair.bob.must({ type: 'fail_malformed_htlc', id: 2n, sha256OfOnion: new Uint8Array(32), failureCode: 0xc004 });
-  pair.alice.must({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(1), attributionData: new Uint8Array(920) });
+  pair.bob.must({
+    type: 'fail_malformed_htlc',
+    id: 2n,
+    sha256OfOnion: new Uint8Array(32),
+    failureCode: 0xc004,
+  });
+  pair.alice.must({
+    type: 'fail_htlc',
+    id: 0n,
+    reason: new Uint8Array(1),
+    attributionData: new Uint8Array(920),
+  });
   return pair;
 }
 
@@ -60,7 +70,12 @@ describe('the persisted form', () => {
   test('writes what changed and no more', () => {
     const pair = new Pair(fakeSecp256k1);
     const before = pair.alice.channel;
-    expect(persistDelta(before, before)).toMatchObject({ newHtlcs: [], newRemovals: [], settledHtlcs: [], secretBuckets: [] });
+    expect(persistDelta(before, before)).toMatchObject({
+      newHtlcs: [],
+      newRemovals: [],
+      settledHtlcs: [],
+      secretBuckets: [],
+    });
     pair.alice.must(addCommand(1, 1_000_000n));
     const added = persistDelta(before, pair.alice.channel);
     expect(added.newHtlcs.map(({ id }) => id)).toEqual([0n]);
@@ -92,22 +107,43 @@ describe('the persisted form', () => {
   test('that lacks a row, or is cut, is refused with a type', () => {
     const rows = rowsOf(busyPair().bob);
     expect(restore({ ...rows, htlcs: [] })).toMatchObject({ ok: false, error: { type: 'missing_htlc' } });
-    expect(restore({ ...rows, removals: [] })).toMatchObject({ ok: false, error: { type: 'missing_removal' } });
-    expect(restore({ ...rows, secretBuckets: [] })).toMatchObject({ ok: false, error: { type: 'missing_secret' } });
-    expect(restore({ ...rows, holderSignatures: undefined })).toMatchObject({ ok: false, error: { type: 'missing_signatures' } });
-    for (let length = 0; length < rows.hot.length; length += 1) expect(restore({ ...rows, hot: rows.hot.subarray(0, length) })).toMatchObject({ ok: false, error: { type: 'unreadable_blob' } });
+    expect(restore({ ...rows, removals: [] })).toMatchObject({
+      ok: false,
+      error: { type: 'missing_removal' },
+    });
+    expect(restore({ ...rows, secretBuckets: [] })).toMatchObject({
+      ok: false,
+      error: { type: 'missing_secret' },
+    });
+    expect(restore({ ...rows, holderSignatures: undefined })).toMatchObject({
+      ok: false,
+      error: { type: 'missing_signatures' },
+    });
+    for (let length = 0; length < rows.hot.length; length += 1)
+      expect(restore({ ...rows, hot: rows.hot.subarray(0, length) })).toMatchObject({
+        ok: false,
+        error: { type: 'unreadable_blob' },
+      });
   });
 
   test('of any bytes is refused with a type or restores to what encodes the same', () => {
     const rows = rowsOf(busyPair().bob);
     fc.assert(
-      fc.property(fc.nat(rows.hot.length - 1), fc.integer({ min: 1, max: 255 }), fc.constantFrom('hot' as const, 'cold' as const), (at, flip, blob) => {
-        const bytes = Uint8Array.from(rows[blob]);
-        bytes[at] = (bytes[at] ?? 0) ^ flip;
-        const restored = restore({ ...rows, [blob]: bytes });
-        if (restored.ok) expect(toHex(persistDelta(undefined, restored.value)[blob] ?? new Uint8Array(0))).toBe(toHex(bytes));
-        else expect(restored.error.type).toBeTypeOf('string');
-      }),
+      fc.property(
+        fc.nat(rows.hot.length - 1),
+        fc.integer({ min: 1, max: 255 }),
+        fc.constantFrom('hot' as const, 'cold' as const),
+        (at, flip, blob) => {
+          const bytes = Uint8Array.from(rows[blob]);
+          bytes[at] = (bytes[at] ?? 0) ^ flip;
+          const restored = restore({ ...rows, [blob]: bytes });
+          if (restored.ok)
+            expect(toHex(persistDelta(undefined, restored.value)[blob] ?? new Uint8Array(0))).toBe(
+              toHex(bytes),
+            );
+          else expect(restored.error.type).toBeTypeOf('string');
+        },
+      ),
       { numRuns: 300 },
     );
   });
@@ -118,21 +154,42 @@ interface Recording {
   readonly hot: string;
   readonly cold: string;
   readonly holderSignatures: string;
-  readonly secretBuckets: readonly { readonly bucket: number; readonly index: string; readonly secret: string }[];
-  readonly htlcs: readonly { readonly direction: HtlcBody['direction']; readonly id: string; readonly amountMsat: string; readonly paymentHash: string; readonly cltvExpiryHeight: number }[];
+  readonly secretBuckets: readonly {
+    readonly bucket: number;
+    readonly index: string;
+    readonly secret: string;
+  }[];
+  readonly htlcs: readonly {
+    readonly direction: HtlcBody['direction'];
+    readonly id: string;
+    readonly amountMsat: string;
+    readonly paymentHash: string;
+    readonly cltvExpiryHeight: number;
+  }[];
   readonly state: string;
 }
 
 describe('version 1', () => {
   test('restores from its recording', () => {
-    const recorded = JSON.parse(readFileSync(new URL('./recorded/version-1.json', import.meta.url), 'utf8')) as Recording;
+    const recorded = JSON.parse(
+      readFileSync(new URL('./recorded/version-1.json', import.meta.url), 'utf8'),
+    ) as Recording;
     const restored = restore({
       hot: fromHex(recorded.hot),
       cold: fromHex(recorded.cold),
       holderSignatures: fromHex(recorded.holderSignatures),
-      secretBuckets: recorded.secretBuckets.map(({ bucket, index, secret }) => ({ bucket, index: BigInt(index), secret: fromHex(secret) })),
+      secretBuckets: recorded.secretBuckets.map(({ bucket, index, secret }) => ({
+        bucket,
+        index: BigInt(index),
+        secret: fromHex(secret),
+      })),
       htlcs: recorded.htlcs.map(({ direction, id, amountMsat, paymentHash, cltvExpiryHeight }) => ({
-        direction, id: BigInt(id), amountMsat: BigInt(amountMsat), paymentHash: fromHex(paymentHash), cltvExpiryHeight, onionRoutingPacket: new Uint8Array(1),
+        direction,
+        id: BigInt(id),
+        amountMsat: BigInt(amountMsat),
+        paymentHash: fromHex(paymentHash),
+        cltvExpiryHeight,
+        onionRoutingPacket: new Uint8Array(1),
       })),
       removals: [],
     });

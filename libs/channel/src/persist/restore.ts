@@ -12,7 +12,12 @@ import { decodeSignatures } from './signatures.ts';
 
 /** What is persisted does not make a channel: corrupt, or written by a later version. */
 export interface RestoreError {
-  readonly type: 'unreadable_blob' | 'missing_htlc' | 'missing_removal' | 'missing_secret' | 'missing_signatures';
+  readonly type:
+    | 'unreadable_blob'
+    | 'missing_htlc'
+    | 'missing_removal'
+    | 'missing_secret'
+    | 'missing_signatures';
   readonly reason: string;
 }
 
@@ -32,21 +37,28 @@ export function restore(persisted: PersistedChannel): Result<ChannelState, Resto
   }
 }
 
-function restoreEstablished(persisted: PersistedChannel, hot: HotChannel): Result<ChannelState, RestoreError> {
+function restoreEstablished(
+  persisted: PersistedChannel,
+  hot: HotChannel,
+): Result<ChannelState, RestoreError> {
   const cold = decodeColdChannel(persisted.cold);
-  if (persisted.holderSignatures === undefined) return fail('missing_signatures', 'no signatures on the holder commitment');
+  if (persisted.holderSignatures === undefined)
+    return fail('missing_signatures', 'no signatures on the holder commitment');
   const signatures = decodeSignatures(persisted.holderSignatures);
   const fundings: Funding[] = [];
   for (const [i, funding] of cold.fundings.entries()) {
     const balances = hot.balances[i];
     const signed = signatures[i];
-    if (balances === undefined || signed === undefined) return fail('missing_signatures', `funding ${i} lacks balances or signatures`);
+    if (balances === undefined || signed === undefined)
+      return fail('missing_signatures', `funding ${i} lacks balances or signatures`);
     fundings.push({ ...funding, ...balances, ...signed });
   }
   if (fundings.length === 0) return fail('unreadable_blob', 'a channel has at least one funding');
 
   const bodies = new Map(persisted.htlcs.map((body) => [`${body.direction}:${body.id}`, body]));
-  const removals = new Map(persisted.removals.map(({ direction, id, removal }) => [`${direction}:${id}`, removal]));
+  const removals = new Map(
+    persisted.removals.map(({ direction, id, removal }) => [`${direction}:${id}`, removal]),
+  );
   const htlcs: Htlc[] = [];
   for (const entry of hot.changes.htlcs) {
     const key = `${entry.direction}:${entry.id}`;
@@ -67,12 +79,17 @@ function restoreEstablished(persisted: PersistedChannel, hot: HotChannel): Resul
   });
 }
 
-function htlcOf(entry: HotHtlc, body: HtlcBody | undefined, removal: HtlcRemoval | undefined): Result<Htlc, RestoreError> {
+function htlcOf(
+  entry: HotHtlc,
+  body: HtlcBody | undefined,
+  removal: HtlcRemoval | undefined,
+): Result<Htlc, RestoreError> {
   const name = `${entry.direction} HTLC ${entry.id}`;
   if (body === undefined) return fail('missing_htlc', `${name} has no row`);
   // The hot blob has a removal exactly in the removal states.
   if (entry.removalType === undefined) return ok({ body, state: entry.state as HtlcAddState });
-  if (removal?.type !== entry.removalType) return fail('missing_removal', `${name} has no removal of type ${entry.removalType}`);
+  if (removal?.type !== entry.removalType)
+    return fail('missing_removal', `${name} has no removal of type ${entry.removalType}`);
   return ok({ body, state: entry.state as HtlcRemovalState, removal });
 }
 
@@ -88,6 +105,9 @@ function secretsOf(persisted: PersistedChannel, count: bigint): Result<SecretSto
   return ok({ count, slots });
 }
 
-function fail(type: RestoreError['type'], reason: string): { readonly ok: false; readonly error: RestoreError } {
+function fail(
+  type: RestoreError['type'],
+  reason: string,
+): { readonly ok: false; readonly error: RestoreError } {
   return err({ type, reason });
 }

@@ -12,18 +12,37 @@ export function receive(node: TestNode, message: PeerMessage): ChannelError | un
 }
 
 /** A message for the node's channel, as a dishonest peer might make it. */
-export function forged<N extends 'update_add_htlc' | 'update_fulfill_htlc' | 'update_fail_htlc' | 'update_fail_malformed_htlc' | 'update_fee' | 'commitment_signed' | 'revoke_and_ack' | 'shutdown' | 'closing_signed' | 'channel_reestablish' | 'channel_ready' | 'error' | 'warning' | 'announcement_signatures'>(
-  node: TestNode,
-  name: N,
-  fields: Omit<MessageInputOf<N>, 'type' | 'channelId'>,
-): MessageOf<N> {
-  return make(name, { channelId: node.channel.channelId, ...fields } as unknown as Omit<MessageInputOf<N>, 'type'>);
+export function forged<
+  N extends
+    | 'update_add_htlc'
+    | 'update_fulfill_htlc'
+    | 'update_fail_htlc'
+    | 'update_fail_malformed_htlc'
+    | 'update_fee'
+    | 'commitment_signed'
+    | 'revoke_and_ack'
+    | 'shutdown'
+    | 'closing_signed'
+    | 'channel_reestablish'
+    | 'channel_ready'
+    | 'error'
+    | 'warning'
+    | 'announcement_signatures',
+>(node: TestNode, name: N, fields: Omit<MessageInputOf<N>, 'type' | 'channelId'>): MessageOf<N> {
+  return make(name, { channelId: node.channel.channelId, ...fields } as unknown as Omit<
+    MessageInputOf<N>,
+    'type'
+  >);
 }
 
 /** The next message on its way from a node, which must be of this type. */
-export function take<N extends PeerMessage['type']>(node: TestNode, type: N): Extract<PeerMessage, { type: N }> {
+export function take<N extends PeerMessage['type']>(
+  node: TestNode,
+  type: N,
+): Extract<PeerMessage, { type: N }> {
   const message = node.outbox.shift();
-  if (message?.type !== type) throw new InternalError(`${node.name} sent ${message?.type ?? 'nothing'} instead of ${type}`);
+  if (message?.type !== type)
+    throw new InternalError(`${node.name} sent ${message?.type ?? 'nothing'} instead of ${type}`);
   return message as Extract<PeerMessage, { type: N }>;
 }
 
@@ -31,6 +50,9 @@ export function typesOf(messages: readonly PeerMessage[]): readonly string[] {
   return messages.map(({ type }) => type);
 }
 
-export function effectsOf<T extends ChannelEffect['type']>(node: TestNode, type: T): readonly Extract<ChannelEffect, { type: T }>[] {
+export function effectsOf<T extends ChannelEffect['type']>(
+  node: TestNode,
+  type: T,
+): readonly Extract<ChannelEffect, { type: T }>[] {
   return node.effects.filter((effect): effect is Extract<ChannelEffect, { type: T }> => effect.type === type);
 }

@@ -82,7 +82,12 @@ export class TestNode {
   }
 
   get ctx(): ChannelContext {
-    return { secp: this.secp, config: this.config, feerates: this.feerates, holderPoint: (number) => this.signer.point(number) };
+    return {
+      secp: this.secp,
+      config: this.config,
+      feerates: this.feerates,
+      holderPoint: (number) => this.signer.point(number),
+    };
   }
 
   get channel(): EstablishedChannel {
@@ -108,7 +113,8 @@ export class TestNode {
   /** As `input`, for what must succeed. */
   must(input: ChannelInput): void {
     const error = this.input(input);
-    if (error !== undefined) throw new InternalError(`${this.name}: ${input.type}: ${error.code}: ${error.message}`);
+    if (error !== undefined)
+      throw new InternalError(`${this.name}: ${input.type}: ${error.code}: ${error.message}`);
   }
 
   react(error: ChannelError): void {
@@ -120,7 +126,8 @@ export class TestNode {
     this.state = step.state;
     checkUpdateIds(before, step);
     if (durability === 'durable') this.#commit();
-    else if (step.effects.some((effect) => effect.type === 'send' || effect.type === 'monitor_update')) throw new InternalError('a volatile step sends');
+    else if (step.effects.some((effect) => effect.type === 'send' || effect.type === 'monitor_update'))
+      throw new InternalError('a volatile step sends');
     this.effects.push(...step.effects);
     this.#book(before, step);
     if (this.dies === 'after_next_commit' && durability === 'durable') {
@@ -128,7 +135,8 @@ export class TestNode {
       return;
     }
     const messages = step.effects.flatMap((effect) => (effect.type === 'send' ? [effect.message] : []));
-    const freezes = this.monitor === 'in_progress' && step.effects.some((effect) => effect.type === 'monitor_update');
+    const freezes =
+      this.monitor === 'in_progress' && step.effects.some((effect) => effect.type === 'monitor_update');
     const held = freezes ? messages.filter(isHeld) : [];
     for (const message of messages) if (!held.includes(message)) this.outbox.push(this.#toWire(message));
     if (freezes) this.must({ type: 'monitor_update_in_progress', held });
@@ -138,7 +146,9 @@ export class TestNode {
     if (before?.type !== 'established') return;
     for (const effect of step.effects) {
       if (effect.type !== 'htlc_settled' || effect.outcome !== 'fulfilled') continue;
-      const htlc = before.changes.htlcs.find(({ body }) => body.direction === effect.direction && body.id === effect.id);
+      const htlc = before.changes.htlcs.find(
+        ({ body }) => body.direction === effect.direction && body.id === effect.id,
+      );
       if (htlc === undefined) throw new InternalError('an unknown HTLC settled');
       this.earnedMsat += effect.direction === 'inbound' ? htlc.body.amountMsat : -htlc.body.amountMsat;
     }
@@ -147,7 +157,8 @@ export class TestNode {
   /** Every monitor update so far is durable everywhere. */
   completeMonitor(): void {
     this.monitor = 'synchronous';
-    if (this.state?.type === 'established') this.must({ type: 'monitor_update_completed', updateId: this.state.monitor.updateId });
+    if (this.state?.type === 'established')
+      this.must({ type: 'monitor_update_completed', updateId: this.state.monitor.updateId });
   }
 
   /** The process dies and comes back with what is committed. */
@@ -165,8 +176,12 @@ export class TestNode {
     const delta = persistDelta(this.persistedState, this.state);
     const key = (htlc: { readonly direction: string; readonly id: bigint }) => `${htlc.direction}:${htlc.id}`;
     const settled = new Set(delta.settledHtlcs.map(key));
-    const htlcs = new Map(this.rows?.htlcs.filter((body) => !settled.has(key(body))).map((body) => [key(body), body]));
-    const removals = new Map(this.rows?.removals.filter((row) => !settled.has(key(row))).map((row) => [key(row), row]));
+    const htlcs = new Map(
+      this.rows?.htlcs.filter((body) => !settled.has(key(body))).map((body) => [key(body), body]),
+    );
+    const removals = new Map(
+      this.rows?.removals.filter((row) => !settled.has(key(row))).map((row) => [key(row), row]),
+    );
     for (const body of delta.newHtlcs) {
       if (htlcs.has(key(body))) throw new InternalError(`HTLC row ${key(body)} is written twice`);
       htlcs.set(key(body), body);
@@ -201,22 +216,46 @@ export class TestNode {
     if (message.kind === 'ready') return message.message;
     if (message.kind === 'funding_created') {
       const registration = openingRegistration(this.state);
-      const { signature } = this.signer.signCounterparty(registration, message.spec, message.counterpartyPerCommitmentPoint);
-      return make('funding_created', { temporaryChannelId: message.temporaryChannelId, fundingTxid: message.fundingTxid, fundingOutputIndex: message.fundingOutputIndex, signature });
+      const { signature } = this.signer.signCounterparty(
+        registration,
+        message.spec,
+        message.counterpartyPerCommitmentPoint,
+      );
+      return make('funding_created', {
+        temporaryChannelId: message.temporaryChannelId,
+        fundingTxid: message.fundingTxid,
+        fundingOutputIndex: message.fundingOutputIndex,
+        signature,
+      });
     }
     // A point gives nothing away.
-    if (message.kind === 'channel_reestablish') return { ...message.message, myCurrentPerCommitmentPoint: this.signer.point(message.holderCommitmentNumber) };
+    if (message.kind === 'channel_reestablish')
+      return {
+        ...message.message,
+        myCurrentPerCommitmentPoint: this.signer.point(message.holderCommitmentNumber),
+      };
     const work = signerWork(this.channel, this.signer.progress);
     if (!work.ok) throw new InternalError(`${this.name}: ${work.error.reason}`);
     this.signer.work(this.registration, work.value);
     const { channelId } = this.channel;
     switch (message.kind) {
       case 'funding_signed':
-        return make('funding_signed', { channelId, signature: this.signer.signCounterparty(this.registration, message.spec, message.counterpartyPerCommitmentPoint).signature });
+        return make('funding_signed', {
+          channelId,
+          signature: this.signer.signCounterparty(
+            this.registration,
+            message.spec,
+            message.counterpartyPerCommitmentPoint,
+          ).signature,
+        });
       case 'commitment_signed':
         return make('commitment_signed', {
           channelId,
-          ...this.signer.signCounterparty(this.registration, message.spec, message.counterpartyPerCommitmentPoint),
+          ...this.signer.signCounterparty(
+            this.registration,
+            message.spec,
+            message.counterpartyPerCommitmentPoint,
+          ),
           tlvs: { fundingTxid: primaryFunding(this.channel).fundingTxid },
         });
       case 'revoke_and_ack':
@@ -232,7 +271,15 @@ export class TestNode {
           channelId,
           feeSatoshis: message.closing.feeSat,
           signature: this.signer.signClosing(this.registration, message.closing),
-          tlvs: message.feeRange === undefined ? {} : { feeRange: { minFeeSatoshis: message.feeRange.minFeeSat, maxFeeSatoshis: message.feeRange.maxFeeSat } },
+          tlvs:
+            message.feeRange === undefined
+              ? {}
+              : {
+                  feeRange: {
+                    minFeeSatoshis: message.feeRange.minFeeSat,
+                    maxFeeSatoshis: message.feeRange.maxFeeSat,
+                  },
+                },
         });
       case 'announcement_signatures':
         return make('announcement_signatures', {
@@ -247,17 +294,30 @@ export class TestNode {
 
 /** The funder signs before the channel is established. */
 function openingRegistration(state: ChannelState | undefined): Registration {
-  if (state?.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed') throw new InternalError('no funding to sign for');
-  const { terms, phase }: OpeningChannel & { readonly phase: typeof state.phase } = { ...state, phase: state.phase };
+  if (state?.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed')
+    throw new InternalError('no funding to sign for');
+  const { terms, phase }: OpeningChannel & { readonly phase: typeof state.phase } = {
+    ...state,
+    phase: state.phase,
+  };
   const counterparty = phase.counterparty.parameters;
   return {
     parameters: {
-      channelKeysId: terms.channelKeysId, counterpartyNodeId: terms.counterpartyNodeId, funder: 'holder', commitmentFormat: terms.commitmentFormat,
-      channelType: terms.channelType, announce: terms.announce, holder: terms.holder, counterparty,
+      channelKeysId: terms.channelKeysId,
+      counterpartyNodeId: terms.counterpartyNodeId,
+      funder: 'holder',
+      commitmentFormat: terms.commitmentFormat,
+      channelType: terms.channelType,
+      announce: terms.announce,
+      holder: terms.holder,
+      counterparty,
     },
     funding: {
-      fundingTxid: phase.fundingTxid, fundingOutputIndex: phase.fundingOutputIndex, fundingValueSat: terms.fundingSat,
-      holderFundingPubkey: terms.holder.fundingPubkey, counterpartyFundingPubkey: counterparty.fundingPubkey,
+      fundingTxid: phase.fundingTxid,
+      fundingOutputIndex: phase.fundingOutputIndex,
+      fundingValueSat: terms.fundingSat,
+      holderFundingPubkey: terms.holder.fundingPubkey,
+      counterpartyFundingPubkey: counterparty.fundingPubkey,
     },
   };
 }
@@ -267,7 +327,8 @@ function checkUpdateIds(before: ChannelState | undefined, step: Step): void {
   const ids = step.effects.flatMap((effect) => (effect.type === 'monitor_update' ? [effect.updateId] : []));
   const last = before?.type === 'established' ? before.monitor.updateId : 0n;
   const now = step.state.type === 'established' ? step.state.monitor.updateId : 0n;
-  if (ids.length > 1 || now !== last + BigInt(ids.length) || (ids[0] !== undefined && ids[0] !== now)) throw new InternalError(`monitor updates ${ids.join()} after ${last}, now ${now}`);
+  if (ids.length > 1 || now !== last + BigInt(ids.length) || (ids[0] !== undefined && ids[0] !== now))
+    throw new InternalError(`monitor updates ${ids.join()} after ${last}, now ${now}`);
 }
 
 /** A text by which two states can be compared: keys sorted, bytes in hexadecimal. */
@@ -275,7 +336,8 @@ export function canonical(value: unknown): string {
   return JSON.stringify(value, (_, part: unknown) => {
     if (typeof part === 'bigint') return `${part}n`;
     if (part instanceof Uint8Array) return Buffer.from(part).toString('hex');
-    if (typeof part === 'object' && part !== null && !Array.isArray(part)) return Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)));
+    if (typeof part === 'object' && part !== null && !Array.isArray(part))
+      return Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)));
     return part;
   });
 }

@@ -80,11 +80,26 @@ export class Pair {
     alice.take(opened.value, 'durable');
     const open = alice.outbox.shift();
     if (open?.type !== 'open_channel') throw new InternalError('no open_channel');
-    const accepted = acceptChannel(bob.ctx, { counterpartyNodeId: nodeId(alice), keys: bob.signer.keys(), features, shutdownScript: testScript(2), aliasScid: 0x0200_0002n, zeroConf: 'trusted' }, open);
+    const accepted = acceptChannel(
+      bob.ctx,
+      {
+        counterpartyNodeId: nodeId(alice),
+        keys: bob.signer.keys(),
+        features,
+        shutdownScript: testScript(2),
+        aliasScid: 0x0200_0002n,
+        zeroConf: 'trusted',
+      },
+      open,
+    );
     if (!accepted.ok) throw new InternalError(`accept: ${accepted.error.message}`);
     bob.take(accepted.value, 'durable');
     this.deliverAll();
-    alice.must({ type: 'funding_transaction_created', fundingTxid: sha256(utf8Encode('funding')), fundingOutputIndex: 1 });
+    alice.must({
+      type: 'funding_transaction_created',
+      fundingTxid: sha256(utf8Encode('funding')),
+      fundingOutputIndex: 1,
+    });
     this.deliverAll();
     if (confirmations === 'confirmed') this.confirm(6);
   }
@@ -115,7 +130,8 @@ export class Pair {
     if (message === undefined) return false;
     const node = this.node(side);
     const error = node.input({ type: 'message', message });
-    if (error !== undefined && error.reaction !== 'ignore') this.onFault(side, message, `${error.code}: ${error.message}`);
+    if (error !== undefined && error.reaction !== 'ignore')
+      this.onFault(side, message, `${error.code}: ${error.message}`);
     return true;
   }
 
@@ -156,8 +172,18 @@ export class Pair {
 }
 
 /** An add_htlc command; the preimage is `preimageOf(seed)`. */
-export function addCommand(seed: number, amountMsat: bigint, cltvExpiryHeight = 500): Extract<ChannelInput, { type: 'add_htlc' }> {
-  return { type: 'add_htlc', amountMsat, paymentHash: sha256(preimageOf(seed)), cltvExpiryHeight, onionRoutingPacket: ONION };
+export function addCommand(
+  seed: number,
+  amountMsat: bigint,
+  cltvExpiryHeight = 500,
+): Extract<ChannelInput, { type: 'add_htlc' }> {
+  return {
+    type: 'add_htlc',
+    amountMsat,
+    paymentHash: sha256(preimageOf(seed)),
+    cltvExpiryHeight,
+    onionRoutingPacket: ONION,
+  };
 }
 
 export function preimageOf(seed: number): Uint8Array {

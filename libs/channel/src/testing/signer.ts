@@ -22,12 +22,21 @@ import type { Funding } from '../state.ts';
 /** What the signer knows of the channel by registration. */
 export interface Registration {
   readonly parameters: ChannelParameters;
-  readonly funding: Pick<Funding, 'fundingTxid' | 'fundingOutputIndex' | 'fundingValueSat' | 'holderFundingPubkey' | 'counterpartyFundingPubkey'>;
+  readonly funding: Pick<
+    Funding,
+    | 'fundingTxid'
+    | 'fundingOutputIndex'
+    | 'fundingValueSat'
+    | 'holderFundingPubkey'
+    | 'counterpartyFundingPubkey'
+  >;
 }
 
 export class TestSigner {
   readonly secp: Secp256k1;
-  readonly #secrets: Readonly<Record<'funding' | 'revocation' | 'payment' | 'delayed' | 'htlc' | 'seed', Uint8Array>>;
+  readonly #secrets: Readonly<
+    Record<'funding' | 'revocation' | 'payment' | 'delayed' | 'htlc' | 'seed', Uint8Array>
+  >;
   #validated = 0n;
   #revocations = 0n;
   #lastSigned: { readonly number: bigint; readonly fingerprint: string } | undefined;
@@ -37,8 +46,12 @@ export class TestSigner {
     this.secp = secp;
     const secret = (label: string) => sha256(concatBytes(utf8Encode(name), utf8Encode(label)));
     this.#secrets = {
-      funding: secret('funding'), revocation: secret('revocation'), payment: secret('payment'),
-      delayed: secret('delayed'), htlc: secret('htlc'), seed: secret('seed'),
+      funding: secret('funding'),
+      revocation: secret('revocation'),
+      payment: secret('payment'),
+      delayed: secret('delayed'),
+      htlc: secret('htlc'),
+      seed: secret('seed'),
     };
   }
 
@@ -65,48 +78,92 @@ export class TestSigner {
   /** The counterparty's secrets and the new holder commitment, before anything else of the call. */
   work(registration: Registration, work: SignerWork): void {
     for (const { commitmentNumber } of work.counterpartyRevocations) {
-      if (commitmentNumber !== this.#revocations) throw new InternalError(`secret ${commitmentNumber} instead of ${this.#revocations}`);
+      if (commitmentNumber !== this.#revocations)
+        throw new InternalError(`secret ${commitmentNumber} instead of ${this.#revocations}`);
       this.#revocations += 1n;
     }
     if (work.holderCommitment === undefined) return;
     const { spec, signatures } = work.holderCommitment;
-    if (spec.commitmentNumber !== this.#validated + 1n) throw new InternalError(`holder commitment ${spec.commitmentNumber} after ${this.#validated}`);
+    if (spec.commitmentNumber !== this.#validated + 1n)
+      throw new InternalError(`holder commitment ${spec.commitmentNumber} after ${this.#validated}`);
     if (this.#locked === 'closing') throw new InternalError('a holder commitment after the close');
     const [signed] = signatures;
-    const built = buildCommitment(this.secp, { ...registration, owner: 'holder', spec, perCommitmentPoint: this.point(spec.commitmentNumber) });
-    if (signed === undefined || !verifyCommitmentSignatures(this.secp, built, signed).ok) throw new InternalError('unsigned holder commitment');
+    const built = buildCommitment(this.secp, {
+      ...registration,
+      owner: 'holder',
+      spec,
+      perCommitmentPoint: this.point(spec.commitmentNumber),
+    });
+    if (signed === undefined || !verifyCommitmentSignatures(this.secp, built, signed).ok)
+      throw new InternalError('unsigned holder commitment');
     this.#validated += 1n;
   }
 
-  release(revokedNumber: bigint): { readonly perCommitmentSecret: Uint8Array; readonly nextPerCommitmentPoint: Uint8Array } {
-    if (this.#locked === 'closing') throw new InternalError('policy-revoke: the holder commitment was signed for broadcast');
-    if (revokedNumber >= this.#validated) throw new InternalError(`policy-revoke-new-commitment-signed: ${revokedNumber} with ${this.#validated} validated`);
-    return { perCommitmentSecret: commitmentSecret(this.#secrets.seed, revokedNumber), nextPerCommitmentPoint: this.point(revokedNumber + 2n) };
+  release(revokedNumber: bigint): {
+    readonly perCommitmentSecret: Uint8Array;
+    readonly nextPerCommitmentPoint: Uint8Array;
+  } {
+    if (this.#locked === 'closing')
+      throw new InternalError('policy-revoke: the holder commitment was signed for broadcast');
+    if (revokedNumber >= this.#validated)
+      throw new InternalError(
+        `policy-revoke-new-commitment-signed: ${revokedNumber} with ${this.#validated} validated`,
+      );
+    return {
+      perCommitmentSecret: commitmentSecret(this.#secrets.seed, revokedNumber),
+      nextPerCommitmentPoint: this.point(revokedNumber + 2n),
+    };
   }
 
-  signCounterparty(registration: Registration, spec: CommitmentSpec, point: Uint8Array): CommitmentSignatures {
+  signCounterparty(
+    registration: Registration,
+    spec: CommitmentSpec,
+    point: Uint8Array,
+  ): CommitmentSignatures {
     const { commitmentNumber } = spec;
     const fingerprint = `${JSON.stringify(spec, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value))}${Buffer.from(point).toString('hex')}`;
     const last = this.#lastSigned;
-    if (last?.number === commitmentNumber && last.fingerprint !== fingerprint) throw new InternalError(`another commitment ${commitmentNumber} than signed before`);
-    if (commitmentNumber < this.#revocations) throw new InternalError('policy-commitment: the state is revoked');
-    if (commitmentNumber > this.#revocations + 1n) throw new InternalError('policy-commitment: the previous state is not revoked');
-    if (last !== undefined && commitmentNumber !== last.number && commitmentNumber !== last.number + 1n) throw new InternalError('policy-commitment: a gap');
+    if (last?.number === commitmentNumber && last.fingerprint !== fingerprint)
+      throw new InternalError(`another commitment ${commitmentNumber} than signed before`);
+    if (commitmentNumber < this.#revocations)
+      throw new InternalError('policy-commitment: the state is revoked');
+    if (commitmentNumber > this.#revocations + 1n)
+      throw new InternalError('policy-commitment: the previous state is not revoked');
+    if (last !== undefined && commitmentNumber !== last.number && commitmentNumber !== last.number + 1n)
+      throw new InternalError('policy-commitment: a gap');
     this.#lastSigned = { number: commitmentNumber, fingerprint };
-    const built = buildCommitment(this.secp, { ...registration, owner: 'counterparty', spec, perCommitmentPoint: point });
-    return signCommitment(this.secp, built, { fundingSecret: this.#secrets.funding, htlcSecret: derivePrivateKey(this.secp, this.#secrets.htlc, point) });
+    const built = buildCommitment(this.secp, {
+      ...registration,
+      owner: 'counterparty',
+      spec,
+      perCommitmentPoint: point,
+    });
+    return signCommitment(this.secp, built, {
+      fundingSecret: this.#secrets.funding,
+      htlcSecret: derivePrivateKey(this.secp, this.#secrets.htlc, point),
+    });
   }
 
   /** The holder's own signature on its commitment, for broadcast. */
   signHolder(registration: Registration, spec: CommitmentSpec, mode: 'lock' | 'dry_run'): Uint8Array {
-    if (spec.commitmentNumber !== this.#validated) throw new InternalError(`broadcast of ${spec.commitmentNumber} with ${this.#validated} validated`);
+    if (spec.commitmentNumber !== this.#validated)
+      throw new InternalError(`broadcast of ${spec.commitmentNumber} with ${this.#validated} validated`);
     if (mode === 'lock') this.#locked = 'closing';
-    const built = buildCommitment(this.secp, { ...registration, owner: 'holder', spec, perCommitmentPoint: this.point(spec.commitmentNumber) });
+    const built = buildCommitment(this.secp, {
+      ...registration,
+      owner: 'holder',
+      spec,
+      perCommitmentPoint: this.point(spec.commitmentNumber),
+    });
     return this.secp.sign(built.sighash, this.#secrets.funding);
   }
 
   signClosing(registration: Registration, closing: ClosingSpec): Uint8Array {
-    const built = buildClosingTransaction({ funding: registration.funding, closing, dustLimitSat: registration.parameters.holder.dustLimitSat });
+    const built = buildClosingTransaction({
+      funding: registration.funding,
+      closing,
+      dustLimitSat: registration.parameters.holder.dustLimitSat,
+    });
     if (!built.ok) throw new InternalError(`no closing transaction: ${built.error.type}`);
     return this.secp.sign(built.value.sighash, this.#secrets.funding);
   }

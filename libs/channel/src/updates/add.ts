@@ -16,16 +16,25 @@ import { requireReceivable, requireSendable } from './ready.ts';
 type AddCommand = Extract<ChannelInput, { type: 'add_htlc' }>;
 
 /** The holder offers an HTLC. */
-export function addHtlc(ctx: ChannelContext, state: EstablishedChannel, command: AddCommand): StepResult<EstablishedChannel> {
+export function addHtlc(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  command: AddCommand,
+): StepResult<EstablishedChannel> {
   const sendable = requireSendable(state);
   if (!sendable.ok) return sendable;
   // BOLT 2: "MUST offer amount_msat greater than 0. MUST NOT offer amount_msat below the receiving node's htlc_minimum_msat."
   if (command.amountMsat <= 0n || command.amountMsat < state.parameters.counterparty.htlcMinimumMsat) {
     return refuse('amount_below_minimum', 'the amount is below what the counterparty accepts');
   }
-  if (command.amountMsat > MAX_MONEY_SAT * 1000n) return refuse('insufficient_balance', 'the amount exceeds all money');
+  if (command.amountMsat > MAX_MONEY_SAT * 1000n)
+    return refuse('insufficient_balance', 'the amount exceeds all money');
   // BOLT 2: "MUST set cltv_expiry less than 500000000."
-  if (!Number.isInteger(command.cltvExpiryHeight) || command.cltvExpiryHeight <= 0 || command.cltvExpiryHeight >= CLTV_EXPIRY_LIMIT) {
+  if (
+    !Number.isInteger(command.cltvExpiryHeight) ||
+    command.cltvExpiryHeight <= 0 ||
+    command.cltvExpiryHeight >= CLTV_EXPIRY_LIMIT
+  ) {
     return refuse('expiry_out_of_range', 'cltv_expiry must be a block height');
   }
   if (command.paymentHash.length !== 32 || command.onionRoutingPacket.length !== ONION_PACKET_LENGTH) {
@@ -47,7 +56,11 @@ export function addHtlc(ctx: ChannelContext, state: EstablishedChannel, command:
 }
 
 /** The counterparty offers an HTLC. */
-export function receiveAdd(ctx: ChannelContext, state: EstablishedChannel, message: MessageOf<'update_add_htlc'>): StepResult<EstablishedChannel> {
+export function receiveAdd(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  message: MessageOf<'update_add_htlc'>,
+): StepResult<EstablishedChannel> {
   const receivable = requireReceivable(state, message.type);
   if (!receivable.ok) return receivable;
   // BOLT 2: "MUST NOT send an update_add_htlc after a shutdown."
@@ -57,18 +70,29 @@ export function receiveAdd(ctx: ChannelContext, state: EstablishedChannel, messa
   // BOLT 2: "if other id violations occur: MAY send a warning and close the connection". A repeated id after a
   // reconnection is the next one here: what no commitment_signed covered was dropped at the disconnect.
   if (message.id !== state.changes.nextInboundHtlcId) {
-    return fault('htlc_id', 'warning_disconnect', `update_add_htlc: id ${message.id}, expected ${state.changes.nextInboundHtlcId}`);
+    return fault(
+      'htlc_id',
+      'warning_disconnect',
+      `update_add_htlc: id ${message.id}, expected ${state.changes.nextInboundHtlcId}`,
+    );
   }
   // BOLT 2: "receiving an amount_msat equal to 0, OR less than its own htlc_minimum_msat: SHOULD send a warning and
   // close the connection, or send an error and fail the channel."
   if (message.amountMsat === 0n || message.amountMsat < state.parameters.holder.htlcMinimumMsat) {
-    return fault('amount_below_minimum', 'warning_disconnect', 'update_add_htlc: amount below htlc_minimum_msat');
+    return fault(
+      'amount_below_minimum',
+      'warning_disconnect',
+      'update_add_htlc: amount below htlc_minimum_msat',
+    );
   }
-  if (message.amountMsat > MAX_MONEY_SAT * 1000n) return fault('insufficient_balance', 'warning_disconnect', 'update_add_htlc: amount exceeds all money');
+  if (message.amountMsat > MAX_MONEY_SAT * 1000n)
+    return fault('insufficient_balance', 'warning_disconnect', 'update_add_htlc: amount exceeds all money');
   // BOLT 2: "if sending node sets cltv_expiry to greater or equal to 500000000: SHOULD send a warning and close the connection".
-  if (message.cltvExpiry >= CLTV_EXPIRY_LIMIT) return fault('expiry_out_of_range', 'warning_disconnect', 'update_add_htlc: cltv_expiry is not a height');
+  if (message.cltvExpiry >= CLTV_EXPIRY_LIMIT)
+    return fault('expiry_out_of_range', 'warning_disconnect', 'update_add_htlc: cltv_expiry is not a height');
   const pathKey = message.tlvs.pathKey;
-  if (pathKey !== undefined && !ctx.secp.isPublicKey(pathKey)) return fault('invalid_point', 'warning_disconnect', 'update_add_htlc: path_key is no point');
+  if (pathKey !== undefined && !ctx.secp.isPublicKey(pathKey))
+    return fault('invalid_point', 'warning_disconnect', 'update_add_htlc: path_key is no point');
   const next = withHtlc(state, {
     direction: 'inbound',
     id: message.id,

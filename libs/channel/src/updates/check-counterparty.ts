@@ -5,7 +5,13 @@ import type { ChannelContext } from '../context.ts';
 import type { ChannelError } from '../errors.ts';
 import { fault } from '../errors.ts';
 import type { Part } from './limits.ts';
-import { excessiveDustOn, fundingAt, funderCostSat, lenientCounterpartySpec, nextHolderSpec } from './limits.ts';
+import {
+  excessiveDustOn,
+  fundingAt,
+  funderCostSat,
+  lenientCounterpartySpec,
+  nextHolderSpec,
+} from './limits.ts';
 
 /**
  * `state` already holds the new HTLC.
@@ -24,19 +30,31 @@ export function checkCounterpartyAdd(state: Part): Result<void, ChannelError> {
     const reserveSat = fundingAt(state, i).counterpartyReserveSat;
     const next = nextHolderSpec(state, i);
     const own = lenientCounterpartySpec(state, i);
-    for (const [owner, spec] of [['holder', next], ['counterparty', own]] as const) {
+    for (const [owner, spec] of [
+      ['holder', next],
+      ['counterparty', own],
+    ] as const) {
       const costSat = funder === 'counterparty' ? funderCostSat(state, owner, spec) : 0n;
       if (spec.toCounterpartyMsat < (reserveSat + costSat) * 1000n) {
-        return fault('insufficient_balance', 'warning_disconnect', 'update_add_htlc: amount cannot be afforded with reserve and fees');
+        return fault(
+          'insufficient_balance',
+          'warning_disconnect',
+          'update_add_htlc: amount cannot be afforded with reserve and fees',
+        );
       }
     }
     const inbound = next.htlcs.filter((htlc) => htlc.direction === 'inbound');
     // BOLT 2: "if a sending node adds more than receiver max_accepted_htlcs HTLCs to its local commitment transaction,
     // OR adds more than receiver max_htlc_value_in_flight_msat worth of offered HTLCs: SHOULD send a warning and close
     // the connection, or send an error and fail the channel."
-    if (inbound.length > holder.maxAcceptedHtlcs) return fault('too_many_htlcs', 'warning_disconnect', 'update_add_htlc: more than max_accepted_htlcs');
+    if (inbound.length > holder.maxAcceptedHtlcs)
+      return fault('too_many_htlcs', 'warning_disconnect', 'update_add_htlc: more than max_accepted_htlcs');
     if (inbound.reduce((sum, htlc) => sum + htlc.amountMsat, 0n) > holder.maxHtlcValueInFlightMsat) {
-      return fault('max_htlc_value_in_flight', 'warning_disconnect', 'update_add_htlc: more than max_htlc_value_in_flight_msat');
+      return fault(
+        'max_htlc_value_in_flight',
+        'warning_disconnect',
+        'update_add_htlc: more than max_htlc_value_in_flight_msat',
+      );
     }
   }
   return ok(undefined);
@@ -49,10 +67,16 @@ export function checkCounterpartyFeeIncrease(ctx: ChannelContext, state: Part): 
     const needed = fundingAt(state, i).counterpartyReserveSat + funderCostSat(state, 'holder', next);
     // BOLT 2: "if the sender cannot afford the new fee rate on the receiving node's current commitment transaction:
     // SHOULD send a warning and close the connection, or send an error and fail the channel".
-    if (next.toCounterpartyMsat < needed * 1000n) return fault('cannot_afford_commitment_fee', 'warning_disconnect', 'update_fee: feerate cannot be afforded');
+    if (next.toCounterpartyMsat < needed * 1000n)
+      return fault(
+        'cannot_afford_commitment_fee',
+        'warning_disconnect',
+        'update_fee: feerate cannot be afforded',
+      );
   }
   // BOLT 2: "if the dust balance ... at the updated feerate_per_kw is greater than max_dust_htlc_exposure_msat: MAY fail
   // the channel". The update is refused and the connection closed; the channel itself stays.
-  if (excessiveDustOn(ctx, state) !== undefined) return fault('dust_exposure', 'warning_disconnect', 'update_fee: exposure to dust exceeds its cap');
+  if (excessiveDustOn(ctx, state) !== undefined)
+    return fault('dust_exposure', 'warning_disconnect', 'update_fee: exposure to dust exceeds its cap');
   return ok(undefined);
 }

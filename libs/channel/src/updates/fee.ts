@@ -18,17 +18,30 @@ import { compactFeerates } from './transitions.ts';
 const UNREASONABLE_MULTIPLE = 10;
 
 /** The holder, as funder, changes the feerate. */
-export function updateFee(ctx: ChannelContext, state: EstablishedChannel, feerateSatPerKw: number): StepResult<EstablishedChannel> {
+export function updateFee(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  feerateSatPerKw: number,
+): StepResult<EstablishedChannel> {
   // BOLT 2: "The node not responsible for paying the Bitcoin fee: MUST NOT send update_fee."
-  if (state.parameters.funder !== 'holder') return refuse('not_the_funder', 'only the funder sets the feerate');
+  if (state.parameters.funder !== 'holder')
+    return refuse('not_the_funder', 'only the funder sets the feerate');
   const hasHtlcs = state.changes.htlcs.length > 0;
   // BOLT 2: "if no HTLCs remain in either commitment transaction ...: MUST NOT send any update message after that point."
-  if (state.phase.type === 'shutting_down' ? !hasHtlcs || state.phase.holder.type === 'pending' : state.phase.type !== 'open') {
+  if (
+    state.phase.type === 'shutting_down'
+      ? !hasHtlcs || state.phase.holder.type === 'pending'
+      : state.phase.type !== 'open'
+  ) {
     return refuse('channel_not_open', 'no feerate can be set now');
   }
   if (state.connection.type !== 'connected') return refuse('peer_disconnected', 'the peer is not connected');
   if (isFrozen(state)) return refuse('monitor_update_in_progress', 'a monitor update is in progress');
-  if (!Number.isInteger(feerateSatPerKw) || feerateSatPerKw < MIN_FEERATE_SAT_PER_KW || feerateSatPerKw > 0xffff_ffff) {
+  if (
+    !Number.isInteger(feerateSatPerKw) ||
+    feerateSatPerKw < MIN_FEERATE_SAT_PER_KW ||
+    feerateSatPerKw > 0xffff_ffff
+  ) {
     return refuse('feerate_out_of_range', 'the feerate is below what a Bitcoin node relays');
   }
   if (feerateSatPerKw === newestFeerate(state.changes)) return stepOf(state);
@@ -39,17 +52,26 @@ export function updateFee(ctx: ChannelContext, state: EstablishedChannel, feerat
 }
 
 /** The counterparty, as funder, changes the feerate. */
-export function receiveFee(ctx: ChannelContext, state: EstablishedChannel, message: MessageOf<'update_fee'>): StepResult<EstablishedChannel> {
+export function receiveFee(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  message: MessageOf<'update_fee'>,
+): StepResult<EstablishedChannel> {
   const receivable = requireReceivable(state, message.type);
   if (!receivable.ok) return receivable;
   // BOLT 2: "if the sender is not responsible for paying the Bitcoin fee: MUST send a warning and close the connection, or
   // send an error and fail the channel."
-  if (state.parameters.funder !== 'counterparty') return fault('not_the_funder', 'warning_disconnect', 'update_fee from the fundee');
+  if (state.parameters.funder !== 'counterparty')
+    return fault('not_the_funder', 'warning_disconnect', 'update_fee from the fundee');
   if (!isAcceptableFeerate(ctx, state.parameters.commitmentFormat, message.feeratePerKw)) {
     // BOLT 2: "if the update_fee is too low for timely processing, OR is unreasonably large: MUST send a warning and close the
     // connection, or send an error and fail the channel." With anchors a feerate alone never closes a channel.
     const reaction = state.parameters.commitmentFormat === 'anchors' ? 'warning_disconnect' : 'fail_channel';
-    return fault('feerate_out_of_range', reaction, `update_fee: ${message.feeratePerKw} sat/kW is out of range`);
+    return fault(
+      'feerate_out_of_range',
+      reaction,
+      `update_fee: ${message.feeratePerKw} sat/kW is out of range`,
+    );
   }
   const next = withFeerate(state, message.feeratePerKw);
   if (message.feeratePerKw > newestFeerate(state.changes)) {
@@ -60,9 +82,16 @@ export function receiveFee(ctx: ChannelContext, state: EstablishedChannel, messa
 }
 
 /** Whether a feerate that the counterparty chose is neither too low to confirm nor absurdly high. */
-export function isAcceptableFeerate(ctx: ChannelContext, format: CommitmentFormatName, feerateSatPerKw: number): boolean {
+export function isAcceptableFeerate(
+  ctx: ChannelContext,
+  format: CommitmentFormatName,
+  feerateSatPerKw: number,
+): boolean {
   const { minimumAnchorSatPerKw, minimumNonAnchorSatPerKw, maximumSatPerKw } = ctx.feerates;
-  const minimum = Math.max(MIN_FEERATE_SAT_PER_KW, format === 'anchors' ? minimumAnchorSatPerKw : minimumNonAnchorSatPerKw);
+  const minimum = Math.max(
+    MIN_FEERATE_SAT_PER_KW,
+    format === 'anchors' ? minimumAnchorSatPerKw : minimumNonAnchorSatPerKw,
+  );
   return feerateSatPerKw >= minimum && feerateSatPerKw <= UNREASONABLE_MULTIPLE * maximumSatPerKw;
 }
 

@@ -10,7 +10,14 @@
  * (BOLT 2, "There is a possibility of a race"), and that is tolerated.
  */
 import { InternalError } from '@fulmen/codec';
-import { anchorsSat, commitmentFeeSat, countUntrimmed, dustExposureMsat as trimmedMsat, htlcSide, isTrimmed } from '../commitment/fees.ts';
+import {
+  anchorsSat,
+  commitmentFeeSat,
+  countUntrimmed,
+  dustExposureMsat as trimmedMsat,
+  htlcSide,
+  isTrimmed,
+} from '../commitment/fees.ts';
 import type { HtlcsOnCommitment } from '../commitment/fees.ts';
 import type { CommitmentSpec } from '../commitment-spec.ts';
 import type { ChannelContext } from '../context.ts';
@@ -25,19 +32,39 @@ export type Part = Pick<EstablishedChannel, 'changes' | 'fundings' | 'parameters
 export const OWNERS: readonly CommitmentOwner[] = ['holder', 'counterparty'];
 
 /** What the funder pays for a commitment beyond its balance: fee and anchors, in sat. */
-export function funderCostSat(state: Part, owner: CommitmentOwner, spec: CommitmentSpec, options?: { readonly extraHtlcs?: number; readonly feerateMultiple?: number }): bigint {
+export function funderCostSat(
+  state: Part,
+  owner: CommitmentOwner,
+  spec: CommitmentSpec,
+  options?: { readonly extraHtlcs?: number; readonly feerateMultiple?: number },
+): bigint {
   const format = state.parameters.commitmentFormat;
   const untrimmed = countUntrimmed(format, onCommitment(state, owner, spec, spec.feerateSatPerKw));
   const feerate = spec.feerateSatPerKw * (options?.feerateMultiple ?? 1);
   return commitmentFeeSat(format, feerate, untrimmed + (options?.extraHtlcs ?? 0)) + anchorsSat(format);
 }
 
-function onCommitment(state: Part, owner: CommitmentOwner, spec: CommitmentSpec, feerateSatPerKw: number): HtlcsOnCommitment {
-  return { owner, htlcs: spec.htlcs, ownerDustLimitSat: state.parameters[owner].dustLimitSat, feerateSatPerKw };
+function onCommitment(
+  state: Part,
+  owner: CommitmentOwner,
+  spec: CommitmentSpec,
+  feerateSatPerKw: number,
+): HtlcsOnCommitment {
+  return {
+    owner,
+    htlcs: spec.htlcs,
+    ownerDustLimitSat: state.parameters[owner].dustLimitSat,
+    feerateSatPerKw,
+  };
 }
 
 /** BOLT 3: trimming uses the dust limit of the commitment's owner. */
-export function isTrimmedOn(state: Part, owner: CommitmentOwner, htlc: { readonly direction: 'inbound' | 'outbound'; readonly amountMsat: bigint }, feerateSatPerKw: number): boolean {
+export function isTrimmedOn(
+  state: Part,
+  owner: CommitmentOwner,
+  htlc: { readonly direction: 'inbound' | 'outbound'; readonly amountMsat: bigint },
+  feerateSatPerKw: number,
+): boolean {
   return isTrimmed(state.parameters.commitmentFormat, {
     offered: htlcSide(owner, htlc.direction) === 'offered',
     amountMsat: htlc.amountMsat,
@@ -97,7 +124,12 @@ export function dustBufferFeerate(feerateSatPerKw: number): number {
 }
 
 /** BOLT 2 "Bounding exposure to trimmed in-flight HTLCs": the sum of trimmed HTLCs on a commitment, with the fee beyond what is sensible on the counterparty's, in msat. */
-export function dustExposureMsat(ctx: ChannelContext, state: Part, owner: CommitmentOwner, spec: CommitmentSpec): bigint {
+export function dustExposureMsat(
+  ctx: ChannelContext,
+  state: Part,
+  owner: CommitmentOwner,
+  spec: CommitmentSpec,
+): bigint {
   const format = state.parameters.commitmentFormat;
   const buffered = onCommitment(state, owner, spec, dustBufferFeerate(spec.feerateSatPerKw));
   const exposure = trimmedMsat(format, buffered);
@@ -113,12 +145,18 @@ export function maximumDustExposureMsat(ctx: ChannelContext): bigint {
 /** The commitment (if any) on which the exposure to dust exceeds the cap. */
 export function excessiveDustOn(ctx: ChannelContext, state: Part): CommitmentOwner | undefined {
   return OWNERS.find((owner) =>
-    state.fundings.some((_, i) => dustExposureMsat(ctx, state, owner, pessimisticSpec(state, owner, i)) > maximumDustExposureMsat(ctx)),
+    state.fundings.some(
+      (_, i) =>
+        dustExposureMsat(ctx, state, owner, pessimisticSpec(state, owner, i)) > maximumDustExposureMsat(ctx),
+    ),
   );
 }
 
 /** Whether an HTLC is trimmed on either commitment at the newest feerate, with LDK's buffer. */
-export function isDustAnywhere(state: Part, htlc: { readonly direction: 'inbound' | 'outbound'; readonly amountMsat: bigint }): boolean {
+export function isDustAnywhere(
+  state: Part,
+  htlc: { readonly direction: 'inbound' | 'outbound'; readonly amountMsat: bigint },
+): boolean {
   const feerate = dustBufferFeerate(newestFeerate(state.changes));
   return OWNERS.some((owner) => isTrimmedOn(state, owner, htlc, feerate));
 }

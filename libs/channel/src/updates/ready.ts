@@ -28,9 +28,15 @@ export function requireSendable(state: EstablishedChannel): Result<void, Channel
 
 /** The counterparty's updates are welcome while the channel is open or resolves its last HTLCs. */
 export function requireReceivable(state: EstablishedChannel, message: string): Result<void, ChannelError> {
-  if (state.connection.type !== 'connected') return fault('unexpected_message', 'warning_disconnect', `${message} before channel_reestablish`);
+  if (state.connection.type !== 'connected')
+    return fault('unexpected_message', 'warning_disconnect', `${message} before channel_reestablish`);
   if (state.phase.type === 'open' || state.phase.type === 'shutting_down') return ok(undefined);
-  if (state.phase.type === 'closing_force' || state.phase.type === 'passive' || state.phase.type === 'closed' || state.phase.type === 'closing_mutual') {
+  if (
+    state.phase.type === 'closing_force' ||
+    state.phase.type === 'passive' ||
+    state.phase.type === 'closed' ||
+    state.phase.type === 'closing_mutual'
+  ) {
     return fault('unexpected_message', 'ignore', `${message} for a closing channel`);
   }
   return fault('unexpected_message', 'warning_disconnect', `${message} in phase ${state.phase.type}`);

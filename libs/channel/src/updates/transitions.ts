@@ -5,7 +5,15 @@
  */
 import { InternalError } from '@fulmen/codec';
 import type { HtlcDirection } from '../htlc.ts';
-import type { ChannelChanges, EstablishedChannel, FeerateUpdate, Funding, Htlc, HtlcAddState, HtlcState } from '../state.ts';
+import type {
+  ChannelChanges,
+  EstablishedChannel,
+  FeerateUpdate,
+  Funding,
+  Htlc,
+  HtlcAddState,
+  HtlcState,
+} from '../state.ts';
 
 /** The three messages that move updates on, and the loss of the connection. */
 export type Movement =
@@ -53,7 +61,10 @@ export interface Moved {
 }
 
 /** Moves every update on by one event. Numbers and points are the caller's. */
-export function move(state: Pick<EstablishedChannel, 'changes' | 'fundings' | 'parameters'>, movement: Movement): Moved {
+export function move(
+  state: Pick<EstablishedChannel, 'changes' | 'fundings' | 'parameters'>,
+  movement: Movement,
+): Moved {
   const htlcs: Htlc[] = [];
   const gone: Htlc[] = [];
   const dropped: Htlc[] = [];
@@ -70,7 +81,8 @@ export function move(state: Pick<EstablishedChannel, 'changes' | 'fundings' | 'p
     else htlcs.push(inState(htlc, next));
   }
   const feerates = moveFeerates(state.changes.feerates, MOVES[movement][payerDirection(state)]);
-  const countDropped = (direction: HtlcDirection) => BigInt(dropped.filter((htlc) => htlc.body.direction === direction).length);
+  const countDropped = (direction: HtlcDirection) =>
+    BigInt(dropped.filter((htlc) => htlc.body.direction === direction).length);
   return {
     changes: {
       ...state.changes,
@@ -79,7 +91,9 @@ export function move(state: Pick<EstablishedChannel, 'changes' | 'fundings' | 'p
       nextOutboundHtlcId: state.changes.nextOutboundHtlcId - countDropped('outbound'),
       nextInboundHtlcId: state.changes.nextInboundHtlcId - countDropped('inbound'),
     },
-    fundings: gone.some(isFulfilled) ? state.fundings.map((funding) => settle(funding, gone)) : state.fundings,
+    fundings: gone.some(isFulfilled)
+      ? state.fundings.map((funding) => settle(funding, gone))
+      : state.fundings,
     gone,
     dropped,
     touched,
@@ -131,7 +145,8 @@ export function isFulfilled(htlc: Htlc): boolean {
 function settle(funding: Funding, gone: readonly Htlc[]): Funding {
   let toCounterpartyMsat = 0n;
   for (const htlc of gone) {
-    if (isFulfilled(htlc)) toCounterpartyMsat += htlc.body.direction === 'outbound' ? htlc.body.amountMsat : -htlc.body.amountMsat;
+    if (isFulfilled(htlc))
+      toCounterpartyMsat += htlc.body.direction === 'outbound' ? htlc.body.amountMsat : -htlc.body.amountMsat;
   }
   return {
     ...funding,

@@ -53,7 +53,10 @@ describe('an HTLC', () => {
     expect(effectsOf(pair.alice, 'htlc_failed')).toHaveLength(0);
     pair.settle();
     expect(effectsOf(pair.alice, 'htlc_failed')).toHaveLength(1);
-    expect(effectsOf(pair.alice, 'htlc_settled').map(({ id, outcome }) => [id, outcome])).toEqual([[0n, 'fulfilled'], [1n, 'failed']]);
+    expect(effectsOf(pair.alice, 'htlc_settled').map(({ id, outcome }) => [id, outcome])).toEqual([
+      [0n, 'fulfilled'],
+      [1n, 'failed'],
+    ]);
     expect(summary(pair.bob.ctx, pair.bob.channel).holderBalanceMsat).toBe(410_000_000n);
   });
 
@@ -64,7 +67,12 @@ describe('an HTLC', () => {
     pair.alice.must(addCommand(2, 1_000_000n));
     pair.alice.must(addCommand(3, 1_000_000n));
     pair.alice.must({ type: 'commit' });
-    expect(typesOf(pair.alice.outbox)).toEqual(['update_add_htlc', 'commitment_signed', 'update_add_htlc', 'update_add_htlc']);
+    expect(typesOf(pair.alice.outbox)).toEqual([
+      'update_add_htlc',
+      'commitment_signed',
+      'update_add_htlc',
+      'update_add_htlc',
+    ]);
     pair.deliverAll();
     pair.alice.must({ type: 'commit' });
     expect(typesOf(pair.alice.outbox)).toEqual(['commitment_signed']);
@@ -77,7 +85,10 @@ describe('an HTLC', () => {
     pair.bob.must({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(8) });
     pair.bob.must({ type: 'fulfil_htlc', id: 1n, preimage: preimageOf(1) });
     pair.settle();
-    expect(effectsOf(pair.alice, 'htlc_settled').map(({ id, outcome }) => [id, outcome])).toEqual([[0n, 'failed'], [1n, 'fulfilled']]);
+    expect(effectsOf(pair.alice, 'htlc_settled').map(({ id, outcome }) => [id, outcome])).toEqual([
+      [0n, 'failed'],
+      [1n, 'fulfilled'],
+    ]);
   });
 
   test('keeps attribution data and path key on the way', () => {
@@ -155,7 +166,10 @@ describe('the holder may not remove', () => {
   test.each<[string, ChannelInput]>([
     ['unknown_htlc', { type: 'fail_htlc', id: 5n, reason: new Uint8Array(1) }],
     ['wrong_preimage', { type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) }],
-    ['bad_failure', { type: 'fail_malformed_htlc', id: 0n, sha256OfOnion: new Uint8Array(32), failureCode: 0x2002 }],
+    [
+      'bad_failure',
+      { type: 'fail_malformed_htlc', id: 0n, sha256OfOnion: new Uint8Array(32), failureCode: 0x2002 },
+    ],
     ['bad_failure', { type: 'fail_htlc', id: 0n, reason: new Uint8Array(61_000) }],
   ])('%s', (code, input) => {
     const pair = open();
@@ -167,10 +181,14 @@ describe('the holder may not remove', () => {
     const pair = open();
     withHtlc(pair);
     pair.bob.must({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(1) });
-    expect(pair.bob.input({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(1) })?.code).toBe('htlc_already_removed');
+    expect(pair.bob.input({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(1) })?.code).toBe(
+      'htlc_already_removed',
+    );
     pair.alice.must(addCommand(2, 1_000_000n));
     pair.deliverAll();
-    expect(pair.bob.input({ type: 'fulfil_htlc', id: 1n, preimage: preimageOf(2) })?.code).toBe('htlc_not_committed');
+    expect(pair.bob.input({ type: 'fulfil_htlc', id: 1n, preimage: preimageOf(2) })?.code).toBe(
+      'htlc_not_committed',
+    );
   });
 });
 
@@ -195,12 +213,20 @@ describe('a preimage', () => {
     pair.bob.must({ type: 'force_close', reason: 'test' });
     pair.bob.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(1) });
     expect(effectsOf(pair.bob, 'monitor_update').at(-1)?.steps[0]?.type).toBe('payment_preimage');
-    expect(pair.bob.input({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(1) })?.code).toBe('htlc_already_removed');
+    expect(pair.bob.input({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(1) })?.code).toBe(
+      'htlc_already_removed',
+    );
   });
 });
 
 describe('the counterparty is refused', () => {
-  const add = { id: 0n, amountMsat: 1_000_000n, paymentHash: new Uint8Array(32), cltvExpiry: 500, onionRoutingPacket: ONION };
+  const add = {
+    id: 0n,
+    amountMsat: 1_000_000n,
+    paymentHash: new Uint8Array(32),
+    cltvExpiry: 500,
+    onionRoutingPacket: ONION,
+  };
 
   test.each([
     ['htlc_id', { ...add, id: 1n }],
@@ -211,39 +237,66 @@ describe('the counterparty is refused', () => {
     ['invalid_point', { ...add, tlvs: { pathKey: Uint8Array.from([2, ...new Uint8Array(32).fill(255)]) } }],
   ])('update_add_htlc: %s', (code, fields) => {
     const pair = open();
-    expect(receive(pair.bob, forged(pair.bob, 'update_add_htlc', fields))).toMatchObject({ code, reaction: 'warning_disconnect' });
+    expect(receive(pair.bob, forged(pair.bob, 'update_add_htlc', fields))).toMatchObject({
+      code,
+      reaction: 'warning_disconnect',
+    });
   });
 
   test('update_add_htlc beyond count and value in flight', () => {
     const pair = open({ bob: { config: { maxAcceptedHtlcs: 1, inFlightPercentUnannounced: 10 } } });
-    expect(receive(pair.bob, forged(pair.bob, 'update_add_htlc', { ...add, amountMsat: 100_000_001n }))?.code).toBe('max_htlc_value_in_flight');
+    expect(
+      receive(pair.bob, forged(pair.bob, 'update_add_htlc', { ...add, amountMsat: 100_000_001n }))?.code,
+    ).toBe('max_htlc_value_in_flight');
     expect(receive(pair.bob, forged(pair.bob, 'update_add_htlc', add))).toBeUndefined();
-    expect(receive(pair.bob, forged(pair.bob, 'update_add_htlc', { ...add, id: 1n }))?.code).toBe('too_many_htlcs');
+    expect(receive(pair.bob, forged(pair.bob, 'update_add_htlc', { ...add, id: 1n }))?.code).toBe(
+      'too_many_htlcs',
+    );
   });
 
   test('an HTLC that brings too much dust is accepted and must be failed', () => {
     const pair = open({ bob: { config: { dustExposureFeerateMultiple: 100n } } });
     for (let seed = 0; seed < 2; seed += 1) pair.alice.must(addCommand(seed, 300_000n));
     pair.settle();
-    expect(effectsOf(pair.bob, 'htlc_accepted').map(({ mustFail }) => mustFail)).toEqual(['dust_exposure', 'dust_exposure']);
+    expect(effectsOf(pair.bob, 'htlc_accepted').map(({ mustFail }) => mustFail)).toEqual([
+      'dust_exposure',
+      'dust_exposure',
+    ]);
   });
 
   test('removals of what is not there, twice, or with a wrong preimage', () => {
     const pair = open();
     withHtlc(pair);
-    const fulfil = (id: bigint, seed: number) => receive(pair.alice, forged(pair.alice, 'update_fulfill_htlc', { id, paymentPreimage: preimageOf(seed) }));
+    const fulfil = (id: bigint, seed: number) =>
+      receive(
+        pair.alice,
+        forged(pair.alice, 'update_fulfill_htlc', { id, paymentPreimage: preimageOf(seed) }),
+      );
     expect(fulfil(4n, 1)).toMatchObject({ code: 'unknown_htlc', reaction: 'warning_disconnect' });
     expect(fulfil(0n, 2)).toMatchObject({ code: 'wrong_preimage', reaction: 'warning_disconnect' });
-    expect(receive(pair.alice, forged(pair.alice, 'update_fail_malformed_htlc', { id: 0n, sha256OfOnion: new Uint8Array(32), failureCode: 1 }))?.code).toBe('bad_failure');
+    expect(
+      receive(
+        pair.alice,
+        forged(pair.alice, 'update_fail_malformed_htlc', {
+          id: 0n,
+          sha256OfOnion: new Uint8Array(32),
+          failureCode: 1,
+        }),
+      )?.code,
+    ).toBe('bad_failure');
     expect(fulfil(0n, 1)).toBeUndefined();
     expect(fulfil(0n, 1)).toMatchObject({ code: 'htlc_already_removed', reaction: 'warning_disconnect' });
   });
 
   test('update_fee from the fundee, too low, absurd, or unaffordable', () => {
     const pair = open();
-    const fee = (node: typeof pair.bob, feeratePerKw: number) => receive(node, forged(node, 'update_fee', { feeratePerKw }));
+    const fee = (node: typeof pair.bob, feeratePerKw: number) =>
+      receive(node, forged(node, 'update_fee', { feeratePerKw }));
     expect(fee(pair.alice, 1000)?.code).toBe('not_the_funder');
-    expect(fee(pair.bob, 252)).toMatchObject({ code: 'feerate_out_of_range', reaction: 'warning_disconnect' });
+    expect(fee(pair.bob, 252)).toMatchObject({
+      code: 'feerate_out_of_range',
+      reaction: 'warning_disconnect',
+    });
     expect(fee(pair.bob, 1_000_000)?.code).toBe('feerate_out_of_range');
     const poor = open({ fundingSat: 100_000n, pushMsat: 80_000_000n });
     expect(fee(poor.bob, 40_000)?.code).toBe('cannot_afford_commitment_fee');
@@ -257,24 +310,30 @@ describe('update_fee', () => {
     const pair = open();
     pair.alice.must({ type: 'update_fee', feerateSatPerKw: 2500 });
     pair.settle();
-    for (const node of [pair.alice, pair.bob]) expect(node.channel.changes.feerates).toEqual([{ feerateSatPerKw: 2500, state: 'committed' }]);
+    for (const node of [pair.alice, pair.bob])
+      expect(node.channel.changes.feerates).toEqual([{ feerateSatPerKw: 2500, state: 'committed' }]);
   });
 
   test('is refused to the fundee, below the floor, and when not affordable', () => {
     const pair = open({ fundingSat: 100_000n, pushMsat: 80_000_000n });
     expect(pair.bob.input({ type: 'update_fee', feerateSatPerKw: 2000 })?.code).toBe('not_the_funder');
     expect(codeOf(pair, { type: 'update_fee', feerateSatPerKw: 100 })).toBe('feerate_out_of_range');
-    expect(codeOf(pair, { type: 'update_fee', feerateSatPerKw: 40_000 })).toBe('cannot_afford_commitment_fee');
+    expect(codeOf(pair, { type: 'update_fee', feerateSatPerKw: 40_000 })).toBe(
+      'cannot_afford_commitment_fee',
+    );
   });
 
   test('is refused when it would trim too much (static_remotekey)', () => {
-    const pair = open({ format: 'static_remotekey', alice: { config: { dustExposureFeerateMultiple: 2000n } } });
+    const pair = open({
+      format: 'static_remotekey',
+      alice: { config: { dustExposureFeerateMultiple: 2000n } },
+    });
     for (let seed = 0; seed < 4; seed += 1) pair.alice.must(addCommand(seed, 4_000_000n));
     expect(codeOf(pair, { type: 'update_fee', feerateSatPerKw: 6000 })).toBe('dust_exposure');
     expect(codeOf(pair, { type: 'update_fee', feerateSatPerKw: 1500 })).toBeUndefined();
   });
 
-  test('tolerates that simultaneous adds dip into the funder\'s buffer', () => {
+  test("tolerates that simultaneous adds dip into the funder's buffer", () => {
     const pair = open({ fundingSat: 100_000n, pushMsat: 50_000_000n });
     const mostMsat = summary(pair.alice.ctx, pair.alice.channel).outboundLiquidityMsat;
     pair.alice.must(addCommand(1, mostMsat));

@@ -1,11 +1,23 @@
 /** A simulated channel that feeds a monitor and remembers every counterparty commitment; for this library's tests. */
 import { sha256 } from '@fulmen/crypto';
 import { commitmentSecret } from '@fulmen/keys';
-import type { ChannelMonitorUpdate, ChannelMonitorUpdateStep, CommitmentContent, HtlcRef, MonitorHtlc, MonitorParameters } from '../update.ts';
+import type {
+  ChannelMonitorUpdate,
+  ChannelMonitorUpdateStep,
+  CommitmentContent,
+  HtlcRef,
+  MonitorHtlc,
+  MonitorParameters,
+} from '../update.ts';
 
 /** What happens next. Removals pick among the present HTLCs by index. */
 export type Move =
-  | { readonly type: 'add'; readonly direction: 'inbound' | 'outbound'; readonly amountMsat: bigint; readonly cltvExpiryHeight: number }
+  | {
+      readonly type: 'add';
+      readonly direction: 'inbound' | 'outbound';
+      readonly amountMsat: bigint;
+      readonly cltvExpiryHeight: number;
+    }
   | { readonly type: 'remove'; readonly index: number; readonly outcome: 'fulfilled' | 'failed' }
   | { readonly type: 'fee'; readonly feerateSatPerKw: number }
   | { readonly type: 'sign_counterparty' }
@@ -23,7 +35,10 @@ export function preimageOf(ref: HtlcRef): Uint8Array {
 /** The updates of a channel's life, and every counterparty commitment ever signed with its HTLCs. */
 export interface History {
   readonly updates: readonly ChannelMonitorUpdate[];
-  readonly counterpartyCommitments: readonly { readonly content: CommitmentContent; readonly htlcs: readonly MonitorHtlc[] }[];
+  readonly counterpartyCommitments: readonly {
+    readonly content: CommitmentContent;
+    readonly htlcs: readonly MonitorHtlc[];
+  }[];
   readonly revoked: number;
 }
 
@@ -59,12 +74,24 @@ export function play(parameters: MonitorParameters, moves: readonly Move[]): His
   const signCounterparty = (): ChannelMonitorUpdateStep => {
     const content = contentOf(BigInt(counterpartyCommitments.length));
     counterpartyCommitments.push({ content, htlcs: [...present].sort(byIdentity) });
-    return { type: 'latest_counterparty_commitment', content, newHtlcs: declare(), perCommitmentPoint: Uint8Array.from([2, ...sha256(Uint8Array.of(counterpartyCommitments.length & 255))]) };
+    return {
+      type: 'latest_counterparty_commitment',
+      content,
+      newHtlcs: declare(),
+      perCommitmentPoint: Uint8Array.from([
+        2,
+        ...sha256(Uint8Array.of(counterpartyCommitments.length & 255)),
+      ]),
+    };
   };
   const signHolder = (): ChannelMonitorUpdateStep => {
     const content = contentOf(holderNumber);
     holderNumber += 1n;
-    const signatures = parameters.fundings.map(({ fundingTxid }) => ({ fundingTxid, signature: new Uint8Array(64).fill(Number(holderNumber & 255n)), htlcSignatures: present.map(() => new Uint8Array(64).fill(7)) }));
+    const signatures = parameters.fundings.map(({ fundingTxid }) => ({
+      fundingTxid,
+      signature: new Uint8Array(64).fill(Number(holderNumber & 255n)),
+      htlcSignatures: present.map(() => new Uint8Array(64).fill(7)),
+    }));
     return { type: 'latest_holder_commitment', content, newHtlcs: declare(), signatures };
   };
 
@@ -74,7 +101,15 @@ export function play(parameters: MonitorParameters, moves: readonly Move[]): His
       case 'add': {
         const ref = { direction: move.direction, id: ids[move.direction] };
         ids[move.direction] += 1n;
-        present = [...present, { ...ref, amountMsat: move.amountMsat, cltvExpiryHeight: move.cltvExpiryHeight, paymentHash: sha256(preimageOf(ref)) }];
+        present = [
+          ...present,
+          {
+            ...ref,
+            amountMsat: move.amountMsat,
+            cltvExpiryHeight: move.cltvExpiryHeight,
+            paymentHash: sha256(preimageOf(ref)),
+          },
+        ];
         if (move.direction === 'outbound') toHolderMsat -= move.amountMsat;
         else toCounterpartyMsat -= move.amountMsat;
         break;
@@ -98,7 +133,11 @@ export function play(parameters: MonitorParameters, moves: readonly Move[]): His
         break;
       case 'revoke':
         if (counterpartyCommitments.length === revoked + 2) {
-          emit({ type: 'commitment_secret', commitmentNumber: BigInt(revoked), secret: commitmentSecret(SEED, BigInt(revoked)) });
+          emit({
+            type: 'commitment_secret',
+            commitmentNumber: BigInt(revoked),
+            secret: commitmentSecret(SEED, BigInt(revoked)),
+          });
           revoked += 1;
         }
         break;
@@ -107,7 +146,12 @@ export function play(parameters: MonitorParameters, moves: readonly Move[]): His
         break;
       case 'preimage': {
         const htlc = present[move.index % Math.max(1, present.length)];
-        if (htlc !== undefined) emit({ type: 'payment_preimage', htlc: { direction: htlc.direction, id: htlc.id }, preimage: preimageOf(htlc) });
+        if (htlc !== undefined)
+          emit({
+            type: 'payment_preimage',
+            htlc: { direction: htlc.direction, id: htlc.id },
+            preimage: preimageOf(htlc),
+          });
         break;
       }
     }

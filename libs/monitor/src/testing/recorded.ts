@@ -28,22 +28,65 @@ export const RECORDED_PARAMETERS: MonitorParameters = {
   funder: 'counterparty',
   holder: partyOf(0x10, { dustLimitSat: 354n, selfDelayBlocks: 144 }),
   counterparty: partyOf(0x20, { dustLimitSat: 546n, selfDelayBlocks: 720 }),
-  fundings: [{ fundingTxid: fill(0xf1), fundingOutputIndex: 3, fundingValueSat: 10_000_000n, holderFundingPubkey: pointOf(0x10), counterpartyFundingPubkey: pointOf(0x20) }],
+  fundings: [
+    {
+      fundingTxid: fill(0xf1),
+      fundingOutputIndex: 3,
+      fundingValueSat: 10_000_000n,
+      holderFundingPubkey: pointOf(0x10),
+      counterpartyFundingPubkey: pointOf(0x20),
+    },
+  ],
 };
 
-const HTLC = { direction: 'outbound', id: 7n, amountMsat: 1_234_567n, paymentHash: fill(0xaa), cltvExpiryHeight: 800_000 } as const;
-const CONTENT = { commitmentNumber: 300n, feerateSatPerKw: 2500, toHolderMsat: 70_000n, toCounterpartyMsat: 5_000_000_000n, htlcs: [{ direction: 'outbound', id: 7n }, { direction: 'inbound', id: 70_000n }] } as const;
+const HTLC = {
+  direction: 'outbound',
+  id: 7n,
+  amountMsat: 1_234_567n,
+  paymentHash: fill(0xaa),
+  cltvExpiryHeight: 800_000,
+} as const;
+const CONTENT = {
+  commitmentNumber: 300n,
+  feerateSatPerKw: 2500,
+  toHolderMsat: 70_000n,
+  toCounterpartyMsat: 5_000_000_000n,
+  htlcs: [
+    { direction: 'outbound', id: 7n },
+    { direction: 'inbound', id: 70_000n },
+  ],
+} as const;
 
 /** One step of every type. */
 export const RECORDED_UPDATE: ChannelMonitorUpdate = {
   channelId: fill(0xc1),
   updateId: 1000n,
   steps: [
-    { type: 'latest_holder_commitment', content: CONTENT, newHtlcs: [HTLC], signatures: [{ fundingTxid: fill(0xf1), signature: fill(0x51, 64), htlcSignatures: [fill(0x52, 64), fill(0x53, 64)] }] },
-    { type: 'latest_counterparty_commitment', content: CONTENT, newHtlcs: [], perCommitmentPoint: pointOf(0x77) },
+    {
+      type: 'latest_holder_commitment',
+      content: CONTENT,
+      newHtlcs: [HTLC],
+      signatures: [
+        {
+          fundingTxid: fill(0xf1),
+          signature: fill(0x51, 64),
+          htlcSignatures: [fill(0x52, 64), fill(0x53, 64)],
+        },
+      ],
+    },
+    {
+      type: 'latest_counterparty_commitment',
+      content: CONTENT,
+      newHtlcs: [],
+      perCommitmentPoint: pointOf(0x77),
+    },
     { type: 'commitment_secret', commitmentNumber: 299n, secret: fill(0x99) },
     { type: 'payment_preimage', htlc: { direction: 'inbound', id: 70_000n }, preimage: fill(0x88) },
-    { type: 'channel_force_closed', shouldBroadcast: 'passive', reason: 'peer failed the channel: ünreachable' },
+    {
+      type: 'channel_force_closed',
+      shouldBroadcast: 'passive',
+      reason: 'peer failed the channel: ünreachable',
+    },
     { type: 'shutdown_script', scriptPubKey: Uint8Array.from([0, 20, ...fill(0x66, 20)]) },
   ],
 };

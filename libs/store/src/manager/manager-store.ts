@@ -300,9 +300,7 @@ export interface ManagerStore {
 
   // --- loading --------------------------------------------------------------------
   /** Everything of a shard that is not finished. Rejects the fence like a commit. */
-  loadShard(
-    fence: Fence,
-  ): Promise<
+  loadShard(fence: Fence): Promise<
     | {
         readonly type: 'loaded';
         readonly channels: readonly LoadedChannel[];

@@ -19,13 +19,19 @@ export function checkSpec(
   previous: CommitmentRecord | undefined,
   limits: PolicyLimits,
 ): Result<void, Refusal> {
-  if (spec.feerateSatPerKw < limits.minimumFeerateSatPerKw || spec.feerateSatPerKw > limits.maximumFeerateSatPerKw) {
+  if (
+    spec.feerateSatPerKw < limits.minimumFeerateSatPerKw ||
+    spec.feerateSatPerKw > limits.maximumFeerateSatPerKw
+  ) {
     return refuse('policy-commitment-fee-range', `feerate ${spec.feerateSatPerKw} sat/kw`);
   }
   let totalMsat = spec.toHolderMsat + spec.toCounterpartyMsat;
   for (const htlc of spec.htlcs) totalMsat += htlc.amountMsat;
   if (totalMsat !== 1000n * registration.funding.fundingValueSat) {
-    return refuse('policy-commitment-value', `${totalMsat} msat on a funding of ${registration.funding.fundingValueSat} sat`);
+    return refuse(
+      'policy-commitment-value',
+      `${totalMsat} msat on a funding of ${registration.funding.fundingValueSat} sat`,
+    );
   }
   const htlcs = checkHtlcs(registration, owner, spec.htlcs);
   if (!htlcs.ok) return htlcs;
@@ -41,7 +47,11 @@ export function checkSpec(
   return checkReserve(registration, owner, spec, previous);
 }
 
-function checkHtlcs(registration: ChannelRegistration, owner: CommitmentOwner, htlcs: readonly CommitmentHtlc[]): Result<void, Refusal> {
+function checkHtlcs(
+  registration: ChannelRegistration,
+  owner: CommitmentOwner,
+  htlcs: readonly CommitmentHtlc[],
+): Result<void, Refusal> {
   const seen = new Set<string>();
   const count = { inbound: 0, outbound: 0 };
   const inFlightMsat = { inbound: 0n, outbound: 0n };
@@ -60,11 +70,20 @@ function checkHtlcs(registration: ChannelRegistration, owner: CommitmentOwner, h
   // max_htlc_value_in_flight_msat); on the other's the same HTLCs may come and go a step later.
   const offeredToOwner = owner === 'holder' ? 'inbound' : 'outbound';
   const { maxAcceptedHtlcs, maxHtlcValueInFlightMsat } = registration[owner];
-  if (count[offeredToOwner] > maxAcceptedHtlcs || Math.max(count.inbound, count.outbound) > MAX_ACCEPTED_HTLCS_LIMIT) {
-    return refuse('policy-commitment-htlc-count', `${count.inbound} inbound and ${count.outbound} outbound HTLCs`);
+  if (
+    count[offeredToOwner] > maxAcceptedHtlcs ||
+    Math.max(count.inbound, count.outbound) > MAX_ACCEPTED_HTLCS_LIMIT
+  ) {
+    return refuse(
+      'policy-commitment-htlc-count',
+      `${count.inbound} inbound and ${count.outbound} outbound HTLCs`,
+    );
   }
   if (inFlightMsat[offeredToOwner] > maxHtlcValueInFlightMsat) {
-    return refuse('policy-commitment-htlc-in-flight', `${inFlightMsat[offeredToOwner]} msat ${offeredToOwner} in flight`);
+    return refuse(
+      'policy-commitment-htlc-in-flight',
+      `${inFlightMsat[offeredToOwner]} msat ${offeredToOwner} in flight`,
+    );
   }
   return ok(undefined);
 }
@@ -83,10 +102,21 @@ function checkReserve(
   if (previous === undefined) return ok(undefined);
   const balances =
     owner === 'holder'
-      ? { nowMsat: spec.toCounterpartyMsat, beforeMsat: previous.toCounterpartyMsat, reserveSat: registration.holder.channelReserveSat }
-      : { nowMsat: spec.toHolderMsat, beforeMsat: previous.toHolderMsat, reserveSat: registration.counterparty.channelReserveSat };
+      ? {
+          nowMsat: spec.toCounterpartyMsat,
+          beforeMsat: previous.toCounterpartyMsat,
+          reserveSat: registration.holder.channelReserveSat,
+        }
+      : {
+          nowMsat: spec.toHolderMsat,
+          beforeMsat: previous.toHolderMsat,
+          reserveSat: registration.counterparty.channelReserveSat,
+        };
   if (balances.nowMsat < balances.beforeMsat && balances.nowMsat < 1000n * balances.reserveSat) {
-    return refuse('policy-commitment-reserve', `${balances.nowMsat} msat left of a reserve of ${balances.reserveSat} sat`);
+    return refuse(
+      'policy-commitment-reserve',
+      `${balances.nowMsat} msat left of a reserve of ${balances.reserveSat} sat`,
+    );
   }
   return ok(undefined);
 }

@@ -25,7 +25,11 @@ import type { ChannelRegistration, Refusal } from './types.ts';
 export type ClaimedOutput =
   | { readonly type: 'holder_delayed'; readonly commitmentNumber: bigint }
   | { readonly type: 'holder_htlc'; readonly commitmentNumber: bigint; readonly htlc: CommitmentHtlc }
-  | { readonly type: 'counterparty_htlc'; readonly perCommitmentPoint: Uint8Array; readonly htlc: CommitmentHtlc }
+  | {
+      readonly type: 'counterparty_htlc';
+      readonly perCommitmentPoint: Uint8Array;
+      readonly htlc: CommitmentHtlc;
+    }
   | { readonly type: 'counterparty_balance' }
   | { readonly type: 'revoked_delayed'; readonly perCommitmentSecret: Uint8Array }
   | { readonly type: 'revoked_htlc'; readonly perCommitmentSecret: Uint8Array; readonly htlc: CommitmentHtlc }
@@ -59,9 +63,14 @@ interface Spent {
 }
 
 /** Signs, or refuses a transaction that pays anybody else. */
-export function signClaim(ctx: ClaimContext, registration: ChannelRegistration, request: ClaimRequest): Result<ClaimSignature, Refusal> {
+export function signClaim(
+  ctx: ClaimContext,
+  registration: ChannelRegistration,
+  request: ClaimRequest,
+): Result<ClaimSignature, Refusal> {
   const { transaction, inputIndex, spentValueSat, output } = request;
-  if (inputIndex >= transaction.inputs.length) return refuse('policy-malformed-request', 'there is no such input');
+  if (inputIndex >= transaction.inputs.length)
+    return refuse('policy-malformed-request', 'there is no such input');
   const valid = checkScalars(ctx, output);
   if (!valid.ok) return valid;
   const paid = checkDestinations(ctx, registration, request);
@@ -74,14 +83,23 @@ export function signClaim(ctx: ClaimContext, registration: ChannelRegistration, 
 }
 
 function checkScalars({ secp }: EnforcementContext, output: ClaimedOutput): Result<void, Refusal> {
-  if ('perCommitmentSecret' in output && !secp.isSecretKey(output.perCommitmentSecret)) return refuse('policy-malformed-request', 'the per-commitment secret is no scalar');
-  if ('perCommitmentPoint' in output && !secp.isPublicKey(output.perCommitmentPoint)) return refuse('policy-malformed-request', 'the per-commitment point is not on the curve');
+  if ('perCommitmentSecret' in output && !secp.isSecretKey(output.perCommitmentSecret))
+    return refuse('policy-malformed-request', 'the per-commitment secret is no scalar');
+  if ('perCommitmentPoint' in output && !secp.isPublicKey(output.perCommitmentPoint))
+    return refuse('policy-malformed-request', 'the per-commitment point is not on the curve');
   return ok(undefined);
 }
 
-function checkDestinations(ctx: ClaimContext, registration: ChannelRegistration, { transaction, spentValueSat, output }: ClaimRequest): Result<void, Refusal> {
+function checkDestinations(
+  ctx: ClaimContext,
+  registration: ChannelRegistration,
+  { transaction, spentValueSat, output }: ClaimRequest,
+): Result<void, Refusal> {
   // A second stage pays the holder's own delayed output. If the state were revoked it would be lost anyway, second stage or not.
-  const delayed = output.type === 'holder_htlc' ? p2wshScript(delayedScript(ctx, registration, 'holder', holderPoint(ctx, output.commitmentNumber))) : undefined;
+  const delayed =
+    output.type === 'holder_htlc'
+      ? p2wshScript(delayedScript(ctx, registration, 'holder', holderPoint(ctx, output.commitmentNumber)))
+      : undefined;
   let outSat = 0n;
   for (const [index, { script, valueSat }] of transaction.outputs.entries()) {
     outSat += valueSat;
@@ -90,7 +108,8 @@ function checkDestinations(ctx: ClaimContext, registration: ChannelRegistration,
   }
   if (transaction.outputs.length === 0) return refuse('policy-claim-output', 'the claim pays nobody');
   // Other inputs are the wallet's, whose own signatures look at the fee.
-  if (transaction.inputs.length === 1 && spentValueSat - outSat > ctx.maximumFeeSat) return refuse('policy-onchain-fee-range', `fee of ${spentValueSat - outSat} sat`);
+  if (transaction.inputs.length === 1 && spentValueSat - outSat > ctx.maximumFeeSat)
+    return refuse('policy-onchain-fee-range', `fee of ${spentValueSat - outSat} sat`);
   return ok(undefined);
 }
 
@@ -98,48 +117,94 @@ function holderPoint(ctx: EnforcementContext, commitmentNumber: bigint): Uint8Ar
   return commitmentPoint(ctx.secp, ctx.secrets.perCommitmentSeed, commitmentNumber);
 }
 
-function delayedScript(ctx: EnforcementContext, registration: ChannelRegistration, owner: CommitmentOwner, perCommitmentPoint: Uint8Array): Uint8Array {
+function delayedScript(
+  ctx: EnforcementContext,
+  registration: ChannelRegistration,
+  owner: CommitmentOwner,
+  perCommitmentPoint: Uint8Array,
+): Uint8Array {
   const keys = commitmentKeysOf(ctx.secp, { parameters: registration, owner, perCommitmentPoint });
   const delayBlocks = registration[otherParty(owner)].toSelfDelayBlocks;
-  return toLocalScript({ revocationPubkey: keys.revocationPubkey, delayedPubkey: keys.broadcasterDelayedPubkey, delayBlocks });
+  return toLocalScript({
+    revocationPubkey: keys.revocationPubkey,
+    delayedPubkey: keys.broadcasterDelayedPubkey,
+    delayBlocks,
+  });
 }
 
-function htlcScript(ctx: EnforcementContext, registration: ChannelRegistration, owner: CommitmentOwner, perCommitmentPoint: Uint8Array, htlc: CommitmentHtlc): Uint8Array {
+function htlcScript(
+  ctx: EnforcementContext,
+  registration: ChannelRegistration,
+  owner: CommitmentOwner,
+  perCommitmentPoint: Uint8Array,
+  htlc: CommitmentHtlc,
+): Uint8Array {
   const keys = commitmentKeysOf(ctx.secp, { parameters: registration, owner, perCommitmentPoint });
   const format = commitmentFormat(registration.commitmentFormat);
-  return htlcSide(owner, htlc.direction) === 'offered' ? format.offeredHtlcScript(keys, htlc.paymentHash) : format.receivedHtlcScript(keys, htlc);
+  return htlcSide(owner, htlc.direction) === 'offered'
+    ? format.offeredHtlcScript(keys, htlc.paymentHash)
+    : format.receivedHtlcScript(keys, htlc);
 }
 
 /** Script and key of the spent output. */
-function spentOutput(ctx: EnforcementContext, registration: ChannelRegistration, output: ClaimedOutput): Spent {
+function spentOutput(
+  ctx: EnforcementContext,
+  registration: ChannelRegistration,
+  output: ClaimedOutput,
+): Spent {
   const { secp, secrets } = ctx;
   switch (output.type) {
     case 'holder_delayed': {
       const point = holderPoint(ctx, output.commitmentNumber);
-      return { secretKey: derivePrivateKey(secp, secrets.delayedPaymentBasepointSecret, point), witnessScript: delayedScript(ctx, registration, 'holder', point) };
+      return {
+        secretKey: derivePrivateKey(secp, secrets.delayedPaymentBasepointSecret, point),
+        witnessScript: delayedScript(ctx, registration, 'holder', point),
+      };
     }
     case 'holder_htlc': {
       const point = holderPoint(ctx, output.commitmentNumber);
-      return { secretKey: derivePrivateKey(secp, secrets.htlcBasepointSecret, point), witnessScript: htlcScript(ctx, registration, 'holder', point, output.htlc) };
+      return {
+        secretKey: derivePrivateKey(secp, secrets.htlcBasepointSecret, point),
+        witnessScript: htlcScript(ctx, registration, 'holder', point, output.htlc),
+      };
     }
     case 'counterparty_htlc': {
       const point = output.perCommitmentPoint;
-      return { secretKey: derivePrivateKey(secp, secrets.htlcBasepointSecret, point), witnessScript: htlcScript(ctx, registration, 'counterparty', point, output.htlc) };
+      return {
+        secretKey: derivePrivateKey(secp, secrets.htlcBasepointSecret, point),
+        witnessScript: htlcScript(ctx, registration, 'counterparty', point, output.htlc),
+      };
     }
     case 'counterparty_balance':
-      return { secretKey: secrets.paymentBasepointSecret, witnessScript: commitmentFormat(registration.commitmentFormat).toRemote(registration.holder.paymentBasepoint).witnessScript };
+      return {
+        secretKey: secrets.paymentBasepointSecret,
+        witnessScript: commitmentFormat(registration.commitmentFormat).toRemote(
+          registration.holder.paymentBasepoint,
+        ).witnessScript,
+      };
     case 'revoked_delayed': {
       const point = secp.publicKeyOf(output.perCommitmentSecret);
-      const secretKey = deriveRevocationPrivateKey(secp, secrets.revocationBasepointSecret, output.perCommitmentSecret);
+      const secretKey = deriveRevocationPrivateKey(
+        secp,
+        secrets.revocationBasepointSecret,
+        output.perCommitmentSecret,
+      );
       return { secretKey, witnessScript: delayedScript(ctx, registration, 'counterparty', point) };
     }
     case 'revoked_htlc': {
       const point = secp.publicKeyOf(output.perCommitmentSecret);
-      const secretKey = deriveRevocationPrivateKey(secp, secrets.revocationBasepointSecret, output.perCommitmentSecret);
+      const secretKey = deriveRevocationPrivateKey(
+        secp,
+        secrets.revocationBasepointSecret,
+        output.perCommitmentSecret,
+      );
       return { secretKey, witnessScript: htlcScript(ctx, registration, 'counterparty', point, output.htlc) };
     }
     case 'anchor':
-      return { secretKey: secrets.fundingSecret, witnessScript: anchorScript(registration.funding.holderFundingPubkey) };
+      return {
+        secretKey: secrets.fundingSecret,
+        witnessScript: anchorScript(registration.funding.holderFundingPubkey),
+      };
     default:
       return assertNever(output);
   }

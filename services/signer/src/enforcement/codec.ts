@@ -3,7 +3,13 @@ import type { PartyParameters } from '@fulmen/channel/parameters';
 import { DecodeError, type Reader, Writer, concatBytes, decodeWith } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { decodeSecretStore, encodeSecretStore } from '@fulmen/keys';
-import type { ChannelLock, ChannelRegistration, CommitmentRecord, CounterpartyCommitmentRecord, SignerChannelState } from './types.ts';
+import type {
+  ChannelLock,
+  ChannelRegistration,
+  CommitmentRecord,
+  CounterpartyCommitmentRecord,
+  SignerChannelState,
+} from './types.ts';
 
 const REGISTRATION_VERSION = 1;
 const STATE_VERSION = 1;
@@ -13,9 +19,23 @@ function writeVar(writer: Writer, bytes: Uint8Array): void {
 }
 
 function writeParty(writer: Writer, party: PartyParameters): void {
-  for (const key of [party.fundingPubkey, party.revocationBasepoint, party.paymentBasepoint, party.delayedPaymentBasepoint, party.htlcBasepoint]) writer.bytes(key);
-  writer.u64(party.dustLimitSat).u32(party.toSelfDelayBlocks).u64(party.channelReserveSat).u64(party.htlcMinimumMsat);
-  writer.u64(party.maxHtlcValueInFlightMsat).u32(party.maxAcceptedHtlcs).u8(party.upfrontShutdownScript === undefined ? 0 : 1);
+  for (const key of [
+    party.fundingPubkey,
+    party.revocationBasepoint,
+    party.paymentBasepoint,
+    party.delayedPaymentBasepoint,
+    party.htlcBasepoint,
+  ])
+    writer.bytes(key);
+  writer
+    .u64(party.dustLimitSat)
+    .u32(party.toSelfDelayBlocks)
+    .u64(party.channelReserveSat)
+    .u64(party.htlcMinimumMsat);
+  writer
+    .u64(party.maxHtlcValueInFlightMsat)
+    .u32(party.maxAcceptedHtlcs)
+    .u8(party.upfrontShutdownScript === undefined ? 0 : 1);
   writeVar(writer, party.upfrontShutdownScript ?? new Uint8Array(0));
 }
 
@@ -46,7 +66,11 @@ function readFlag(reader: Reader): boolean {
 
 export function encodeRegistration(registration: ChannelRegistration): Uint8Array {
   const writer = new Writer(600);
-  writer.u8(REGISTRATION_VERSION).bytes(registration.channelKeysId).bytes(registration.channelId).bytes(registration.counterpartyNodeId);
+  writer
+    .u8(REGISTRATION_VERSION)
+    .bytes(registration.channelKeysId)
+    .bytes(registration.channelId)
+    .bytes(registration.counterpartyNodeId);
   writer.u8(registration.funder === 'holder' ? 1 : 0).u8(registration.commitmentFormat === 'anchors' ? 1 : 0);
   writeParty(writer, registration.holder);
   writeParty(writer, registration.counterparty);
@@ -87,7 +111,12 @@ function expectVersion(reader: Reader, version: number): void {
 }
 
 function writeRecord(writer: Writer, record: CommitmentRecord): void {
-  writer.u64(record.commitmentNumber).bytes(record.digest).u64(record.toHolderMsat).u64(record.toCounterpartyMsat).u16(record.htlcCount);
+  writer
+    .u64(record.commitmentNumber)
+    .bytes(record.digest)
+    .u64(record.toHolderMsat)
+    .u64(record.toCounterpartyMsat)
+    .u16(record.htlcCount);
 }
 
 function readRecord(reader: Reader): CommitmentRecord {
@@ -135,7 +164,11 @@ function readLock(reader: Reader): ChannelLock {
 /** The part that moves; some 250 bytes and 32 for each power of two of commitments. */
 export function encodeState(state: SignerChannelState): Uint8Array {
   const writer = new Writer(512);
-  writer.u8(STATE_VERSION).u64(state.nextHolderCommitment).u64(state.nextHolderRevocation).u64(state.nextCounterpartyCommitment);
+  writer
+    .u8(STATE_VERSION)
+    .u64(state.nextHolderCommitment)
+    .u64(state.nextHolderRevocation)
+    .u64(state.nextCounterpartyCommitment);
   writeLock(writer, state.lock);
   writer.u8(state.holderCommitments.length);
   for (const record of state.holderCommitments) writeRecord(writer, record);
@@ -156,14 +189,27 @@ function readState(reader: Reader, registration: ChannelRegistration): SignerCha
   const holderCommitments: CommitmentRecord[] = [];
   for (let i = reader.u8(); i > 0; i--) holderCommitments.push(readRecord(reader));
   const counterpartyCommitments: CounterpartyCommitmentRecord[] = [];
-  for (let i = reader.u8(); i > 0; i--) counterpartyCommitments.push({ ...readRecord(reader), perCommitmentPoint: reader.bytes(33) });
+  for (let i = reader.u8(); i > 0; i--)
+    counterpartyCommitments.push({ ...readRecord(reader), perCommitmentPoint: reader.bytes(33) });
   const secrets = decodeSecretStore(reader.rest());
   if (!secrets.ok) throw new DecodeError('invalid_value', secrets.error.message);
-  return { registration, nextHolderCommitment, nextHolderRevocation, nextCounterpartyCommitment, holderCommitments, counterpartyCommitments, secrets: secrets.value, lock };
+  return {
+    registration,
+    nextHolderCommitment,
+    nextHolderRevocation,
+    nextCounterpartyCommitment,
+    holderCommitments,
+    counterpartyCommitments,
+    secrets: secrets.value,
+    lock,
+  };
 }
 
 /** Reads both blobs back. */
-export function decodeChannel(registration: Uint8Array, state: Uint8Array): Result<SignerChannelState, DecodeError> {
+export function decodeChannel(
+  registration: Uint8Array,
+  state: Uint8Array,
+): Result<SignerChannelState, DecodeError> {
   const parameters = decodeWith(registration, readRegistration);
   if (!parameters.ok) return parameters;
   return decodeWith(state, (reader) => readState(reader, parameters.value));

@@ -11,10 +11,17 @@ function compareHtlcs(a: CommitmentHtlc, b: CommitmentHtlc): number {
 /** SHA-256 of a commitment's content; the order of its HTLCs does not matter. `point`: the counterparty's per-commitment point. */
 export function commitmentDigest(spec: CommitmentSpec, point?: Uint8Array): Uint8Array {
   const writer = new Writer(64 + 64 * spec.htlcs.length);
-  writer.u64(spec.commitmentNumber).u32(spec.feerateSatPerKw).u64(spec.toHolderMsat).u64(spec.toCounterpartyMsat);
+  writer
+    .u64(spec.commitmentNumber)
+    .u32(spec.feerateSatPerKw)
+    .u64(spec.toHolderMsat)
+    .u64(spec.toCounterpartyMsat);
   writer.bytes(point ?? new Uint8Array(0));
   for (const htlc of spec.htlcs.toSorted(compareHtlcs)) {
-    writer.u8(htlc.direction === 'outbound' ? 1 : 0).u64(htlc.id).u64(htlc.amountMsat);
+    writer
+      .u8(htlc.direction === 'outbound' ? 1 : 0)
+      .u64(htlc.id)
+      .u64(htlc.amountMsat);
     writer.bytes(htlc.paymentHash).u32(htlc.cltvExpiryHeight);
   }
   return sha256(writer.finish());

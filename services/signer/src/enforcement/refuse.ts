@@ -9,5 +9,9 @@ export function refuse(policy: PolicyTag, reason: string): { readonly ok: false;
 
 /** The caller's epoch is older than the fence of its shard. */
 export function fenced(epoch: bigint, fence: bigint): { readonly ok: false; readonly error: Refusal } {
-  return err({ kind: 'fenced', policy: 'policy-epoch-fenced', reason: `epoch ${epoch} is fenced by ${fence}` });
+  return err({
+    kind: 'fenced',
+    policy: 'policy-epoch-fenced',
+    reason: `epoch ${epoch} is fenced by ${fence}`,
+  });
 }

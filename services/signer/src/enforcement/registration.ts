@@ -18,7 +18,11 @@ export interface RegistrationContext extends EnforcementContext {
 }
 
 /** Checks and registers; an identical retry gives the state as it is by now. */
-export function registerChannel(ctx: RegistrationContext, existing: SignerChannelState | undefined, registration: ChannelRegistration): Result<SignerChannelState, Refusal> {
+export function registerChannel(
+  ctx: RegistrationContext,
+  existing: SignerChannelState | undefined,
+  registration: ChannelRegistration,
+): Result<SignerChannelState, Refusal> {
   if (existing !== undefined) {
     return equalBytes(encodeRegistration(existing.registration), encodeRegistration(registration))
       ? ok(existing)
@@ -38,30 +42,65 @@ export function registerChannel(ctx: RegistrationContext, existing: SignerChanne
   });
 }
 
-function checkRegistration(ctx: RegistrationContext, registration: ChannelRegistration): Result<void, Refusal> {
+function checkRegistration(
+  ctx: RegistrationContext,
+  registration: ChannelRegistration,
+): Result<void, Refusal> {
   const { holder, counterparty, funding } = registration;
   const own = holderBasepoints(ctx.secp, ctx.secrets);
-  const ownKeys: (keyof typeof own)[] = ['fundingPubkey', 'revocationBasepoint', 'paymentBasepoint', 'delayedPaymentBasepoint', 'htlcBasepoint'];
+  const ownKeys: (keyof typeof own)[] = [
+    'fundingPubkey',
+    'revocationBasepoint',
+    'paymentBasepoint',
+    'delayedPaymentBasepoint',
+    'htlcBasepoint',
+  ];
   for (const key of ownKeys) {
-    if (!equalBytes(own[key], holder[key])) return refuse('policy-channel-keys', `holder.${key} is not derived from this key id`);
-    if (!ctx.secp.isPublicKey(counterparty[key])) return refuse('policy-channel-keys', `counterparty.${key} is not on the curve`);
-    if (equalBytes(own[key], counterparty[key])) return refuse('policy-channel-keys', `counterparty.${key} is the holder’s`);
+    if (!equalBytes(own[key], holder[key]))
+      return refuse('policy-channel-keys', `holder.${key} is not derived from this key id`);
+    if (!ctx.secp.isPublicKey(counterparty[key]))
+      return refuse('policy-channel-keys', `counterparty.${key} is not on the curve`);
+    if (equalBytes(own[key], counterparty[key]))
+      return refuse('policy-channel-keys', `counterparty.${key} is the holder’s`);
   }
-  if (!equalBytes(funding.holderFundingPubkey, own.fundingPubkey) || !equalBytes(funding.counterpartyFundingPubkey, counterparty.fundingPubkey)) {
+  if (
+    !equalBytes(funding.holderFundingPubkey, own.fundingPubkey) ||
+    !equalBytes(funding.counterpartyFundingPubkey, counterparty.fundingPubkey)
+  ) {
     return refuse('policy-channel-keys', 'the funding is of other keys');
   }
-  if (!ctx.secp.isPublicKey(registration.counterpartyNodeId) || equalBytes(registration.counterpartyNodeId, ctx.nodeId)) {
+  if (
+    !ctx.secp.isPublicKey(registration.counterpartyNodeId) ||
+    equalBytes(registration.counterpartyNodeId, ctx.nodeId)
+  ) {
     return refuse('policy-channel-counterparty', 'no node id of a counterparty');
   }
-  const named = [channelIdOfFunding(registration), channelIdOfBasepoints(registration)].some((id) => equalBytes(id, registration.channelId));
+  const named = [channelIdOfFunding(registration), channelIdOfBasepoints(registration)].some((id) =>
+    equalBytes(id, registration.channelId),
+  );
   if (!named) return refuse('policy-channel-id', 'the channel id does not belong to this funding');
-  if (funding.fundingValueSat === 0n || funding.fundingValueSat > ctx.limits.maximumChannelSat) return refuse('policy-channel-value', `channel of ${funding.fundingValueSat} sat`);
+  if (funding.fundingValueSat === 0n || funding.fundingValueSat > ctx.limits.maximumChannelSat)
+    return refuse('policy-channel-value', `channel of ${funding.fundingValueSat} sat`);
   const upfront = holder.upfrontShutdownScript;
-  if (upfront !== undefined && ![ctx.walletScript, ...ctx.limits.allowedScripts].some((script) => equalBytes(script, upfront))) {
-    return refuse('policy-channel-shutdown-script', 'the holder’s upfront script is not the wallet’s and not allowed');
+  if (
+    upfront !== undefined &&
+    ![ctx.walletScript, ...ctx.limits.allowedScripts].some((script) => equalBytes(script, upfront))
+  ) {
+    return refuse(
+      'policy-channel-shutdown-script',
+      'the holder’s upfront script is not the wallet’s and not allowed',
+    );
   }
-  if (holder.toSelfDelayBlocks < ctx.limits.minimumCounterpartyDelayBlocks) return refuse('policy-channel-delay-range', `the counterparty would wait only ${holder.toSelfDelayBlocks} blocks`);
-  if (counterparty.toSelfDelayBlocks > ctx.limits.maximumHolderDelayBlocks) return refuse('policy-channel-delay-range', `the holder would wait ${counterparty.toSelfDelayBlocks} blocks`);
+  if (holder.toSelfDelayBlocks < ctx.limits.minimumCounterpartyDelayBlocks)
+    return refuse(
+      'policy-channel-delay-range',
+      `the counterparty would wait only ${holder.toSelfDelayBlocks} blocks`,
+    );
+  if (counterparty.toSelfDelayBlocks > ctx.limits.maximumHolderDelayBlocks)
+    return refuse(
+      'policy-channel-delay-range',
+      `the holder would wait ${counterparty.toSelfDelayBlocks} blocks`,
+    );
   for (const party of [holder, counterparty]) {
     const checked = checkParty(party, funding.fundingValueSat, ctx.limits);
     if (!checked.ok) return checked;
@@ -71,10 +110,17 @@ function checkRegistration(ctx: RegistrationContext, registration: ChannelRegist
   return ok(undefined);
 }
 
-function checkParty(party: PartyParameters, fundingValueSat: bigint, limits: PolicyLimits): Result<void, Refusal> {
-  if (party.dustLimitSat < limits.minimumDustLimitSat || party.dustLimitSat > limits.maximumDustLimitSat) return refuse('policy-channel-dust-limit', `dust limit of ${party.dustLimitSat} sat`);
-  if (party.channelReserveSat > fundingValueSat) return refuse('policy-channel-value', `reserve of ${party.channelReserveSat} sat`);
-  if (party.maxAcceptedHtlcs > MAX_ACCEPTED_HTLCS_LIMIT) return refuse('policy-commitment-htlc-count', `${party.maxAcceptedHtlcs} accepted HTLCs`);
+function checkParty(
+  party: PartyParameters,
+  fundingValueSat: bigint,
+  limits: PolicyLimits,
+): Result<void, Refusal> {
+  if (party.dustLimitSat < limits.minimumDustLimitSat || party.dustLimitSat > limits.maximumDustLimitSat)
+    return refuse('policy-channel-dust-limit', `dust limit of ${party.dustLimitSat} sat`);
+  if (party.channelReserveSat > fundingValueSat)
+    return refuse('policy-channel-value', `reserve of ${party.channelReserveSat} sat`);
+  if (party.maxAcceptedHtlcs > MAX_ACCEPTED_HTLCS_LIMIT)
+    return refuse('policy-commitment-htlc-count', `${party.maxAcceptedHtlcs} accepted HTLCs`);
   return ok(undefined);
 }
 
@@ -88,6 +134,8 @@ function channelIdOfFunding({ funding }: ChannelRegistration): Uint8Array {
 
 /** BOLT 2, channels of version 2: "SHA256(lesser-revocation-basepoint || greater-revocation-basepoint)". */
 function channelIdOfBasepoints({ holder, counterparty }: ChannelRegistration): Uint8Array {
-  const [lesser, greater] = [holder.revocationBasepoint, counterparty.revocationBasepoint].toSorted(compareBytes);
+  const [lesser, greater] = [holder.revocationBasepoint, counterparty.revocationBasepoint].toSorted(
+    compareBytes,
+  );
   return sha256(concatBytes(lesser ?? new Uint8Array(0), greater ?? new Uint8Array(0)));
 }

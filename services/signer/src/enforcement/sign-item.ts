@@ -2,10 +2,21 @@
 import { ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { commitmentPoint } from '@fulmen/keys';
-import { releaseSecret, signCounterpartyCommitment, takeRevocation, validateHolderCommitment } from './commitments.ts';
+import {
+  releaseSecret,
+  signCounterpartyCommitment,
+  takeRevocation,
+  validateHolderCommitment,
+} from './commitments.ts';
 import type { EnforcementContext } from './commitments.ts';
 import { refuse } from './refuse.ts';
-import type { FundingSignatures, Refusal, SignItemAnswer, SignItemRequest, SignerChannelState } from './types.ts';
+import type {
+  FundingSignatures,
+  Refusal,
+  SignItemAnswer,
+  SignItemRequest,
+  SignerChannelState,
+} from './types.ts';
 
 /** How many per-commitment points an answer carries. */
 export const POINTS_IN_ANSWER = 3;
@@ -16,7 +27,11 @@ export interface SignItemContext extends EnforcementContext {
 }
 
 /** A state that was not changed is returned as the same object: then there is nothing to commit. */
-export function signItem(ctx: SignItemContext, before: SignerChannelState, request: SignItemRequest): Result<{ readonly state: SignerChannelState; readonly answer: SignItemAnswer }, Refusal> {
+export function signItem(
+  ctx: SignItemContext,
+  before: SignerChannelState,
+  request: SignItemRequest,
+): Result<{ readonly state: SignerChannelState; readonly answer: SignItemAnswer }, Refusal> {
   let state = before;
   for (const revocation of request.revocations) {
     const taken = takeRevocation(ctx, state, revocation);
@@ -43,8 +58,10 @@ export function signItem(ctx: SignItemContext, before: SignerChannelState, reque
   }
   const sharedSecrets: Uint8Array[] = [];
   for (const { publicKey, tweak } of request.ecdhs) {
-    if (!ctx.secp.isPublicKey(publicKey)) return refuse('policy-malformed-request', 'an ECDH point is not on the curve');
-    if (tweak !== undefined && !ctx.secp.isSecretKey(tweak)) return refuse('policy-malformed-request', 'an ECDH tweak is no scalar');
+    if (!ctx.secp.isPublicKey(publicKey))
+      return refuse('policy-malformed-request', 'an ECDH point is not on the curve');
+    if (tweak !== undefined && !ctx.secp.isSecretKey(tweak))
+      return refuse('policy-malformed-request', 'an ECDH tweak is no scalar');
     const secret = tweak === undefined ? ctx.nodeSecret : ctx.secp.secretKeyTweakMul(ctx.nodeSecret, tweak);
     sharedSecrets.push(ctx.secp.ecdh(publicKey, secret));
   }
@@ -52,7 +69,10 @@ export function signItem(ctx: SignItemContext, before: SignerChannelState, reque
 }
 
 /** The points from the first unreleased holder commitment on. */
-export function holderPoints(ctx: EnforcementContext, state: Pick<SignerChannelState, 'nextHolderRevocation'>): Pick<SignItemAnswer, 'firstPointNumber' | 'perCommitmentPoints'> {
+export function holderPoints(
+  ctx: EnforcementContext,
+  state: Pick<SignerChannelState, 'nextHolderRevocation'>,
+): Pick<SignItemAnswer, 'firstPointNumber' | 'perCommitmentPoints'> {
   return {
     firstPointNumber: state.nextHolderRevocation,
     perCommitmentPoints: Array.from({ length: POINTS_IN_ANSWER }, (_, i) =>

@@ -7,9 +7,17 @@ import { fenced } from '../enforcement/refuse.ts';
 import { orRefuse, requireCapability, runUnary } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
-export async function fenceShard(signer: Signer, request: FenceShardRequest, context: CallContext): Promise<FenceShardResponse> {
+export async function fenceShard(
+  signer: Signer,
+  request: FenceShardRequest,
+  context: CallContext,
+): Promise<FenceShardResponse> {
   requireCapability(signer, context, 'fence_shard', 'channel');
-  const { shard, epoch } = orRefuse(signer, 'fence_shard', decode.decoding(() => ({ shard: decode.shard(request.shard), epoch: decode.epoch(request.epoch) })));
+  const { shard, epoch } = orRefuse(
+    signer,
+    'fence_shard',
+    decode.decoding(() => ({ shard: decode.shard(request.shard), epoch: decode.epoch(request.epoch) })),
+  );
   return runUnary<FenceShardResponse>(signer, 'fence_shard', {
     priority: 'claim',
     channelKeysId: undefined,
@@ -18,7 +26,14 @@ export async function fenceShard(signer: Signer, request: FenceShardRequest, con
       if (epoch < fence) return fenced(epoch, fence);
       if (epoch === fence) return { ok: true, value: { answer: {} } };
       const detail = new Writer(12).u32(shard).u64(epoch).finish();
-      return { ok: true, value: { answer: {}, fence: { shard, epoch }, audit: { operation: 'fence_shard', channelKeysId: undefined, detail } } };
+      return {
+        ok: true,
+        value: {
+          answer: {},
+          fence: { shard, epoch },
+          audit: { operation: 'fence_shard', channelKeysId: undefined, detail },
+        },
+      };
     },
   });
 }

@@ -1,5 +1,9 @@
 /** The signer's numbers, with which a new owner of a shard compares its own. */
-import type { GetChannelStatesRequest, GetChannelStatesResponse, SignerChannelState as WireState } from '@fulmen/proto/signer/v1/signer';
+import type {
+  GetChannelStatesRequest,
+  GetChannelStatesResponse,
+  SignerChannelState as WireState,
+} from '@fulmen/proto/signer/v1/signer';
 import { type CallContext, RpcError } from '@fulmen/rpc';
 import { decoding, fixed } from '../decode.ts';
 import { holderPoints } from '../enforcement/sign-item.ts';
@@ -10,10 +14,19 @@ import type { Signer } from '../signer.ts';
 
 const MAX_CHANNELS = 1_000;
 
-export async function getChannelStates(signer: Signer, request: GetChannelStatesRequest, context: CallContext): Promise<GetChannelStatesResponse> {
+export async function getChannelStates(
+  signer: Signer,
+  request: GetChannelStatesRequest,
+  context: CallContext,
+): Promise<GetChannelStatesResponse> {
   requireCapability(signer, context, 'get_channel_states', 'channel', 'claim');
-  if (request.channelKeysIds.length > MAX_CHANNELS) throw new RpcError('invalid_argument', `at most ${MAX_CHANNELS} channels at once`);
-  const ids = orRefuse(signer, 'get_channel_states', decoding(() => request.channelKeysIds.map((id) => fixed('channel_keys_id', id, 32))));
+  if (request.channelKeysIds.length > MAX_CHANNELS)
+    throw new RpcError('invalid_argument', `at most ${MAX_CHANNELS} channels at once`);
+  const ids = orRefuse(
+    signer,
+    'get_channel_states',
+    decoding(() => request.channelKeysIds.map((id) => fixed('channel_keys_id', id, 32))),
+  );
   try {
     // Through the lane, so that what is answered is durable, and comes after every request before it.
     return { states: await Promise.all(ids.map((id) => readState(signer, id))) };

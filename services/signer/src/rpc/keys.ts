@@ -23,27 +23,53 @@ import type { Signer } from '../signer.ts';
 
 /** Who the node is; for every service with a certificate of the fleet's. */
 export async function getNode(signer: Signer, context: CallContext): Promise<GetNodeResponse> {
-  if (context.capabilities.size === 0 || context.capabilities.has('plaintext')) throw new RpcError('permission_denied', 'a certificate is needed');
-  return { nodeId: signer.keys.nodeId, network: signer.network.name, keyScheme: signer.keys.keyScheme, health: signer.health.state };
+  if (context.capabilities.size === 0 || context.capabilities.has('plaintext'))
+    throw new RpcError('permission_denied', 'a certificate is needed');
+  return {
+    nodeId: signer.keys.nodeId,
+    network: signer.network.name,
+    keyScheme: signer.keys.keyScheme,
+    health: signer.health.state,
+  };
 }
 
 /** For transport handshakes: rate-limited, for anyone on the internet can cause one. */
-export async function ecdh(signer: Signer, request: EcdhRequest, context: CallContext): Promise<EcdhResponse> {
+export async function ecdh(
+  signer: Signer,
+  request: EcdhRequest,
+  context: CallContext,
+): Promise<EcdhResponse> {
   requireCapability(signer, context, 'ecdh', 'ecdh');
-  if (signer.ecdhBucket.take(signer.runtime.monotonicMs()) === 'empty') throw new RpcError('resource_exhausted', 'too many handshakes');
-  const publicKey = orRefuse(signer, 'ecdh', decoding(() => fixed('public_key', request.publicKey, 33)));
-  if (!signer.secp.isPublicKey(publicKey)) return orRefuse(signer, 'ecdh', refuse('policy-malformed-request', 'not a point of the curve'));
+  if (signer.ecdhBucket.take(signer.runtime.monotonicMs()) === 'empty')
+    throw new RpcError('resource_exhausted', 'too many handshakes');
+  const publicKey = orRefuse(
+    signer,
+    'ecdh',
+    decoding(() => fixed('public_key', request.publicKey, 33)),
+  );
+  if (!signer.secp.isPublicKey(publicKey))
+    return orRefuse(signer, 'ecdh', refuse('policy-malformed-request', 'not a point of the curve'));
   return { sharedSecret: signer.secp.ecdh(publicKey, signer.keys.nodeSecret) };
 }
 
 /** The public keys of a channel to be. */
-export async function newChannelKeys(signer: Signer, request: NewChannelKeysRequest, context: CallContext): Promise<NewChannelKeysResponse> {
+export async function newChannelKeys(
+  signer: Signer,
+  request: NewChannelKeysRequest,
+  context: CallContext,
+): Promise<NewChannelKeysResponse> {
   requireCapability(signer, context, 'new_channel_keys', 'channel');
-  const channelKeysId = orRefuse(signer, 'new_channel_keys', decoding(() => fixed('channel_keys_id', request.channelKeysId, 32)));
+  const channelKeysId = orRefuse(
+    signer,
+    'new_channel_keys',
+    decoding(() => fixed('channel_keys_id', request.channelKeysId, 32)),
+  );
   const secrets = secretsOf(signer, channelKeysId);
   return {
     ...holderBasepoints(signer.secp, secrets),
-    perCommitmentPoints: Array.from({ length: POINTS_IN_ANSWER }, (_, i) => commitmentPoint(signer.secp, secrets.perCommitmentSeed, BigInt(i))),
+    perCommitmentPoints: Array.from({ length: POINTS_IN_ANSWER }, (_, i) =>
+      commitmentPoint(signer.secp, secrets.perCommitmentSeed, BigInt(i)),
+    ),
     shutdownScript: shutdownScript(signer, channelKeysId),
   };
 }
@@ -56,24 +82,43 @@ const DERIVED: Readonly<Record<string, (keys: KeyTree) => Uint8Array>> = {
   offers: (keys) => keys.offersKey,
 };
 
-export async function getDerivedSecret(signer: Signer, request: GetDerivedSecretRequest, context: CallContext): Promise<GetDerivedSecretResponse> {
+export async function getDerivedSecret(
+  signer: Signer,
+  request: GetDerivedSecretRequest,
+  context: CallContext,
+): Promise<GetDerivedSecretResponse> {
   requireCapability(signer, context, 'get_derived_secret', 'channel');
   const root = Object.hasOwn(DERIVED, request.purpose) ? DERIVED[request.purpose] : undefined;
-  if (root === undefined) return orRefuse(signer, 'get_derived_secret', refuse('policy-derived-secret', `no secret has the purpose "${request.purpose.slice(0, 32)}"`));
-  return { secret: hkdfSha256(root(signer.keys), new Uint8Array(0), utf8Encode(`fulmen ${request.purpose}`), 32) };
+  if (root === undefined)
+    return orRefuse(
+      signer,
+      'get_derived_secret',
+      refuse('policy-derived-secret', `no secret has the purpose "${request.purpose.slice(0, 32)}"`),
+    );
+  return {
+    secret: hkdfSha256(root(signer.keys), new Uint8Array(0), utf8Encode(`fulmen ${request.purpose}`), 32),
+  };
 }
 
 const MAX_POINTS = 16;
 
 /** Points of holder commitments, which are public, of any number. */
-export async function getPerCommitmentPoints(signer: Signer, request: GetPerCommitmentPointsRequest, context: CallContext): Promise<GetPerCommitmentPointsResponse> {
+export async function getPerCommitmentPoints(
+  signer: Signer,
+  request: GetPerCommitmentPointsRequest,
+  context: CallContext,
+): Promise<GetPerCommitmentPointsResponse> {
   const operation = 'get_per_commitment_points';
   requireCapability(signer, context, operation, 'channel');
-  if (request.commitmentNumbers.length > MAX_POINTS) throw new RpcError('invalid_argument', `at most ${MAX_POINTS} points at once`);
+  if (request.commitmentNumbers.length > MAX_POINTS)
+    throw new RpcError('invalid_argument', `at most ${MAX_POINTS} points at once`);
   const { channelKeysId, numbers } = orRefuse(
     signer,
     operation,
-    decoding(() => ({ channelKeysId: fixed('channel_keys_id', request.channelKeysId, 32), numbers: request.commitmentNumbers.map(commitmentNumber) })),
+    decoding(() => ({
+      channelKeysId: fixed('channel_keys_id', request.channelKeysId, 32),
+      numbers: request.commitmentNumbers.map(commitmentNumber),
+    })),
   );
   const { perCommitmentSeed } = secretsOf(signer, channelKeysId);
   return { points: numbers.map((number) => commitmentPoint(signer.secp, perCommitmentSeed, number)) };

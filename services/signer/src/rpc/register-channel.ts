@@ -9,9 +9,17 @@ import { registerChannel } from '../enforcement/registration.ts';
 import { contextOf, orRefuse, requireCapability, runUnary, shutdownScript } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
-export async function register(signer: Signer, request: RegisterChannelRequest, context: CallContext): Promise<RegisterChannelResponse> {
+export async function register(
+  signer: Signer,
+  request: RegisterChannelRequest,
+  context: CallContext,
+): Promise<RegisterChannelResponse> {
   requireCapability(signer, context, 'register_channel', 'channel');
-  const { registration, epoch } = orRefuse(signer, 'register_channel', decoding(() => decodeRegistration(request)));
+  const { registration, epoch } = orRefuse(
+    signer,
+    'register_channel',
+    decoding(() => decodeRegistration(request)),
+  );
   const { channelKeysId } = registration;
   return runUnary<RegisterChannelResponse>(signer, 'register_channel', {
     priority: 'channel',
@@ -19,12 +27,23 @@ export async function register(signer: Signer, request: RegisterChannelRequest, 
     evaluate: (view) => {
       const fence = view.fenceOf(registration.shard);
       if (epoch < fence) return fenced(epoch, fence);
-      const ctx = { ...contextOf(signer, channelKeysId), nodeId: signer.keys.nodeId, walletScript: shutdownScript(signer, channelKeysId) };
+      const ctx = {
+        ...contextOf(signer, channelKeysId),
+        nodeId: signer.keys.nodeId,
+        walletScript: shutdownScript(signer, channelKeysId),
+      };
       const registered = registerChannel(ctx, view.channel, registration);
       if (!registered.ok) return registered;
       if (registered.value === view.channel) return { ok: true, value: { answer: {} } };
       const detail = sha256(encodeRegistration(registration));
-      return { ok: true, value: { answer: {}, channel: registered.value, audit: { operation: 'register_channel', channelKeysId, detail } } };
+      return {
+        ok: true,
+        value: {
+          answer: {},
+          channel: registered.value,
+          audit: { operation: 'register_channel', channelKeysId, detail },
+        },
+      };
     },
   });
 }

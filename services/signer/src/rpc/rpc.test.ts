@@ -25,28 +25,58 @@ async function startAlice(options: Parameters<typeof startSigner>[0]['options'] 
 const refused = (policy: string) => ({ metadata: { 'fulmen-refusal-policy': policy } });
 
 describe('the wallet', () => {
-  const path = (purpose: 84 | 86, chain: number, index: number) => [hardened(purpose), hardened(1), hardened(0), chain, index];
+  const path = (purpose: 84 | 86, chain: number, index: number) => [
+    hardened(purpose),
+    hardened(1),
+    hardened(0),
+    chain,
+    index,
+  ];
   const key = (purpose: 84 | 86, chain: number, index: number): WalletKey => {
-    const found = walletKey(secp, keys, { fingerprint: keys.masterFingerprint, path: path(purpose, chain, index) });
+    const found = walletKey(secp, keys, {
+      fingerprint: keys.masterFingerprint,
+      path: path(purpose, chain, index),
+    });
     if (found === undefined) throw new RangeError('no wallet key');
     return found;
   };
   const foreign = p2wpkhScript(parties.bob.keys.nodeId);
 
   /** Spends 1,000,000 sat of each account, with origins. */
-  function psbt(outputs: readonly { readonly script: Uint8Array; readonly valueSat: bigint; readonly origin?: number[] }[], fingerprint = keys.masterFingerprint): Uint8Array {
+  function psbt(
+    outputs: readonly {
+      readonly script: Uint8Array;
+      readonly valueSat: bigint;
+      readonly origin?: number[];
+    }[],
+    fingerprint = keys.masterFingerprint,
+  ): Uint8Array {
     const [segwit, taproot] = [key(84, 0, 3), key(86, 1, 4)];
     const unsigned = createPsbt({
       version: 2,
       locktime: 0,
-      inputs: [segwit, taproot].map(({ script }, i) => ({ txid: new Uint8Array(32).fill(i + 1), vout: 0, sequence: 0xfffffffd, spent: { script, valueSat: 1_000_000n } })),
+      inputs: [segwit, taproot].map(({ script }, i) => ({
+        txid: new Uint8Array(32).fill(i + 1),
+        vout: 0,
+        sequence: 0xfffffffd,
+        spent: { script, valueSat: 1_000_000n },
+      })),
       outputs: outputs.map(({ script, valueSat }) => ({ script, valueSat })),
     });
     const tx = Transaction.fromPSBT(unsigned, { allowUnknownOutputs: true, disableScriptCheck: true });
     tx.updateInput(0, { bip32Derivation: [[segwit.publicKey, { fingerprint, path: path(84, 0, 3) }]] });
-    tx.updateInput(1, { tapBip32Derivation: [[taproot.publicKey.slice(1), { hashes: [], der: { fingerprint, path: path(86, 1, 4) } }]] });
+    tx.updateInput(1, {
+      tapBip32Derivation: [
+        [taproot.publicKey.slice(1), { hashes: [], der: { fingerprint, path: path(86, 1, 4) } }],
+      ],
+    });
     outputs.forEach(({ origin }, i) => {
-      if (origin !== undefined) tx.updateOutput(i, { bip32Derivation: [[key(84, origin[3] ?? 0, origin[4] ?? 0).publicKey, { fingerprint, path: origin }]] });
+      if (origin !== undefined)
+        tx.updateOutput(i, {
+          bip32Derivation: [
+            [key(84, origin[3] ?? 0, origin[4] ?? 0).publicKey, { fingerprint, path: origin }],
+          ],
+        });
     });
     return tx.toPSBT();
   }
@@ -63,7 +93,9 @@ describe('the wallet', () => {
 
   test('both kinds of inputs are signed, and the transaction is whole', async () => {
     const { client } = await startAlice();
-    const { psbt: signed } = await client.signPsbt({ psbt: psbt([change, { script: foreign, valueSat: 500_000n }]) });
+    const { psbt: signed } = await client.signPsbt({
+      psbt: psbt([change, { script: foreign, valueSat: 500_000n }]),
+    });
     const final = finalizePsbt(signed);
     if (!final.ok) throw final.error;
     const tx = extractPsbt(final.value);
@@ -72,28 +104,53 @@ describe('the wallet', () => {
 
   test('fees, foreign payments beyond the velocity, and foreign inputs are refused; the window is shared', async () => {
     const { client } = await startAlice({ onchain: { velocitySat: 700_000n, maximumFeeSat: 10_000n } });
-    const pay = (valueSat: bigint) => client.signPsbt({ psbt: psbt([{ ...change, valueSat: 1_999_000n - valueSat }, { script: foreign, valueSat }]) });
-    await expect(client.signPsbt({ psbt: psbt([{ ...change, valueSat: 1_000_000n }]) })).rejects.toMatchObject(refused('policy-onchain-fee-range'));
-    await expect(client.signPsbt({ psbt: psbt([{ ...change, valueSat: 2_000_001n }]) })).rejects.toMatchObject(refused('policy-onchain-fee-range'));
+    const pay = (valueSat: bigint) =>
+      client.signPsbt({
+        psbt: psbt([
+          { ...change, valueSat: 1_999_000n - valueSat },
+          { script: foreign, valueSat },
+        ]),
+      });
+    await expect(
+      client.signPsbt({ psbt: psbt([{ ...change, valueSat: 1_000_000n }]) }),
+    ).rejects.toMatchObject(refused('policy-onchain-fee-range'));
+    await expect(
+      client.signPsbt({ psbt: psbt([{ ...change, valueSat: 2_000_001n }]) }),
+    ).rejects.toMatchObject(refused('policy-onchain-fee-range'));
     await pay(500_000n);
     await expect(pay(300_000n)).rejects.toMatchObject(refused('policy-onchain-velocity'));
     await pay(200_000n);
     // An origin that does not lead to the output's script does not make it the wallet's.
     const lie = { script: foreign, valueSat: 1_999_000n, origin: path(84, 1, 7) };
-    await expect(client.signPsbt({ psbt: psbt([lie]) })).rejects.toMatchObject(refused('policy-onchain-velocity'));
-    await expect(client.signPsbt({ psbt: psbt([{ ...change, valueSat: 1_999_500n }], 1) })).rejects.toMatchObject(refused('policy-onchain-velocity'));
-    await expect(client.signPsbt({ psbt: new Uint8Array(50) })).rejects.toMatchObject(refused('policy-malformed-request'));
+    await expect(client.signPsbt({ psbt: psbt([lie]) })).rejects.toMatchObject(
+      refused('policy-onchain-velocity'),
+    );
+    await expect(
+      client.signPsbt({ psbt: psbt([{ ...change, valueSat: 1_999_500n }], 1) }),
+    ).rejects.toMatchObject(refused('policy-onchain-velocity'));
+    await expect(client.signPsbt({ psbt: new Uint8Array(50) })).rejects.toMatchObject(
+      refused('policy-malformed-request'),
+    );
   });
 
   test('a funding pays the channel and the wallet, and nobody else', async () => {
     const { client } = await startAlice();
     const funding = { script: p2wshScript(Uint8Array.of(0x51)), valueSat: 500_000n };
     await client.signPsbt({ psbt: psbt([change, funding]), channelKeysId });
-    await expect(client.signPsbt({ psbt: psbt([change]), channelKeysId })).rejects.toMatchObject(refused('policy-onchain-destination'));
-    await expect(client.signPsbt({ psbt: psbt([{ ...change, valueSat: 1_000_000n }, funding, { script: foreign, valueSat: 499_000n }]), channelKeysId })).rejects.toMatchObject(refused('policy-onchain-destination'));
+    await expect(client.signPsbt({ psbt: psbt([change]), channelKeysId })).rejects.toMatchObject(
+      refused('policy-onchain-destination'),
+    );
+    await expect(
+      client.signPsbt({
+        psbt: psbt([{ ...change, valueSat: 1_000_000n }, funding, { script: foreign, valueSat: 499_000n }]),
+        channelKeysId,
+      }),
+    ).rejects.toMatchObject(refused('policy-onchain-destination'));
     await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
     // By now the script is known, and this is another.
-    await expect(client.signPsbt({ psbt: psbt([change, funding]), channelKeysId })).rejects.toMatchObject(refused('policy-onchain-destination'));
+    await expect(client.signPsbt({ psbt: psbt([change, funding]), channelKeysId })).rejects.toMatchObject(
+      refused('policy-onchain-destination'),
+    );
   });
 });
 
@@ -101,22 +158,36 @@ describe('invoices', () => {
   const words = Uint8Array.from({ length: 23 }, (_, i) => (i * 7) % 32);
   test('the signature is over the human-readable part and the padded words', async () => {
     const { client } = await startAlice();
-    const { signature, recoveryId } = await client.signInvoice({ humanReadablePart: 'lnbcrt25m', dataWords: words });
+    const { signature, recoveryId } = await client.signInvoice({
+      humanReadablePart: 'lnbcrt25m',
+      dataWords: words,
+    });
     const bits = [...words].map((word) => word.toString(2).padStart(5, '0')).join('');
-    const packed = (bits.padEnd(Math.ceil(bits.length / 8) * 8, '0').match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2));
+    const packed = (bits.padEnd(Math.ceil(bits.length / 8) * 8, '0').match(/.{8}/g) ?? []).map((byte) =>
+      Number.parseInt(byte, 2),
+    );
     const hash = sha256(concatBytes(Buffer.from('lnbcrt25m'), Uint8Array.from(packed)));
-    expect(toHex(secp.recover(hash, Uint8Array.from(signature), recoveryId) ?? new Uint8Array())).toBe(toHex(keys.nodeId));
+    expect(toHex(secp.recover(hash, Uint8Array.from(signature), recoveryId) ?? new Uint8Array())).toBe(
+      toHex(keys.nodeId),
+    );
   });
 
-  test.each(['lnbc25m', 'lnbcrt25x', 'lnbcrt025m', 'lntb1', 'bcrt1', ''])('another prefix is refused: "%s"', async (humanReadablePart) => {
-    const { client } = await startAlice();
-    await expect(client.signInvoice({ humanReadablePart, dataWords: words })).rejects.toMatchObject(refused('policy-invoice'));
-  });
+  test.each(['lnbc25m', 'lnbcrt25x', 'lnbcrt025m', 'lntb1', 'bcrt1', ''])(
+    'another prefix is refused: "%s"',
+    async (humanReadablePart) => {
+      const { client } = await startAlice();
+      await expect(client.signInvoice({ humanReadablePart, dataWords: words })).rejects.toMatchObject(
+        refused('policy-invoice'),
+      );
+    },
+  );
 
   test('words above 31, too few and too many are refused', async () => {
     const { client } = await startAlice();
     for (const dataWords of [words.map(() => 32), words.subarray(0, 6), new Uint8Array(9_000)]) {
-      await expect(client.signInvoice({ humanReadablePart: 'lnbcrt', dataWords })).rejects.toMatchObject(refused('policy-invoice'));
+      await expect(client.signInvoice({ humanReadablePart: 'lnbcrt', dataWords })).rejects.toMatchObject(
+        refused('policy-invoice'),
+      );
     }
   });
 });
@@ -125,15 +196,41 @@ describe('gossip', () => {
   const { chainHash } = NETWORKS.regtest;
   const registration = registrationOf(secp, parties, 'alice');
   const ours = { nodeId: keys.nodeId, bitcoinKey: registration.funding.holderFundingPubkey };
-  const theirs = { nodeId: parties.bob.keys.nodeId, bitcoinKey: registration.funding.counterpartyFundingPubkey };
+  const theirs = {
+    nodeId: parties.bob.keys.nodeId,
+    bitcoinKey: registration.funding.counterpartyFundingPubkey,
+  };
   const [first, second] = compareBytes(ours.nodeId, theirs.nodeId) < 0 ? [ours, theirs] : [theirs, ours];
   const direction = first === ours ? 0 : 1;
-  const announcement = (change: { chain?: Uint8Array; one?: typeof ours; two?: typeof ours } = {}): Uint8Array => {
+  const announcement = (
+    change: { chain?: Uint8Array; one?: typeof ours; two?: typeof ours } = {},
+  ): Uint8Array => {
     const { chain = chainHash, one = first, two = second } = change;
-    return new Writer().u16(0).bytes(chain).u64(7n).bytes(one.nodeId).bytes(two.nodeId).bytes(one.bitcoinKey).bytes(two.bitcoinKey).finish();
+    return new Writer()
+      .u16(0)
+      .bytes(chain)
+      .u64(7n)
+      .bytes(one.nodeId)
+      .bytes(two.nodeId)
+      .bytes(one.bitcoinKey)
+      .bytes(two.bitcoinKey)
+      .finish();
   };
-  const update = (flags: number): Uint8Array => new Writer().bytes(chainHash).u64(7n).u32(1).u8(1).u8(flags).u16(40).u64(1n).u32(0).u32(0).u64(9n).finish();
-  const node = (id: Uint8Array): Uint8Array => new Writer().u16(0).u32(5).bytes(id).bytes(new Uint8Array(35)).u16(0).finish();
+  const update = (flags: number): Uint8Array =>
+    new Writer()
+      .bytes(chainHash)
+      .u64(7n)
+      .u32(1)
+      .u8(1)
+      .u8(flags)
+      .u16(40)
+      .u64(1n)
+      .u32(0)
+      .u32(0)
+      .u64(9n)
+      .finish();
+  const node = (id: Uint8Array): Uint8Array =>
+    new Writer().u16(0).u32(5).bytes(id).bytes(new Uint8Array(35)).u16(0).finish();
 
   async function registered(announce = true): Promise<Harness> {
     const harness = await startAlice();
@@ -143,7 +240,10 @@ describe('gossip', () => {
 
   test('an announcement gets both signatures', async () => {
     const { client } = await registered();
-    const { nodeSignature, bitcoinSignature } = await client.signGossip({ channelKeysId, message: { $case: 'channelAnnouncement', value: announcement() } });
+    const { nodeSignature, bitcoinSignature } = await client.signGossip({
+      channelKeysId,
+      message: { $case: 'channelAnnouncement', value: announcement() },
+    });
     const hash = sha256d(announcement());
     expect(secp.verify(hash, Uint8Array.from(nodeSignature), ours.nodeId)).toBe(true);
     expect(secp.verify(hash, Uint8Array.from(bitcoinSignature), ours.bitcoinKey)).toBe(true);
@@ -151,22 +251,54 @@ describe('gossip', () => {
 
   test('other chains, nodes, keys and orders are refused, and private channels stay so', async () => {
     const { client } = await registered();
-    const sign = (value: Uint8Array) => client.signGossip({ channelKeysId, message: { $case: 'channelAnnouncement', value } });
-    const wrong = [{ chain: NETWORKS.mainnet.chainHash }, { one: second, two: first }, { one: { ...first, bitcoinKey: second.bitcoinKey } }, { two: { ...second, nodeId: second.bitcoinKey } }];
-    for (const change of wrong) await expect(sign(announcement(change))).rejects.toMatchObject(refused('policy-gossip'));
+    const sign = (value: Uint8Array) =>
+      client.signGossip({ channelKeysId, message: { $case: 'channelAnnouncement', value } });
+    const wrong = [
+      { chain: NETWORKS.mainnet.chainHash },
+      { one: second, two: first },
+      { one: { ...first, bitcoinKey: second.bitcoinKey } },
+      { two: { ...second, nodeId: second.bitcoinKey } },
+    ];
+    for (const change of wrong)
+      await expect(sign(announcement(change))).rejects.toMatchObject(refused('policy-gossip'));
     await expect(sign(announcement().subarray(0, 90))).rejects.toMatchObject(refused('policy-gossip'));
-    await expect(client.signGossip({ channelKeysId: new Uint8Array(32), message: { $case: 'channelAnnouncement', value: announcement() } })).rejects.toMatchObject(refused('policy-gossip'));
+    await expect(
+      client.signGossip({
+        channelKeysId: new Uint8Array(32),
+        message: { $case: 'channelAnnouncement', value: announcement() },
+      }),
+    ).rejects.toMatchObject(refused('policy-gossip'));
     const quiet = await registered(false);
-    await expect(quiet.client.signGossip({ channelKeysId, message: { $case: 'channelAnnouncement', value: announcement() } })).rejects.toMatchObject(refused('policy-gossip'));
+    await expect(
+      quiet.client.signGossip({
+        channelKeysId,
+        message: { $case: 'channelAnnouncement', value: announcement() },
+      }),
+    ).rejects.toMatchObject(refused('policy-gossip'));
   });
 
   test('updates of the own direction and announcements of the own node are signed, others not', async () => {
     const { client } = await registered();
-    const good = await client.signGossip({ channelKeysId, message: { $case: 'channelUpdate', value: update(direction) } });
-    expect(secp.verify(sha256d(update(direction)), Uint8Array.from(good.nodeSignature), keys.nodeId)).toBe(true);
+    const good = await client.signGossip({
+      channelKeysId,
+      message: { $case: 'channelUpdate', value: update(direction) },
+    });
+    expect(secp.verify(sha256d(update(direction)), Uint8Array.from(good.nodeSignature), keys.nodeId)).toBe(
+      true,
+    );
     expect(good.bitcoinSignature).toHaveLength(0);
-    await expect(client.signGossip({ channelKeysId, message: { $case: 'channelUpdate', value: update(1 - direction) } })).rejects.toMatchObject(refused('policy-gossip'));
-    await client.signGossip({ channelKeysId: new Uint8Array(0), message: { $case: 'nodeAnnouncement', value: node(keys.nodeId) } });
-    await expect(client.signGossip({ channelKeysId: new Uint8Array(0), message: { $case: 'nodeAnnouncement', value: node(theirs.nodeId) } })).rejects.toMatchObject(refused('policy-gossip'));
+    await expect(
+      client.signGossip({ channelKeysId, message: { $case: 'channelUpdate', value: update(1 - direction) } }),
+    ).rejects.toMatchObject(refused('policy-gossip'));
+    await client.signGossip({
+      channelKeysId: new Uint8Array(0),
+      message: { $case: 'nodeAnnouncement', value: node(keys.nodeId) },
+    });
+    await expect(
+      client.signGossip({
+        channelKeysId: new Uint8Array(0),
+        message: { $case: 'nodeAnnouncement', value: node(theirs.nodeId) },
+      }),
+    ).rejects.toMatchObject(refused('policy-gossip'));
   });
 });

@@ -1,24 +1,43 @@
 /** The hot path: batches of many channels on a long-lived stream, answered as they are done. */
-import { type Refusal as WireRefusal, RefusalKind, type SignBatchRequest, type SignBatchResponse, type SignItem, type SignResult } from '@fulmen/proto/signer/v1/signer';
+import {
+  type Refusal as WireRefusal,
+  RefusalKind,
+  type SignBatchRequest,
+  type SignBatchResponse,
+  type SignItem,
+  type SignResult,
+} from '@fulmen/proto/signer/v1/signer';
 import { Writer } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { type CallContext, type DuplexStream, RpcError } from '@fulmen/rpc';
 import { decodeSignItem, decoding } from '../decode.ts';
 import { signItem } from '../enforcement/sign-item.ts';
 import type { Refusal, SignItemAnswer, SignerChannelState } from '../enforcement/types.ts';
-import { checkShard, contextOf, recordRefusal, requireCapability, runInLane, unregistered } from '../signer.ts';
+import {
+  checkShard,
+  contextOf,
+  recordRefusal,
+  requireCapability,
+  runInLane,
+  unregistered,
+} from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
 /** Batches of one stream that are under way; reading stops above. */
 const MAX_BATCHES_IN_FLIGHT = 64;
 const MAX_ITEMS_IN_BATCH = 2_000;
 
-export async function signBatch(signer: Signer, stream: DuplexStream<SignBatchRequest, SignBatchResponse>, context: CallContext): Promise<void> {
+export async function signBatch(
+  signer: Signer,
+  stream: DuplexStream<SignBatchRequest, SignBatchResponse>,
+  context: CallContext,
+): Promise<void> {
   requireCapability(signer, context, 'sign_batch', 'channel');
   const inFlight = new Set<Promise<void>>();
   let failure: unknown;
   for await (const batch of stream) {
-    if (batch.items.length > MAX_ITEMS_IN_BATCH) throw new RpcError('invalid_argument', `${batch.items.length} items in a batch`);
+    if (batch.items.length > MAX_ITEMS_IN_BATCH)
+      throw new RpcError('invalid_argument', `${batch.items.length} items in a batch`);
     // Every item is queued before the next batch is read: that keeps a channel's order.
     const work = Promise.all(batch.items.map((item) => answerItem(signer, item)))
       .then((results) => stream.send({ batchId: batch.batchId, results }))
@@ -28,14 +47,19 @@ export async function signBatch(signer: Signer, stream: DuplexStream<SignBatchRe
       .finally(() => inFlight.delete(work));
     inFlight.add(work);
     if (inFlight.size >= MAX_BATCHES_IN_FLIGHT) await Promise.race(inFlight);
-    if (failure !== undefined) throw failure instanceof Error ? failure : new RpcError('internal', String(failure));
+    if (failure !== undefined)
+      throw failure instanceof Error ? failure : new RpcError('internal', String(failure));
   }
   await Promise.all(inFlight);
 }
 
 async function answerItem(signer: Signer, item: SignItem): Promise<SignResult> {
   const result = await runItem(signer, item);
-  return { outcome: result.ok ? { $case: 'success', value: toSuccess(result.value) } : { $case: 'refusal', value: toRefusal(result.error) } };
+  return {
+    outcome: result.ok
+      ? { $case: 'success', value: toSuccess(result.value) }
+      : { $case: 'refusal', value: toRefusal(result.error) },
+  };
 }
 
 function runItem(signer: Signer, item: SignItem): Promise<Result<SignItemAnswer, Refusal>> {
@@ -58,7 +82,14 @@ function runItem(signer: Signer, item: SignItem): Promise<Result<SignItemAnswer,
       const { state, answer } = signed.value;
       // An identical retry and a mere ECDH change nothing, so there is nothing to commit.
       if (state === channel) return { ok: true, value: { answer } };
-      return { ok: true, value: { answer, channel: state, audit: { operation: 'sign_item', channelKeysId, detail: numbersOf(state) } } };
+      return {
+        ok: true,
+        value: {
+          answer,
+          channel: state,
+          audit: { operation: 'sign_item', channelKeysId, detail: numbersOf(state) },
+        },
+      };
     },
   });
 }
@@ -74,7 +105,11 @@ function toSuccess(answer: SignItemAnswer) {
     ...(answer.releasedSecret === undefined ? {} : { releasedSecret: answer.releasedSecret }),
     firstPointNumber: answer.firstPointNumber,
     perCommitmentPoints: [...answer.perCommitmentPoints],
-    signatures: answer.signatures.map(({ fundingTxid, signature, htlcSignatures }) => ({ fundingTxid, signature, htlcSignatures: [...htlcSignatures] })),
+    signatures: answer.signatures.map(({ fundingTxid, signature, htlcSignatures }) => ({
+      fundingTxid,
+      signature,
+      htlcSignatures: [...htlcSignatures],
+    })),
     sharedSecrets: [...answer.sharedSecrets],
   };
 }

@@ -18,10 +18,18 @@ interface DecodedClaim extends ClaimRequest {
   readonly paths: ReadonlyMap<number, readonly number[]>;
 }
 
-export async function claim(signer: Signer, request: SignClaimRequest, context: CallContext): Promise<SignClaimResponse> {
+export async function claim(
+  signer: Signer,
+  request: SignClaimRequest,
+  context: CallContext,
+): Promise<SignClaimResponse> {
   const operation = 'sign_claim';
   requireCapability(signer, context, operation, 'claim');
-  const decoded = orRefuse(signer, operation, decode.decoding(() => decodeClaim(request)));
+  const decoded = orRefuse(
+    signer,
+    operation,
+    decode.decoding(() => decodeClaim(request)),
+  );
   const { channelKeysId } = decoded;
   return runUnary<SignClaimResponse>(signer, operation, {
     priority: 'claim',
@@ -29,18 +37,33 @@ export async function claim(signer: Signer, request: SignClaimRequest, context: 
     evaluate: ({ channel }) => {
       if (channel === undefined) return unregistered();
       const upfront = channel.registration.holder.upfrontShutdownScript;
-      const known = [shutdownScript(signer, channelKeysId), ...signer.limits.allowedScripts, ...(upfront === undefined ? [] : [upfront])];
-      const isOwn = (index: number, script: Uint8Array): boolean => known.some((one) => equalBytes(one, script)) || isWallet(signer, script, decoded.paths.get(index));
-      const signed = signClaim({ ...contextOf(signer, channelKeysId), maximumFeeSat: signer.onchain.maximumFeeSat, isOwn }, channel.registration, decoded);
+      const known = [
+        shutdownScript(signer, channelKeysId),
+        ...signer.limits.allowedScripts,
+        ...(upfront === undefined ? [] : [upfront]),
+      ];
+      const isOwn = (index: number, script: Uint8Array): boolean =>
+        known.some((one) => equalBytes(one, script)) || isWallet(signer, script, decoded.paths.get(index));
+      const signed = signClaim(
+        { ...contextOf(signer, channelKeysId), maximumFeeSat: signer.onchain.maximumFeeSat, isOwn },
+        channel.registration,
+        decoded,
+      );
       if (!signed.ok) return signed;
       const { signature, publicKey, witnessScript = new Uint8Array(0) } = signed.value;
-      return ok({ answer: { signature, publicKey, witnessScript }, audit: { operation, channelKeysId, detail: sha256(signature) } as const });
+      return ok({
+        answer: { signature, publicKey, witnessScript },
+        audit: { operation, channelKeysId, detail: sha256(signature) } as const,
+      });
     },
   });
 }
 
 function isWallet({ secp, keys }: Signer, script: Uint8Array, path: readonly number[] | undefined): boolean {
-  return path !== undefined && walletKeyOf(secp, keys, script, [{ fingerprint: keys.masterFingerprint, path }]) !== undefined;
+  return (
+    path !== undefined &&
+    walletKeyOf(secp, keys, script, [{ fingerprint: keys.masterFingerprint, path }]) !== undefined
+  );
 }
 
 function decodeClaim(request: SignClaimRequest): DecodedClaim {
@@ -67,17 +90,35 @@ function decodeOutput(output: SignClaimRequest['output']): ClaimedOutput {
     case undefined:
       throw new decode.MalformedRequestError('no output is named');
     case 'holderDelayed':
-      return { type: 'holder_delayed', commitmentNumber: decode.commitmentNumber(output.value.commitmentNumber) };
+      return {
+        type: 'holder_delayed',
+        commitmentNumber: decode.commitmentNumber(output.value.commitmentNumber),
+      };
     case 'holderHtlc':
-      return { type: 'holder_htlc', commitmentNumber: decode.commitmentNumber(output.value.commitmentNumber), htlc: htlcOf(output.value.htlc) };
+      return {
+        type: 'holder_htlc',
+        commitmentNumber: decode.commitmentNumber(output.value.commitmentNumber),
+        htlc: htlcOf(output.value.htlc),
+      };
     case 'counterpartyHtlc':
-      return { type: 'counterparty_htlc', perCommitmentPoint: decode.fixed('per_commitment_point', output.value.perCommitmentPoint, 33), htlc: htlcOf(output.value.htlc) };
+      return {
+        type: 'counterparty_htlc',
+        perCommitmentPoint: decode.fixed('per_commitment_point', output.value.perCommitmentPoint, 33),
+        htlc: htlcOf(output.value.htlc),
+      };
     case 'counterpartyBalance':
       return { type: 'counterparty_balance' };
     case 'revokedDelayed':
-      return { type: 'revoked_delayed', perCommitmentSecret: decode.fixed('per_commitment_secret', output.value.perCommitmentSecret, 32) };
+      return {
+        type: 'revoked_delayed',
+        perCommitmentSecret: decode.fixed('per_commitment_secret', output.value.perCommitmentSecret, 32),
+      };
     case 'revokedHtlc':
-      return { type: 'revoked_htlc', perCommitmentSecret: decode.fixed('per_commitment_secret', output.value.perCommitmentSecret, 32), htlc: htlcOf(output.value.htlc) };
+      return {
+        type: 'revoked_htlc',
+        perCommitmentSecret: decode.fixed('per_commitment_secret', output.value.perCommitmentSecret, 32),
+        htlc: htlcOf(output.value.htlc),
+      };
     case 'anchor':
       return { type: 'anchor' };
   }

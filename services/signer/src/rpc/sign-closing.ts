@@ -4,10 +4,22 @@ import { sha256 } from '@fulmen/crypto';
 import type { CallContext } from '@fulmen/rpc';
 import * as decode from '../decode.ts';
 import { signClosing } from '../enforcement/closing.ts';
-import { checkShard, contextOf, orRefuse, requireCapability, runUnary, shutdownScript, unregistered } from '../signer.ts';
+import {
+  checkShard,
+  contextOf,
+  orRefuse,
+  requireCapability,
+  runUnary,
+  shutdownScript,
+  unregistered,
+} from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
-export async function closing(signer: Signer, request: SignClosingRequest, context: CallContext): Promise<SignClosingResponse> {
+export async function closing(
+  signer: Signer,
+  request: SignClosingRequest,
+  context: CallContext,
+): Promise<SignClosingResponse> {
   const operation = 'sign_closing';
   requireCapability(signer, context, operation, 'channel');
   const decoded = orRefuse(
@@ -35,11 +47,19 @@ export async function closing(signer: Signer, request: SignClosingRequest, conte
       if (channel === undefined) return unregistered();
       const allowed = checkShard(view, channel, decoded);
       if (!allowed.ok) return allowed;
-      const signed = signClosing(contextOf(signer, channelKeysId), channel, decoded.closing, shutdownScript(signer, channelKeysId));
+      const signed = signClosing(
+        contextOf(signer, channelKeysId),
+        channel,
+        decoded.closing,
+        shutdownScript(signer, channelKeysId),
+      );
       if (!signed.ok) return signed;
       const { state, signature } = signed.value;
       const audit = { operation, channelKeysId, detail: sha256(signature) } as const;
-      return { ok: true, value: { answer: { signature }, audit, ...(state === channel ? {} : { channel: state }) } };
+      return {
+        ok: true,
+        value: { answer: { signature }, audit, ...(state === channel ? {} : { channel: state }) },
+      };
     },
   });
 }

@@ -17,13 +17,25 @@ import type { Signer } from '../signer.ts';
 const MAX_MESSAGE_LENGTH = 65_535;
 const NO_SIGNATURE = new Uint8Array(0);
 
-export async function signGossip(signer: Signer, request: SignGossipRequest, context: CallContext): Promise<SignGossipResponse> {
+export async function signGossip(
+  signer: Signer,
+  request: SignGossipRequest,
+  context: CallContext,
+): Promise<SignGossipResponse> {
   const operation = 'sign_gossip';
   requireCapability(signer, context, operation, 'node');
   const { message } = request;
-  if (message === undefined || message.value.length > MAX_MESSAGE_LENGTH) return orRefuse(signer, operation, refuse('policy-gossip', 'no message'));
+  if (message === undefined || message.value.length > MAX_MESSAGE_LENGTH)
+    return orRefuse(signer, operation, refuse('policy-gossip', 'no message'));
   const bytes = Uint8Array.from(message.value);
-  const channelKeysId = request.channelKeysId.length === 0 ? undefined : orRefuse(signer, operation, decoding(() => fixed('channel_keys_id', request.channelKeysId, 32)));
+  const channelKeysId =
+    request.channelKeysId.length === 0
+      ? undefined
+      : orRefuse(
+          signer,
+          operation,
+          decoding(() => fixed('channel_keys_id', request.channelKeysId, 32)),
+        );
   const hash = sha256d(bytes);
   return runUnary<SignGossipResponse>(signer, operation, {
     priority: 'channel',
@@ -34,7 +46,9 @@ export async function signGossip(signer: Signer, request: SignGossipRequest, con
       const fundingKeyToo = message.$case === 'channelAnnouncement' && channelKeysId !== undefined;
       const answer = {
         nodeSignature: signer.secp.sign(hash, signer.keys.nodeSecret),
-        bitcoinSignature: fundingKeyToo ? signer.secp.sign(hash, secretsOf(signer, channelKeysId).fundingSecret) : NO_SIGNATURE,
+        bitcoinSignature: fundingKeyToo
+          ? signer.secp.sign(hash, secretsOf(signer, channelKeysId).fundingSecret)
+          : NO_SIGNATURE,
       };
       return { ok: true, value: { answer, audit: { operation, channelKeysId, detail: hash } } };
     },
@@ -43,10 +57,17 @@ export async function signGossip(signer: Signer, request: SignGossipRequest, con
 
 type GossipKind = NonNullable<SignGossipRequest['message']>['$case'];
 
-function check(signer: Signer, kind: GossipKind, bytes: Uint8Array, channel: SignerChannelState | undefined): Result<void, Refusal> {
+function check(
+  signer: Signer,
+  kind: GossipKind,
+  bytes: Uint8Array,
+  channel: SignerChannelState | undefined,
+): Result<void, Refusal> {
   switch (kind) {
     case 'channelAnnouncement':
-      return channel === undefined ? refuse('policy-gossip', 'an announcement needs its registered channel') : announcement(signer, bytes, channel);
+      return channel === undefined
+        ? refuse('policy-gossip', 'an announcement needs its registered channel')
+        : announcement(signer, bytes, channel);
     case 'channelUpdate':
       return update(signer, bytes, channel);
     case 'nodeAnnouncement':
@@ -64,12 +85,20 @@ function start<T>(bytes: Uint8Array, read: (reader: Reader) => T): Result<T, Ref
   return decoded.ok ? decoded : refuse('policy-gossip', decoded.error.message);
 }
 
-function announcement(signer: Signer, bytes: Uint8Array, { registration }: SignerChannelState): Result<void, Refusal> {
+function announcement(
+  signer: Signer,
+  bytes: Uint8Array,
+  { registration }: SignerChannelState,
+): Result<void, Refusal> {
   const fields = start(bytes, (reader) => {
     reader.view(reader.u16());
     const chainHash = reader.bytes(32);
     reader.u64();
-    return { chainHash, nodeIds: [reader.bytes(33), reader.bytes(33)], bitcoinKeys: [reader.bytes(33), reader.bytes(33)] };
+    return {
+      chainHash,
+      nodeIds: [reader.bytes(33), reader.bytes(33)],
+      bitcoinKeys: [reader.bytes(33), reader.bytes(33)],
+    };
   });
   if (!fields.ok) return fields;
   const { chainHash, nodeIds, bitcoinKeys } = fields.value;
@@ -77,13 +106,24 @@ function announcement(signer: Signer, bytes: Uint8Array, { registration }: Signe
   if (!equalBytes(chainHash, signer.network.chainHash)) return refuse('policy-gossip', 'another chain');
   // BOLT 7: "node_id_1 and node_id_2 … such that node_id_1 is the lexicographically-lesser"
   const ours = { nodeId: signer.keys.nodeId, bitcoinKey: registration.funding.holderFundingPubkey };
-  const theirs = { nodeId: registration.counterpartyNodeId, bitcoinKey: registration.funding.counterpartyFundingPubkey };
+  const theirs = {
+    nodeId: registration.counterpartyNodeId,
+    bitcoinKey: registration.funding.counterpartyFundingPubkey,
+  };
   const expected = compareBytes(ours.nodeId, theirs.nodeId) < 0 ? [ours, theirs] : [theirs, ours];
-  const fits = expected.every((side, i) => equalBytes(side.nodeId, nodeIds[i] ?? NO_SIGNATURE) && equalBytes(side.bitcoinKey, bitcoinKeys[i] ?? NO_SIGNATURE));
+  const fits = expected.every(
+    (side, i) =>
+      equalBytes(side.nodeId, nodeIds[i] ?? NO_SIGNATURE) &&
+      equalBytes(side.bitcoinKey, bitcoinKeys[i] ?? NO_SIGNATURE),
+  );
   return fits ? ok(undefined) : refuse('policy-gossip', 'not this channel’s nodes and funding keys');
 }
 
-function update(signer: Signer, bytes: Uint8Array, channel: SignerChannelState | undefined): Result<void, Refusal> {
+function update(
+  signer: Signer,
+  bytes: Uint8Array,
+  channel: SignerChannelState | undefined,
+): Result<void, Refusal> {
   const fields = start(bytes, (reader) => {
     const chainHash = reader.bytes(32);
     reader.view(8 + 4 + 1);
@@ -93,11 +133,14 @@ function update(signer: Signer, bytes: Uint8Array, channel: SignerChannelState |
     return { chainHash, channelFlags };
   });
   if (!fields.ok) return fields;
-  if (!equalBytes(fields.value.chainHash, signer.network.chainHash)) return refuse('policy-gossip', 'another chain');
+  if (!equalBytes(fields.value.chainHash, signer.network.chainHash))
+    return refuse('policy-gossip', 'another chain');
   if (channel === undefined) return ok(undefined);
   // BOLT 7: direction 0 is the update of node_id_1.
   const direction = compareBytes(signer.keys.nodeId, channel.registration.counterpartyNodeId) < 0 ? 0 : 1;
-  return (fields.value.channelFlags & 1) === direction ? ok(undefined) : refuse('policy-gossip', 'the counterparty’s direction');
+  return (fields.value.channelFlags & 1) === direction
+    ? ok(undefined)
+    : refuse('policy-gossip', 'the counterparty’s direction');
 }
 
 function nodeAnnouncement(signer: Signer, bytes: Uint8Array): Result<void, Refusal> {
@@ -112,5 +155,7 @@ function nodeAnnouncement(signer: Signer, bytes: Uint8Array): Result<void, Refus
     return { nodeId };
   });
   if (!fields.ok) return fields;
-  return equalBytes(fields.value.nodeId, signer.keys.nodeId) ? ok(undefined) : refuse('policy-gossip', 'another node');
+  return equalBytes(fields.value.nodeId, signer.keys.nodeId)
+    ? ok(undefined)
+    : refuse('policy-gossip', 'another node');
 }

@@ -1,5 +1,8 @@
 /** A force close: locks the channel, then gives the holder's commitment ready to broadcast. */
-import type { SignHolderCommitmentRequest, SignHolderCommitmentResponse } from '@fulmen/proto/signer/v1/signer';
+import type {
+  SignHolderCommitmentRequest,
+  SignHolderCommitmentResponse,
+} from '@fulmen/proto/signer/v1/signer';
 import { sha256 } from '@fulmen/crypto';
 import type { CallContext } from '@fulmen/rpc';
 import { decodeHolderCommitment, decoding, fixed } from '../decode.ts';
@@ -7,13 +10,20 @@ import { signHolderCommitment } from '../enforcement/holder-commitment.ts';
 import { contextOf, orRefuse, requireCapability, runUnary, unregistered } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
-export async function holderCommitment(signer: Signer, request: SignHolderCommitmentRequest, context: CallContext): Promise<SignHolderCommitmentResponse> {
+export async function holderCommitment(
+  signer: Signer,
+  request: SignHolderCommitmentRequest,
+  context: CallContext,
+): Promise<SignHolderCommitmentResponse> {
   const operation = 'sign_holder_commitment';
   requireCapability(signer, context, operation, 'claim');
   const { channelKeysId, commitment } = orRefuse(
     signer,
     operation,
-    decoding(() => ({ channelKeysId: fixed('channel_keys_id', request.channelKeysId, 32), commitment: decodeHolderCommitment(request.holderCommitment) })),
+    decoding(() => ({
+      channelKeysId: fixed('channel_keys_id', request.channelKeysId, 32),
+      commitment: decodeHolderCommitment(request.holderCommitment),
+    })),
   );
   return runUnary<SignHolderCommitmentResponse>(signer, operation, {
     priority: 'claim',
@@ -24,7 +34,14 @@ export async function holderCommitment(signer: Signer, request: SignHolderCommit
       if (!signed.ok) return signed;
       const { state, transaction } = signed.value;
       if (state === channel) return { ok: true, value: { answer: { transaction } } };
-      return { ok: true, value: { answer: { transaction }, channel: state, audit: { operation, channelKeysId, detail: sha256(transaction) } } };
+      return {
+        ok: true,
+        value: {
+          answer: { transaction },
+          channel: state,
+          audit: { operation, channelKeysId, detail: sha256(transaction) },
+        },
+      };
     },
   });
 }

@@ -11,13 +11,20 @@ import type { Signer } from '../signer.ts';
 const MIN_WORDS = 7;
 const MAX_WORDS = 8_000;
 
-export async function signInvoice(signer: Signer, request: SignInvoiceRequest, context: CallContext): Promise<SignInvoiceResponse> {
+export async function signInvoice(
+  signer: Signer,
+  request: SignInvoiceRequest,
+  context: CallContext,
+): Promise<SignInvoiceResponse> {
   const operation = 'sign_invoice';
   requireCapability(signer, context, operation, 'node');
   const { humanReadablePart, dataWords } = request;
   // BOLT 11: prefix `ln` and the network's, then an optional amount with an optional multiplier.
   const prefix = `ln${signer.network.invoiceHrp}`;
-  if (!humanReadablePart.startsWith(prefix) || !/^(?:[1-9][0-9]{0,20}[munp]?)?$/.test(humanReadablePart.slice(prefix.length))) {
+  if (
+    !humanReadablePart.startsWith(prefix) ||
+    !/^(?:[1-9][0-9]{0,20}[munp]?)?$/.test(humanReadablePart.slice(prefix.length))
+  ) {
     return orRefuse(signer, operation, refuse('policy-invoice', 'not an invoice of this network'));
   }
   if (dataWords.length < MIN_WORDS || dataWords.length > MAX_WORDS || dataWords.some((word) => word > 31)) {
@@ -30,7 +37,13 @@ export async function signInvoice(signer: Signer, request: SignInvoiceRequest, c
     channelKeysId: undefined,
     evaluate: () => {
       const { signature, recoveryId } = signer.secp.signRecoverable(hash, signer.keys.nodeSecret);
-      return { ok: true, value: { answer: { signature, recoveryId }, audit: { operation, channelKeysId: undefined, detail: hash } } };
+      return {
+        ok: true,
+        value: {
+          answer: { signature, recoveryId },
+          audit: { operation, channelKeysId: undefined, detail: hash },
+        },
+      };
     },
   });
 }

@@ -1,5 +1,9 @@
 /** The on-chain wallet: what to watch, and signatures for what it spends. */
-import type { GetWalletDescriptorsResponse, SignPsbtRequest, SignPsbtResponse } from '@fulmen/proto/signer/v1/signer';
+import type {
+  GetWalletDescriptorsResponse,
+  SignPsbtRequest,
+  SignPsbtResponse,
+} from '@fulmen/proto/signer/v1/signer';
 import { scriptKind, txid as txidOf } from '@fulmen/bitcoin';
 import type { Tx, TxOutput } from '@fulmen/bitcoin';
 import { psbtSpentOutputs, psbtUnsignedTx, signPsbt as signPsbtInputs } from '@fulmen/bitcoin/psbt';
@@ -24,13 +28,28 @@ const MAX_INPUTS = 500;
 const ACCOUNT_DEPTH = 3;
 
 /** Account keys of BIP 84 and BIP 86, public. */
-export async function getWalletDescriptors(signer: Signer, context: CallContext): Promise<GetWalletDescriptorsResponse> {
+export async function getWalletDescriptors(
+  signer: Signer,
+  context: CallContext,
+): Promise<GetWalletDescriptorsResponse> {
   requireCapability(signer, context, 'get_wallet_descriptors', 'wallet');
   const { secp, keys } = signer;
-  const position = (parentFingerprint: number) => ({ depth: ACCOUNT_DEPTH, parentFingerprint, childIndex: hardened(0) });
+  const position = (parentFingerprint: number) => ({
+    depth: ACCOUNT_DEPTH,
+    parentFingerprint,
+    childIndex: hardened(0),
+  });
   return {
-    bip84AccountXpub: encodeExtendedPublic(neuter(secp, keys.segwitAccount), position(keys.segwitParentFingerprint), keys.coinType),
-    bip86AccountXpub: encodeExtendedPublic(neuter(secp, keys.taprootAccount), position(keys.taprootParentFingerprint), keys.coinType),
+    bip84AccountXpub: encodeExtendedPublic(
+      neuter(secp, keys.segwitAccount),
+      position(keys.segwitParentFingerprint),
+      keys.coinType,
+    ),
+    bip86AccountXpub: encodeExtendedPublic(
+      neuter(secp, keys.taprootAccount),
+      position(keys.taprootParentFingerprint),
+      keys.coinType,
+    ),
     fingerprint: keys.masterFingerprint.toString(16).padStart(8, '0'),
   };
 }
@@ -44,17 +63,26 @@ interface ParsedPsbt {
 }
 
 function parse(request: SignPsbtRequest): Result<ParsedPsbt, Refusal> {
-  const channelKeysId = decoding(() => (request.channelKeysId === undefined ? undefined : fixed('channel_keys_id', request.channelKeysId, 32)));
+  const channelKeysId = decoding(() =>
+    request.channelKeysId === undefined ? undefined : fixed('channel_keys_id', request.channelKeysId, 32),
+  );
   if (!channelKeysId.ok) return channelKeysId;
   const bytes = Uint8Array.from(request.psbt);
   const transaction = psbtUnsignedTx(bytes);
   if (!transaction.ok) return refuse('policy-malformed-request', transaction.error.message);
-  if (transaction.value.inputs.length > MAX_INPUTS) return refuse('policy-malformed-request', `more than ${MAX_INPUTS} inputs`);
+  if (transaction.value.inputs.length > MAX_INPUTS)
+    return refuse('policy-malformed-request', `more than ${MAX_INPUTS} inputs`);
   const spent = psbtSpentOutputs(bytes);
   if (!spent.ok) return refuse('policy-malformed-request', spent.error.message);
   const origins = readPsbtOrigins(bytes);
   if (!origins.ok) return refuse('policy-malformed-request', 'not a PSBT');
-  return ok({ bytes, transaction: transaction.value, spent: spent.value, origins: origins.value, channelKeysId: channelKeysId.value });
+  return ok({
+    bytes,
+    transaction: transaction.value,
+    spent: spent.value,
+    origins: origins.value,
+    channelKeysId: channelKeysId.value,
+  });
 }
 
 /**
@@ -62,7 +90,11 @@ function parse(request: SignPsbtRequest): Result<ParsedPsbt, Refusal> {
  * alone. Every output is the wallet's own (by its origin), the funding of a
  * channel, or a payment that the velocity limit allows.
  */
-export async function signPsbt(signer: Signer, request: SignPsbtRequest, context: CallContext): Promise<SignPsbtResponse> {
+export async function signPsbt(
+  signer: Signer,
+  request: SignPsbtRequest,
+  context: CallContext,
+): Promise<SignPsbtResponse> {
   const operation = 'sign_psbt';
   requireCapability(signer, context, operation, 'wallet');
   const psbt = orRefuse(signer, operation, parse(request));
@@ -74,18 +106,31 @@ export async function signPsbt(signer: Signer, request: SignPsbtRequest, context
       if (!checked.ok) return checked;
       const signed = signInputs(signer, psbt);
       if (!signed.ok) return signed;
-      const audit = { operation, channelKeysId: psbt.channelKeysId, detail: txidOf(psbt.transaction) } as const;
-      return ok({ answer: { psbt: signed.value }, audit, ...(checked.value === undefined ? {} : { velocity: checked.value }) });
+      const audit = {
+        operation,
+        channelKeysId: psbt.channelKeysId,
+        detail: txidOf(psbt.transaction),
+      } as const;
+      return ok({
+        answer: { psbt: signed.value },
+        audit,
+        ...(checked.value === undefined ? {} : { velocity: checked.value }),
+      });
     },
   });
 }
 
 /** The velocity after this payment; undefined when nothing leaves the wallet and its channels. */
-function checkOutputs(signer: Signer, view: LaneView, psbt: ParsedPsbt): Result<Velocity | undefined, Refusal> {
+function checkOutputs(
+  signer: Signer,
+  view: LaneView,
+  psbt: ParsedPsbt,
+): Result<Velocity | undefined, Refusal> {
   const { transaction, spent, origins, channelKeysId } = psbt;
   const inSat = spent.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   const outSat = transaction.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
-  if (outSat > inSat || inSat - outSat > signer.onchain.maximumFeeSat) return refuse('policy-onchain-fee-range', `fee of ${inSat - outSat} sat`);
+  if (outSat > inSat || inSat - outSat > signer.onchain.maximumFeeSat)
+    return refuse('policy-onchain-fee-range', `fee of ${inSat - outSat} sat`);
   let foreignSat = 0n;
   let fundings = 0;
   for (const [index, output] of transaction.outputs.entries()) {
@@ -128,19 +173,33 @@ function spend(signer: Signer, velocity: Velocity, foreignSat: bigint): Result<V
 function signInputs(signer: Signer, psbt: ParsedPsbt): Result<Uint8Array, Refusal> {
   const { secp, keys } = signer;
   let signatures = 0;
-  const signed = signPsbtInputs(psbt.bytes, ({ inputIndex, spent, sighash }): PsbtInputSignature | undefined => {
-    const key = walletKeyOf(secp, keys, spent.script, psbt.origins.inputs[inputIndex] ?? []);
-    if (key === undefined) return undefined;
-    signatures += 1;
-    switch (key.kind) {
-      case 'p2wpkh':
-        return { inputIndex, kind: 'p2wpkh', signature: secp.sign(sighash, key.secretKey), publicKey: key.publicKey };
-      case 'p2tr':
-        return { inputIndex, kind: 'p2tr', signature: secp.schnorrSign(sighash, key.secretKey, new Uint8Array(32)) };
-      default:
-        return assertNever(key.kind);
-    }
-  });
+  const signed = signPsbtInputs(
+    psbt.bytes,
+    ({ inputIndex, spent, sighash }): PsbtInputSignature | undefined => {
+      const key = walletKeyOf(secp, keys, spent.script, psbt.origins.inputs[inputIndex] ?? []);
+      if (key === undefined) return undefined;
+      signatures += 1;
+      switch (key.kind) {
+        case 'p2wpkh':
+          return {
+            inputIndex,
+            kind: 'p2wpkh',
+            signature: secp.sign(sighash, key.secretKey),
+            publicKey: key.publicKey,
+          };
+        case 'p2tr':
+          return {
+            inputIndex,
+            kind: 'p2tr',
+            signature: secp.schnorrSign(sighash, key.secretKey, new Uint8Array(32)),
+          };
+        default:
+          return assertNever(key.kind);
+      }
+    },
+  );
   if (!signed.ok) return refuse('policy-malformed-request', signed.error.message);
-  return signatures === 0 ? refuse('policy-onchain-input', 'no input’s key origin leads to the wallet') : ok(signed.value);
+  return signatures === 0
+    ? refuse('policy-onchain-input', 'no input’s key origin leads to the wallet')
+    : ok(signed.value);
 }

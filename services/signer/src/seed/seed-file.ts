@@ -22,7 +22,17 @@ const MAX_SCRYPT_MEMORY = 512 * 1024 * 1024;
 const hex = z.string().regex(/^([0-9a-f]{2})+$/);
 const envelope = z.object({
   version: z.literal(1),
-  kdf: z.object({ name: z.literal('scrypt'), N: z.number().int().min(2).max(1 << 20), r: z.number().int().min(1).max(32), p: z.number().int().min(1).max(16), salt: hex }),
+  kdf: z.object({
+    name: z.literal('scrypt'),
+    N: z
+      .number()
+      .int()
+      .min(2)
+      .max(1 << 20),
+    r: z.number().int().min(1).max(32),
+    p: z.number().int().min(1).max(16),
+    salt: hex,
+  }),
   cipher: z.object({ name: z.literal('aes-256-gcm'), nonce: hex, ciphertext: hex, tag: hex }),
 });
 type Envelope = z.infer<typeof envelope>;
@@ -35,14 +45,29 @@ function deriveKey(secret: Uint8Array, { N, r, p, salt }: Envelope['kdf']): Buff
 }
 
 /** Encrypts a mnemonic. `salt` and `nonce`: 16 and 12 random bytes. `cost`: of scrypt, for tests. */
-export function sealMnemonic(mnemonic: string, secret: Uint8Array, random: { readonly salt: Uint8Array; readonly nonce: Uint8Array }, cost: { readonly N: number } = SCRYPT): string {
-  const kdf = { name: 'scrypt', ...SCRYPT, N: cost.N, salt: Buffer.from(random.salt).toString('hex') } as const;
+export function sealMnemonic(
+  mnemonic: string,
+  secret: Uint8Array,
+  random: { readonly salt: Uint8Array; readonly nonce: Uint8Array },
+  cost: { readonly N: number } = SCRYPT,
+): string {
+  const kdf = {
+    name: 'scrypt',
+    ...SCRYPT,
+    N: cost.N,
+    salt: Buffer.from(random.salt).toString('hex'),
+  } as const;
   const cipher = createCipheriv('aes-256-gcm', deriveKey(secret, kdf), random.nonce).setAAD(CONTEXT);
   const ciphertext = Buffer.concat([cipher.update(utf8Encode(mnemonic)), cipher.final()]);
   const sealed: Envelope = {
     version: 1,
     kdf,
-    cipher: { name: 'aes-256-gcm', nonce: Buffer.from(random.nonce).toString('hex'), ciphertext: ciphertext.toString('hex'), tag: cipher.getAuthTag().toString('hex') },
+    cipher: {
+      name: 'aes-256-gcm',
+      nonce: Buffer.from(random.nonce).toString('hex'),
+      ciphertext: ciphertext.toString('hex'),
+      tag: cipher.getAuthTag().toString('hex'),
+    },
   };
   return `${JSON.stringify(sealed, undefined, 2)}\n`;
 }
@@ -54,7 +79,12 @@ export function openMnemonic(text: string, secret: Uint8Array): string {
   const { kdf, cipher } = parsed.data;
   let plain: Uint8Array;
   try {
-    const decipher = createDecipheriv('aes-256-gcm', deriveKey(secret, kdf), Buffer.from(cipher.nonce, 'hex'), { authTagLength: 16 });
+    const decipher = createDecipheriv(
+      'aes-256-gcm',
+      deriveKey(secret, kdf),
+      Buffer.from(cipher.nonce, 'hex'),
+      { authTagLength: 16 },
+    );
     decipher.setAAD(CONTEXT).setAuthTag(Buffer.from(cipher.tag, 'hex'));
     plain = Buffer.concat([decipher.update(Buffer.from(cipher.ciphertext, 'hex')), decipher.final()]);
   } catch {
@@ -91,7 +121,8 @@ export function seedFileExists(path: string): boolean {
 
 /** @throws SeedError when others may read it. */
 export function readSeedFile(path: string): string {
-  if (process.platform !== 'win32' && (statSync(path).mode & 0o077) !== 0) throw new SeedError(`${path} can be read by others: chmod 600`);
+  if (process.platform !== 'win32' && (statSync(path).mode & 0o077) !== 0)
+    throw new SeedError(`${path} can be read by others: chmod 600`);
   return readFileSync(path, 'utf8');
 }
 
@@ -100,6 +131,9 @@ export function writeSeedFile(path: string, text: string): void {
   try {
     createDurably(path, text);
   } catch (error) {
-    throw new SeedError(existsSync(path) ? `${path} exists and is never overwritten` : `${path} cannot be written`, { cause: error });
+    throw new SeedError(
+      existsSync(path) ? `${path} exists and is never overwritten` : `${path} cannot be written`,
+      { cause: error },
+    );
   }
 }

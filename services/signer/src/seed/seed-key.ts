@@ -17,7 +17,10 @@ const MIN_KEY_LENGTH = 8;
 /** The key; line ends at its end do not count. @throws SeedError */
 export function readSeedKey(source: SeedKeySource): Uint8Array {
   const key = Buffer.from(read(source).replace(/[\r\n]+$/, ''), 'utf8');
-  if (key.length < MIN_KEY_LENGTH || key.length > MAX_KEY_LENGTH) throw new SeedError(`the seed’s key has ${key.length} bytes; ${MIN_KEY_LENGTH} to ${MAX_KEY_LENGTH} are wanted`);
+  if (key.length < MIN_KEY_LENGTH || key.length > MAX_KEY_LENGTH)
+    throw new SeedError(
+      `the seed’s key has ${key.length} bytes; ${MIN_KEY_LENGTH} to ${MAX_KEY_LENGTH} are wanted`,
+    );
   return new Uint8Array(key);
 }
 
@@ -30,11 +33,18 @@ function read(source: SeedKeySource): string {
         return readFileSync(source.path, 'utf8');
       case 'command': {
         const [program = '', ...parameters] = source.command;
-        return execFileSync(program, parameters, { encoding: 'utf8', timeout: COMMAND_TIMEOUT_MS, maxBuffer: 2 * MAX_KEY_LENGTH, stdio: ['ignore', 'pipe', 'inherit'] });
+        return execFileSync(program, parameters, {
+          encoding: 'utf8',
+          timeout: COMMAND_TIMEOUT_MS,
+          maxBuffer: 2 * MAX_KEY_LENGTH,
+          stdio: ['ignore', 'pipe', 'inherit'],
+        });
       }
     }
   } catch (error) {
     // The cause's message could quote the command's output.
-    throw new SeedError(`the seed’s key could not be read (${source.type}: ${error instanceof Error && 'code' in error ? String(error.code) : 'failed'})`);
+    throw new SeedError(
+      `the seed’s key could not be read (${source.type}: ${error instanceof Error && 'code' in error ? String(error.code) : 'failed'})`,
+    );
   }
 }

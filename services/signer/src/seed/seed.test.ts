@@ -27,14 +27,20 @@ describe('the sealed seed', () => {
     expect(sealed).not.toContain(mnemonic.split(' ')[0]);
     expect(() => openMnemonic(sealed, Buffer.from('wrong horse'))).toThrow(SeedError);
     const { cipher } = JSON.parse(sealed) as { cipher: { ciphertext: string } };
-    const changed = sealed.replace(cipher.ciphertext, cipher.ciphertext.replace(/^../, cipher.ciphertext.startsWith('00') ? '01' : '00'));
+    const changed = sealed.replace(
+      cipher.ciphertext,
+      cipher.ciphertext.replace(/^../, cipher.ciphertext.startsWith('00') ? '01' : '00'),
+    );
     expect(() => openMnemonic(changed, secret)).toThrow(SeedError);
   });
 
   test('anything else is a typed error', () => {
-    fc.assert(fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
-      expect(() => openMnemonic(text, secret)).toThrow(SeedError);
-    }), { numRuns: 50 });
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+        expect(() => openMnemonic(text, secret)).toThrow(SeedError);
+      }),
+      { numRuns: 50 },
+    );
     const greedy = sealMnemonic(mnemonic, secret, random, CHEAP).replace('"N": 16', '"N": 1073741824');
     expect(() => openMnemonic(greedy, secret)).toThrow(SeedError);
   });
@@ -52,7 +58,11 @@ describe('loading keys', () => {
   const options = { network: 'regtest' } as const;
   const seedOptions = (name: string, more: { mnemonicFile?: string } = {}) => ({
     options,
-    seed: { file: join(folder, name), key: { type: 'value', value: 'correct horse' } as const, mnemonicFile: more.mnemonicFile },
+    seed: {
+      file: join(folder, name),
+      key: { type: 'value', value: 'correct horse' } as const,
+      mnemonicFile: more.mnemonicFile,
+    },
   });
 
   test('the first start makes a seed, the next finds it; a missing file of a known seed is refused; words restore it', () => {
@@ -63,9 +73,13 @@ describe('loading keys', () => {
     expect(() => loadKeys(seedOptions('elsewhere'), known, bytes)).toThrow(SeedError);
     const words = join(folder, 'words');
     writeFileSync(words, openMnemonic(readFileSync(join(folder, 'seed'), 'utf8'), secret));
-    expect(loadKeys(seedOptions('restored', { mnemonicFile: words }), known, bytes).nodeId).toEqual(first.nodeId);
+    expect(loadKeys(seedOptions('restored', { mnemonicFile: words }), known, bytes).nodeId).toEqual(
+      first.nodeId,
+    );
     writeFileSync(words, mnemonic);
-    expect(() => loadKeys(seedOptions('wrong', { mnemonicFile: words }), known, bytes)).toThrow('not the seed of this database');
+    expect(() => loadKeys(seedOptions('wrong', { mnemonicFile: words }), known, bytes)).toThrow(
+      'not the seed of this database',
+    );
     chmodSync(join(folder, 'seed'), 0o644);
     expect(() => loadKeys(seedOptions('seed'), known, bytes)).toThrow('read by others');
   });
@@ -75,10 +89,17 @@ describe('loading keys', () => {
     writeFileSync(path, 'correct horse\n');
     const expected = new Uint8Array(secret);
     expect(readSeedKey({ type: 'file', path })).toEqual(expected);
-    expect(readSeedKey({ type: 'command', command: [process.execPath, '-e', 'process.stdout.write("correct horse")'] })).toEqual(expected);
+    expect(
+      readSeedKey({
+        type: 'command',
+        command: [process.execPath, '-e', 'process.stdout.write("correct horse")'],
+      }),
+    ).toEqual(expected);
     expect(() => readSeedKey({ type: 'value', value: 'short' })).toThrow(SeedError);
     expect(() => readSeedKey({ type: 'file', path: join(folder, 'none') })).toThrow('ENOENT');
-    expect(() => readSeedKey({ type: 'command', command: [process.execPath, '-e', 'process.exit(1)'] })).toThrow(SeedError);
+    expect(() =>
+      readSeedKey({ type: 'command', command: [process.execPath, '-e', 'process.exit(1)'] }),
+    ).toThrow(SeedError);
   });
 });
 
@@ -96,7 +117,13 @@ test('the marker is a number that survives, and anything else is an error', asyn
 test('debuggers and heap dumps are recognised', () => {
   expect(inspectable([], '')).toBeUndefined();
   expect(inspectable(['--permission', '--max-old-space-size=200'], '')).toBeUndefined();
-  for (const option of ['--inspect', '--inspect-brk=0.0.0.0:9229', '--inspect-port=1', '--heapsnapshot-signal=SIGUSR2', '--report-on-signal']) {
+  for (const option of [
+    '--inspect',
+    '--inspect-brk=0.0.0.0:9229',
+    '--inspect-port=1',
+    '--heapsnapshot-signal=SIGUSR2',
+    '--report-on-signal',
+  ]) {
     expect(inspectable([option], '')).toBeDefined();
     expect(inspectable([], `--no-warnings ${option}`)).toBeDefined();
   }
@@ -118,5 +145,7 @@ test('configuration names what is missing, and takes exactly one source of the k
   expect(config.seed.key).toEqual({ type: 'file', path: 'key' });
   expect(() => signerConfig({ ...good, FULMEN_SIGNER_SEED_KEY: 'also this' })).toThrow('exactly one');
   expect(() => signerConfig({ ...good, FULMEN_NETWORK: undefined })).toThrow('FULMEN_NETWORK');
-  expect(() => signerConfig({ ...good, FULMEN_SIGNER_ALLOWED_SCRIPTS: 'zz' })).toThrow('FULMEN_SIGNER_ALLOWED_SCRIPTS');
+  expect(() => signerConfig({ ...good, FULMEN_SIGNER_ALLOWED_SCRIPTS: 'zz' })).toThrow(
+    'FULMEN_SIGNER_ALLOWED_SCRIPTS',
+  );
 });

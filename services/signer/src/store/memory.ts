@@ -8,7 +8,17 @@ import { StoreError } from '@fulmen/store/error';
 import { decodeChannel, encodeRegistration, encodeState } from '../enforcement/codec.ts';
 import type { SignerChannelState } from '../enforcement/types.ts';
 import { DEFAULT_RETENTION } from './port.ts';
-import type { AuditRow, CommitBatch, CommitOutcome, RefusalRow, Retention, SeedMetadata, SignerHead, SignerStore, Velocity } from './port.ts';
+import type {
+  AuditRow,
+  CommitBatch,
+  CommitOutcome,
+  RefusalRow,
+  Retention,
+  SeedMetadata,
+  SignerHead,
+  SignerStore,
+  Velocity,
+} from './port.ts';
 
 /** What the next commit meets. */
 export type CommitFault = 'none' | 'unavailable' | 'unknown_lost' | 'unknown_committed';
@@ -28,7 +38,12 @@ export class MemorySignerDatabase {
   /** A copy as a backup would have it. */
   clone(): MemorySignerDatabase {
     const copy = new MemorySignerDatabase();
-    Object.assign(copy, { lease: this.lease, seed: this.seed, generation: this.generation, velocity: this.velocity });
+    Object.assign(copy, {
+      lease: this.lease,
+      seed: this.seed,
+      generation: this.generation,
+      velocity: this.velocity,
+    });
     for (const [key, value] of this.channels) copy.channels.set(key, { ...value });
     for (const [key, value] of this.fences) copy.fences.set(key, value);
     copy.audit = [...this.audit];
@@ -61,7 +76,8 @@ export class MemorySignerStore implements SignerStore {
 
   async acquireLease(instance: Uint8Array, leaseMs: number): Promise<'acquired' | 'held'> {
     const { lease } = this.database;
-    if (lease !== undefined && lease.instance !== toHex(instance) && lease.untilMs > this.#nowMs()) return 'held';
+    if (lease !== undefined && lease.instance !== toHex(instance) && lease.untilMs > this.#nowMs())
+      return 'held';
     this.database.lease = { instance: toHex(instance), untilMs: this.#nowMs() + leaseMs };
     return 'acquired';
   }
@@ -87,7 +103,12 @@ export class MemorySignerStore implements SignerStore {
   async loadHead(): Promise<SignerHead> {
     const { generation, velocity, fences, audit } = this.database;
     const last = audit.at(-1);
-    return { generation, velocity, fences: new Map(fences), audit: { sequence: last?.sequence ?? 0n, hash: last?.hash ?? new Uint8Array(32) } };
+    return {
+      generation,
+      velocity,
+      fences: new Map(fences),
+      audit: { sequence: last?.sequence ?? 0n, hash: last?.hash ?? new Uint8Array(32) },
+    };
   }
 
   async loadChannels(channelKeysIds: readonly Uint8Array[]): Promise<readonly SignerChannelState[]> {
@@ -109,7 +130,11 @@ export class MemorySignerStore implements SignerStore {
     return outcome;
   }
 
-  async reconcile(instance: Uint8Array, generation: bigint, mode: 'freeze' | 'accept'): Promise<CommitOutcome> {
+  async reconcile(
+    instance: Uint8Array,
+    generation: bigint,
+    mode: 'freeze' | 'accept',
+  ): Promise<CommitOutcome> {
     if (!this.#owns(instance) || generation < this.database.generation) return 'not_owner';
     this.database.generation = generation;
     if (mode === 'accept') return 'ok';
@@ -146,7 +171,10 @@ export class MemorySignerStore implements SignerStore {
     database.generation = batch.generation;
     database.commits += 1;
     for (const registration of batch.registered) {
-      database.channels.set(toHex(registration.channelKeysId), { registration: encodeRegistration(registration), state: new Uint8Array(0) });
+      database.channels.set(toHex(registration.channelKeysId), {
+        registration: encodeRegistration(registration),
+        state: new Uint8Array(0),
+      });
     }
     for (const channel of batch.channels) {
       const stored = database.channels.get(toHex(channel.registration.channelKeysId));
@@ -157,7 +185,8 @@ export class MemorySignerStore implements SignerStore {
       if ((database.fences.get(shard) ?? -1n) < epoch) database.fences.set(shard, epoch);
     }
     if (batch.velocity !== undefined) database.velocity = batch.velocity;
-    if (batch.audit !== undefined) database.audit = [...database.audit, batch.audit].slice(-this.#retention.auditRows);
+    if (batch.audit !== undefined)
+      database.audit = [...database.audit, batch.audit].slice(-this.#retention.auditRows);
     database.refusals = [...database.refusals, ...batch.refusals].slice(-this.#retention.refusalRows);
     return 'ok';
   }

@@ -20,8 +20,15 @@ async function fresh(): Promise<{ readonly database: Database; readonly from: Te
   return made;
 }
 
-storeCompliance('memory', (retention) => Promise.resolve(new MemorySignerStore({ nowMs: () => 0, ...(retention === undefined ? {} : { retention }) })));
-storeCompliance('Postgres', async (retention) => new PostgresSignerStore((await fresh()).database, retention));
+storeCompliance('memory', (retention) =>
+  Promise.resolve(
+    new MemorySignerStore({ nowMs: () => 0, ...(retention === undefined ? {} : { retention }) }),
+  ),
+);
+storeCompliance(
+  'Postgres',
+  async (retention) => new PostgresSignerStore((await fresh()).database, retention),
+);
 
 describe('Postgres', () => {
   test('a lease that ran out by the database’s clock is taken', async () => {

@@ -5,7 +5,14 @@ import { p2wpkhScript, NETWORKS } from '@fulmen/bitcoin';
 import { InternalError } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import type { Secp256k1 } from '@fulmen/crypto';
-import { channelSecrets, commitmentPoint, holderBasepoints, keyTree, neuter, walletPublicKey } from '@fulmen/keys';
+import {
+  channelSecrets,
+  commitmentPoint,
+  holderBasepoints,
+  keyTree,
+  neuter,
+  walletPublicKey,
+} from '@fulmen/keys';
 import type { KeyTree } from '@fulmen/keys';
 import type { ChannelRegistration, SignItemAnswer, SignItemRequest } from '../enforcement/types.ts';
 
@@ -26,7 +33,9 @@ export function testParties(secp: Secp256k1): Record<Side, TestParty> {
   const party = (name: string): TestParty => {
     const keys = keyTree(secp, sha256(new TextEncoder().encode(name)), NETWORKS.regtest);
     const channelKeysId = sha256(new TextEncoder().encode(`${name} channel`));
-    const script = p2wpkhScript(walletPublicKey(secp, neuter(secp, keys.segwitAccount), 'change', (channelKeysId.at(-1) ?? 0) % 20));
+    const script = p2wpkhScript(
+      walletPublicKey(secp, neuter(secp, keys.segwitAccount), 'change', (channelKeysId.at(-1) ?? 0) % 20),
+    );
     return { keys, channelKeysId, walletScript: script };
   };
   return { alice: party('alice'), bob: party('bob') };
@@ -45,7 +54,12 @@ function parameters(secp: Secp256k1, party: TestParty): PartyParameters {
 }
 
 /** Alice funds. */
-export function registrationOf(secp: Secp256k1, parties: Record<Side, TestParty>, side: Side, format: CommitmentFormatName = 'anchors'): ChannelRegistration {
+export function registrationOf(
+  secp: Secp256k1,
+  parties: Record<Side, TestParty>,
+  side: Side,
+  format: CommitmentFormatName = 'anchors',
+): ChannelRegistration {
   const holder = parameters(secp, parties[side]);
   const counterparty = parameters(secp, parties[other(side)]);
   const fundingTxid = sha256(new TextEncoder().encode('funding'));
@@ -73,7 +87,12 @@ export function registrationOf(secp: Secp256k1, parties: Record<Side, TestParty>
 /** What both commitments of the channel hold, seen from Alice. */
 export type Content = Omit<CommitmentSpec, 'commitmentNumber'>;
 
-export const START: Content = { feerateSatPerKw: 2_500, toHolderMsat: 6_000_000_000n, toCounterpartyMsat: 4_000_000_000n, htlcs: [] };
+export const START: Content = {
+  feerateSatPerKw: 2_500,
+  toHolderMsat: 6_000_000_000n,
+  toCounterpartyMsat: 4_000_000_000n,
+  htlcs: [],
+};
 
 /** The content as a side's spec with a number. */
 export function specFor(side: Side, content: Content, commitmentNumber: bigint): CommitmentSpec {
@@ -83,7 +102,10 @@ export function specFor(side: Side, content: Content, commitmentNumber: bigint):
     feerateSatPerKw: content.feerateSatPerKw,
     toHolderMsat: content.toCounterpartyMsat,
     toCounterpartyMsat: content.toHolderMsat,
-    htlcs: content.htlcs.map((htlc) => ({ ...htlc, direction: htlc.direction === 'outbound' ? 'inbound' : 'outbound' })),
+    htlcs: content.htlcs.map((htlc) => ({
+      ...htlc,
+      direction: htlc.direction === 'outbound' ? 'inbound' : 'outbound',
+    })),
   };
 }
 
@@ -102,10 +124,20 @@ export function applyChange(content: Content, change: Change, nextId: bigint): C
       const balanceMsat = change.by === 'alice' ? content.toHolderMsat : content.toCounterpartyMsat;
       const own = content.htlcs.filter((htlc) => (htlc.direction === 'outbound') === (change.by === 'alice'));
       const inFlightMsat = own.reduce((sum, htlc) => sum + htlc.amountMsat, change.amountMsat);
-      if (balanceMsat - change.amountMsat < 500_000_000n || own.length >= 10 || inFlightMsat > 5_000_000_000n) return content;
+      if (balanceMsat - change.amountMsat < 500_000_000n || own.length >= 10 || inFlightMsat > 5_000_000_000n)
+        return content;
       const paymentHash = sha256(Uint8Array.from([Number(nextId & 0xffn), Number(nextId >> 8n)]));
-      const htlc = { direction: change.by === 'alice' ? 'outbound' : 'inbound', id: nextId, amountMsat: change.amountMsat, paymentHash, cltvExpiryHeight: 700 } as const;
-      const moved = change.by === 'alice' ? { toHolderMsat: balanceMsat - change.amountMsat } : { toCounterpartyMsat: balanceMsat - change.amountMsat };
+      const htlc = {
+        direction: change.by === 'alice' ? 'outbound' : 'inbound',
+        id: nextId,
+        amountMsat: change.amountMsat,
+        paymentHash,
+        cltvExpiryHeight: 700,
+      } as const;
+      const moved =
+        change.by === 'alice'
+          ? { toHolderMsat: balanceMsat - change.amountMsat }
+          : { toCounterpartyMsat: balanceMsat - change.amountMsat };
       return { ...content, ...moved, htlcs: [...content.htlcs, htlc] };
     }
     case 'fulfill':
@@ -113,7 +145,9 @@ export function applyChange(content: Content, change: Change, nextId: bigint): C
       const htlc = content.htlcs[change.index % Math.max(1, content.htlcs.length)];
       if (htlc === undefined) return content;
       const toAlice = (htlc.direction === 'outbound') === (change.type === 'fail');
-      const moved = toAlice ? { toHolderMsat: content.toHolderMsat + htlc.amountMsat } : { toCounterpartyMsat: content.toCounterpartyMsat + htlc.amountMsat };
+      const moved = toAlice
+        ? { toHolderMsat: content.toHolderMsat + htlc.amountMsat }
+        : { toCounterpartyMsat: content.toCounterpartyMsat + htlc.amountMsat };
       return { ...content, ...moved, htlcs: content.htlcs.filter((one) => one !== htlc) };
     }
   }
@@ -121,7 +155,13 @@ export function applyChange(content: Content, change: Change, nextId: bigint): C
 
 export type Execute = (side: Side, request: SignItemRequest) => Promise<SignItemAnswer>;
 
-export const EMPTY_ITEM: SignItemRequest = { revocations: [], holderCommitment: undefined, releaseSecretNumber: undefined, counterpartyCommitment: undefined, ecdhs: [] };
+export const EMPTY_ITEM: SignItemRequest = {
+  revocations: [],
+  holderCommitment: undefined,
+  releaseSecretNumber: undefined,
+  counterpartyCommitment: undefined,
+  ecdhs: [],
+};
 
 /** Plays two honest nodes over two signers. Fields are what each knows of the other. */
 export class HonestChannel {
@@ -131,7 +171,11 @@ export class HonestChannel {
   readonly pending: Record<Side, { commitmentNumber: bigint; secret: Uint8Array }[]> = { alice: [], bob: [] };
   /** Points by side and number. */
   readonly points: Record<Side, Map<bigint, Uint8Array>> = { alice: new Map(), bob: new Map() };
-  readonly log: { readonly side: Side; readonly request: SignItemRequest; readonly answer: SignItemAnswer }[] = [];
+  readonly log: {
+    readonly side: Side;
+    readonly request: SignItemRequest;
+    readonly answer: SignItemAnswer;
+  }[] = [];
   #nextId = 0n;
   readonly #execute: Execute;
 
@@ -147,7 +191,9 @@ export class HonestChannel {
     const whole = { ...EMPTY_ITEM, ...request, revocations: request.revocations ?? this.pending[side] };
     const answer = await this.#execute(side, whole);
     this.pending[side] = [];
-    answer.perCommitmentPoints.forEach((point, i) => this.points[side].set(answer.firstPointNumber + BigInt(i), point));
+    answer.perCommitmentPoints.forEach((point, i) =>
+      this.points[side].set(answer.firstPointNumber + BigInt(i), point),
+    );
     this.log.push({ side, request: whole, answer });
     return answer;
   }
@@ -158,18 +204,35 @@ export class HonestChannel {
     return point;
   }
 
-  counterpartyCommitment(side: Side, content: Content, number: bigint): Pick<SignItemRequest, 'counterpartyCommitment'> {
-    return { counterpartyCommitment: { spec: specFor(side, content, number), perCommitmentPoint: this.point(other(side), number) } };
+  counterpartyCommitment(
+    side: Side,
+    content: Content,
+    number: bigint,
+  ): Pick<SignItemRequest, 'counterpartyCommitment'> {
+    return {
+      counterpartyCommitment: {
+        spec: specFor(side, content, number),
+        perCommitmentPoint: this.point(other(side), number),
+      },
+    };
   }
 
-  holderCommitment(side: Side, content: Content, number: bigint, signed: SignItemAnswer): Pick<SignItemRequest, 'holderCommitment'> {
+  holderCommitment(
+    side: Side,
+    content: Content,
+    number: bigint,
+    signed: SignItemAnswer,
+  ): Pick<SignItemRequest, 'holderCommitment'> {
     return { holderCommitment: { spec: specFor(side, content, number), signatures: signed.signatures } };
   }
 
   /** Commitments 0 of both: funding_created and funding_signed. */
   async open(): Promise<void> {
     const first = await this.run('alice', this.counterpartyCommitment('alice', this.content, 0n));
-    const second = await this.run('bob', { ...this.holderCommitment('bob', this.content, 0n, first), ...this.counterpartyCommitment('bob', this.content, 0n) });
+    const second = await this.run('bob', {
+      ...this.holderCommitment('bob', this.content, 0n, first),
+      ...this.counterpartyCommitment('bob', this.content, 0n),
+    });
     await this.run('alice', this.holderCommitment('alice', this.content, 0n, second));
     this.number = 1n;
   }
@@ -185,9 +248,14 @@ export class HonestChannel {
       releaseSecretNumber: number - 1n,
       ...this.counterpartyCommitment(peer, content, number),
     });
-    if (second.releasedSecret !== undefined) this.pending[by].push({ commitmentNumber: number - 1n, secret: second.releasedSecret });
-    const third = await this.run(by, { ...this.holderCommitment(by, content, number, second), releaseSecretNumber: number - 1n });
-    if (third.releasedSecret !== undefined) this.pending[peer].push({ commitmentNumber: number - 1n, secret: third.releasedSecret });
+    if (second.releasedSecret !== undefined)
+      this.pending[by].push({ commitmentNumber: number - 1n, secret: second.releasedSecret });
+    const third = await this.run(by, {
+      ...this.holderCommitment(by, content, number, second),
+      releaseSecretNumber: number - 1n,
+    });
+    if (third.releasedSecret !== undefined)
+      this.pending[peer].push({ commitmentNumber: number - 1n, secret: third.releasedSecret });
     this.content = content;
     this.number = number + 1n;
   }

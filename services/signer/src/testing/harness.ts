@@ -1,5 +1,12 @@
 /** Signers on a network in memory, and a client that keeps one SignBatch stream. */
-import { type RefusalKind, SignerServiceService, type SignItem, type SignResult, type SignBatchRequest, type SignBatchResponse } from '@fulmen/proto/signer/v1/signer';
+import {
+  type RefusalKind,
+  SignerServiceService,
+  type SignItem,
+  type SignResult,
+  type SignBatchRequest,
+  type SignBatchResponse,
+} from '@fulmen/proto/signer/v1/signer';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { type Client, type DuplexStream, MemoryNetwork, RpcError } from '@fulmen/rpc';
 import { Metrics, nodeRuntime, type RunningService, silentLogger } from '@fulmen/service';
@@ -31,21 +38,46 @@ export interface Harness {
 
 export const testRuntime = nodeRuntime({ onFailure: () => undefined });
 
-export async function startSigner({ secp, party, store = new MemorySignerStore(), marker = memoryMarker(), options }: HarnessOptions): Promise<Harness> {
+export async function startSigner({
+  secp,
+  party,
+  store = new MemorySignerStore(),
+  marker = memoryMarker(),
+  options,
+}: HarnessOptions): Promise<Harness> {
   const network = new MemoryNetwork();
   const metrics = new Metrics('signer');
   const service = await start(
     { network: 'regtest', leaseMs: 200, ...options },
-    { rpcServer: network.server('signer'), store, runtime: testRuntime, logger: silentLogger, metrics, secp, keys: party.keys, marker },
+    {
+      rpcServer: network.server('signer'),
+      store,
+      runtime: testRuntime,
+      logger: silentLogger,
+      metrics,
+      secp,
+      keys: party.keys,
+      marker,
+    },
   );
-  const clientWith = (...capabilities: string[]): SignerClient => network.connector('client', capabilities).client(SignerServiceService, service.address);
-  return { client: clientWith(...ALL_CAPABILITIES), clientWith, service, metrics, stop: () => service.stop() };
+  const clientWith = (...capabilities: string[]): SignerClient =>
+    network.connector('client', capabilities).client(SignerServiceService, service.address);
+  return {
+    client: clientWith(...ALL_CAPABILITIES),
+    clientWith,
+    service,
+    metrics,
+    stop: () => service.stop(),
+  };
 }
 
 /** One stream, batches in flight by id. */
 export class BatchClient {
   readonly #stream: DuplexStream<SignBatchResponse, SignBatchRequest>;
-  readonly #waiting = new Map<bigint, { resolve: (results: SignResult[]) => void; reject: (error: unknown) => void }>();
+  readonly #waiting = new Map<
+    bigint,
+    { resolve: (results: SignResult[]) => void; reject: (error: unknown) => void }
+  >();
   #nextId = 1n;
 
   constructor(client: SignerClient) {
@@ -72,7 +104,12 @@ export class BatchClient {
   }
 
   /** One item; a refusal as its tag and kind. */
-  async one(item: SignItem): Promise<{ readonly policy: string; readonly kind: RefusalKind } | Extract<NonNullable<SignResult['outcome']>, { $case: 'success' }>['value']> {
+  async one(
+    item: SignItem,
+  ): Promise<
+    | { readonly policy: string; readonly kind: RefusalKind }
+    | Extract<NonNullable<SignResult['outcome']>, { $case: 'success' }>['value']
+  > {
     const [result] = await this.send([item]);
     if (result?.outcome === undefined) throw new RpcError('internal', 'no result');
     return result.outcome.value;

@@ -21,16 +21,30 @@ export class RefusedError extends Error {
 
 export class PureSigner {
   readonly states: Record<Side, SignerChannelState>;
-  readonly contexts: Record<Side, SignItemContext & { readonly nodeId: Uint8Array; readonly walletScript: Uint8Array }>;
+  readonly contexts: Record<
+    Side,
+    SignItemContext & { readonly nodeId: Uint8Array; readonly walletScript: Uint8Array }
+  >;
 
   constructor(secp: Secp256k1, parties: Record<Side, TestParty>, format: CommitmentFormatName = 'anchors') {
     const context = (side: Side) => {
       const { keys, channelKeysId, walletScript } = parties[side];
-      return { secp, limits: DEFAULT_LIMITS, nodeSecret: keys.nodeSecret, nodeId: keys.nodeId, walletScript, secrets: channelSecrets(secp, keys, channelKeysId) };
+      return {
+        secp,
+        limits: DEFAULT_LIMITS,
+        nodeSecret: keys.nodeSecret,
+        nodeId: keys.nodeId,
+        walletScript,
+        secrets: channelSecrets(secp, keys, channelKeysId),
+      };
     };
     this.contexts = { alice: context('alice'), bob: context('bob') };
     const register = (side: Side): SignerChannelState => {
-      const registered = registerChannel(this.contexts[side], undefined, registrationOf(secp, parties, side, format));
+      const registered = registerChannel(
+        this.contexts[side],
+        undefined,
+        registrationOf(secp, parties, side, format),
+      );
       if (!registered.ok) throw new RefusedError(registered.error.policy, registered.error.reason);
       return registered.value;
     };

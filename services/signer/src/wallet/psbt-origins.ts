@@ -27,10 +27,16 @@ function originsOf(part: WithOrigins): readonly KeyOrigin[] {
 export function readPsbtOrigins(psbt: Uint8Array): Result<PsbtOrigins, 'bad_psbt'> {
   try {
     // Nothing is signed here, so unknown scripts are nobody's business.
-    const transaction = Transaction.fromPSBT(psbt, { allowUnknownInputs: true, allowUnknownOutputs: true, disableScriptCheck: true });
+    const transaction = Transaction.fromPSBT(psbt, {
+      allowUnknownInputs: true,
+      allowUnknownOutputs: true,
+      disableScriptCheck: true,
+    });
     return ok({
       inputs: Array.from({ length: transaction.inputsLength }, (_, i) => originsOf(transaction.getInput(i))),
-      outputs: Array.from({ length: transaction.outputsLength }, (_, i) => originsOf(transaction.getOutput(i))),
+      outputs: Array.from({ length: transaction.outputsLength }, (_, i) =>
+        originsOf(transaction.getOutput(i)),
+      ),
     });
   } catch {
     return err('bad_psbt');

@@ -8,7 +8,15 @@ export const ANCHOR_ANYONE_DELAY_BLOCKS = 16;
 
 /** `<funding_pubkey> OP_CHECKSIG OP_IFDUP OP_NOTIF OP_16 OP_CHECKSEQUENCEVERIFY OP_ENDIF` */
 export function anchorScript(fundingPubkey: Uint8Array): Uint8Array {
-  return compileScript([fundingPubkey, OP.CHECKSIG, OP.IFDUP, OP.NOTIF, OP.N16, OP.CHECKSEQUENCEVERIFY, OP.ENDIF]);
+  return compileScript([
+    fundingPubkey,
+    OP.CHECKSIG,
+    OP.IFDUP,
+    OP.NOTIF,
+    OP.N16,
+    OP.CHECKSEQUENCEVERIFY,
+    OP.ENDIF,
+  ]);
 }
 
 /** Spent at once by its party's funding key. */

@@ -4,7 +4,10 @@ import { compareBytes } from '@fulmen/codec';
 
 /** `2 <pubkey1> <pubkey2> 2 OP_CHECKMULTISIG`, pubkey1 being the lesser. */
 export function fundingWitnessScript(fundingPubkeyA: Uint8Array, fundingPubkeyB: Uint8Array): Uint8Array {
-  const [lesser, greater] = compareBytes(fundingPubkeyA, fundingPubkeyB) <= 0 ? [fundingPubkeyA, fundingPubkeyB] : [fundingPubkeyB, fundingPubkeyA];
+  const [lesser, greater] =
+    compareBytes(fundingPubkeyA, fundingPubkeyB) <= 0
+      ? [fundingPubkeyA, fundingPubkeyB]
+      : [fundingPubkeyB, fundingPubkeyA];
   return compileScript([OP.N2, lesser, greater, OP.N2, OP.CHECKMULTISIG]);
 }
 

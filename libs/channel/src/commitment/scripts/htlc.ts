@@ -9,9 +9,18 @@ export type HtlcSpendDelay = 'none' | 'one_block';
 
 function revocationPrefix(keys: CommitmentKeys): ScriptPart[] {
   return [
-    OP.DUP, OP.HASH160, hash160(keys.revocationPubkey), OP.EQUAL,
-    OP.IF, OP.CHECKSIG,
-    OP.ELSE, keys.countersignatoryHtlcPubkey, OP.SWAP, OP.SIZE, scriptNumber(32), OP.EQUAL,
+    OP.DUP,
+    OP.HASH160,
+    hash160(keys.revocationPubkey),
+    OP.EQUAL,
+    OP.IF,
+    OP.CHECKSIG,
+    OP.ELSE,
+    keys.countersignatoryHtlcPubkey,
+    OP.SWAP,
+    OP.SIZE,
+    scriptNumber(32),
+    OP.EQUAL,
   ];
 }
 
@@ -20,11 +29,26 @@ function suffix(delay: HtlcSpendDelay): ScriptPart[] {
 }
 
 /** An HTLC that the owner of the commitment offered. */
-export function offeredHtlcScript(keys: CommitmentKeys, paymentHash: Uint8Array, delay: HtlcSpendDelay): Uint8Array {
+export function offeredHtlcScript(
+  keys: CommitmentKeys,
+  paymentHash: Uint8Array,
+  delay: HtlcSpendDelay,
+): Uint8Array {
   return compileScript([
     ...revocationPrefix(keys),
-    OP.NOTIF, OP.DROP, OP.N2, OP.SWAP, keys.broadcasterHtlcPubkey, OP.N2, OP.CHECKMULTISIG,
-    OP.ELSE, OP.HASH160, ripemd160(paymentHash), OP.EQUALVERIFY, OP.CHECKSIG, OP.ENDIF,
+    OP.NOTIF,
+    OP.DROP,
+    OP.N2,
+    OP.SWAP,
+    keys.broadcasterHtlcPubkey,
+    OP.N2,
+    OP.CHECKMULTISIG,
+    OP.ELSE,
+    OP.HASH160,
+    ripemd160(paymentHash),
+    OP.EQUALVERIFY,
+    OP.CHECKSIG,
+    OP.ENDIF,
     ...suffix(delay),
   ]);
 }
@@ -37,9 +61,22 @@ export function receivedHtlcScript(
 ): Uint8Array {
   return compileScript([
     ...revocationPrefix(keys),
-    OP.IF, OP.HASH160, ripemd160(htlc.paymentHash), OP.EQUALVERIFY,
-    OP.N2, OP.SWAP, keys.broadcasterHtlcPubkey, OP.N2, OP.CHECKMULTISIG,
-    OP.ELSE, OP.DROP, scriptNumber(htlc.cltvExpiryHeight), OP.CHECKLOCKTIMEVERIFY, OP.DROP, OP.CHECKSIG, OP.ENDIF,
+    OP.IF,
+    OP.HASH160,
+    ripemd160(htlc.paymentHash),
+    OP.EQUALVERIFY,
+    OP.N2,
+    OP.SWAP,
+    keys.broadcasterHtlcPubkey,
+    OP.N2,
+    OP.CHECKMULTISIG,
+    OP.ELSE,
+    OP.DROP,
+    scriptNumber(htlc.cltvExpiryHeight),
+    OP.CHECKLOCKTIMEVERIFY,
+    OP.DROP,
+    OP.CHECKSIG,
+    OP.ENDIF,
     ...suffix(delay),
   ]);
 }
@@ -52,7 +89,11 @@ export interface HtlcTransactionSignatures {
   readonly ownSignature: Uint8Array;
 }
 
-function secondStageWitness(signatures: HtlcTransactionSignatures, last: Uint8Array, witnessScript: Uint8Array): Uint8Array[] {
+function secondStageWitness(
+  signatures: HtlcTransactionSignatures,
+  last: Uint8Array,
+  witnessScript: Uint8Array,
+): Uint8Array[] {
   return [
     new Uint8Array(0),
     derFromCompact(signatures.counterpartySignature, signatures.sighashType),
@@ -63,17 +104,28 @@ function secondStageWitness(signatures: HtlcTransactionSignatures, last: Uint8Ar
 }
 
 /** `0 <remotehtlcsig> <localhtlcsig> <>` */
-export function htlcTimeoutWitness(signatures: HtlcTransactionSignatures, witnessScript: Uint8Array): Uint8Array[] {
+export function htlcTimeoutWitness(
+  signatures: HtlcTransactionSignatures,
+  witnessScript: Uint8Array,
+): Uint8Array[] {
   return secondStageWitness(signatures, new Uint8Array(0), witnessScript);
 }
 
 /** `0 <remotehtlcsig> <localhtlcsig> <payment_preimage>` */
-export function htlcSuccessWitness(signatures: HtlcTransactionSignatures, preimage: Uint8Array, witnessScript: Uint8Array): Uint8Array[] {
+export function htlcSuccessWitness(
+  signatures: HtlcTransactionSignatures,
+  preimage: Uint8Array,
+  witnessScript: Uint8Array,
+): Uint8Array[] {
   return secondStageWitness(signatures, preimage, witnessScript);
 }
 
 /** The other party claims an HTLC that the owner offered: `<remotehtlcsig> <payment_preimage>`. Anchors: sequence 1. */
-export function htlcPreimageClaimWitness(signature: Uint8Array, preimage: Uint8Array, witnessScript: Uint8Array): Uint8Array[] {
+export function htlcPreimageClaimWitness(
+  signature: Uint8Array,
+  preimage: Uint8Array,
+  witnessScript: Uint8Array,
+): Uint8Array[] {
   return [derFromCompact(signature, SIGHASH.ALL), preimage, witnessScript];
 }
 
@@ -83,6 +135,10 @@ export function htlcTimeoutClaimWitness(signature: Uint8Array, witnessScript: Ui
 }
 
 /** `<revocation_sig> <revocationpubkey>` */
-export function htlcRevocationWitness(signature: Uint8Array, revocationPubkey: Uint8Array, witnessScript: Uint8Array): Uint8Array[] {
+export function htlcRevocationWitness(
+  signature: Uint8Array,
+  revocationPubkey: Uint8Array,
+  witnessScript: Uint8Array,
+): Uint8Array[] {
   return [derFromCompact(signature, SIGHASH.ALL), revocationPubkey, witnessScript];
 }

@@ -2,7 +2,11 @@
 import { OP, SIGHASH, compileScript, derFromCompact, scriptNumber } from '@fulmen/bitcoin';
 
 /** BOLT 3, "`to_local` Output". `delayBlocks`: what the other party asked of the owner. */
-export function toLocalScript(keys: { readonly revocationPubkey: Uint8Array; readonly delayedPubkey: Uint8Array; readonly delayBlocks: number }): Uint8Array {
+export function toLocalScript(keys: {
+  readonly revocationPubkey: Uint8Array;
+  readonly delayedPubkey: Uint8Array;
+  readonly delayBlocks: number;
+}): Uint8Array {
   return compileScript([
     OP.IF,
     keys.revocationPubkey,

@@ -19,6 +19,9 @@ export function toRemoteDelayed(publicKey: Uint8Array): ToRemoteScripts {
 }
 
 /** Spends to_remote of either form; with a witness script the input's sequence must be 1. */
-export function toRemoteWitness(signature: Uint8Array, output: { readonly publicKey: Uint8Array; readonly witnessScript: Uint8Array | undefined }): Uint8Array[] {
+export function toRemoteWitness(
+  signature: Uint8Array,
+  output: { readonly publicKey: Uint8Array; readonly witnessScript: Uint8Array | undefined },
+): Uint8Array[] {
   return [derFromCompact(signature, SIGHASH.ALL), output.witnessScript ?? output.publicKey];
 }

@@ -15,7 +15,15 @@ interface Bitcore {
 
 interface BitcoreInterpreterClass {
   new (): {
-    verify(scriptSig: BitcoreScript, scriptPubKey: BitcoreScript, tx: unknown, input: number, flags: number, witness: readonly Buffer[], satoshis: number): boolean;
+    verify(
+      scriptSig: BitcoreScript,
+      scriptPubKey: BitcoreScript,
+      tx: unknown,
+      input: number,
+      flags: number,
+      witness: readonly Buffer[],
+      satoshis: number,
+    ): boolean;
     readonly errstr: string;
   };
   readonly [flag: `SCRIPT_VERIFY_${string}`]: number;
@@ -26,12 +34,26 @@ const bitcore = createRequire(import.meta.url)('bitcore-lib') as Bitcore;
 const { Interpreter } = bitcore.Script;
 
 const FLAGS = [
-  'P2SH', 'STRICTENC', 'DERSIG', 'LOW_S', 'NULLDUMMY', 'MINIMALDATA', 'CHECKLOCKTIMEVERIFY',
-  'CHECKSEQUENCEVERIFY', 'WITNESS', 'MINIMALIF', 'NULLFAIL', 'WITNESS_PUBKEYTYPE',
+  'P2SH',
+  'STRICTENC',
+  'DERSIG',
+  'LOW_S',
+  'NULLDUMMY',
+  'MINIMALDATA',
+  'CHECKLOCKTIMEVERIFY',
+  'CHECKSEQUENCEVERIFY',
+  'WITNESS',
+  'MINIMALIF',
+  'NULLFAIL',
+  'WITNESS_PUBKEYTYPE',
 ].reduce((flags, name) => flags | (Interpreter[`SCRIPT_VERIFY_${name}`] ?? 0), 0);
 
 /** 'ok', or the interpreter's error for one input that spends `spent`. */
-export function runInput(transaction: Tx, inputIndex: number, spent: { readonly valueSat: bigint; readonly scriptPubKey: Uint8Array }): string {
+export function runInput(
+  transaction: Tx,
+  inputIndex: number,
+  spent: { readonly valueSat: bigint; readonly scriptPubKey: Uint8Array },
+): string {
   const input = transaction.inputs[inputIndex];
   if (input === undefined) return 'no such input';
   const interpreter = new Interpreter();

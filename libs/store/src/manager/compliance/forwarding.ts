@@ -6,9 +6,7 @@ import { load } from './commits.ts';
 
 export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStore): void {
   /** Two shards with a channel each: HTLCs come in on the first and go out on the second. */
-  async function pair(
-    base: number,
-  ): Promise<{
+  async function pair(base: number): Promise<{
     readonly up: Fence;
     readonly down: Fence;
     readonly upNumber: number;

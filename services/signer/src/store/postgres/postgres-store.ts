@@ -4,7 +4,16 @@ import { type Database, byteaArray, int4Array, int8Array, textArray } from '@ful
 import { decodeChannel, encodeRegistration, encodeState } from '../../enforcement/codec.ts';
 import type { SignerChannelState } from '../../enforcement/types.ts';
 import { DEFAULT_RETENTION } from '../port.ts';
-import type { AuditRow, CommitBatch, CommitOutcome, RefusalRow, Retention, SeedMetadata, SignerHead, SignerStore } from '../port.ts';
+import type {
+  AuditRow,
+  CommitBatch,
+  CommitOutcome,
+  RefusalRow,
+  Retention,
+  SeedMetadata,
+  SignerHead,
+  SignerStore,
+} from '../port.ts';
 
 /** Numbered SQL files of this store. */
 export const SIGNER_MIGRATIONS = new URL('./migrations/', import.meta.url);
@@ -59,27 +68,44 @@ export class PostgresSignerStore implements SignerStore {
   }
 
   async releaseLease(instance: Uint8Array): Promise<void> {
-    await this.#database.write('UPDATE signer SET instance = NULL, lease_until = NULL WHERE instance = $1', [instance]);
+    await this.#database.write('UPDATE signer SET instance = NULL, lease_until = NULL WHERE instance = $1', [
+      instance,
+    ]);
   }
 
   async readSeedMetadata(): Promise<SeedMetadata | undefined> {
-    const [row] = await this.#database.read<{ nodeId: Uint8Array | null; keyScheme: string; network: string }>(
-      'SELECT node_id AS "nodeId", key_scheme AS "keyScheme", network FROM signer',
-    );
-    return row === undefined || row.nodeId === null ? undefined : { nodeId: plain(row.nodeId), keyScheme: row.keyScheme, network: row.network };
+    const [row] = await this.#database.read<{
+      nodeId: Uint8Array | null;
+      keyScheme: string;
+      network: string;
+    }>('SELECT node_id AS "nodeId", key_scheme AS "keyScheme", network FROM signer');
+    return row === undefined || row.nodeId === null
+      ? undefined
+      : { nodeId: plain(row.nodeId), keyScheme: row.keyScheme, network: row.network };
   }
 
   async writeSeedMetadata({ nodeId, keyScheme, network }: SeedMetadata): Promise<void> {
-    await this.#database.write('UPDATE signer SET node_id = $1, key_scheme = $2, network = $3 WHERE node_id IS NULL', [nodeId, keyScheme, network]);
+    await this.#database.write(
+      'UPDATE signer SET node_id = $1, key_scheme = $2, network = $3 WHERE node_id IS NULL',
+      [nodeId, keyScheme, network],
+    );
   }
 
   async loadHead(): Promise<SignerHead> {
-    const [row] = await this.#database.read<{ generation: bigint; windowStartMs: bigint; spentSat: bigint; sequence: bigint | null; hash: Uint8Array | null }>(
+    const [row] = await this.#database.read<{
+      generation: bigint;
+      windowStartMs: bigint;
+      spentSat: bigint;
+      sequence: bigint | null;
+      hash: Uint8Array | null;
+    }>(
       `SELECT generation, velocity_window_start_ms AS "windowStartMs", velocity_spent_sat AS "spentSat", sequence, hash
        FROM signer LEFT JOIN LATERAL (SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1) AS last ON true`,
     );
     if (row === undefined) throw new InternalError('the signer’s row is gone');
-    const fences = await this.#database.read<{ shard: number; epoch: bigint }>('SELECT shard, epoch FROM shard_fence');
+    const fences = await this.#database.read<{ shard: number; epoch: bigint }>(
+      'SELECT shard, epoch FROM shard_fence',
+    );
     return {
       generation: row.generation,
       velocity: { windowStartMs: Number(row.windowStartMs), spentSat: row.spentSat },
@@ -132,11 +158,18 @@ export class PostgresSignerStore implements SignerStore {
     return row?.done === true ? 'ok' : 'not_owner';
   }
 
-  async reconcile(instance: Uint8Array, generation: bigint, mode: 'freeze' | 'accept'): Promise<CommitOutcome> {
+  async reconcile(
+    instance: Uint8Array,
+    generation: bigint,
+    mode: 'freeze' | 'accept',
+  ): Promise<CommitOutcome> {
     return this.#database.transaction(async (session): Promise<CommitOutcome> => {
-      const owned = await session.query('UPDATE signer SET generation = $2 WHERE instance = $1 AND generation <= $2 RETURNING 1', [instance, generation]);
+      const owned = await session.query(
+        'UPDATE signer SET generation = $2 WHERE instance = $1 AND generation <= $2 RETURNING 1',
+        [instance, generation],
+      );
       if (owned.length === 0) return 'not_owner';
-      for (let after: Uint8Array = new Uint8Array(0); mode === 'freeze'; ) {
+      for (let after: Uint8Array = new Uint8Array(0); mode === 'freeze';) {
         const rows = await session.query<ChannelRow>(
           `SELECT registration, state FROM channel_registration JOIN channel_state USING (channel_keys_id)
            WHERE channel_keys_id > $1 ORDER BY channel_keys_id LIMIT $2`,
@@ -145,10 +178,13 @@ export class PostgresSignerStore implements SignerStore {
         const channels = rows.map(toChannel);
         const last = channels.at(-1);
         if (last === undefined) break;
-        await session.query('UPDATE channel_state SET state = new.state FROM unnest($1::bytea[], $2::bytea[]) AS new (id, state) WHERE channel_keys_id = new.id', [
-          byteaArray(channels.map(({ registration }) => registration.channelKeysId)),
-          byteaArray(channels.map((channel) => encodeState({ ...channel, lock: { type: 'frozen' } }))),
-        ]);
+        await session.query(
+          'UPDATE channel_state SET state = new.state FROM unnest($1::bytea[], $2::bytea[]) AS new (id, state) WHERE channel_keys_id = new.id',
+          [
+            byteaArray(channels.map(({ registration }) => registration.channelKeysId)),
+            byteaArray(channels.map((channel) => encodeState({ ...channel, lock: { type: 'frozen' } }))),
+          ],
+        );
         after = last.registration.channelKeysId;
       }
       return 'ok';
@@ -160,16 +196,28 @@ export class PostgresSignerStore implements SignerStore {
       'SELECT sequence, previous_hash AS "previousHash", hash, entries FROM audit WHERE sequence > $1 ORDER BY sequence LIMIT $2',
       [afterSequence, limit],
     );
-    return rows.map((row) => ({ sequence: row.sequence, previousHash: plain(row.previousHash), hash: plain(row.hash), entries: plain(row.entries) }));
+    return rows.map((row) => ({
+      sequence: row.sequence,
+      previousHash: plain(row.previousHash),
+      hash: plain(row.hash),
+      entries: plain(row.entries),
+    }));
   }
 
   async readRefusals(limit: number): Promise<readonly RefusalRow[]> {
-    type Stored = Omit<RefusalRow, 'atMs' | 'channelKeysId'> & { readonly atMs: bigint; readonly channelKeysId: Uint8Array | null };
+    type Stored = Omit<RefusalRow, 'atMs' | 'channelKeysId'> & {
+      readonly atMs: bigint;
+      readonly channelKeysId: Uint8Array | null;
+    };
     const rows = await this.#database.read<Stored>(
       `SELECT number, at_ms AS "atMs", operation, policy, kind, reason, channel_keys_id AS "channelKeysId" FROM refusal ORDER BY number DESC LIMIT $1`,
       [limit],
     );
-    return rows.map((row) => ({ ...row, atMs: Number(row.atMs), channelKeysId: row.channelKeysId === null ? undefined : plain(row.channelKeysId) }));
+    return rows.map((row) => ({
+      ...row,
+      atMs: Number(row.atMs),
+      channelKeysId: row.channelKeysId === null ? undefined : plain(row.channelKeysId),
+    }));
   }
 }
 
