@@ -58,12 +58,20 @@ export class SimChain {
   async listen(network: MemoryNetwork): Promise<void> {
     const chain = network.server('chain');
     chain.add(ChainServiceService, {
-      getBestBlock: () => Promise.resolve({ blockHash: '', height: this.height, timeUnixSeconds: 0, network: 'regtest' }),
-      estimateFee: ({ target }: { target: FeeTarget }) => Promise.resolve({ feerateSatPerKw: FEERATES[target] ?? LOWEST_FEERATE }),
+      getBestBlock: () =>
+        Promise.resolve({ blockHash: '', height: this.height, timeUnixSeconds: 0, network: 'regtest' }),
+      estimateFee: ({ target }: { target: FeeTarget }) =>
+        Promise.resolve({ feerateSatPerKw: FEERATES[target] ?? LOWEST_FEERATE }),
     } as unknown as Handlers<typeof ChainServiceService>);
     chain.add(WalletServiceService, {
       // An identical retry gives the same transaction, as the contract says.
-      fundChannel: ({ channelKeysId, scriptPubkey }: { channelKeysId: Uint8Array; scriptPubkey: Uint8Array }) => {
+      fundChannel: ({
+        channelKeysId,
+        scriptPubkey,
+      }: {
+        channelKeysId: Uint8Array;
+        scriptPubkey: Uint8Array;
+      }) => {
         const transaction = sha256(Uint8Array.from([...channelKeysId, ...scriptPubkey]));
         return Promise.resolve({ transaction, txid: txidOf(transaction), outputIndex: 0, feeSat: 200n });
       },
@@ -90,11 +98,13 @@ export class SimChain {
         if (kind !== 'funding') continue;
         for (const transaction of transactions) this.broadcast(txidOf(transaction));
       }
-      for (const txid of this.#mempool) this.#confirmed.set(txid, { height: this.height, txIndex: this.#confirmed.size + 1 });
+      for (const txid of this.#mempool)
+        this.#confirmed.set(txid, { height: this.height, txIndex: this.#confirmed.size + 1 });
       this.#mempool.clear();
       for (const { watch } of this.#database.state.watches.values()) {
         const found = this.confirmation(watch.fundingTxid);
-        if (found !== undefined) this.#database.reportFundingStatus(watch.channelId, { type: 'confirmed', ...found });
+        if (found !== undefined)
+          this.#database.reportFundingStatus(watch.channelId, { type: 'confirmed', ...found });
       }
       for (const listener of this.onBlock) listener();
       this.#nextBlock();

@@ -5,7 +5,13 @@ import type { SimPeer } from './peer.ts';
 
 type What =
   /** Kill -9 while its nth commit from now is under way; it comes back after a while. */
-  | { readonly kind: 'crash_in_step'; readonly manager: string; readonly commit: number; readonly afterMs: number; readonly downMs: number }
+  | {
+      readonly kind: 'crash_in_step';
+      readonly manager: string;
+      readonly commit: number;
+      readonly afterMs: number;
+      readonly downMs: number;
+    }
   /** Kill -9 at any moment. */
   | { readonly kind: 'crash'; readonly name: string; readonly downMs: number }
   /** SIGSTOP beyond the lease, then SIGCONT: a stale owner. */
@@ -15,7 +21,12 @@ type What =
   | { readonly kind: 'cut_peer'; readonly peer: 'alice' | 'bob' }
   | { readonly kind: 'dial_again'; readonly peer: 'alice' | 'bob' }
   /** The store answers some calls with errors: not done, or nobody knows. */
-  | { readonly kind: 'store_errors'; readonly unavailable: number; readonly unknown: number; readonly forMs: number };
+  | {
+      readonly kind: 'store_errors';
+      readonly unavailable: number;
+      readonly unknown: number;
+      readonly forMs: number;
+    };
 
 export interface Fault {
   readonly atMs: number;
@@ -35,13 +46,32 @@ export function drawFaults(random: Prng, owners: readonly string[], windowMs: nu
   const count = random.integer(1, 4);
   const owner = (): string => owners[random.integer(0, owners.length - 1)] ?? MANAGERS[0];
   const draw = (): What => {
-    const kinds = ['crash_in_step', 'crash_in_step', 'crash', 'freeze', 'break_calls', 'cut_peer', 'dial_again', 'store_errors'] as const;
+    const kinds = [
+      'crash_in_step',
+      'crash_in_step',
+      'crash',
+      'freeze',
+      'break_calls',
+      'cut_peer',
+      'dial_again',
+      'store_errors',
+    ] as const;
     const kind = random.pick(kinds);
     switch (kind) {
       case 'crash_in_step':
-        return { kind, manager: owner(), commit: random.integer(1, 12), afterMs: random.fraction() * 30, downMs: random.integer(100, 3 * LEASE_MS) };
+        return {
+          kind,
+          manager: owner(),
+          commit: random.integer(1, 12),
+          afterMs: random.fraction() * 30,
+          downMs: random.integer(100, 3 * LEASE_MS),
+        };
       case 'crash':
-        return { kind, name: random.pick([...MANAGERS, ...GATEWAYS, 'signer']), downMs: random.integer(100, 2 * LEASE_MS) };
+        return {
+          kind,
+          name: random.pick([...MANAGERS, ...GATEWAYS, 'signer']),
+          downMs: random.integer(100, 2 * LEASE_MS),
+        };
       case 'freeze':
         return { kind, manager: owner(), forMs: random.integer(LEASE_MS / 2, 3 * LEASE_MS) };
       case 'break_calls':
@@ -50,7 +80,12 @@ export function drawFaults(random: Prng, owners: readonly string[], windowMs: nu
       case 'dial_again':
         return { kind, peer: random.pick(['alice', 'bob']) };
       case 'store_errors':
-        return { kind, unavailable: random.pick([0, 0.05, 0.3]), unknown: random.pick([0, 0.02, 0.1]), forMs: random.integer(200, 2_000) };
+        return {
+          kind,
+          unavailable: random.pick([0, 0.05, 0.3]),
+          unknown: random.pick([0, 0.02, 0.1]),
+          forMs: random.integer(200, 2_000),
+        };
     }
   };
   return Array.from({ length: count }, () => {
@@ -119,7 +154,5 @@ async function down({ fleet, scheduler }: Battlefield, name: string, ms: number)
   if (!fleet.isRunning(name)) return;
   fleet.crash(name);
   await scheduler.delay(ms, `${name} is down`);
-  if (name === 'signer') fleet.startSigner();
-  else if (name.startsWith('manager')) fleet.startManager(name);
-  else fleet.startGateway(name);
+  fleet.startAgain(name);
 }

@@ -3,6 +3,8 @@ import { MemoryBusHub } from '@fulmen/bus';
 import { NETWORKS } from '@fulmen/bitcoin';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { keyTree } from '@fulmen/keys';
+import { SHARD_COUNT } from '@fulmen/keys/shard';
+import { preferredReplica } from '@fulmen/channel-manager/lease/placement';
 import { start as startManager } from '@fulmen/channel-manager/start';
 import { DEFAULT_LIMITS, start as startGateway } from '@fulmen/peer-gateway';
 import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
@@ -11,7 +13,13 @@ import { type Logger, Metrics } from '@fulmen/service';
 import { memoryMarker, MemorySignerDatabase, MemorySignerStore, start as startSigner } from '@fulmen/signer';
 import { StoreError } from '@fulmen/store';
 import { MemoryManagerDatabase } from '@fulmen/store/manager/memory';
-import { type CallFault, Incarnation, type Prng, type Scheduler, simulatedCalls } from '@fulmen/testing/simulation/index';
+import {
+  type CallFault,
+  Incarnation,
+  type Prng,
+  type Scheduler,
+  simulatedCalls,
+} from '@fulmen/testing/simulation/index';
 import { MemorySockets, type SocketAddress } from '@fulmen/testing/socket';
 import { SimChain } from './chain.ts';
 import { busFor, connectorFor, serverFor, socketsFor } from './process-ports.ts';
@@ -21,6 +29,9 @@ const SIGNER_LEASE_MS = 1_000;
 export const MANAGERS = ['manager-0', 'manager-1'] as const;
 export const GATEWAYS = ['gateway-0', 'gateway-1'] as const;
 const PEER_PORT = 9735;
+const RESTART_MS = 300;
+const MAX_RESTARTS = 10;
+const PARKED = 'elsewhere';
 
 export interface FleetOptions {
   readonly scheduler: Scheduler;
@@ -56,13 +67,18 @@ export class Fleet {
   readonly #marker = memoryMarker();
   readonly #lives = new Map<string, Life>();
   #births = 0;
+  #restarts = 0;
 
   constructor(options: FleetOptions) {
     this.#options = options;
     const { scheduler } = options;
     this.database = new MemoryManagerDatabase(() => scheduler.nowMs);
-    this.network = new MemoryNetwork((from, to, what) => scheduler.delay(this.#latency(), `${from} > ${to} ${what}`));
-    this.sockets = new MemorySockets((from, to, bytes) => scheduler.delay(this.#latency(), `${from} > ${to} ${bytes} bytes`));
+    this.network = new MemoryNetwork((from, to, what) =>
+      scheduler.delay(this.#latency(), `${from} > ${to} ${what}`),
+    );
+    this.sockets = new MemorySockets((from, to, bytes) =>
+      scheduler.delay(this.#latency(), `${from} > ${to} ${bytes} bytes`),
+    );
     this.#bus = new MemoryBusHub((from, to, run) => {
       // Hints may be lost (law 6).
       if (options.random.chance(0.9)) scheduler.schedule(this.#latency(), `hint ${from} > ${to}`, run);
@@ -80,6 +96,23 @@ export class Fleet {
       { host: GATEWAYS[0], port: PEER_PORT },
       { host: GATEWAYS[1], port: PEER_PORT },
     ];
+  }
+
+  /**
+   * A third replica, elsewhere and always alive, holds all shards but these: taking 256 of them again and again would be
+   * most of a run. Its name must not be the preferred one of what it does not hold.
+   */
+  parkShards(except: ReadonlySet<number>): void {
+    const { replicas, shards } = this.database.state;
+    const forever = Number.POSITIVE_INFINITY;
+    replicas.set(PARKED, { incarnation: 1n, address: PARKED, heartbeatMs: forever, leaseUntilMs: forever });
+    for (let shard = 0; shard < SHARD_COUNT; shard += 1)
+      if (!except.has(shard)) shards.set(shard, { epoch: 1n, owner: PARKED });
+  }
+
+  /** Whether a shard can be one of those that are not parked. */
+  static isFree(shard: number): boolean {
+    return preferredReplica(shard, [...MANAGERS, PARKED]) !== PARKED;
   }
 
   async start(): Promise<void> {
@@ -130,9 +163,17 @@ export class Fleet {
 
   startSigner(): void {
     const process = this.#birth('signer');
-    const store = new MemorySignerStore({ database: this.signerDatabase, nowMs: () => this.#options.scheduler.nowMs });
-    this.#lives.set('signer', { process, cut: () => this.network.crash('signer'), breakCalls: () => undefined });
+    const store = new MemorySignerStore({
+      database: this.signerDatabase,
+      nowMs: () => this.#options.scheduler.nowMs,
+    });
+    this.#lives.set('signer', {
+      process,
+      cut: () => this.network.crash('signer'),
+      breakCalls: () => undefined,
+    });
     this.#serve(
+      'signer',
       process,
       startSigner(
         { network: 'regtest', leaseMs: SIGNER_LEASE_MS },
@@ -170,6 +211,7 @@ export class Fleet {
       },
     });
     this.#serve(
+      name,
       process,
       startManager(
         {
@@ -219,6 +261,7 @@ export class Fleet {
       },
     });
     this.#serve(
+      name,
       process,
       startGateway(
         {
@@ -260,14 +303,31 @@ export class Fleet {
     const { scheduler, random, onViolation } = this.#options;
     const life = `${name}#${this.#births}`;
     scheduler.note(`start ${life}`);
-    return new Incarnation(life, scheduler, random.fork(life), (task, error) => onViolation(`the task ${task} failed: ${textOf(error)}`));
+    return new Incarnation(life, scheduler, random.fork(life), (task, error) =>
+      onViolation(`the task ${task} failed: ${textOf(error)}`),
+    );
   }
 
-  #serve(process: Incarnation, starting: Promise<{ readonly failed: Promise<Error> }>): void {
-    starting.then(
-      ({ failed }) => void failed.then((error) => this.#options.onViolation(`${process.name} gave up: ${error.message}`)),
-      (error: unknown) => this.#options.onViolation(`${process.name} could not start: ${textOf(error)}`),
-    );
+  /** A process that ends by itself is started again by whoever watches over it. */
+  #serve(name: string, process: Incarnation, starting: Promise<{ readonly failed: Promise<Error> }>): void {
+    const { scheduler, onViolation } = this.#options;
+    const ended = (error: unknown): void => {
+      if (process.isDead) return;
+      scheduler.note(`${process.name} ended: ${textOf(error)}`);
+      this.#restarts += 1;
+      if (this.#restarts > MAX_RESTARTS)
+        onViolation(`${process.name} ends again and again: ${textOf(error)}`);
+      this.crash(name);
+      scheduler.schedule(RESTART_MS, `restart ${name}`, () => this.startAgain(name));
+    };
+    starting.then(({ failed }) => void failed.then(ended), ended);
+  }
+
+  startAgain(name: string): void {
+    if (this.#lives.has(name)) return;
+    if (name === 'signer') this.startSigner();
+    else if (name.startsWith('manager')) this.startManager(name);
+    else this.startGateway(name);
   }
 
   #calls<P extends object>(process: Incarnation, name: string, port: P, fails: 'never' | 'sometimes'): P {
@@ -276,8 +336,10 @@ export class Fleet {
       if (operation === 'commitSteps') this.onCommit(process.name.replace(/#.*/, ''));
       if (fails === 'never') return undefined;
       const { unavailable, unknown } = this.storeFaults;
-      if (random.chance(unavailable)) return { at: 'before', error: new StoreError('unavailable', 'injected') };
-      if (random.chance(unknown)) return { at: random.pick(['before', 'after']), error: new StoreError('unknown', 'injected') };
+      if (random.chance(unavailable))
+        return { at: 'before', error: new StoreError('unavailable', 'injected') };
+      if (random.chance(unknown))
+        return { at: random.pick(['before', 'after']), error: new StoreError('unknown', 'injected') };
       return undefined;
     };
     return simulatedCalls(port, name, process, scheduler, { latencyMs: () => this.#latency() / 4, faultOf });
@@ -290,8 +352,11 @@ export class Fleet {
       const error: unknown = 'err' in fields ? fields.err : undefined;
       const { err: _err, ...rest } = fields as { err?: unknown };
       const details = JSON.stringify(rest, (_, value: unknown) => printable(value));
-      onLog(`${scheduler.nowMs.toFixed(1)} ${process.name} ${level} ${message} ${details}${error === undefined ? '' : ` ${textOf(error)}`}`);
-      if (level === 'error' && /ALARM|out of service|by a defect/.test(message)) onViolation(`${process.name}: ${message} ${details} ${textOf(error)}`);
+      onLog(
+        `${scheduler.nowMs.toFixed(1)} ${process.name} ${level} ${message} ${details}${error === undefined ? '' : ` ${textOf(error)}`}`,
+      );
+      if (level === 'error' && /ALARM|out of service|by a defect/.test(message))
+        onViolation(`${process.name}: ${message} ${details} ${textOf(error)}`);
     };
     const logger: Logger = {
       debug: () => undefined,
@@ -310,5 +375,7 @@ function printable(value: unknown): unknown {
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}${error.cause === undefined ? '' : ` (${textOf(error.cause)})`}` : String(error ?? '');
+  return error instanceof Error
+    ? `${error.name}: ${error.message}${error.cause === undefined ? '' : ` (${textOf(error.cause)})`}`
+    : String(error ?? '');
 }

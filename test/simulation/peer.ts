@@ -19,7 +19,15 @@ import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding'
 import { TestNode } from '@fulmen/channel/testing/node';
 import { InternalError, toHex, utf8Encode } from '@fulmen/codec';
 import { sha256, type Secp256k1 } from '@fulmen/crypto';
-import { buildOnion, decodeHopPayload, encodeHopPayload, onionEphemeralKey, peelOnion, unwrapFailure, wrapFailure } from '@fulmen/onion';
+import {
+  buildOnion,
+  decodeHopPayload,
+  encodeHopPayload,
+  onionEphemeralKey,
+  peelOnion,
+  unwrapFailure,
+  wrapFailure,
+} from '@fulmen/onion';
 import { TestPeer } from '@fulmen/testing/peer';
 import type { Prng, Scheduler } from '@fulmen/testing/simulation/index';
 import type { SocketAddress, SocketPort } from '@fulmen/testing/socket';
@@ -51,6 +59,8 @@ export interface SimPeerPorts {
   readonly chain: SimChain;
   readonly chainHash: Uint8Array;
   readonly fleetNodeId: Uint8Array;
+  /** Whether a node id will do. */
+  readonly suits: (nodeId: Uint8Array) => boolean;
   readonly onViolation: (text: string) => void;
 }
 
@@ -92,8 +102,10 @@ export class SimPeer {
   constructor(name: string, ports: SimPeerPorts) {
     this.name = name;
     this.#ports = ports;
-    this.#staticSecret = ports.random.bytes(32);
-    this.nodeId = ports.secp.publicKeyOf(this.#staticSecret);
+    do {
+      this.#staticSecret = ports.random.bytes(32);
+      this.nodeId = ports.secp.publicKeyOf(this.#staticSecret);
+    } while (!ports.suits(this.nodeId));
     this.node = this.#newNode();
     ports.chain.onBlock.push(() => this.#onBlock());
     void this.#live();
@@ -115,7 +127,12 @@ export class SimPeer {
   /** Nothing is under way in the channel, and the two sides have greeted each other. */
   get isQuiet(): boolean {
     const { channel } = this;
-    return channel !== undefined && channel.connection.type === 'connected' && channel.changes.htlcs.length === 0 && !canCommit(channel);
+    return (
+      channel !== undefined &&
+      channel.connection.type === 'connected' &&
+      channel.changes.htlcs.length === 0 &&
+      !canCommit(channel)
+    );
   }
 
   pay(payment: Payment): void {
@@ -145,7 +162,10 @@ export class SimPeer {
   async #live(): Promise<void> {
     for (;;) {
       await this.#session().catch(() => undefined);
-      await this.#ports.scheduler.delay(RECONNECT_MS * (1 + this.#ports.random.fraction()), `${this.name} reconnects`);
+      await this.#ports.scheduler.delay(
+        RECONNECT_MS * (1 + this.#ports.random.fraction()),
+        `${this.name} reconnects`,
+      );
     }
   }
 
@@ -212,7 +232,8 @@ export class SimPeer {
       case 'error':
       case 'warning':
         // An opening may be refused; a channel never.
-        if (this.channel !== undefined) this.#violation(`got ${message.type}: ${Buffer.from(message.data).toString()}`);
+        if (this.channel !== undefined)
+          this.#violation(`got ${message.type}: ${Buffer.from(message.data).toString()}`);
         return;
       default:
         return;
@@ -222,7 +243,8 @@ export class SimPeer {
   #channelMessage(message: PeerMessage): void {
     if (this.node.state === undefined) {
       // A channel of which this side never heard: its funding was never broadcast, and never will be.
-      if ('channelId' in message) this.#send(make('error', { channelId: message.channelId, data: utf8Encode('unknown channel') }));
+      if ('channelId' in message)
+        this.#send(make('error', { channelId: message.channelId, data: utf8Encode('unknown channel') }));
       return;
     }
     const error = this.node.input({ type: 'message', message });
@@ -325,7 +347,11 @@ export class SimPeer {
     const { chain } = this.#ports;
     switch (effect.type) {
       case 'fund_channel':
-        this.#must({ type: 'funding_transaction_created', fundingTxid: sha256(utf8Encode(`funding of ${this.node.name}`)), fundingOutputIndex: 0 });
+        this.#must({
+          type: 'funding_transaction_created',
+          fundingTxid: sha256(utf8Encode(`funding of ${this.node.name}`)),
+          fundingOutputIndex: 0,
+        });
         return;
       case 'broadcast_funding':
         if (this.channel !== undefined) chain.broadcast(primaryFunding(this.channel).fundingTxid);
@@ -335,13 +361,15 @@ export class SimPeer {
         return;
       case 'htlc_fulfilled':
         return this.#concluded(effect.htlc, (payment) => {
-          if (toHex(sha256(effect.preimage)) !== toHex(payment.paymentHash)) this.#violation('a preimage that does not fit');
+          if (toHex(sha256(effect.preimage)) !== toHex(payment.paymentHash))
+            this.#violation('a preimage that does not fit');
           payment.state = 'fulfilled';
         });
       case 'htlc_failed':
         return this.#concluded(effect.htlc, (payment) => {
           payment.state = 'failed';
-          payment.failure = effect.removal.type === 'failed' ? failureText(payment, effect.removal.reason) : 'malformed';
+          payment.failure =
+            effect.removal.type === 'failed' ? failureText(payment, effect.removal.reason) : 'malformed';
         });
       case 'htlc_dropped':
         return this.#concluded(effect.htlc, (payment) => {
@@ -355,7 +383,9 @@ export class SimPeer {
   }
 
   #concluded(htlc: HtlcBody, change: (payment: Payment) => void): void {
-    const payment = this.payments.find(({ htlcId, state }) => htlcId === htlc.id && (state === 'offered' || state === 'fulfilled'));
+    const payment = this.payments.find(
+      ({ htlcId, state }) => htlcId === htlc.id && (state === 'offered' || state === 'fulfilled'),
+    );
     if (payment === undefined) return this.#violation(`the end of an HTLC that was not offered: ${htlc.id}`);
     // A preimage is repeated after a reconnection.
     if (payment.state === 'offered') change(payment);
@@ -363,7 +393,12 @@ export class SimPeer {
 
   #onBlock(): void {
     const { channel } = this;
-    if (channel === undefined || (channel.phase.type !== 'awaiting_funding_confirmations' && channel.phase.type !== 'awaiting_channel_ready')) return;
+    if (
+      channel === undefined ||
+      (channel.phase.type !== 'awaiting_funding_confirmations' &&
+        channel.phase.type !== 'awaiting_channel_ready')
+    )
+      return;
     const funding = primaryFunding(channel);
     const found = this.#ports.chain.confirmation(funding.fundingTxid);
     if (found === undefined) return;
@@ -445,9 +480,11 @@ export class SimPeer {
     if (!key.ok) return this.#violation('an onion without a key');
     const secret = secp.ecdh(key.value, this.#staticSecret);
     const peeled = peelOnion(secp, htlc.onionRoutingPacket, secret, htlc.paymentHash);
-    if (!peeled.ok || peeled.value.next !== undefined) return this.#violation('an onion that is not for the last hop');
+    if (!peeled.ok || peeled.value.next !== undefined)
+      return this.#violation('an onion that is not for the last hop');
     const payload = decodeHopPayload(peeled.value.payload);
-    if (!payload.ok || payload.value.tlvs.amtToForwardMsat !== htlc.amountMsat) return this.#violation('another amount than the onion says');
+    if (!payload.ok || payload.value.tlvs.amtToForwardMsat !== htlc.amountMsat)
+      return this.#violation('another amount than the onion says');
     const preimage = this.preimages.get(toHex(htlc.paymentHash));
     const error = this.node.input(
       preimage === undefined
@@ -469,7 +506,8 @@ export class SimPeer {
   #answerAgain(): void {
     const { channel } = this;
     if (channel?.phase.type !== 'open' || channel.connection.type !== 'connected') return;
-    for (const { body, state } of channel.changes.htlcs) if (body.direction === 'inbound' && state === 'committed') this.#answerLater(body);
+    for (const { body, state } of channel.changes.htlcs)
+      if (body.direction === 'inbound' && state === 'committed') this.#answerLater(body);
   }
 
   #violation(text: string): void {

@@ -37,19 +37,24 @@ function iteratorFor<T>(process: Incarnation, iterator: AsyncIterator<T>): Async
 
 /** The client side; a unary call has the deadline that the real transport gives it. */
 export function connectorFor(process: Incarnation, scheduler: Scheduler, inner: RpcConnector): RpcConnector {
-  const unary = (call: AnyCall, what: string) => (request: unknown, options: CallOptions = {}) => {
-    const abort = new AbortController();
-    const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
-    const given = options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
-    const answer = new Promise((resolve, reject) => {
-      const timer = scheduler.schedule(deadlineMs, `deadline ${process.name} ${what}`, () => {
-        reject(new RpcError('deadline_exceeded', `no answer within ${deadlineMs} ms`));
-        abort.abort();
+  const unary =
+    (call: AnyCall, what: string) =>
+    (request: unknown, options: CallOptions = {}) => {
+      const abort = new AbortController();
+      const deadlineMs = options.deadlineMs ?? DEADLINE_MS;
+      const given =
+        options.signal === undefined ? abort.signal : AbortSignal.any([options.signal, abort.signal]);
+      const answer = new Promise((resolve, reject) => {
+        const timer = scheduler.schedule(deadlineMs, `deadline ${process.name} ${what}`, () => {
+          reject(new RpcError('deadline_exceeded', `no answer within ${deadlineMs} ms`));
+          abort.abort();
+        });
+        (call(request, { ...options, signal: given }) as Promise<unknown>)
+          .then(resolve, reject)
+          .finally(() => timer.cancel());
       });
-      (call(request, { ...options, signal: given }) as Promise<unknown>).then(resolve, reject).finally(() => timer.cancel());
-    });
-    return process.guard(answer);
-  };
+      return process.guard(answer);
+    };
   return {
     client: <S>(definition: S, address: string): Client<S> => {
       const client = inner.client(definition, address) as Record<string, AnyCall>;
@@ -57,10 +62,13 @@ export function connectorFor(process: Incarnation, scheduler: Scheduler, inner: 
       for (const [name, method] of Object.entries(definition as Record<string, AnyMethod>)) {
         const call = client[name];
         if (call === undefined) continue;
-        if (method.requestStream) guarded[name] = (...given: unknown[]) => duplexFor(process, call(...given) as DuplexStream<unknown, unknown>);
+        if (method.requestStream)
+          guarded[name] = (...given: unknown[]) =>
+            duplexFor(process, call(...given) as DuplexStream<unknown, unknown>);
         else if (method.responseStream) {
           guarded[name] = (...given: unknown[]) => ({
-            [Symbol.asyncIterator]: () => iteratorFor(process, (call(...given) as AsyncIterable<unknown>)[Symbol.asyncIterator]()),
+            [Symbol.asyncIterator]: () =>
+              iteratorFor(process, (call(...given) as AsyncIterable<unknown>)[Symbol.asyncIterator]()),
           });
         } else guarded[name] = unary(call, name);
       }
@@ -84,7 +92,9 @@ export function serverFor(process: Incarnation, inner: RpcServer): RpcServer {
         const handler = (handlers as Record<string, AnyCall | undefined>)[name];
         if (handler === undefined) continue;
         guarded[name] = (request, context) => {
-          const asked = method.requestStream ? duplexFor(process, request as DuplexStream<unknown, unknown>) : request;
+          const asked = method.requestStream
+            ? duplexFor(process, request as DuplexStream<unknown, unknown>)
+            : request;
           return new Promise((resolve, reject) => {
             process.enter(() => {
               (handler(asked, contextFor(context as CallContext)) as Promise<unknown>).then(resolve, reject);
@@ -105,7 +115,8 @@ export function busFor(process: Incarnation, inner: Bus): Bus {
       return inner.connected;
     },
     publish: (subject, payload) => inner.publish(subject, payload),
-    subscribe: (pattern, listener) => inner.subscribe(pattern, (subject, payload) => process.enter(() => listener(subject, payload))),
+    subscribe: (pattern, listener) =>
+      inner.subscribe(pattern, (subject, payload) => process.enter(() => listener(subject, payload))),
     close: () => process.guard(inner.close()),
   };
 }

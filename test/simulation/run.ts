@@ -73,7 +73,9 @@ export async function run(seed: number, options: RunOptions): Promise<RunReport>
     (error: unknown) => (outcome = { ok: false, error }),
   );
   const fail = (text: string): never => {
-    throw new ViolationError(`seed ${seed}: ${text}; faults: ${life.faults.map(({ text: fault }) => fault).join(', ') || 'none'}`);
+    throw new ViolationError(
+      `seed ${seed}: ${text}; faults: ${life.faults.map(({ text: fault }) => fault).join(', ') || 'none'}`,
+    );
   };
   try {
     await scheduler.runUntil(() => outcome !== undefined || violations.length > 0, MAX_EVENTS);
@@ -107,7 +109,13 @@ class Life {
   readonly #bob: SimPeer;
   #underWay = 0;
 
-  constructor(random: Prng, scheduler: Scheduler, fleet: Fleet, options: RunOptions, onViolation: (text: string) => void) {
+  constructor(
+    random: Prng,
+    scheduler: Scheduler,
+    fleet: Fleet,
+    options: RunOptions,
+    onViolation: (text: string) => void,
+  ) {
     this.#random = random.fork('life');
     this.#scheduler = scheduler;
     this.#fleet = fleet;
@@ -122,6 +130,7 @@ class Life {
         chain: fleet.chain,
         chainHash: NETWORKS.regtest.chainHash,
         fleetNodeId: fleet.nodeId,
+        suits: (nodeId) => Fleet.isFree(shardOfPeer(nodeId)),
         onViolation,
       });
     this.#alice = peer('alice');
@@ -134,27 +143,51 @@ class Life {
 
   async live(): Promise<void> {
     this.#alice.wish = { fundingSat: 1_000_000n, pushMsat: 300_000_000n };
+    // Now and then the replicas share all shards, as they do in life.
+    if (this.#random.chance(0.9))
+      this.#fleet.parkShards(new Set([this.#alice, this.#bob].map((peer) => shardOfPeer(peer.nodeId))));
     await this.#fleet.start();
     await this.#openToBob();
-    await this.#until('both channels are open', OPEN_TIMEOUT_MS, () => this.#alice.isOpen && this.#bob.isOpen && this.#rowsAre('open'));
+    await this.#until(
+      'both channels are open',
+      OPEN_TIMEOUT_MS,
+      () => this.#alice.isOpen && this.#bob.isOpen && this.#rowsAre('open'),
+    );
     const scids = { alice: this.#scidOf(this.#alice), bob: this.#scidOf(this.#bob) };
     this.#scheduler.note('both channels are open');
     this.#payForAWhile(scids);
     if (this.#options.faults === 'seeded') {
-      const owners = [this.#alice, this.#bob].map((peer) => this.#fleet.database.state.shards.get(shardOfPeer(peer.nodeId))?.owner ?? MANAGERS[0]);
+      const owners = [this.#alice, this.#bob].map(
+        (peer) => this.#fleet.database.state.shards.get(shardOfPeer(peer.nodeId))?.owner ?? MANAGERS[0],
+      );
       this.faults = drawFaults(this.#random.fork('faults'), owners, PAYMENT_WINDOW_MS);
       for (const fault of this.faults) {
         this.#underWay += 1;
-        void strike(fault, { fleet: this.#fleet, scheduler: this.#scheduler, alice: this.#alice, bob: this.#bob }).then(() => (this.#underWay -= 1));
+        void strike(fault, {
+          fleet: this.#fleet,
+          scheduler: this.#scheduler,
+          alice: this.#alice,
+          bob: this.#bob,
+        }).then(() => (this.#underWay -= 1));
       }
     }
     await this.#until('every fault is over', SETTLE_TIMEOUT_MS, () => this.#underWay === 0);
-    await this.#until('every payment has ended', SETTLE_TIMEOUT_MS, () => this.payments.every(({ state }) => state === 'fulfilled' || state === 'failed'));
+    await this.#until('every payment has ended', SETTLE_TIMEOUT_MS, () =>
+      this.payments.every(({ state }) => state === 'fulfilled' || state === 'failed'),
+    );
     // The fleet must still be of use.
     const last = this.#payment(this.#bob, scids.bob, 50_000_000n, 'paid');
     this.#alice.pay(last);
-    await this.#until('a last payment has ended', SETTLE_TIMEOUT_MS, () => last.state === 'fulfilled' || last.state === 'failed');
-    await this.#until('the channels are quiet', SETTLE_TIMEOUT_MS, () => this.#alice.isQuiet && this.#bob.isQuiet && this.#fleetIsQuiet());
+    await this.#until(
+      'a last payment has ended',
+      SETTLE_TIMEOUT_MS,
+      () => last.state === 'fulfilled' || last.state === 'failed',
+    );
+    await this.#until(
+      'the channels are quiet',
+      SETTLE_TIMEOUT_MS,
+      () => this.#alice.isQuiet && this.#bob.isQuiet && this.#fleetIsQuiet(),
+    );
     this.#check(last);
   }
 
@@ -181,7 +214,8 @@ class Life {
         if (owner === undefined && error.code === 'failed_precondition') attempt += 1;
         manager = owner ?? manager;
         await this.#scheduler.delay(200, 'operator tries again');
-        if (this.#scheduler.nowMs > OPEN_TIMEOUT_MS) throw new ViolationError(`the operator cannot open a channel: ${error.message}`);
+        if (this.#scheduler.nowMs > OPEN_TIMEOUT_MS)
+          throw new ViolationError(`the operator cannot open a channel: ${error.message}`);
       }
     }
   }
@@ -190,9 +224,15 @@ class Life {
     const count = this.#random.integer(4, 12);
     for (let i = 0; i < count; i += 1) {
       const fromAlice = this.#random.chance(0.7);
-      const [payer, payee, scid] = fromAlice ? ([this.#alice, this.#bob, scids.bob] as const) : ([this.#bob, this.#alice, scids.alice] as const);
-      const amountMsat = BigInt(this.#random.pick([50_000, 400_000, 3_000_000, 20_000_000]) + this.#random.integer(0, 999));
-      const kind = this.#random.chance(0.65) ? 'paid' : this.#random.pick(['unknown hash', 'too little fee', 'unknown channel']);
+      const [payer, payee, scid] = fromAlice
+        ? ([this.#alice, this.#bob, scids.bob] as const)
+        : ([this.#bob, this.#alice, scids.alice] as const);
+      const amountMsat = BigInt(
+        this.#random.pick([50_000, 400_000, 3_000_000, 20_000_000]) + this.#random.integer(0, 999),
+      );
+      const kind = this.#random.chance(0.65)
+        ? 'paid'
+        : this.#random.pick(['unknown hash', 'too little fee', 'unknown channel']);
       const payment = this.#payment(payee, kind === 'unknown channel' ? 12_345n : scid, amountMsat, kind);
       this.#underWay += 1;
       this.#scheduler.schedule(this.#random.fraction() * PAYMENT_WINDOW_MS, `${payer.name} pays`, () => {
@@ -206,25 +246,41 @@ class Life {
     const preimage = this.#random.bytes(32);
     const paymentHash = sha256(preimage);
     if (kind === 'paid') payee.preimages.set(toHex(paymentHash), preimage);
-    const feeMsat = kind === 'too little fee' ? 10n : FEE_BASE_MSAT + (amountMsat * FEE_MILLIONTHS) / 1_000_000n;
-    return { paymentHash, amountMsat, feeMsat, payee: payee.nodeId, shortChannelId, state: 'waiting', expected: kind === 'paid' ? 'fulfilled' : 'failed' };
+    const feeMsat =
+      kind === 'too little fee' ? 10n : FEE_BASE_MSAT + (amountMsat * FEE_MILLIONTHS) / 1_000_000n;
+    return {
+      paymentHash,
+      amountMsat,
+      feeMsat,
+      payee: payee.nodeId,
+      shortChannelId,
+      state: 'waiting',
+      expected: kind === 'paid' ? 'fulfilled' : 'failed',
+    };
   }
 
   async #until(what: string, timeoutMs: number, holds: () => boolean): Promise<void> {
     const deadline = this.#scheduler.nowMs + timeoutMs;
     while (!holds()) {
-      if (this.#scheduler.nowMs >= deadline) throw new ViolationError(`not so after ${timeoutMs} ms: ${what}. ${this.#describe()}`);
+      if (this.#scheduler.nowMs >= deadline)
+        throw new ViolationError(`not so after ${timeoutMs} ms: ${what}. ${this.#describe()}`);
       await this.#scheduler.delay(POLL_MS, 'look');
     }
   }
 
   #describe(): string {
     const channels = [this.#alice, this.#bob].map(({ name, node, isConnected, channel }) => {
-      const htlcs = channel?.changes.htlcs.map(({ body, state }) => `${body.direction} ${body.id} ${state}`).join(', ') ?? '';
+      const htlcs =
+        channel?.changes.htlcs.map(({ body, state }) => `${body.direction} ${body.id} ${state}`).join(', ') ??
+        '';
       return `${name}: ${isConnected ? 'connected' : 'away'}, ${node.state?.type === 'established' ? `${node.state.phase.type} ${node.state.connection.type}` : node.state?.type} [${htlcs}]`;
     });
-    const rows = [...this.#fleet.database.state.channels.values()].map(({ row }) => `${toHex(row.channelId).slice(0, 8)} ${row.phase} ${row.htlcsInFlight} in flight`);
-    const payments = this.payments.map(({ state, expected, htlcId, failure }) => `${htlcId} ${state}/${expected} ${failure ?? ''}`);
+    const rows = [...this.#fleet.database.state.channels.values()].map(
+      ({ row }) => `${toHex(row.channelId).slice(0, 8)} ${row.phase} ${row.htlcsInFlight} in flight`,
+    );
+    const payments = this.payments.map(
+      ({ state, expected, htlcId, failure }) => `${htlcId} ${state}/${expected} ${failure ?? ''}`,
+    );
     return [...channels, ...rows, ...payments].join('; ');
   }
 
@@ -247,7 +303,9 @@ class Life {
 
   #fleetIsQuiet(): boolean {
     const { state } = this.#fleet.database;
-    const isTaken = [...state.resolutions.values()].every(({ taken, resolution }) => taken || resolution.source.type !== 'htlc');
+    const isTaken = [...state.resolutions.values()].every(
+      ({ taken, resolution }) => taken || resolution.source.type !== 'htlc',
+    );
     return isTaken && [this.#alice, this.#bob].every((peer) => this.#rowOf(peer)?.row.htlcsInFlight === 0);
   }
 
@@ -259,8 +317,10 @@ class Life {
     };
     if (last.state !== 'fulfilled') wrong(`the last payment ${last.state}: ${last.failure}`);
     for (const payment of this.payments) {
-      if (payment.state === 'fulfilled' && payment.expected === 'failed') wrong('a payment to a hash that nobody knows was fulfilled');
-      if (this.#options.faults === 'none' && payment.state !== payment.expected) wrong(`a payment ${payment.state} (${payment.failure}) and should be ${payment.expected}`);
+      if (payment.state === 'fulfilled' && payment.expected === 'failed')
+        wrong('a payment to a hash that nobody knows was fulfilled');
+      if (this.#options.faults === 'none' && payment.state !== payment.expected)
+        wrong(`a payment ${payment.state} (${payment.failure}) and should be ${payment.expected}`);
     }
     this.#checkMoney(wrong);
     this.#checkAgreement(this.#alice, wrong);
@@ -268,7 +328,8 @@ class Life {
     const { broadcasts } = this.#fleet.database.state;
     if (broadcasts.some(({ kind }) => kind !== 'funding')) wrong('the fleet closes a channel');
     const refusals = this.#fleet.signerDatabase.refusals.filter(({ kind }) => kind === 'policy');
-    if (refusals.length > 0) wrong(`the signer refused: ${refusals.map(({ policy, reason }) => `${policy}: ${reason}`).join('; ')}`);
+    if (refusals.length > 0)
+      wrong(`the signer refused: ${refusals.map(({ policy, reason }) => `${policy}: ${reason}`).join('; ')}`);
   }
 
   /** No msat lost: what a payer lost, a payee or the fleet's fees won. */
@@ -276,11 +337,17 @@ class Life {
     const paid = this.payments.filter(({ state }) => state === 'fulfilled');
     const fees = paid.reduce((sum, { feeMsat }) => sum + feeMsat, 0n);
     const earned = this.#alice.node.earnedMsat + this.#bob.node.earnedMsat;
-    if (earned + fees !== 0n) wrong(`the peers together have ${earned} msat more, and ${fees} msat of fees were paid`);
+    if (earned + fees !== 0n)
+      wrong(`the peers together have ${earned} msat more, and ${fees} msat of fees were paid`);
     for (const peer of [this.#alice, this.#bob]) {
-      const won = paid.filter(({ payee }) => toHex(payee) === toHex(peer.nodeId)).reduce((sum, { amountMsat }) => sum + amountMsat, 0n);
-      const lost = peer.payments.filter(({ state }) => state === 'fulfilled').reduce((sum, { amountMsat, feeMsat }) => sum + amountMsat + feeMsat, 0n);
-      if (peer.node.earnedMsat !== won - lost) wrong(`${peer.name} earned ${peer.node.earnedMsat} msat instead of ${won - lost}`);
+      const won = paid
+        .filter(({ payee }) => toHex(payee) === toHex(peer.nodeId))
+        .reduce((sum, { amountMsat }) => sum + amountMsat, 0n);
+      const lost = peer.payments
+        .filter(({ state }) => state === 'fulfilled')
+        .reduce((sum, { amountMsat, feeMsat }) => sum + amountMsat + feeMsat, 0n);
+      if (peer.node.earnedMsat !== won - lost)
+        wrong(`${peer.name} earned ${peer.node.earnedMsat} msat instead of ${won - lost}`);
     }
   }
 
@@ -297,14 +364,20 @@ class Life {
       secretBuckets: [...entry.secrets.values()],
       holderSignatures: entry.holderSignatures,
     });
-    if (!restored.ok || restored.value.type !== 'established') return wrong('the rows of a channel cannot be read');
+    if (!restored.ok || restored.value.type !== 'established')
+      return wrong('the rows of a channel cannot be read');
     const fleet = restored.value;
-    if (fleet.phase.type !== 'open' || channel.phase.type !== 'open') wrong(`phases ${fleet.phase.type} and ${channel.phase.type}`);
-    if (!agree(holderSpec(fleet), counterpartySpec(channel)) || !agree(counterpartySpec(fleet), holderSpec(channel))) {
+    if (fleet.phase.type !== 'open' || channel.phase.type !== 'open')
+      wrong(`phases ${fleet.phase.type} and ${channel.phase.type}`);
+    if (
+      !agree(holderSpec(fleet), counterpartySpec(channel)) ||
+      !agree(counterpartySpec(fleet), holderSpec(channel))
+    ) {
       wrong(`the fleet and ${peer.name} do not agree: ${text(fleet)} and ${text(channel)}`);
     }
     const { toHolderMsat, toCounterpartyMsat } = holderSpec(fleet);
-    if (toHolderMsat + toCounterpartyMsat !== primaryFunding(fleet).fundingValueSat * 1_000n) wrong('the balances are not the capacity');
+    if (toHolderMsat + toCounterpartyMsat !== primaryFunding(fleet).fundingValueSat * 1_000n)
+      wrong('the balances are not the capacity');
   }
 }
 
@@ -321,6 +394,9 @@ function agree(ours: CommitmentSpec, theirs: CommitmentSpec): boolean {
 
 function text(state: EstablishedChannel): string {
   return [holderSpec(state), counterpartySpec(state)]
-    .map(({ commitmentNumber, toHolderMsat, toCounterpartyMsat, htlcs }) => `#${commitmentNumber} ${toHolderMsat}/${toCounterpartyMsat} ${htlcs.length} HTLCs`)
+    .map(
+      ({ commitmentNumber, toHolderMsat, toCounterpartyMsat, htlcs }) =>
+        `#${commitmentNumber} ${toHolderMsat}/${toCounterpartyMsat} ${htlcs.length} HTLCs`,
+    )
     .join(' | ');
 }

@@ -1,7 +1,7 @@
 /**
  * A port of promises (a store, a marker) seen from a simulated process: each
- * call travels to it and its answer travels back, so that a crash falls before
- * or after its effect, and faults can lose the call or the answer.
+ * call travels to it and its answer travels back, so that a crash falls
+ * before or after its effect, and faults can lose the call or the answer.
  */
 import type { Incarnation } from './incarnation.ts';
 import type { Scheduler } from './scheduler.ts';
@@ -16,7 +16,13 @@ export interface CallConditions {
 }
 
 /** The same port, for one incarnation. What is no method passes through. */
-export function simulatedCalls<P extends object>(port: P, name: string, process: Incarnation, scheduler: Scheduler, conditions: CallConditions): P {
+export function simulatedCalls<P extends object>(
+  port: P,
+  name: string,
+  process: Incarnation,
+  scheduler: Scheduler,
+  conditions: CallConditions,
+): P {
   const call = async (operation: string, run: () => unknown): Promise<unknown> => {
     const label = `${process.name} ${name}.${operation}`;
     const fault = conditions.faultOf(operation);
@@ -39,11 +45,8 @@ export function simulatedCalls<P extends object>(port: P, name: string, process:
     get: (target, property) => {
       const member: unknown = Reflect.get(target, property, target);
       if (typeof member !== 'function' || typeof property !== 'string') return member;
-      return (...given: unknown[]) => {
-        // What travels is what was said: later changes of the caller's objects do not reach the port.
-        const sent = structuredClone(given);
-        return process.guard(call(property, () => Reflect.apply(member, target, sent)));
-      };
+      return (...given: unknown[]) =>
+        process.guard(call(property, () => Reflect.apply(member, target, given)));
     },
   });
 }

@@ -18,7 +18,12 @@ export class Incarnation {
   #state: 'running' | 'frozen' | 'dead' = 'running';
   #held: (() => void)[] = [];
 
-  constructor(name: string, scheduler: Scheduler, random: Prng, onFailure: (task: string, error: unknown) => void) {
+  constructor(
+    name: string,
+    scheduler: Scheduler,
+    random: Prng,
+    onFailure: (task: string, error: unknown) => void,
+  ) {
     this.name = name;
     this.#scheduler = scheduler;
     this.runtime = {

@@ -52,7 +52,9 @@ export class Scheduler {
 
   /** Over time and name of every event so far. */
   get traceHash(): string {
-    return (this.#hashA >>> 0).toString(16).padStart(8, '0') + (this.#hashB >>> 0).toString(16).padStart(8, '0');
+    return (
+      (this.#hashA >>> 0).toString(16).padStart(8, '0') + (this.#hashB >>> 0).toString(16).padStart(8, '0')
+    );
   }
 
   /** Runs something later. */
