@@ -7,7 +7,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { toHex } from '@fulmen/codec';
 import pg from 'pg';
-import { LdkWallet } from '../ldk-wallet/client.ts';
+import type { LdkWallet } from '../ldk-wallet/client.ts';
 import { textReport } from '../e2e/main-job/report.ts';
 import { until } from '../e2e/main-job/waiting.ts';
 import { World } from '../e2e/main-job/world.ts';

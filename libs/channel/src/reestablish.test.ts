@@ -167,7 +167,7 @@ describe('channel_reestablish', () => {
     }
     pair.disconnect();
     const restored = restore(old);
-    if (!restored.ok) throw restored.error;
+    if (!restored.ok) throw new TypeError(restored.error.reason);
     pair.bob.state = restored.value;
     pair.bob.persistedState = restored.value;
     pair.bob.rows = old;

@@ -7,7 +7,7 @@ import { decodeWith } from './reader.ts';
 import type { Result } from './result.ts';
 import { defineTlvStream } from './tlv.ts';
 import type { TlvFields, TlvRecord, TlvStream, TlvsOf } from './tlv.ts';
-import { Writer } from './writer.ts';
+import type { Writer } from './writer.ts';
 
 /** A message's fixed fields, by name. */
 export type FieldsOf<F extends Fields> = { readonly [K in keyof F]: ValueOf<F[K]> };

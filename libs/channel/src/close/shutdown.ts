@@ -7,7 +7,7 @@ import type { ChannelContext, NegotiatedFeatures } from '../context.ts';
 import { fault, refuse } from '../errors.ts';
 import type { EstablishedChannel, Phase } from '../state.ts';
 import type { Step, StepResult } from '../step.ts';
-import { andThen, sendReady, stepOf, withMonitorUpdate } from '../step.ts';
+import { andThen, sendReady, withMonitorUpdate } from '../step.ts';
 import { isFrozen } from '../updates/ready.ts';
 import { isQuiet } from '../updates/spec.ts';
 import { startNegotiation } from './negotiate.ts';
