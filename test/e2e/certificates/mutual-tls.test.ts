@@ -12,12 +12,12 @@ import {
   FLEET,
   makeCertificates,
 } from '../../../deploy/certificates/make-certificates.ts';
-import { memoryMarker } from './marker.ts';
-import { start } from './start.ts';
-import { MemorySignerStore } from './store/memory.ts';
-import { EMPTY_ITEM, registrationOf, testParties } from './testing/channel.ts';
-import { BatchClient, testRuntime } from './testing/harness.ts';
-import { wireItem, wireRegistration } from './testing/wire.ts';
+import { memoryMarker } from '@fulmen/signer/marker';
+import { start } from '@fulmen/signer/start';
+import { MemorySignerStore } from '@fulmen/signer/store/memory';
+import { EMPTY_ITEM, registrationOf, testParties } from '@fulmen/signer/testing/channel';
+import { BatchClient, testRuntime } from '@fulmen/signer/testing/harness';
+import { wireItem, wireRegistration } from '@fulmen/signer/testing/wire';
 
 const folder = mkdtempSync(join(tmpdir(), 'fulmen-certificates-'));
 afterAll(() => rmSync(folder, { recursive: true }));
