@@ -71,6 +71,10 @@ export class Openings {
     const { connection } = peer;
     if (connection === undefined) throw new RpcError('failed_precondition', 'the peer is not connected: connect it first');
     const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
+    // Nobody would tell an opening that begins on a connection which is gone.
+    if (peer.connection?.generation !== connection.generation) {
+      throw new RpcError('failed_precondition', 'the peer disconnected: connect it again');
+    }
     const commitmentFormat = connection.features.anchors ? 'anchors' : 'static_remotekey';
     const opening = openChannel(this.#context(points), {
       temporaryChannelId: this.#host.ports.runtime.randomBytes(32),
