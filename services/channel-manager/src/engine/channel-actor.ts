@@ -26,7 +26,15 @@ import { encodeMonitorParameters } from '@fulmen/monitor';
 import { FAILURE_CODES } from '@fulmen/onion';
 import type { SignItem, SignResult, SignSuccess } from '@fulmen/proto/signer/v1/signer';
 import { AbortedError, type Logger } from '@fulmen/service';
-import { type ChannelCommit, type ChannelPolicyRow, type Fence, type FundingStatus, type LoadedChannel, StoreError, type Verdict } from '@fulmen/store';
+import {
+  type ChannelCommit,
+  type ChannelPolicyRow,
+  type Fence,
+  type FundingStatus,
+  type LoadedChannel,
+  StoreError,
+  type Verdict,
+} from '@fulmen/store';
 import { make } from '@fulmen/wire';
 import { refuseUnknown } from '../payments/receive.ts';
 import { patiently } from '../signing/patiently.ts';
@@ -118,7 +126,9 @@ export class ChannelActor {
   }
 
   get counterpartyNodeId(): Uint8Array {
-    return this.#state.type === 'established' ? this.#state.parameters.counterpartyNodeId : this.#state.terms.counterpartyNodeId;
+    return this.#state.type === 'established'
+      ? this.#state.parameters.counterpartyNodeId
+      : this.#state.terms.counterpartyNodeId;
   }
 
   get stopped(): boolean {
@@ -132,7 +142,12 @@ export class ChannelActor {
 
   context(): ChannelContext {
     const { node, ports } = this.#host;
-    return { secp: ports.secp, config: node.channelConfig, feerates: node.feerates, holderPoint: (number) => this.points.get(number) };
+    return {
+      secp: ports.secp,
+      config: node.channelConfig,
+      feerates: node.feerates,
+      holderPoint: (number) => this.points.get(number),
+    };
   }
 
   /** The connection on which an opening began. */
@@ -177,7 +192,8 @@ export class ChannelActor {
   blockConnected(height: number): void {
     if (this.#state.type !== 'established' || this.#passiveReason !== undefined) return;
     const deadline = nextDeadlineHeight(this.#state);
-    if (deadline !== undefined && height >= deadline && !isClosing(this.#state)) this.post({ kind: 'block', height });
+    if (deadline !== undefined && height >= deadline && !isClosing(this.#state))
+      this.post({ kind: 'block', height });
     for (const { body, state: progress } of this.#state.changes.htlcs) {
       if (body.direction !== 'inbound' || progress !== 'committed' || !this.#decided.has(body.id)) continue;
       if (body.cltvExpiryHeight > height + HTLC_FAIL_BACK_BUFFER_BLOCKS) continue;
@@ -204,8 +220,14 @@ export class ChannelActor {
       const data = utf8Encode('this node lost state of the channel: please close it');
       this.#host.send(this, make('error', { channelId: this.channelId, data }), item.generation);
     }
-    if (item.kind === 'command') item.settle({ ok: false, error: { code: 'invalid_command', message: `the channel is passive: ${reason}` } });
-    return item.kind !== 'message';
+    if (item.kind === 'command')
+      item.settle({
+        ok: false,
+        error: { code: 'invalid_command', message: `the channel is passive: ${reason}` },
+      });
+    // Read and left unanswered: the connection stays, for the peer's other channels.
+    if (item.kind === 'message') this.#host.consumed(this, [item.frame]);
+    return true;
   }
 
   /** Forgets everything: nothing more leaves. Commands waiting hear that the shard moved. */
@@ -214,14 +236,19 @@ export class ChannelActor {
     const waiting = this.#mailbox;
     this.#mailbox = [];
     for (const item of waiting) {
-      if (item.kind === 'command') item.settle({ ok: false, error: { code: 'invalid_command', message: 'the channel moved to another replica: try again' } });
+      if (item.kind === 'command')
+        item.settle({
+          ok: false,
+          error: { code: 'invalid_command', message: 'the channel moved to another replica: try again' },
+        });
     }
     this.#wakeIdle();
   }
 
   /** Resolves when nothing is under way. */
   async idle(): Promise<void> {
-    while (this.#running && !this.#stopped) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+    while (this.#running && !this.#stopped)
+      await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
 
   #wakeIdle(): void {
@@ -232,7 +259,8 @@ export class ChannelActor {
 
   async #run(): Promise<void> {
     try {
-      while (this.#mailbox.length > 0 && !this.#stopped) await this.#turn(this.#mailbox.splice(0, MAX_ITEMS_PER_TURN));
+      while (this.#mailbox.length > 0 && !this.#stopped)
+        await this.#turn(this.#mailbox.splice(0, MAX_ITEMS_PER_TURN));
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -255,7 +283,9 @@ export class ChannelActor {
 
   async #turn(drained: readonly Item[]): Promise<void> {
     // Frames and commands of an older connection, and of the future one, must not mix within a core step's order.
-    let items = drained.filter((item) => item.kind !== 'message' || item.generation === this.#generationAfter(drained, item));
+    let items = drained.filter(
+      (item) => item.kind !== 'message' || item.generation === this.#generationAfter(drained, item),
+    );
     for (;;) {
       await this.#prepare(items);
       if (this.#stopped) return;
@@ -264,7 +294,8 @@ export class ChannelActor {
         // Rare: committed and decided in one turn. Decide now, and run the turn again from the same state.
         await this.#decide(result.acceptedWithoutDecision);
         if (this.#stopped) return;
-        if (result.acceptedWithoutDecision.some(({ id }) => !this.#decisions.has(id))) throw new InternalError('an HTLC could not be decided about');
+        if (result.acceptedWithoutDecision.some(({ id }) => !this.#decisions.has(id)))
+          throw new InternalError('an HTLC could not be decided about');
         continue;
       }
       const verdict = await this.#commitAndSend(items, result);
@@ -273,17 +304,26 @@ export class ChannelActor {
         // Somebody else settled that intent first; the rest of the turn stands.
         const lost = sourceKey(verdict.source);
         this.#takenByOthers.add(lost);
-        items = items.filter((item) => !(item.kind === 'forward' && sourceKey(item.intent.source) === lost) && !(item.kind === 'cancel' && sourceKey(item.source) === lost));
+        items = items.filter(
+          (item) =>
+            !(item.kind === 'forward' && sourceKey(item.intent.source) === lost) &&
+            !(item.kind === 'cancel' && sourceKey(item.source) === lost),
+        );
         continue;
       }
       if (verdict.type === 'resolution_changed') {
         // A preimage replaced the failure this turn would have passed on: the next poll brings what is true now.
-        items = items.filter((item) => item.kind !== 'resolution' || sourceKey(item.resolution.source) !== sourceKey(verdict.source));
+        items = items.filter(
+          (item) =>
+            item.kind !== 'resolution' || sourceKey(item.resolution.source) !== sourceKey(verdict.source),
+        );
         this.#host.readResolutionsAgain();
         continue;
       }
       if (verdict.type === 'onion_replay') {
-        const htlc = this.#established().changes.htlcs.find(({ body }) => body.direction === 'inbound' && body.id === verdict.htlcId);
+        const htlc = this.#established().changes.htlcs.find(
+          ({ body }) => body.direction === 'inbound' && body.id === verdict.htlcId,
+        );
         this.#logger.warn({ htlcId: verdict.htlcId }, 'an onion was replayed: failing the HTLC');
         this.#decisions.set(verdict.htlcId, {
           type: 'fail_malformed',
@@ -320,34 +360,51 @@ export class ChannelActor {
     const missing = new Set<bigint>();
     for (const item of items) {
       if (item.kind !== 'message') continue;
-      for (const number of requiredHolderPoints(state, item.input)) if (this.points.get(number) === undefined) missing.add(number);
+      for (const number of requiredHolderPoints(state, item.input))
+        if (this.points.get(number) === undefined) missing.add(number);
     }
     for (const number of missing) {
       const { runtime, signer } = this.#host.ports;
       const request = { channelKeysId: this.channelKeysId, commitmentNumbers: [number] };
-      const { points } = await patiently(runtime, () => this.#stopped, () => signer.getPerCommitmentPoints(request));
+      const { points } = await patiently(
+        runtime,
+        () => this.#stopped,
+        () => signer.getPerCommitmentPoints(request),
+      );
       const [point] = points;
       if (point !== undefined) this.points.addOld(number, point);
     }
     const undecided = state.changes.htlcs
-      .filter(({ body, state: progress }) => body.direction === 'inbound' && (progress === 'add_signed' || progress === 'committed'))
+      .filter(
+        ({ body, state: progress }) =>
+          body.direction === 'inbound' && (progress === 'add_signed' || progress === 'committed'),
+      )
       .map(({ body }) => body)
       .filter((body) => !this.#decisions.has(body.id) && !this.#decided.has(body.id));
     await this.#decide(undecided);
     const failing = items.flatMap((item) => {
       if (item.kind === 'cancel') return [item.source.htlcId];
-      const isFailure = item.kind === 'resolution' && item.resolution.source.type === 'htlc' && item.resolution.outcome.type !== 'fulfilled';
+      const isFailure =
+        item.kind === 'resolution' &&
+        item.resolution.source.type === 'htlc' &&
+        item.resolution.outcome.type !== 'fulfilled';
       return isFailure && item.resolution.source.type === 'htlc' ? [item.resolution.source.htlcId] : [];
     });
-    await this.#fetchSecrets(state.changes.htlcs.map(({ body }) => body).filter((body) => body.direction === 'inbound' && failing.includes(body.id)));
+    await this.#fetchSecrets(
+      state.changes.htlcs
+        .map(({ body }) => body)
+        .filter((body) => body.direction === 'inbound' && failing.includes(body.id)),
+    );
   }
 
   /** ECDH with the node key for onions whose secret is not in memory (after a restart). */
   async #fetchSecrets(htlcs: HtlcBody[]): Promise<void> {
-    const wanted = htlcs.filter((body) => !this.#secrets.has(body.id)).flatMap((body) => {
-      const key = ephemeralKeyOf(this.#host.ports.secp, body);
-      return key.ok ? [{ id: body.id, key: key.key }] : [];
-    });
+    const wanted = htlcs
+      .filter((body) => !this.#secrets.has(body.id))
+      .flatMap((body) => {
+        const key = ephemeralKeyOf(this.#host.ports.secp, body);
+        return key.ok ? [{ id: body.id, key: key.key }] : [];
+      });
     if (wanted.length === 0) return;
     const item = signItemOf({
       channelKeysId: this.channelKeysId,
@@ -398,7 +455,8 @@ export class ChannelActor {
         decisions: this.#decisions,
         outgoing: this.#outgoing,
         sharedSecretOf: (id) => this.#secrets.get(id),
-        refuseForward: (intent) => forwardPolicyOf(this.#state, this.policy, intent, node.blockHeight, ports.runtime.wallClockMs()),
+        refuseForward: (intent) =>
+          forwardPolicyOf(this.#state, this.policy, intent, node.blockHeight, ports.runtime.wallClockMs()),
         cannotCarry: (_intent, error) => refusalOf(error),
       },
       this.#state,
@@ -415,8 +473,10 @@ export class ChannelActor {
     const commit = this.#commitOf(result);
     const work = this.#workOf(result);
     const newOnions = this.#newOnions(result.state);
-    if (result.monitorBirth !== undefined && result.state.type === 'established') await this.#host.registerWithSigner(this, result.state);
-    else if (result.messages.some((message) => message.kind === 'funding_created')) await this.#host.registerOpening(this, result.state, result.messages);
+    if (result.monitorBirth !== undefined && result.state.type === 'established')
+      await this.#host.registerWithSigner(this, result.state);
+    else if (result.messages.some((message) => message.kind === 'funding_created'))
+      await this.#host.registerOpening(this, result.state, result.messages);
     const item = signItemOf({
       channelKeysId: this.channelKeysId,
       fence: this.fence,
@@ -431,7 +491,8 @@ export class ChannelActor {
       signed = outcome.signed;
       this.#version += 1n;
       this.#persisted = { state: result.state, hot: commit.delta.hot };
-      if (commit.broadcasts.length + commit.watches.length > 0) this.#host.ports.bus.publish('fulmen.monitor');
+      if (commit.broadcasts.length + commit.watches.length > 0)
+        this.#host.ports.bus.publish('fulmen.monitor');
     } else if (item !== undefined) {
       signed = this.#host.ports.signLane.sign([item]).then(([first]) => {
         if (first === undefined) throw new InternalError('the signer answered nothing');
@@ -442,7 +503,8 @@ export class ChannelActor {
     const before = this.#state;
     this.#state = result.state;
     this.#afterCommit(before, items, result);
-    const success = item === undefined || signed === undefined ? undefined : await this.#signedOrRetry(item, await signed);
+    const success =
+      item === undefined || signed === undefined ? undefined : await this.#signedOrRetry(item, await signed);
     if (this.#stopped) return { type: 'committed' };
     if (item !== undefined && success === undefined) return { type: 'committed' };
     if (success !== undefined) this.#learn(success, newOnions, result);
@@ -484,12 +546,16 @@ export class ChannelActor {
       expectedVersion: this.#version,
       delta,
       row: channelRow(state, summarised, this.fence.shard),
-      ...(result.monitorBirth === undefined ? {} : { monitorBirth: encodeMonitorParameters(result.monitorBirth) }),
+      ...(result.monitorBirth === undefined
+        ? {}
+        : { monitorBirth: encodeMonitorParameters(result.monitorBirth) }),
       monitorUpdates: result.monitorUpdates,
       forwarding,
       broadcasts: [...result.broadcasts, ...this.#followUps.fundingBroadcast(result.followUps)],
       watches: result.watches,
-      ...(this.#generation === undefined || number === 0n ? {} : { consumedThrough: { generation: this.#generation, number } }),
+      ...(this.#generation === undefined || number === 0n
+        ? {}
+        : { consumedThrough: { generation: this.#generation, number } }),
     };
   }
 
@@ -512,17 +578,21 @@ export class ChannelActor {
   }
 
   #afterCommit(before: ChannelState, items: readonly Item[], result: TurnResult): void {
-    for (const { htlcId, channelId: _channelId, ...link } of result.forwarding.outgoing) this.#outgoing.set(htlcId, link);
+    for (const { htlcId, channelId: _channelId, ...link } of result.forwarding.outgoing)
+      this.#outgoing.set(htlcId, link);
     for (const id of result.removedOutgoing) this.#outgoing.delete(id);
     for (const id of result.settledInbound) {
       this.#secrets.delete(id);
       this.#decisions.delete(id);
       this.#decided.delete(id);
     }
-    for (const { source } of result.forwarding.intents) if (source.type === 'htlc') this.#decided.add(source.htlcId);
+    for (const { source } of result.forwarding.intents)
+      if (source.type === 'htlc') this.#decided.add(source.htlcId);
     // A disconnect may take HTLCs back that were never committed; their ids come again with another onion.
-    if (items.some((item) => item.kind === 'disconnected' || item.kind === 'connected')) this.#forgetVanished();
-    if (before.type === 'opening' && this.#state.type === 'established') this.#host.established(this, before.temporaryChannelId);
+    if (items.some((item) => item.kind === 'disconnected' || item.kind === 'connected'))
+      this.#forgetVanished();
+    if (before.type === 'opening' && this.#state.type === 'established')
+      this.#host.established(this, before.temporaryChannelId);
     this.#host.consumed(this, result.frames);
     for (const settle of result.settlements) settle();
     for (const intent of result.bounced) this.#host.bounced(this, intent);
@@ -532,8 +602,11 @@ export class ChannelActor {
 
   #forgetVanished(): void {
     if (this.#state.type !== 'established') return;
-    const present = new Set(this.#state.changes.htlcs.filter(({ body }) => body.direction === 'inbound').map(({ body }) => body.id));
-    for (const map of [this.#secrets, this.#decisions]) for (const id of map.keys()) if (!present.has(id)) map.delete(id);
+    const present = new Set(
+      this.#state.changes.htlcs.filter(({ body }) => body.direction === 'inbound').map(({ body }) => body.id),
+    );
+    for (const map of [this.#secrets, this.#decisions])
+      for (const id of map.keys()) if (!present.has(id)) map.delete(id);
   }
 
   /** A refusal to do it now is retried identically; any other is for the host to act on. */
@@ -560,7 +633,8 @@ export class ChannelActor {
   }
 
   #learn(success: SignSuccess, onions: readonly { readonly id: bigint }[], result: TurnResult): void {
-    if (success.perCommitmentPoints.length > 0) this.points.add(success.firstPointNumber, success.perCommitmentPoints);
+    if (success.perCommitmentPoints.length > 0)
+      this.points.add(success.firstPointNumber, success.perCommitmentPoints);
     success.sharedSecrets.forEach((secret, index) => {
       const onion = onions[index];
       if (onion !== undefined) this.#secrets.set(onion.id, secret);
@@ -568,7 +642,11 @@ export class ChannelActor {
     if (result.state.type === 'established') this.#signer = signerProgress(result.state);
   }
 
-  async #send(messages: readonly OutboundMessage[], signed: SignSuccess | undefined, generation: bigint | undefined): Promise<void> {
+  async #send(
+    messages: readonly OutboundMessage[],
+    signed: SignSuccess | undefined,
+    generation: bigint | undefined,
+  ): Promise<void> {
     for (const message of messages) {
       const ready = await materialise(message, signed, this.points, this.#host.otherSignatures(this));
       if (this.#stopped) return;
@@ -576,4 +654,3 @@ export class ChannelActor {
     }
   }
 }
-

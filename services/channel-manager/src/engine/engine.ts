@@ -67,11 +67,17 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.node = node;
     this.policies = new PolicyDefaults(options.policy);
     this.#registration = new Registration(ports);
-    this.peers = new PeerHub(ports, options.replicaId, () => [...this.#fences.values()], (shard) => this.#fences.get(shard), {
-      openChannelReceived: (peer, message, generation) => this.openings.received(peer, message, generation),
-      unknownChannel: (peer, channelId, generation) => this.#unknownChannel(peer, channelId, generation),
-      connected: () => this.#wakeWork(),
-    });
+    this.peers = new PeerHub(
+      ports,
+      options.replicaId,
+      () => [...this.#fences.values()],
+      (shard) => this.#fences.get(shard),
+      {
+        openChannelReceived: (peer, message, generation) => this.openings.received(peer, message, generation),
+        unknownChannel: (peer, channelId, generation) => this.#unknownChannel(peer, channelId, generation),
+        connected: () => this.#wakeWork(),
+      },
+    );
     this.openings = new Openings(this, options.openings, this.policies, () => this.#pendingChannels());
     this.payments = new PaymentHub(this);
   }
@@ -102,7 +108,12 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     const peer = this.peers.peerOf(state.parameters.counterpartyNodeId);
     if (peer === undefined) return;
     const policy =
-      restored.policy ?? this.policies.initial(primaryFunding(state).fundingValueSat, state.parameters.announce, this.ports.runtime.wallClockMs());
+      restored.policy ??
+      this.policies.initial(
+        primaryFunding(state).fundingValueSat,
+        state.parameters.announce,
+        this.ports.runtime.wallClockMs(),
+      );
     const actor = new ChannelActor(this, {
       fence,
       channelKeysId: state.parameters.channelKeysId,
@@ -113,7 +124,10 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     });
     this.#register(actor, peer);
     if (restored.contradiction !== undefined) {
-      this.ports.logger.error({ channel: state.channelId, reason: restored.contradiction }, 'this channel is passive: it will not sign or broadcast');
+      this.ports.logger.error(
+        { channel: state.channelId, reason: restored.contradiction },
+        'ALARM: this channel is passive: it will not sign or broadcast',
+      );
       actor.makePassive(restored.contradiction);
       return;
     }
@@ -185,7 +199,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   }
 
   #pendingChannels(): { ofPeer: (peer: Peer) => number; total: number } {
-    const ofPeer = (peer: Peer): number => [...peer.channels.values(), ...peer.openings.values()].filter((actor) => isPending(actor.state)).length;
+    const ofPeer = (peer: Peer): number =>
+      [...peer.channels.values(), ...peer.openings.values()].filter((actor) => isPending(actor.state)).length;
     return { ofPeer, total: this.peers.peers().reduce((sum, peer) => sum + ofPeer(peer), 0) };
   }
 
@@ -196,7 +211,10 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.#register(actor, peer);
     this.openings.established(actor);
     void this.ports.store.setPolicy(actor.fence, actor.channelId, actor.policy).catch((error: unknown) => {
-      this.ports.logger.warn({ err: error }, 'a new channel’s policy was not stored; its defaults apply after a restart');
+      this.ports.logger.warn(
+        { err: error },
+        'a new channel’s policy was not stored; its defaults apply after a restart',
+      );
     });
   }
 
@@ -227,7 +245,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   }
 
   consumed(actor: ChannelActor, frames: readonly bigint[]): void {
-    if (actor.generation !== undefined) this.peers.find(actor.counterpartyNodeId)?.processed(actor.generation, frames);
+    if (actor.generation !== undefined)
+      this.peers.find(actor.counterpartyNodeId)?.processed(actor.generation, frames);
   }
 
   sha256(bytes: Uint8Array): Uint8Array {
@@ -240,7 +259,11 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     return this.#registration.established(actor, state);
   }
 
-  registerOpening(actor: ChannelActor, state: ChannelState, messages: readonly OutboundMessage[]): Promise<void> {
+  registerOpening(
+    actor: ChannelActor,
+    state: ChannelState,
+    messages: readonly OutboundMessage[],
+  ): Promise<void> {
     return this.#registration.opening(actor, state, messages);
   }
 
@@ -258,10 +281,15 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
           counterpartyScript: closing.counterpartyScript,
           feeSat: closing.feeSat,
         };
-        const { signature } = await patiently(runtime, () => actor.stopped, () => signer.signClosing(request));
+        const { signature } = await patiently(
+          runtime,
+          () => actor.stopped,
+          () => signer.signClosing(request),
+        );
         return signature;
       },
-      announcement: ({ shortChannelId }) => announcementSignatures(this.ports, this.node, actor, shortChannelId),
+      announcement: ({ shortChannelId }) =>
+        announcementSignatures(this.ports, this.node, actor, shortChannelId),
     };
   }
 
@@ -318,7 +346,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     for (const { source } of forwarding.resolutionsTaken) this.#underWay.delete(`r${sourceKey(source)}`);
     const hinted = new Set<number>();
     for (const intent of forwarding.intents) if (!this.takeIntent(intent)) hinted.add(intent.targetShard);
-    for (const resolution of forwarding.resolutions) if (!this.takeResolution(resolution)) hinted.add(resolution.sourceShard);
+    for (const resolution of forwarding.resolutions)
+      if (!this.takeResolution(resolution)) hinted.add(resolution.sourceShard);
     for (const shard of hinted) this.ports.bus.publish(`fulmen.shard.${shard}`);
     if (forwarding.events.length > 0) this.ports.bus.publish('fulmen.event');
   }
@@ -336,7 +365,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.#underWay.set(key, intent.targetShard);
     const actor = this.#carrierOf(intent.target.shortChannelId, intent.outgoingAmountMsat);
     // A peer that is away for a moment (its gateway restarted) gets the HTLC when it is back; the next poll finds it.
-    const waits = actor !== undefined && !actor.isConnected() && mayWait(intent, this.ports.runtime.wallClockMs());
+    const waits =
+      actor !== undefined && !actor.isConnected() && mayWait(intent, this.ports.runtime.wallClockMs());
     if (actor === undefined || waits || !this.#offer(actor, intent)) this.#underWay.delete(key);
     return true;
   }
@@ -361,7 +391,9 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   bounced(actor: ChannelActor, intent: Intent): void {
     const tried = this.#tried.get(sourceKey(intent.source));
-    const next = this.#siblings(actor).filter((sibling) => tried?.has(sibling) !== true).toSorted((a, b) => (a.outboundLiquidityMsat() < b.outboundLiquidityMsat() ? 1 : -1))[0];
+    const next = this.#siblings(actor)
+      .filter((sibling) => tried?.has(sibling) !== true)
+      .toSorted((a, b) => (a.outboundLiquidityMsat() < b.outboundLiquidityMsat() ? 1 : -1))[0];
     if (next === undefined || !this.#offer(next, intent)) {
       this.#tried.delete(sourceKey(intent.source));
       this.#underWay.delete(`i${sourceKey(intent.source)}`);
@@ -371,7 +403,9 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   /** The usable channels with an actor's peer, itself included. */
   #siblings(actor: ChannelActor): readonly ChannelActor[] {
     const peer = this.peers.find(actor.counterpartyNodeId);
-    return [...(peer?.channels.values() ?? [])].filter((sibling) => !sibling.stopped && sibling.isConnected());
+    return [...(peer?.channels.values() ?? [])].filter(
+      (sibling) => !sibling.stopped && sibling.isConnected(),
+    );
   }
 
   /** Hands a resolution to the actor whose HTLC it ends. False: its shard is not here. */
@@ -442,7 +476,11 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   async #publish(actor: ChannelActor, messages: Uint8Array[]): Promise<void> {
     const { runtime, router } = this.ports;
-    await patiently(runtime, () => actor.stopped, () => router.publishOwn({ messages }));
+    await patiently(
+      runtime,
+      () => actor.stopped,
+      () => router.publishOwn({ messages }),
+    );
   }
 
   publishPolicy(actor: ChannelActor): void {
@@ -450,7 +488,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.inBackground('channel update', async () => {
       const generation = actor.generation;
       const forPeer = await ownChannelUpdate(this.ports, this.node, actor, 'peer');
-      if (forPeer !== undefined && generation !== undefined) this.peers.find(actor.counterpartyNodeId)?.sendBytes(forPeer, generation);
+      if (forPeer !== undefined && generation !== undefined)
+        this.peers.find(actor.counterpartyNodeId)?.sendBytes(forPeer, generation);
       const { state } = actor;
       if (state.type !== 'established' || !state.parameters.announce) return;
       const forWorld = await ownChannelUpdate(this.ports, this.node, actor, 'world');
@@ -458,11 +497,17 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     });
   }
 
-  publishAnnouncement(actor: ChannelActor, theirs: { shortChannelId: bigint; nodeSignature: Uint8Array; bitcoinSignature: Uint8Array }): void {
+  publishAnnouncement(
+    actor: ChannelActor,
+    theirs: { shortChannelId: bigint; nodeSignature: Uint8Array; bitcoinSignature: Uint8Array },
+  ): void {
     this.inBackground('channel announcement', async () => {
       const announcement = await fullAnnouncement(this.ports, this.node, actor, theirs);
       if (announcement === undefined) {
-        this.ports.logger.warn({ channel: actor.channelId }, 'the peer’s announcement_signatures do not verify');
+        this.ports.logger.warn(
+          { channel: actor.channelId },
+          'the peer’s announcement_signatures do not verify',
+        );
         return;
       }
       const update = await ownChannelUpdate(this.ports, this.node, actor, 'world');
@@ -487,7 +532,9 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     const address = owner?.address;
     return new RpcError(
       address === undefined ? 'unavailable' : 'failed_precondition',
-      address === undefined ? 'no replica owns this shard at the moment: try again' : 'another replica owns this shard',
+      address === undefined
+        ? 'no replica owns this shard at the moment: try again'
+        : 'another replica owns this shard',
       address === undefined ? {} : { 'fulmen-owner-address': address },
     );
   }
@@ -499,4 +546,3 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
 /** Rows read at once when looking for work. */
 const WORK_LIMIT = 500;
-
