@@ -153,6 +153,8 @@ export class Supervisor {
     const slot = this.#slot(name);
     const pid = slot.child?.pid;
     if (pid === undefined) throw new SupportError(`${name} is not running`);
+    // A death that was asked for says nothing against the program: it does not count towards giving up.
+    slot.crashesInARow = 0;
     await this.#end(slot, 'SIGKILL');
     return pid;
   }
