@@ -33,6 +33,13 @@ export const types = (): Check => ({
   args: ['--noEmit', '-p', 'tsconfig.json'],
 });
 
+/** The contracts, by buf's standard rules. */
+export const contracts = (): Check => ({
+  name: 'contracts',
+  script: 'proto/node_modules/@bufbuild/buf/bin/buf',
+  args: ['lint', 'proto'],
+});
+
 function orRoot(paths: readonly string[]): readonly string[] {
   return paths.length === 0 ? ['.'] : paths;
 }

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { type Check, format, lint, repositoryRoot, runCheck, types } from './checks.ts';
+import { type Check, format, lint, repositoryRoot, runCheck, types, contracts } from './checks.ts';
 
 type Count = { readonly passed: number; readonly failed: number };
 
@@ -19,7 +19,9 @@ async function runOne(check: Check): Promise<boolean> {
 }
 
 async function runChecks(): Promise<Count> {
-  const results = await Promise.all([lint([], 'check'), format([], 'check'), types()].map(runOne));
+  const results = await Promise.all(
+    [lint([], 'check'), format([], 'check'), types(), contracts()].map(runOne),
+  );
   const passed = results.filter(Boolean).length;
   return { passed, failed: results.length - passed };
 }

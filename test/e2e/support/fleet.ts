@@ -8,7 +8,7 @@ import pg from 'pg';
 import { FLEET, makeCertificates } from '../../../deploy/certificates/make-certificates.ts';
 import { type NatsServer, openNats } from './nats.ts';
 import { openPostgres, type PostgresServer } from './postgres.ts';
-import { assignPorts, writeFileAtomically } from './state.ts';
+import { assignPorts, defaultStateDir, writeFileAtomically } from './state.ts';
 import { type ProcessSpec, Supervisor } from './supervisor.ts';
 
 export type FleetOptions = {
@@ -162,6 +162,8 @@ export class Fleet {
       FULMEN_METRICS_PORT: String(ports[`${name}-metrics`]),
       FULMEN_LOG_LEVEL: process.env['FULMEN_LOG_LEVEL'] ?? 'info',
       FULMEN_REPLICA_ID: name,
+      // Compiled and stripped code is kept, so that a killed process is back in a moment.
+      NODE_COMPILE_CACHE: path.join(defaultStateDir, 'compile-cache'),
       ...options.env?.[name],
     });
     const run = (name: string, service: string, env: Readonly<Record<string, string>>): ProcessSpec => ({
