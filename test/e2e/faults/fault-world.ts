@@ -1,7 +1,13 @@
 // One fleet with two wallets and open channels, and the instruments to break it and to look inside.
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { preferredReplica } from '@fulmen/channel-manager/lease/placement';
+import { toHex } from '@fulmen/codec';
+import { secp256k1 } from '@fulmen/crypto/default';
+import { deriveChild, hardened, masterKey } from '@fulmen/keys/bip32';
+import { SHARD_COUNT, shardOfPeer } from '@fulmen/keys/shard';
 import pg from 'pg';
 import type { Report } from '../main-job/report.ts';
 import { fund, openChannels } from '../main-job/scenario.ts';
@@ -12,9 +18,23 @@ import type { Fleet } from '../support/fleet.ts';
 export const NODE_DATABASE = 'fulmen_node';
 export const SIGNER_DATABASE = 'fulmen_signer';
 export const MANAGERS = ['channel-manager-1', 'channel-manager-2'] as const;
-export const SHARDS = 256;
+export const SHARDS = SHARD_COUNT;
 
 const SILENT: Report = { step: () => undefined, say: () => undefined, summary: () => undefined };
+
+/** Gives a wallet a seed whose node id belongs to a manager, so that forwards between the two wallets cross replicas. */
+function placeWallet(stateDir: string, name: string, manager: string): void {
+  const dataDir = path.join(stateDir, 'wallets', name);
+  fs.mkdirSync(dataDir, { recursive: true });
+  for (;;) {
+    const seed = Uint8Array.from(randomBytes(32));
+    // LDK's KeysManager takes the node's key from m/0'.
+    const { secretKey } = deriveChild(secp256k1, masterKey(secp256k1, seed), hardened(0));
+    if (preferredReplica(shardOfPeer(secp256k1.publicKeyOf(secretKey)), MANAGERS) !== manager) continue;
+    fs.writeFileSync(path.join(dataDir, 'seed'), `${toHex(seed)}\n`, { mode: 0o600 });
+    return;
+  }
+}
 
 /** A line of a service's log. */
 export type LogLine = { readonly level: number; readonly msg: string; readonly text: string };
@@ -36,7 +56,10 @@ export class FaultWorld {
     const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fulmen-faults-'));
     // The database's own user must be able to enter.
     fs.chmodSync(dir, 0o755);
-    const world = await World.start(path.join(dir, 'state'), report);
+    const stateDir = path.join(dir, 'state');
+    placeWallet(stateDir, 'alice', MANAGERS[0]);
+    placeWallet(stateDir, 'bob', MANAGERS[1]);
+    const world = await World.start(stateDir, report);
     await fund(world);
     await openChannels(world);
     return new FaultWorld(world, dir);
@@ -95,18 +118,24 @@ export class FaultWorld {
     await until('a share of the shards for each manager', async () => {
       const owners = [...(await this.owners()).values()].map(({ owner }) => owner);
       const isShared = MANAGERS.every((manager) => owners.includes(manager));
-      return owners.length === SHARDS && isShared && owners.every((owner) => owner !== null) ? true : undefined;
+      return owners.length === SHARDS && isShared && owners.every((owner) => owner !== null)
+        ? true
+        : undefined;
     });
   }
 
   /** Value of one metric of a process, summed over its labels that contain `label`. */
   async metric(name: string, metric: string, label = ''): Promise<number> {
-    const port = this.fleet.supervisor.status().find((process) => process.name === name)?.ready?.['metricsPort'];
+    const port = this.fleet.supervisor.status().find((process) => process.name === name)?.ready?.[
+      'metricsPort'
+    ];
     ensure(typeof port === 'number', `${name} publishes no metrics`);
     const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
     return text
       .split('\n')
-      .filter((line) => line.startsWith(`fulmen_${metric}`) && /^[{ ]/.test(line.slice(`fulmen_${metric}`.length)))
+      .filter(
+        (line) => line.startsWith(`fulmen_${metric}`) && /^[{ ]/.test(line.slice(`fulmen_${metric}`.length)),
+      )
       .filter((line) => line.includes(label))
       .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }
@@ -119,7 +148,9 @@ export class FaultWorld {
 
   /** Lines of a process' log since a mark. */
   log(name: string, since: LogMark): LogLine[] {
-    const text = fs.readFileSync(path.join(this.logsDir, `${name}.log`)).subarray(since.get(`${name}.log`) ?? 0);
+    const text = fs
+      .readFileSync(path.join(this.logsDir, `${name}.log`))
+      .subarray(since.get(`${name}.log`) ?? 0);
     return text
       .toString('utf8')
       .split('\n')

@@ -1,6 +1,6 @@
 // A database set back, as by a restored backup or a fail-over to a stale standby: a copy of the whole database
 // is taken at one moment, and put into its place at a later one.
-import { type FaultWorld, NODE_DATABASE, SIGNER_DATABASE } from './fault-world.ts';
+import type { FaultWorld, NODE_DATABASE, SIGNER_DATABASE } from './fault-world.ts';
 
 /** A database of the fleet. */
 export type FleetDatabase = typeof NODE_DATABASE | typeof SIGNER_DATABASE;
@@ -15,7 +15,10 @@ export async function backUp(faults: FaultWorld, database: FleetDatabase, copy: 
   await faults.rows(ADMIN, `ALTER DATABASE ${database} WITH ALLOW_CONNECTIONS false`);
   try {
     await faults.rows(ADMIN, endSessions(database));
-    await faults.rows(ADMIN, `CREATE DATABASE ${copy} TEMPLATE ${database} OWNER ${database} STRATEGY file_copy`);
+    await faults.rows(
+      ADMIN,
+      `CREATE DATABASE ${copy} TEMPLATE ${database} OWNER ${database} STRATEGY file_copy`,
+    );
   } finally {
     await faults.rows(ADMIN, `ALTER DATABASE ${database} WITH ALLOW_CONNECTIONS true`);
   }

@@ -122,7 +122,9 @@ export class Traffic {
     }
     for (const payee of ['alice', 'bob'] as const) {
       const received = this.#wallet(payee).events.flatMap((event) =>
-        event.event === 'payment_received' && this.#invoices.has(event.paymentHash) ? [event.paymentHash] : [],
+        event.event === 'payment_received' && this.#invoices.has(event.paymentHash)
+          ? [event.paymentHash]
+          : [],
       );
       const owed = [...this.#sent].filter(([, { payer }]) => payer !== payee).map(([hash]) => hash);
       const missing = owed.filter((hash) => !received.includes(hash));
