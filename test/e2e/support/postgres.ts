@@ -104,7 +104,18 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresSe
     async start() {
       if (child !== undefined && child.exitCode === null && child.signalCode === null) return;
       await endForgottenServer(dataDir);
-      child = await startServer({ ...options, dataDir, logFile, binaries, identity });
+      const deadline = Date.now() + STOP_TIMEOUT_MS;
+      for (;;) {
+        try {
+          child = await startServer({ ...options, dataDir, logFile, binaries, identity });
+          return;
+        } catch (error) {
+          // Sessions of a killed server end a moment after it, and hold its memory until then.
+          const isHeld = error instanceof SupportError && /pre-existing shared memory/.test(error.message);
+          if (!isHeld || Date.now() > deadline) throw error;
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+      }
     },
     // SIGINT is Postgres' fast shutdown.
     stop: () => end('SIGINT'),
