@@ -37,6 +37,7 @@ async function openChannels(world: World, count: number): Promise<void> {
   await world.mine(100);
   const [port] = fleet.lightningPorts.values();
   await alice.call('connect', { nodeId: toHex(world.nodeId), host: '127.0.0.1', port: port ?? 0 });
+  await alice.event('peer_connected');
   await node.peers.connectPeer(
     { nodeId: Buffer.from(bob.nodeId, 'hex'), host: '127.0.0.1', port: bob.port },
     node.auth(),

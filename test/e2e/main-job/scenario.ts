@@ -41,6 +41,9 @@ export async function openChannels(world: World): Promise<void> {
   const fleetId = toHex(world.nodeId);
   const [lightningPort] = fleet.lightningPorts.values();
   await alice.call('connect', { nodeId: fleetId, host: '127.0.0.1', port: lightningPort ?? 0 });
+  await until('Alice’s connection', async () =>
+    (await alice.call('info')).peers.includes(fleetId) ? true : undefined,
+  );
   await node.peers.connectPeer(
     { nodeId: Buffer.from(bob.nodeId, 'hex'), host: '127.0.0.1', port: bob.port },
     node.auth(),
