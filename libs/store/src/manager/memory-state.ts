@@ -2,7 +2,7 @@
  * The truth of the in-memory twin, and its group commit: synchronous, so that
  * every operation is one point in time. It outlives the handles that use it.
  */
-import type { HtlcBody, HtlcRemoval, PersistedChannel } from '@fulmen/channel';
+import type { HtlcBody, HtlcRemoval, PersistedChannel, PersistedDelta } from '@fulmen/channel';
 import type {
   BroadcastOrder,
   ChannelCommit,
@@ -110,7 +110,7 @@ export class MemoryManagerState {
     if (!this.fenceHolds(unit.commit.fence)) return { type: 'fence_lost' };
     const refusal =
       (unit.kind === 'channel' ? this.#channelRefusal(unit.commit) : this.#paymentRefusal(unit.commit)) ??
-      this.#forwardingRefusal(unit.commit.forwarding);
+      this.#forwardingRefusal(unit.commit.forwarding, unit.kind === 'channel' ? unit.commit.delta.settledHtlcs : []);
     if (refusal !== undefined) return refusal;
     if (unit.kind === 'channel') this.#writeChannel(unit.commit);
     else this.#writePayment(unit.commit);
@@ -164,7 +164,10 @@ export class MemoryManagerState {
       : undefined;
   }
 
-  #forwardingRefusal(writes: ForwardingWrites): Verdict | undefined {
+  #forwardingRefusal(
+    writes: ForwardingWrites,
+    settled: PersistedDelta['settledHtlcs'],
+  ): Verdict | undefined {
     for (const { sharedSecretHash, channelId, htlcId } of writes.onionReplays) {
       const seen = this.onionReplays.get(hexKey(sharedSecretHash));
       if (seen !== undefined && (seen.htlcId !== htlcId || hexKey(seen.channelId) !== hexKey(channelId)))
@@ -185,7 +188,9 @@ export class MemoryManagerState {
         return { type: 'resolution_changed', source };
     }
     for (const { channelId, htlcId } of writes.outgoing) {
-      if (this.channels.get(hexKey(channelId))?.outgoing.has(htlcId) === true)
+      // An HTLC that a disconnection took back leaves with its link, and its id may come again in the same commit.
+      const leaves = settled.some(({ direction, id }) => direction === 'outbound' && id === htlcId);
+      if (!leaves && this.channels.get(hexKey(channelId))?.outgoing.has(htlcId) === true)
         return { type: 'bad_data', reason: 'outgoing link exists' };
     }
     return undefined;
