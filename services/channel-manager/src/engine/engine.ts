@@ -141,7 +141,10 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     if (!this.#fences.delete(shard)) return;
     this.ports.logger.info({ shard, reason }, 'a shard left this replica');
     for (const peer of this.peers.dropShard(shard)) {
-      for (const actor of [...peer.channels.values(), ...peer.openings.values()]) actor.stop();
+      for (const actor of [...peer.channels.values(), ...peer.openings.values()]) {
+        actor.stop();
+        this.openings.lost(actor);
+      }
     }
     for (const [key, actor] of this.#channels) {
       if (actor.fence.shard !== shard) continue;
@@ -321,6 +324,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   quarantine(actor: ChannelActor, reason: string): void {
     this.ports.logger.error({ channel: actor.channelId, reason }, 'ALARM: a channel is out of service');
     actor.stop();
+    this.openings.lost(actor);
   }
 
   // ---------------------------------------------------------------- between shards

@@ -138,6 +138,11 @@ export class Openings {
     });
   }
 
+  /** The actor is gone, and nobody here knows how its opening ends. Its inputs stay reserved: the funding may be ordered. */
+  lost(actor: ChannelActor): void {
+    this.#waiting.get(actor)?.reject(new RpcError('unknown', 'the channel moved while it was opened: see the list of channels'));
+  }
+
   abandoned(actor: ChannelActor, reason: string): void {
     this.#waiting.get(actor)?.reject(new RpcError('aborted', `the channel was not opened: ${reason}`));
     if (actor.fundingTransaction === undefined) return;

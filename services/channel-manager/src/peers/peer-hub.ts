@@ -4,12 +4,12 @@
  * fenced CAS in the store; only after it does a channel hear of a connection.
  */
 import { channelIdOf } from '@fulmen/channel';
-import { toHex } from '@fulmen/codec';
+import { toHex, utf8Encode } from '@fulmen/codec';
 import { shardOfPeer } from '@fulmen/keys/shard';
 import type { ConnectResult, GatewayToManager, InboundFrame, ManagerToGateway, PeerConnected, PeerDisconnected } from '@fulmen/proto/link/v1/link';
 import { type DuplexStream, RpcError } from '@fulmen/rpc';
 import type { Fence } from '@fulmen/store';
-import { decodeMessage, type Message, type MessageOf } from '@fulmen/wire';
+import { decodeMessage, make, type Message, type MessageOf } from '@fulmen/wire';
 import type { ChannelActor } from '../engine/channel-actor.ts';
 import type { EnginePorts } from '../engine/ports.ts';
 import { GatewayStream } from '../link/outbound.ts';
@@ -227,6 +227,8 @@ export class PeerHub {
       case 'open_channel':
         void this.#handler.openChannelReceived(peer, message, generation).catch((error: unknown) => {
           this.#ports.logger.error({ err: error, peer: peer.key }, 'open_channel could not be handled');
+          const data = utf8Encode('this node cannot open a channel now: try again later');
+          peer.send(make('error', { channelId: message.temporaryChannelId, data }), generation);
         });
         return false;
       case 'accept_channel':
