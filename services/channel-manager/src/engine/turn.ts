@@ -239,6 +239,7 @@ export class Turn {
         return;
       case 'htlc_dropped':
         this.#resolveSource(effect.htlc.id, { type: 'failed_here', failure: encodeFailureMessage({ kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }) });
+        this.#unlink(effect.htlc.id);
         return;
       case 'htlc_settled':
         if (effect.direction === 'outbound') this.#removedOutgoing.push(effect.id);
@@ -380,6 +381,12 @@ export class Turn {
       });
     }
     this.#resolution(source, sourceShard, { type: 'fulfilled', preimage });
+  }
+
+  /** An HTLC that came and went within this turn leaves no link behind: its id comes again. */
+  #unlink(htlcId: bigint): void {
+    this.#added.delete(htlcId);
+    this.#forwarding.outgoing = this.#forwarding.outgoing.filter((link) => link.htlcId !== htlcId);
   }
 
   #downstreamFailed(htlc: HtlcBody, removal: Extract<ChannelEffect, { type: 'htlc_failed' }>['removal']): void {
