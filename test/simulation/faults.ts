@@ -20,6 +20,8 @@ type What =
   | { readonly kind: 'break_calls'; readonly name: string }
   | { readonly kind: 'cut_peer'; readonly peer: 'alice' | 'bob' }
   | { readonly kind: 'dial_again'; readonly peer: 'alice' | 'bob' }
+  /** What a process sends and gets takes very long. */
+  | { readonly kind: 'slow'; readonly name: string; readonly latencyMs: number; readonly forMs: number }
   /** The store answers some calls with errors: not done, or nobody knows. */
   | {
       readonly kind: 'store_errors';
@@ -55,6 +57,7 @@ export function drawFaults(random: Prng, owners: readonly string[], windowMs: nu
       'cut_peer',
       'dial_again',
       'store_errors',
+      'slow',
     ] as const;
     const kind = random.pick(kinds);
     switch (kind) {
@@ -76,6 +79,13 @@ export function drawFaults(random: Prng, owners: readonly string[], windowMs: nu
         return { kind, manager: owner(), forMs: random.integer(LEASE_MS / 2, 3 * LEASE_MS) };
       case 'break_calls':
         return { kind, name: random.pick([...MANAGERS, ...GATEWAYS]) };
+      case 'slow':
+        return {
+          kind,
+          name: random.pick([...MANAGERS, ...GATEWAYS, 'signer']),
+          latencyMs: random.integer(100, 1_500),
+          forMs: random.integer(200, 3_000),
+        };
       case 'cut_peer':
       case 'dial_again':
         return { kind, peer: random.pick(['alice', 'bob']) };
@@ -117,6 +127,11 @@ export async function strike({ atMs, what }: Fault, field: Battlefield): Promise
       return;
     case 'break_calls':
       fleet.breakCalls(what.name);
+      return;
+    case 'slow':
+      fleet.slow = { name: what.name, latencyMs: what.latencyMs };
+      await pass(what.forMs);
+      fleet.slow = undefined;
       return;
     case 'cut_peer':
       field[what.peer].cut();

@@ -60,6 +60,8 @@ export class Fleet {
   readonly chain: SimChain;
   /** Probability that a call to the managers' store fails, by how. */
   storeFaults = { unavailable: 0, unknown: 0 };
+  /** A process whose messages take longer. */
+  slow: { readonly name: string; readonly latencyMs: number } | undefined;
   /** Called with each commit of a manager that is on its way. */
   onCommit: (manager: string) => void = () => undefined;
   readonly #options: FleetOptions;
@@ -74,10 +76,10 @@ export class Fleet {
     const { scheduler } = options;
     this.database = new MemoryManagerDatabase(() => scheduler.nowMs);
     this.network = new MemoryNetwork((from, to, what) =>
-      scheduler.delay(this.#latency(), `${from} > ${to} ${what}`),
+      scheduler.delay(this.#latency(from, to), `${from} > ${to} ${what}`),
     );
     this.sockets = new MemorySockets((from, to, bytes) =>
-      scheduler.delay(this.#latency(), `${from} > ${to} ${bytes} bytes`),
+      scheduler.delay(this.#latency(from, to), `${from} > ${to} ${bytes} bytes`),
     );
     this.#bus = new MemoryBusHub((from, to, run) => {
       // Hints may be lost (law 6).
@@ -294,8 +296,11 @@ export class Fleet {
     return keyTree(this.#options.secp, new Uint8Array(64).fill(7), NETWORKS.regtest);
   }
 
-  #latency(): number {
-    return this.#options.random.fraction() * this.#options.latencyMs;
+  #latency(...between: readonly string[]): number {
+    const { slow } = this;
+    const slowest =
+      slow !== undefined && between.includes(slow.name) ? slow.latencyMs : this.#options.latencyMs;
+    return this.#options.random.fraction() * slowest;
   }
 
   #birth(name: string): Incarnation {

@@ -17,7 +17,7 @@ import {
 import { canCommit } from '@fulmen/channel/commit';
 import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { TestNode } from '@fulmen/channel/testing/node';
-import { InternalError, toHex, utf8Encode } from '@fulmen/codec';
+import { equalBytes, InternalError, toHex, utf8Encode } from '@fulmen/codec';
 import { sha256, type Secp256k1 } from '@fulmen/crypto';
 import {
   buildOnion,
@@ -231,18 +231,42 @@ export class SimPeer {
         return this.#channelMessage(message);
       case 'error':
       case 'warning':
-        // An opening may be refused; a channel never.
-        if (this.channel !== undefined)
-          this.#violation(`got ${message.type}: ${Buffer.from(message.data).toString()}`);
-        return;
+        return this.#complaint(message);
       default:
         return;
     }
   }
 
+  /** An opening may be refused, and forgotten before its funding was broadcast; a channel never. */
+  #complaint({ type, channelId, data }: Extract<PeerMessage, { type: 'error' | 'warning' }>): void {
+    const { channel } = this;
+    const words = `got ${type}: ${Buffer.from(data).toString()}`;
+    this.#ports.scheduler.note(`${this.name} ${words}`);
+    if (channel === undefined) {
+      const { state } = this.node;
+      if (state?.type === 'opening' && equalBytes(channelId, state.temporaryChannelId)) this.cut();
+      return;
+    }
+    if (!equalBytes(channelId, channel.channelId)) return;
+    const isForgotten =
+      channel.phase.type === 'awaiting_funding_confirmations' &&
+      !this.#ports.chain.wasBroadcast(primaryFunding(channel).fundingTxid);
+    if (!isForgotten) return this.#violation(words);
+    this.node = this.#newNode();
+    this.cut();
+  }
+
+  /** Whether a message is about no channel that this side has or opens. */
+  #isOfAnother(message: PeerMessage): boolean {
+    const { state } = this.node;
+    if (state === undefined) return true;
+    if (!('channelId' in message) || message.type === 'funding_signed') return false;
+    return state.type === 'opening' || !equalBytes(message.channelId, state.channelId);
+  }
+
   #channelMessage(message: PeerMessage): void {
-    if (this.node.state === undefined) {
-      // A channel of which this side never heard: its funding was never broadcast, and never will be.
+    if (this.#isOfAnother(message)) {
+      // A channel that this side forgot before its funding was broadcast, which therefore never will be.
       if ('channelId' in message)
         this.#send(make('error', { channelId: message.channelId, data: utf8Encode('unknown channel') }));
       return;

@@ -43,6 +43,7 @@ const OPEN_TIMEOUT_MS = 60_000;
 const SETTLE_TIMEOUT_MS = 120_000;
 const POLL_MS = 50;
 const PAYMENT_WINDOW_MS = 6_000;
+const OPENING_WINDOW_MS = 4_000;
 const FEE_BASE_MSAT = 1_000n;
 const FEE_MILLIONTHS = 1_000n;
 
@@ -147,6 +148,8 @@ class Life {
     if (this.#random.chance(0.9))
       this.#fleet.parkShards(new Set([this.#alice, this.#bob].map((peer) => shardOfPeer(peer.nodeId))));
     await this.#fleet.start();
+    if (this.#options.faults === 'seeded' && this.#random.chance(0.3))
+      this.#strike('opening', MANAGERS, OPENING_WINDOW_MS);
     await this.#openToBob();
     await this.#until(
       'both channels are open',
@@ -160,16 +163,7 @@ class Life {
       const owners = [this.#alice, this.#bob].map(
         (peer) => this.#fleet.database.state.shards.get(shardOfPeer(peer.nodeId))?.owner ?? MANAGERS[0],
       );
-      this.faults = drawFaults(this.#random.fork('faults'), owners, PAYMENT_WINDOW_MS);
-      for (const fault of this.faults) {
-        this.#underWay += 1;
-        void strike(fault, {
-          fleet: this.#fleet,
-          scheduler: this.#scheduler,
-          alice: this.#alice,
-          bob: this.#bob,
-        }).then(() => (this.#underWay -= 1));
-      }
+      this.#strike('paying', owners, PAYMENT_WINDOW_MS);
     }
     await this.#until('every fault is over', SETTLE_TIMEOUT_MS, () => this.#underWay === 0);
     await this.#until('every payment has ended', SETTLE_TIMEOUT_MS, () =>
@@ -191,6 +185,17 @@ class Life {
     this.#check(last);
   }
 
+  /** Faults of one part of the run, from now on. */
+  #strike(part: string, victims: readonly string[], windowMs: number): void {
+    const faults = drawFaults(this.#random.fork(`faults while ${part}`), victims, windowMs);
+    this.faults = [...this.faults, ...faults];
+    const field = { fleet: this.#fleet, scheduler: this.#scheduler, alice: this.#alice, bob: this.#bob };
+    for (const fault of faults) {
+      this.#underWay += 1;
+      void strike(fault, field).then(() => (this.#underWay -= 1));
+    }
+  }
+
   /** The operator asks for a channel with B, of whichever replica owns B, until it is there. */
   async #openToBob(): Promise<void> {
     let manager: string = MANAGERS[0];
@@ -209,9 +214,11 @@ class Life {
       } catch (error) {
         if (!(error instanceof RpcError)) throw error;
         this.#scheduler.note(`openChannel: ${error.code} ${error.message}`);
+        if (this.#rowOf(this.#bob) !== undefined) return;
         const owner = error.metadata['fulmen-owner-address'];
-        // A definitive no is the answer to its key for ever.
-        if (owner === undefined && error.code === 'failed_precondition') attempt += 1;
+        // A definitive no is the answer to its key for ever; so is that nobody knows.
+        if (owner === undefined && error.code !== 'unavailable' && error.code !== 'deadline_exceeded')
+          attempt += 1;
         manager = owner ?? manager;
         await this.#scheduler.delay(200, 'operator tries again');
         if (this.#scheduler.nowMs > OPEN_TIMEOUT_MS)
@@ -326,7 +333,13 @@ class Life {
     this.#checkAgreement(this.#alice, wrong);
     this.#checkAgreement(this.#bob, wrong);
     const { broadcasts } = this.#fleet.database.state;
-    if (broadcasts.some(({ kind }) => kind !== 'funding')) wrong('the fleet closes a channel');
+    const closed = broadcasts
+      .filter(({ kind }) => kind !== 'funding')
+      .map(({ channelId }) => toHex(channelId));
+    const lost = [this.#alice, this.#bob].some(({ channel }) =>
+      closed.includes(toHex(channel?.channelId ?? new Uint8Array())),
+    );
+    if (lost) wrong('the fleet closes a channel');
     const refusals = this.#fleet.signerDatabase.refusals.filter(({ kind }) => kind === 'policy');
     if (refusals.length > 0)
       wrong(`the signer refused: ${refusals.map(({ policy, reason }) => `${policy}: ${reason}`).join('; ')}`);

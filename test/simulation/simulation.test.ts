@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import { run } from './run.ts';
 
-const DEFAULT_SEEDS = 120;
+const DEFAULT_SEEDS = 100;
 const SEEDS = Number(process.env['FULMEN_SEEDS'] ?? DEFAULT_SEEDS);
 /** Patience with a slow machine: a seed takes a fraction of a second on an idle one. */
 const MS_PER_SEED = 5_000;

@@ -110,7 +110,10 @@ export class MemoryManagerState {
     if (!this.fenceHolds(unit.commit.fence)) return { type: 'fence_lost' };
     const refusal =
       (unit.kind === 'channel' ? this.#channelRefusal(unit.commit) : this.#paymentRefusal(unit.commit)) ??
-      this.#forwardingRefusal(unit.commit.forwarding, unit.kind === 'channel' ? unit.commit.delta.settledHtlcs : []);
+      this.#forwardingRefusal(
+        unit.commit.forwarding,
+        unit.kind === 'channel' ? unit.commit.delta.settledHtlcs : [],
+      );
     if (refusal !== undefined) return refusal;
     if (unit.kind === 'channel') this.#writeChannel(unit.commit);
     else this.#writePayment(unit.commit);
@@ -164,10 +167,7 @@ export class MemoryManagerState {
       : undefined;
   }
 
-  #forwardingRefusal(
-    writes: ForwardingWrites,
-    settled: PersistedDelta['settledHtlcs'],
-  ): Verdict | undefined {
+  #forwardingRefusal(writes: ForwardingWrites, settled: PersistedDelta['settledHtlcs']): Verdict | undefined {
     for (const { sharedSecretHash, channelId, htlcId } of writes.onionReplays) {
       const seen = this.onionReplays.get(hexKey(sharedSecretHash));
       if (seen !== undefined && (seen.htlcId !== htlcId || hexKey(seen.channelId) !== hexKey(channelId)))
