@@ -15,7 +15,11 @@ export interface ActorHost {
   shardOfScid(shortChannelId: bigint): Promise<number | undefined>;
   /** Fixes the channel's parameters with the signer; repeats until it answers. */
   registerWithSigner(actor: ChannelActor, state: EstablishedChannel): Promise<void>;
-  registerOpening(actor: ChannelActor, state: ChannelState, messages: readonly OutboundMessage[]): Promise<void>;
+  registerOpening(
+    actor: ChannelActor,
+    state: ChannelState,
+    messages: readonly OutboundMessage[],
+  ): Promise<void>;
   otherSignatures(actor: ChannelActor): OtherSignatures;
   /** Sends if the lease holds and the connection is still that generation; drops otherwise. */
   send(actor: ChannelActor, message: PeerMessage, generation: bigint): void;
@@ -46,5 +50,8 @@ export interface ActorHost {
   fundChannel(actor: ChannelActor, fundingValueSat: bigint, scriptPubKey: Uint8Array): void;
   /** Sends the peer, or the world, the terms of this channel. */
   publishPolicy(actor: ChannelActor): void;
-  publishAnnouncement(actor: ChannelActor, signatures: { shortChannelId: bigint; nodeSignature: Uint8Array; bitcoinSignature: Uint8Array }): void;
+  publishAnnouncement(
+    actor: ChannelActor,
+    signatures: { shortChannelId: bigint; nodeSignature: Uint8Array; bitcoinSignature: Uint8Array },
+  ): void;
 }

@@ -35,7 +35,12 @@ export interface EngineApi {
   /** Resolves when the channel is funded (funding_signed received and committed). */
   openChannel(command: OpenChannelCommand): Promise<OpenedChannel>;
   /** Cooperative close: resolves when shutdown is decided and committed; force: when closing is. */
-  closeChannel(channelId: Uint8Array, how: { readonly kind: 'cooperative'; readonly script: Uint8Array | undefined } | { readonly kind: 'force' }): Promise<void>;
+  closeChannel(
+    channelId: Uint8Array,
+    how:
+      | { readonly kind: 'cooperative'; readonly script: Uint8Array | undefined }
+      | { readonly kind: 'force' },
+  ): Promise<void>;
   /** One channel, or every channel of this replica; resolves with how many changed. */
   updatePolicy(channelId: Uint8Array | undefined, change: PolicyChange): Promise<number>;
   /** Whether the peer of a channel is connected, as this replica knows. */

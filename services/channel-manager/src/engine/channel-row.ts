@@ -1,5 +1,10 @@
 /** The queried columns of a channel, from its state. */
-import { type ChannelSummary, decodeChannelType, type EstablishedChannel, primaryFunding } from '@fulmen/channel';
+import {
+  type ChannelSummary,
+  decodeChannelType,
+  type EstablishedChannel,
+  primaryFunding,
+} from '@fulmen/channel';
 import { txid } from '@fulmen/bitcoin';
 import { buildClosingTransaction } from '@fulmen/channel/commitment/index';
 import type { ChannelRow } from '@fulmen/store';
@@ -38,5 +43,8 @@ function closingOf(state: EstablishedChannel): { closingReason?: string; closing
     closing: state.phase.closing,
     dustLimitSat: state.parameters.holder.dustLimitSat,
   });
-  return { closingReason: 'cooperative', ...(built.ok ? { closingTxid: txid(built.value.transaction) } : {}) };
+  return {
+    closingReason: 'cooperative',
+    ...(built.ok ? { closingTxid: txid(built.value.transaction) } : {}),
+  };
 }

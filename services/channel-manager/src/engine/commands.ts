@@ -23,7 +23,9 @@ export class EngineCommands implements EngineApi {
 
   async disconnectPeer(nodeId: Uint8Array): Promise<void> {
     this.#engine.requirePeer(nodeId);
-    const presence = (await this.#engine.ports.store.listPeers()).find((peer) => Buffer.compare(peer.peerNodeId, nodeId) === 0);
+    const presence = (await this.#engine.ports.store.listPeers()).find(
+      (peer) => Buffer.compare(peer.peerNodeId, nodeId) === 0,
+    );
     if (presence?.host !== undefined && presence.port !== undefined) {
       await this.#engine.ports.store.upsertPeerAddress(nodeId, presence.host, presence.port, 'not_wanted');
     }
@@ -32,7 +34,10 @@ export class EngineCommands implements EngineApi {
 
   async openChannel(command: OpenChannelCommand): Promise<OpenedChannel> {
     const peer = this.#engine.requirePeer(command.nodeId);
-    const target = peer.connection?.features.anchors === true ? FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE : FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE;
+    const target =
+      peer.connection?.features.anchors === true
+        ? FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE
+        : FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE;
     const { feerateSatPerKw } = await this.#engine.ports.chain.estimateFee({ target });
     return this.#engine.openings.open(peer, command, feerateSatPerKw);
   }
@@ -41,14 +46,18 @@ export class EngineCommands implements EngineApi {
     const actor = await this.#requireChannel(channelId);
     switch (how.kind) {
       case 'cooperative':
-        return command(actor, { type: 'shutdown', ...(how.script === undefined ? {} : { script: how.script }) });
+        return command(actor, {
+          type: 'shutdown',
+          ...(how.script === undefined ? {} : { script: how.script }),
+        });
       case 'force':
         return command(actor, { type: 'force_close', reason: 'the operator asked for it' });
     }
   }
 
   async updatePolicy(channelId: Uint8Array | undefined, change: PolicyChange): Promise<number> {
-    const actors = channelId === undefined ? this.#engine.channels() : [await this.#requireChannel(channelId)];
+    const actors =
+      channelId === undefined ? this.#engine.channels() : [await this.#requireChannel(channelId)];
     const { store, runtime } = this.#engine.ports;
     for (const actor of actors) {
       const policy = changedPolicy(actor.policy, change, runtime.wallClockMs());
@@ -75,8 +84,11 @@ export class EngineCommands implements EngineApi {
   async #requireChannel(channelId: Uint8Array): Promise<ChannelActor> {
     const actor = this.#engine.channel(channelId);
     if (actor !== undefined) return actor;
-    const row = (await this.#engine.ports.store.listChannels({ closed: 'include' })).find((channel) => Buffer.compare(channel.channelId, channelId) === 0);
-    if (row === undefined) throw new RpcError('not_found', 'there is no channel with this id: see the list of channels');
+    const row = (await this.#engine.ports.store.listChannels({ closed: 'include' })).find(
+      (channel) => Buffer.compare(channel.channelId, channelId) === 0,
+    );
+    if (row === undefined)
+      throw new RpcError('not_found', 'there is no channel with this id: see the list of channels');
     if (row.phase === 'closed') throw new RpcError('failed_precondition', 'the channel is closed');
     throw this.#engine.fenceOf(row.shard) === undefined
       ? this.#engine.notOwner(row.shard)
@@ -88,7 +100,10 @@ export class EngineCommands implements EngineApi {
 async function command(actor: ChannelActor, input: ChannelInput): Promise<void> {
   const outcome = await new Promise<CommandOutcome>((resolve) => {
     if (!actor.post({ kind: 'command', input, settle: resolve })) {
-      resolve({ ok: false, error: { code: 'invalid_command', message: 'the channel is busy or out of service: try again' } });
+      resolve({
+        ok: false,
+        error: { code: 'invalid_command', message: 'the channel is busy or out of service: try again' },
+      });
     }
   });
   if (!outcome.ok) throw new RpcError('failed_precondition', outcome.error.message);

@@ -109,8 +109,10 @@ export class Committer {
     const toSign: { job: Job; item: SignItem }[] = [];
     jobs.forEach((job, index) => {
       const verdict = verdicts[index];
-      if (verdict?.type === 'committed' && job.signItem !== undefined) toSign.push({ job, item: job.signItem });
-      else if (verdict === undefined) job.reject(new StoreError('unknown', 'the store gave no verdict for a unit'));
+      if (verdict?.type === 'committed' && job.signItem !== undefined)
+        toSign.push({ job, item: job.signItem });
+      else if (verdict === undefined)
+        job.reject(new StoreError('unknown', 'the store gave no verdict for a unit'));
       else job.resolve({ verdict });
     });
     if (toSign.length === 0) return;

@@ -20,7 +20,8 @@ export class FollowUps {
   /** The funding transaction is ordered in the commit that makes the channel: a crash cannot come between. */
   fundingBroadcast(followUps: readonly FollowUp[]): BroadcastOrder[] {
     const transaction = this.#actor.fundingTransaction;
-    if (transaction === undefined || !followUps.some((effect) => effect.type === 'broadcast_funding')) return [];
+    if (transaction === undefined || !followUps.some((effect) => effect.type === 'broadcast_funding'))
+      return [];
     return [{ kind: 'funding', transactions: [transaction], channelId: this.#actor.channelId }];
   }
 
@@ -58,8 +59,10 @@ export class FollowUps {
       if (state.phase.type === 'abandoned') this.#host.abandoned(this.#actor, state.phase.reason);
       return;
     }
-    const wasUsable = before.type === 'established' && before.phase.type === 'open' && before.connection.type === 'connected';
-    if (!wasUsable && state.phase.type === 'open' && state.connection.type === 'connected') this.#host.publishPolicy(this.#actor);
+    const wasUsable =
+      before.type === 'established' && before.phase.type === 'open' && before.connection.type === 'connected';
+    if (!wasUsable && state.phase.type === 'open' && state.connection.type === 'connected')
+      this.#host.publishPolicy(this.#actor);
   }
 
   /** Signs the agreed mutual close and orders its broadcast; repeated after a restart, identically. */
@@ -69,11 +72,20 @@ export class FollowUps {
       if (state.type !== 'established' || state.phase.type !== 'closing_mutual') return;
       const { closing, counterpartySignature } = state.phase;
       const funding = primaryFunding(state);
-      const built = buildClosingTransaction({ funding, closing, dustLimitSat: state.parameters.holder.dustLimitSat });
+      const built = buildClosingTransaction({
+        funding,
+        closing,
+        dustLimitSat: state.parameters.holder.dustLimitSat,
+      });
       if (!built.ok) return this.#host.quarantine(this.#actor, 'the agreed mutual close cannot be built');
-      const holderSignature = await this.#host.otherSignatures(this.#actor).closing({ kind: 'closing_signed', channelId: state.channelId, closing });
+      const holderSignature = await this.#host
+        .otherSignatures(this.#actor)
+        .closing({ kind: 'closing_signed', channelId: state.channelId, closing });
       const transaction = assembleClosing(built.value, funding, { holderSignature, counterpartySignature });
-      this.#actor.post({ kind: 'broadcast', order: { kind: 'mutual_close', transactions: [encodeTx(transaction)], channelId: state.channelId } });
+      this.#actor.post({
+        kind: 'broadcast',
+        order: { kind: 'mutual_close', transactions: [encodeTx(transaction)], channelId: state.channelId },
+      });
     });
   }
 }

@@ -34,7 +34,12 @@ export function forwardPolicyOf(
     policy: current,
     ...(policy.previous === undefined
       ? {}
-      : { previous: { policy: { ...current, ...policy.previous }, replacedAtSeconds: Math.floor(policy.updatedUnixMs / 1000) } }),
+      : {
+          previous: {
+            policy: { ...current, ...policy.previous },
+            replacedAtSeconds: Math.floor(policy.updatedUnixMs / 1000),
+          },
+        }),
     status: 'enabled',
     channelUpdate: NO_CHANNEL_UPDATE,
   };
@@ -54,6 +59,7 @@ export function forwardPolicyOf(
 
 /** What the sender hears when the channel itself refuses the HTLC. */
 export function refusalOf(error: ChannelError): FailureMessage {
-  if (error.code === 'amount_below_minimum') return { kind: 'amount_below_minimum', htlcMsat: 0n, channelUpdate: NO_CHANNEL_UPDATE };
+  if (error.code === 'amount_below_minimum')
+    return { kind: 'amount_below_minimum', htlcMsat: 0n, channelUpdate: NO_CHANNEL_UPDATE };
   return { kind: 'temporary_channel_failure', channelUpdate: NO_CHANNEL_UPDATE };
 }

@@ -36,15 +36,25 @@ export interface DecisionContext {
 }
 
 /** The key of an onion to do ECDH with, or the decision when there is none to do. */
-export function ephemeralKeyOf(secp: Secp256k1, htlc: HtlcBody): { ok: true; key: Uint8Array } | { ok: false; decision: HtlcDecision } {
+export function ephemeralKeyOf(
+  secp: Secp256k1,
+  htlc: HtlcBody,
+): { ok: true; key: Uint8Array } | { ok: false; decision: HtlcDecision } {
   const key = onionEphemeralKey(secp, htlc.onionRoutingPacket);
   if (key.ok) return { ok: true, key: key.value };
   return { ok: false, decision: malformed(htlc, FAILURE_CODES[key.error.kind]) };
 }
 
-export async function decideHtlc(context: DecisionContext, htlc: HtlcBody, sharedSecret: Uint8Array): Promise<HtlcDecision> {
+export async function decideHtlc(
+  context: DecisionContext,
+  htlc: HtlcBody,
+  sharedSecret: Uint8Array,
+): Promise<HtlcDecision> {
   const { secp } = context;
-  const fail = (failure: FailureMessage): HtlcDecision => ({ type: 'fail', reason: wrapFailure(sharedSecret, failure) });
+  const fail = (failure: FailureMessage): HtlcDecision => ({
+    type: 'fail',
+    reason: wrapFailure(sharedSecret, failure),
+  });
   const peeled = peelOnion(secp, htlc.onionRoutingPacket, sharedSecret, htlc.paymentHash);
   if (!peeled.ok) {
     // BOLT 4: an unreadable onion is answered with update_fail_malformed_htlc; a readable one with a bad payload is not.
@@ -60,7 +70,12 @@ export async function decideHtlc(context: DecisionContext, htlc: HtlcBody, share
     pathKey: htlc.pathKey,
     packet: htlc.onionRoutingPacket,
   };
-  const instruction = hopInstruction(decoded.value, next === undefined ? 'final' : 'intermediate', incoming, undefined);
+  const instruction = hopInstruction(
+    decoded.value,
+    next === undefined ? 'final' : 'intermediate',
+    incoming,
+    undefined,
+  );
   if (!instruction.ok) {
     // Route blinding is not among our features: whoever uses it gets what BOLT 4 asks for inside a blinded path.
     return instruction.error.kind === 'invalid_onion_blinding'
@@ -81,7 +96,8 @@ export async function decideHtlc(context: DecisionContext, htlc: HtlcBody, share
     case 'forward': {
       const { next: hop, amountMsat, cltvExpiryHeight } = instruction.value;
       const targetShard = hop.kind === 'channel' ? await context.shardOfScid(hop.shortChannelId) : undefined;
-      if (hop.kind !== 'channel' || targetShard === undefined || next === undefined) return fail({ kind: 'unknown_next_peer' });
+      if (hop.kind !== 'channel' || targetShard === undefined || next === undefined)
+        return fail({ kind: 'unknown_next_peer' });
       return {
         type: 'intent',
         sharedSecretHash,

@@ -4,7 +4,12 @@ import type { BroadcastOrder, FundingStatus, HtlcSource, Intent, Resolution } fr
 
 export type Item =
   /** A message of the peer; `frame` is acknowledged when its turn is committed. */
-  | { readonly kind: 'message'; readonly input: Extract<ChannelInput, { type: 'message' }>; readonly generation: bigint; readonly frame: bigint }
+  | {
+      readonly kind: 'message';
+      readonly input: Extract<ChannelInput, { type: 'message' }>;
+      readonly generation: bigint;
+      readonly frame: bigint;
+    }
   | { readonly kind: 'connected'; readonly generation: bigint; readonly features: NegotiatedFeatures }
   | { readonly kind: 'disconnected'; readonly generation: bigint }
   /** An HTLC to add here, from an inbound HTLC elsewhere or a payment of ours. */
@@ -13,7 +18,11 @@ export type Item =
   | { readonly kind: 'resolution'; readonly resolution: Resolution }
   | { readonly kind: 'funding_status'; readonly status: FundingStatus }
   /** A command of the operator, the clock or the shell; `settle` hears how it went, after the commit. */
-  | { readonly kind: 'command'; readonly input: ChannelInput; readonly settle: (outcome: CommandOutcome) => void }
+  | {
+      readonly kind: 'command';
+      readonly input: ChannelInput;
+      readonly settle: (outcome: CommandOutcome) => void;
+    }
   /** A new block: HTLCs may have come to a deadline. */
   | { readonly kind: 'block'; readonly height: number }
   /** Nobody took this HTLC's intent in time: take it back, if that still wins, and fail it. */
@@ -23,4 +32,6 @@ export type Item =
   /** Inbound HTLCs that were committed before a restart and have no intent yet are taken up again. */
   | { readonly kind: 'resume' };
 
-export type CommandOutcome = { readonly ok: true } | { readonly ok: false; readonly error: Pick<ChannelError, 'code' | 'message'> };
+export type CommandOutcome =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly error: Pick<ChannelError, 'code' | 'message'> };

@@ -35,9 +35,17 @@ export class Openings {
   readonly #limits: OpeningLimits;
   readonly #policy: PolicyDefaults;
   readonly #pending: () => { ofPeer: (peer: Peer) => number; total: number };
-  readonly #waiting = new Map<ChannelActor, { resolve: (opened: OpenedChannel) => void; reject: (error: Error) => void }>();
+  readonly #waiting = new Map<
+    ChannelActor,
+    { resolve: (opened: OpenedChannel) => void; reject: (error: Error) => void }
+  >();
 
-  constructor(host: ActorHost, limits: OpeningLimits, policy: PolicyDefaults, pending: () => { ofPeer: (peer: Peer) => number; total: number }) {
+  constructor(
+    host: ActorHost,
+    limits: OpeningLimits,
+    policy: PolicyDefaults,
+    pending: () => { ofPeer: (peer: Peer) => number; total: number },
+  ) {
     this.#host = host;
     this.#limits = limits;
     this.#policy = policy;
@@ -50,26 +58,45 @@ export class Openings {
       peer.send(errorMessage(message.temporaryChannelId, text), generation);
     };
     const pending = this.#pending();
-    if (pending.ofPeer(peer) >= this.#limits.maxPendingPerPeer) return refuse('too many channels of yours are not confirmed yet');
-    if (pending.total >= this.#limits.maxPendingTotal) return refuse('too many channels are being opened: try again later');
-    if (peer.openings.has(toHex(message.temporaryChannelId))) return refuse('this temporary_channel_id is in use');
+    if (pending.ofPeer(peer) >= this.#limits.maxPendingPerPeer)
+      return refuse('too many channels of yours are not confirmed yet');
+    if (pending.total >= this.#limits.maxPendingTotal)
+      return refuse('too many channels are being opened: try again later');
+    if (peer.openings.has(toHex(message.temporaryChannelId)))
+      return refuse('this temporary_channel_id is in use');
     const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
     const { connection } = peer;
     if (connection === undefined || connection.generation !== generation) return;
     const context = this.#context(points);
     const accepted = acceptChannel(
       context,
-      { counterpartyNodeId: peer.nodeId, keys, features: connection.features, shutdownScript, aliasScid, zeroConf: 'refused' },
+      {
+        counterpartyNodeId: peer.nodeId,
+        keys,
+        features: connection.features,
+        shutdownScript,
+        aliasScid,
+        zeroConf: 'refused',
+      },
       message,
     );
     if (!accepted.ok) return refuse(accepted.error.message);
-    this.#start(peer, accepted.value.state, channelKeysId, points, (message.channelFlags & ANNOUNCE_CHANNEL_FLAG) !== 0, accepted.value.effects, generation);
+    this.#start(
+      peer,
+      accepted.value.state,
+      channelKeysId,
+      points,
+      (message.channelFlags & ANNOUNCE_CHANNEL_FLAG) !== 0,
+      accepted.value.effects,
+      generation,
+    );
   }
 
   /** The operator's wish; resolves when the channel is funded. */
   async open(peer: Peer, command: OpenChannelCommand, feerateSatPerKw: number): Promise<OpenedChannel> {
     const { connection } = peer;
-    if (connection === undefined) throw new RpcError('failed_precondition', 'the peer is not connected: connect it first');
+    if (connection === undefined)
+      throw new RpcError('failed_precondition', 'the peer is not connected: connect it first');
     const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
     // Nobody would tell an opening that begins on a connection which is gone.
     if (peer.connection?.generation !== connection.generation) {
@@ -90,11 +117,26 @@ export class Openings {
       aliasScid,
     });
     if (!opening.ok) throw new RpcError('invalid_argument', opening.error.message);
-    const actor = this.#start(peer, opening.value.state, channelKeysId, points, command.announce, opening.value.effects, connection.generation);
-    const outcome = new Promise<OpenedChannel>((resolve, reject) => this.#waiting.set(actor, { resolve, reject }));
+    const actor = this.#start(
+      peer,
+      opening.value.state,
+      channelKeysId,
+      points,
+      command.announce,
+      opening.value.effects,
+      connection.generation,
+    );
+    const outcome = new Promise<OpenedChannel>((resolve, reject) =>
+      this.#waiting.set(actor, { resolve, reject }),
+    );
     const timeout = new AbortController();
     const timer = this.#host.ports.runtime.sleep(OPENING_TIMEOUT_MS, timeout.signal).then(
-      () => actor.post({ kind: 'command', input: { type: 'abandon_opening', reason: 'the opening took too long' }, settle: () => undefined }),
+      () =>
+        actor.post({
+          kind: 'command',
+          input: { type: 'abandon_opening', reason: 'the opening took too long' },
+          settle: () => undefined,
+        }),
       () => undefined,
     );
     try {
@@ -112,15 +154,28 @@ export class Openings {
     ports.runtime.spawn('fund channel', async () => {
       try {
         const funded = await ports.wallet.fundChannel(
-          { channelKeysId: actor.channelKeysId, scriptPubkey: scriptPubKey, valueSat: fundingValueSat, feerateSatPerKw: undefined },
+          {
+            channelKeysId: actor.channelKeysId,
+            scriptPubkey: scriptPubKey,
+            valueSat: fundingValueSat,
+            feerateSatPerKw: undefined,
+          },
           { deadlineMs: 30_000 },
         );
         actor.fundingTransaction = funded.transaction;
-        const input = { type: 'funding_transaction_created', fundingTxid: funded.txid, fundingOutputIndex: funded.outputIndex } as const;
+        const input = {
+          type: 'funding_transaction_created',
+          fundingTxid: funded.txid,
+          fundingOutputIndex: funded.outputIndex,
+        } as const;
         actor.post({ kind: 'command', input, settle: () => undefined });
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
-        actor.post({ kind: 'command', input: { type: 'abandon_opening', reason: `the wallet cannot fund the channel: ${reason}` }, settle: () => undefined });
+        actor.post({
+          kind: 'command',
+          input: { type: 'abandon_opening', reason: `the wallet cannot fund the channel: ${reason}` },
+          settle: () => undefined,
+        });
       }
     });
   }
@@ -140,16 +195,20 @@ export class Openings {
 
   /** The actor is gone, and nobody here knows how its opening ends. Its inputs stay reserved: the funding may be ordered. */
   lost(actor: ChannelActor): void {
-    this.#waiting.get(actor)?.reject(new RpcError('unknown', 'the channel moved while it was opened: see the list of channels'));
+    this.#waiting
+      .get(actor)
+      ?.reject(new RpcError('unknown', 'the channel moved while it was opened: see the list of channels'));
   }
 
   abandoned(actor: ChannelActor, reason: string): void {
     this.#waiting.get(actor)?.reject(new RpcError('aborted', `the channel was not opened: ${reason}`));
     if (actor.fundingTransaction === undefined) return;
-    void this.#host.ports.wallet.releaseFunding({ channelKeysId: actor.channelKeysId }).catch((error: unknown) => {
-      // The wallet frees reservations of channels that never came to be by itself, later.
-      this.#host.ports.logger.warn({ err: error }, 'a funding reservation could not be released');
-    });
+    void this.#host.ports.wallet
+      .releaseFunding({ channelKeysId: actor.channelKeysId })
+      .catch((error: unknown) => {
+        // The wallet frees reservations of channels that never came to be by itself, later.
+        this.#host.ports.logger.warn({ err: error }, 'a funding reservation could not be released');
+      });
   }
 
   #context(points: readonly Uint8Array[]) {
@@ -180,7 +239,13 @@ export class Openings {
       delayedPaymentBasepoint: answer.delayedPaymentBasepoint,
       htlcBasepoint: answer.htlcBasepoint,
     };
-    return { keys, points: answer.perCommitmentPoints, shutdownScript: answer.shutdownScript, channelKeysId, aliasScid: aliasFrom(runtime.randomBytes(8)) };
+    return {
+      keys,
+      points: answer.perCommitmentPoints,
+      shutdownScript: answer.shutdownScript,
+      channelKeysId,
+      aliasScid: aliasFrom(runtime.randomBytes(8)),
+    };
   }
 
   #start(
@@ -202,7 +267,8 @@ export class Openings {
     actor.adopt(generation);
     peer.openings.set(toHex(state.temporaryChannelId), actor);
     for (const effect of effects) {
-      if (effect.type === 'send' && effect.message?.kind === 'ready') peer.send(effect.message.message, generation);
+      if (effect.type === 'send' && effect.message?.kind === 'ready')
+        peer.send(effect.message.message, generation);
     }
     return actor;
   }
@@ -223,5 +289,9 @@ function errorMessage(channelId: Uint8Array, text: string): PeerMessage {
 
 /** Whether a state counts against the caps on pending channels. */
 export function isPending(state: ChannelState): boolean {
-  return state.type === 'opening' || state.phase.type === 'awaiting_funding_confirmations' || state.phase.type === 'awaiting_channel_ready';
+  return (
+    state.type === 'opening' ||
+    state.phase.type === 'awaiting_funding_confirmations' ||
+    state.phase.type === 'awaiting_channel_ready'
+  );
 }

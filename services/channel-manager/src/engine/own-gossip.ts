@@ -25,7 +25,8 @@ export async function ownChannelUpdate(
 ): Promise<Uint8Array | undefined> {
   const { state, policy } = actor;
   if (state.type !== 'established') return undefined;
-  const shortChannelId = audience === 'world' ? realScid(state) : (state.counterpartyAliasScid ?? realScid(state));
+  const shortChannelId =
+    audience === 'world' ? realScid(state) : (state.counterpartyAliasScid ?? realScid(state));
   if (shortChannelId === undefined) return undefined;
   const direction = compareBytes(node.nodeId, state.parameters.counterpartyNodeId) < 0 ? 0 : 1;
   const capacityMsat = primaryFunding(state).fundingValueSat * 1000n;
@@ -42,11 +43,14 @@ export async function ownChannelUpdate(
     feeProportionalMillionths: policy.feeProportionalMillionths,
     htlcMaximumMsat: policy.htlcMaximumMsat < capacityMsat ? policy.htlcMaximumMsat : capacityMsat,
   });
-  const { nodeSignature } = await patiently(ports.runtime, () => actor.stopped, () =>
-    ports.signer.signGossip({
-      message: { $case: 'channelUpdate', value: gossipSignedBytes(encodeMessage(unsigned)) },
-      channelKeysId: new Uint8Array(0),
-    }),
+  const { nodeSignature } = await patiently(
+    ports.runtime,
+    () => actor.stopped,
+    () =>
+      ports.signer.signGossip({
+        message: { $case: 'channelUpdate', value: gossipSignedBytes(encodeMessage(unsigned)) },
+        channelKeysId: new Uint8Array(0),
+      }),
   );
   return encodeMessage({ ...unsigned, signature: nodeSignature });
 }
@@ -57,7 +61,11 @@ function realScid(state: EstablishedChannel): bigint | undefined {
 }
 
 /** The channel_announcement without signatures. */
-function unsignedAnnouncement(node: NodeView, state: EstablishedChannel, shortChannelId: bigint): { message: MessageOf<'channel_announcement'>; holderIsFirst: boolean } {
+function unsignedAnnouncement(
+  node: NodeView,
+  state: EstablishedChannel,
+  shortChannelId: bigint,
+): { message: MessageOf<'channel_announcement'>; holderIsFirst: boolean } {
   const funding = primaryFunding(state);
   const counterparty = state.parameters.counterpartyNodeId;
   const holderIsFirst = compareBytes(node.nodeId, counterparty) < 0;
@@ -90,11 +98,14 @@ export async function announcementSignatures(
   const { state } = actor;
   if (state.type !== 'established') throw new InternalError('only an established channel is announced');
   const { message } = unsignedAnnouncement(node, state, shortChannelId);
-  const answer = await patiently(ports.runtime, () => actor.stopped, () =>
-    ports.signer.signGossip({
-      message: { $case: 'channelAnnouncement', value: gossipSignedBytes(encodeMessage(message)) },
-      channelKeysId: actor.channelKeysId,
-    }),
+  const answer = await patiently(
+    ports.runtime,
+    () => actor.stopped,
+    () =>
+      ports.signer.signGossip({
+        message: { $case: 'channelAnnouncement', value: gossipSignedBytes(encodeMessage(message)) },
+        channelKeysId: actor.channelKeysId,
+      }),
   );
   return { node: answer.nodeSignature, bitcoin: answer.bitcoinSignature };
 }
@@ -104,7 +115,11 @@ export async function fullAnnouncement(
   ports: EnginePorts,
   node: NodeView,
   actor: ChannelActor,
-  theirs: { readonly shortChannelId: bigint; readonly nodeSignature: Uint8Array; readonly bitcoinSignature: Uint8Array },
+  theirs: {
+    readonly shortChannelId: bigint;
+    readonly nodeSignature: Uint8Array;
+    readonly bitcoinSignature: Uint8Array;
+  },
 ): Promise<Uint8Array | undefined> {
   const { state } = actor;
   if (state.type !== 'established') return undefined;
@@ -116,10 +131,11 @@ export async function fullAnnouncement(
     ports.secp.verify(hash, theirs.bitcoinSignature, counterpartyFundingPubkey);
   if (!valid) return undefined;
   const ours = await announcementSignatures(ports, node, actor, theirs.shortChannelId);
-  const [nodeSignature1, nodeSignature2] = holderIsFirst ? [ours.node, theirs.nodeSignature] : [theirs.nodeSignature, ours.node];
+  const [nodeSignature1, nodeSignature2] = holderIsFirst
+    ? [ours.node, theirs.nodeSignature]
+    : [theirs.nodeSignature, ours.node];
   const [bitcoinSignature1, bitcoinSignature2] = holderIsFirst
     ? [ours.bitcoin, theirs.bitcoinSignature]
     : [theirs.bitcoinSignature, ours.bitcoin];
   return encodeMessage({ ...message, nodeSignature1, nodeSignature2, bitcoinSignature1, bitcoinSignature2 });
 }
-

@@ -28,7 +28,11 @@ export class PolicyDefaults {
 }
 
 /** The policy after a change, remembering the terms before for BOLT 7's ten minutes. */
-export function changedPolicy(policy: ChannelPolicyRow, change: PolicyChange, nowUnixMs: number): ChannelPolicyRow {
+export function changedPolicy(
+  policy: ChannelPolicyRow,
+  change: PolicyChange,
+  nowUnixMs: number,
+): ChannelPolicyRow {
   const { feeBaseMsat, feeProportionalMillionths, cltvExpiryDelta } = policy;
   return {
     feeBaseMsat: change.feeBaseMsat ?? feeBaseMsat,

@@ -1,5 +1,13 @@
 /** Fixes a channel's parameters with the signer, once and for life. */
-import { channelIdOf, type ChannelParameters, type ChannelState, type EstablishedChannel, type OutboundMessage, type PartyParameters, primaryFunding } from '@fulmen/channel';
+import {
+  channelIdOf,
+  type ChannelParameters,
+  type ChannelState,
+  type EstablishedChannel,
+  type OutboundMessage,
+  type PartyParameters,
+  primaryFunding,
+} from '@fulmen/channel';
 import { InternalError } from '@fulmen/codec';
 import type { Party, RegisterChannelRequest } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
@@ -21,9 +29,14 @@ export class Registration {
   }
 
   /** The funder signs the counterparty's first commitment before the channel is established. */
-  async opening(actor: ChannelActor, state: ChannelState, messages: readonly OutboundMessage[]): Promise<void> {
+  async opening(
+    actor: ChannelActor,
+    state: ChannelState,
+    messages: readonly OutboundMessage[],
+  ): Promise<void> {
     const created = messages.find((message) => message.kind === 'funding_created');
-    if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed' || created === undefined) return;
+    if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed' || created === undefined)
+      return;
     const { terms, phase } = state;
     const { fundingTxid, fundingOutputIndex } = created;
     const parameters: ChannelParameters = {
@@ -77,7 +90,8 @@ export class Registration {
         await this.#ports.signer.registerChannel(request);
         return;
       } catch (error) {
-        const isAway = error instanceof RpcError && (error.code === 'unavailable' || error.code === 'deadline_exceeded');
+        const isAway =
+          error instanceof RpcError && (error.code === 'unavailable' || error.code === 'deadline_exceeded');
         if (!isAway) throw new InternalError('the signer refuses to register a channel', { cause: error });
         await this.#ports.runtime.sleep(RETRY_MS);
       }

@@ -39,7 +39,8 @@ export async function loadShard(ports: EnginePorts, fence: Fence): Promise<Loade
   // The old owner's calls must fail before the rows are read.
   await ports.signer.fenceShard({ shard: fence.shard, epoch: fence.epoch });
   const loaded = await ports.store.loadShard(fence);
-  if (loaded.type === 'fence_lost') throw new ShardLoadError('the shard was taken by another replica while it was loaded');
+  if (loaded.type === 'fence_lost')
+    throw new ShardLoadError('the shard was taken by another replica while it was loaded');
   const restored: { loaded: LoadedChannel; state: EstablishedChannel }[] = [];
   const unreadable: { channelId: Uint8Array; reason: string }[] = [];
   for (const channel of loaded.channels) {
@@ -47,7 +48,10 @@ export async function loadShard(ports: EnginePorts, fence: Fence): Promise<Loade
     if (!state.ok) unreadable.push({ channelId: channel.row.channelId, reason: state.error.reason });
     else if (state.value.type === 'established') restored.push({ loaded: channel, state: state.value });
   }
-  const states = await signerStates(ports, restored.map(({ state }) => state));
+  const states = await signerStates(
+    ports,
+    restored.map(({ state }) => state),
+  );
   const channels: RestoredChannel[] = [];
   for (const { loaded: channel, state } of restored) {
     const signer = states.get(toHex(state.parameters.channelKeysId));
@@ -62,11 +66,16 @@ export async function loadShard(ports: EnginePorts, fence: Fence): Promise<Loade
   return { channels, payments: loaded.payments, unreadable };
 }
 
-async function signerStates(ports: EnginePorts, states: readonly EstablishedChannel[]): Promise<Map<string, SignerChannelState>> {
+async function signerStates(
+  ports: EnginePorts,
+  states: readonly EstablishedChannel[],
+): Promise<Map<string, SignerChannelState>> {
   const result = new Map<string, SignerChannelState>();
   const ids = states.map((state) => state.parameters.channelKeysId);
   for (let start = 0; start < ids.length; start += SIGNER_BATCH) {
-    const answer = await ports.signer.getChannelStates({ channelKeysIds: ids.slice(start, start + SIGNER_BATCH) });
+    const answer = await ports.signer.getChannelStates({
+      channelKeysIds: ids.slice(start, start + SIGNER_BATCH),
+    });
     for (const state of answer.states) result.set(toHex(state.channelKeysId), state);
   }
   return result;
@@ -90,7 +99,8 @@ export function compare(
     holderCommitmentNumber: signer.nextHolderCommitment - 1n,
     counterpartyRevocations: signer.nextCounterpartyRevocation,
   };
-  const isOpen = state.phase.type !== 'closing_force' && state.phase.type !== 'closed' && state.phase.type !== 'passive';
+  const isOpen =
+    state.phase.type !== 'closing_force' && state.phase.type !== 'closed' && state.phase.type !== 'passive';
   const contradiction =
     progress.holderCommitmentNumber > holderCommitmentNumber
       ? 'the signer has validated a holder commitment that the database does not know: the database was set back'

@@ -18,8 +18,19 @@ import {
 } from '@fulmen/channel';
 import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { assertNever, InternalError, toHex } from '@fulmen/codec';
-import { type ChannelMonitorUpdate, encodeChannelMonitorUpdate, type MonitorParameters } from '@fulmen/monitor';
-import { decodeFailureMessage, encodeFailureMessage, failureFromMalformed, type FailureMessage, wrapAgain, wrapFailure } from '@fulmen/onion';
+import {
+  type ChannelMonitorUpdate,
+  encodeChannelMonitorUpdate,
+  type MonitorParameters,
+} from '@fulmen/monitor';
+import {
+  decodeFailureMessage,
+  encodeFailureMessage,
+  failureFromMalformed,
+  type FailureMessage,
+  wrapAgain,
+  wrapFailure,
+} from '@fulmen/onion';
 import type { BroadcastOrder, FundingWatch, HtlcSource, Intent, Resolution, StoreEvent } from '@fulmen/store';
 import type { HtlcDecision } from './htlc-decision.ts';
 import { mayWait } from './forward-terms.ts';
@@ -62,13 +73,30 @@ export interface GrowingForwarding {
 }
 
 export function emptyForwarding(): GrowingForwarding {
-  return { intents: [], intentClaims: [], resolutions: [], resolutionsTaken: [], preimages: [], outgoing: [], onionReplays: [], events: [] };
+  return {
+    intents: [],
+    intentClaims: [],
+    resolutions: [],
+    resolutionsTaken: [],
+    preimages: [],
+    outgoing: [],
+    onionReplays: [],
+    events: [],
+  };
 }
 
 /** Effects that the actor carries out itself after the commit. */
 export type FollowUp = Extract<
   ChannelEffect,
-  { type: 'fund_channel' | 'broadcast_funding' | 'broadcast_closing' | 'announce_channel' | 'force_close' | 'disconnect' }
+  {
+    type:
+      | 'fund_channel'
+      | 'broadcast_funding'
+      | 'broadcast_closing'
+      | 'announce_channel'
+      | 'force_close'
+      | 'disconnect';
+  }
 >;
 
 export interface TurnResult {
@@ -201,7 +229,8 @@ export class Turn {
       this.#apply(result.value);
       return undefined;
     }
-    if (result.error.code === 'holder_point_missing') throw new InternalError('a holder point was not fetched before the turn');
+    if (result.error.code === 'holder_point_missing')
+      throw new InternalError('a holder point was not fetched before the turn');
     this.#apply(applyReaction(this.#state, result.error));
     return result.error;
   }
@@ -224,7 +253,8 @@ export class Turn {
         const update: ChannelMonitorUpdate = { channelId, updateId: effect.updateId, steps: effect.steps };
         this.#monitorUpdates.push({ updateId: effect.updateId, payload: encodeChannelMonitorUpdate(update) });
         for (const step of effect.steps) {
-          if (step.type === 'commitment_secret') this.#revocations.push({ commitmentNumber: step.commitmentNumber, secret: step.secret });
+          if (step.type === 'commitment_secret')
+            this.#revocations.push({ commitmentNumber: step.commitmentNumber, secret: step.secret });
         }
         return;
       }
@@ -238,7 +268,13 @@ export class Turn {
         this.#downstreamFailed(effect.htlc, effect.removal);
         return;
       case 'htlc_dropped':
-        this.#resolveSource(effect.htlc.id, { type: 'failed_here', failure: encodeFailureMessage({ kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }) });
+        this.#resolveSource(effect.htlc.id, {
+          type: 'failed_here',
+          failure: encodeFailureMessage({
+            kind: 'temporary_channel_failure',
+            channelUpdate: new Uint8Array(0),
+          }),
+        });
         this.#unlink(effect.htlc.id);
         return;
       case 'htlc_settled':
@@ -264,7 +300,8 @@ export class Turn {
   }
 
   #established(): Extract<ChannelState, { type: 'established' }> {
-    if (this.#state.type !== 'established') throw new InternalError('an effect of an established channel while opening');
+    if (this.#state.type !== 'established')
+      throw new InternalError('an effect of an established channel while opening');
     return this.#state;
   }
 
@@ -272,7 +309,11 @@ export class Turn {
   #accepted(htlc: HtlcBody, mustFail: 'dust_exposure' | undefined): void {
     const secret = this.#context.sharedSecretOf(htlc.id);
     if (mustFail !== undefined && secret !== undefined) {
-      this.#input({ type: 'fail_htlc', id: htlc.id, reason: wrapFailure(secret, { kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }) });
+      this.#input({
+        type: 'fail_htlc',
+        id: htlc.id,
+        reason: wrapFailure(secret, { kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }),
+      });
       return;
     }
     const decision = this.#context.decisions.get(htlc.id);
@@ -283,13 +324,22 @@ export class Turn {
     switch (decision.type) {
       case 'intent':
         this.#forwarding.intents.push(decision.intent);
-        this.#forwarding.onionReplays.push({ sharedSecretHash: decision.sharedSecretHash, channelId: this.#context.channelId, htlcId: htlc.id });
+        this.#forwarding.onionReplays.push({
+          sharedSecretHash: decision.sharedSecretHash,
+          channelId: this.#context.channelId,
+          htlcId: htlc.id,
+        });
         return;
       case 'fail':
         this.#input({ type: 'fail_htlc', id: htlc.id, reason: decision.reason });
         return;
       case 'fail_malformed':
-        this.#input({ type: 'fail_malformed_htlc', id: htlc.id, sha256OfOnion: decision.sha256OfOnion, failureCode: decision.failureCode });
+        this.#input({
+          type: 'fail_malformed_htlc',
+          id: htlc.id,
+          sha256OfOnion: decision.sha256OfOnion,
+          failureCode: decision.failureCode,
+        });
         return;
     }
     assertNever(decision);
@@ -298,7 +348,12 @@ export class Turn {
   #resume(): void {
     if (this.#state.type !== 'established') return;
     for (const htlc of this.#state.changes.htlcs) {
-      if (htlc.body.direction === 'inbound' && htlc.state === 'committed' && this.#context.decisions.has(htlc.body.id)) this.#accepted(htlc.body, undefined);
+      if (
+        htlc.body.direction === 'inbound' &&
+        htlc.state === 'committed' &&
+        this.#context.decisions.has(htlc.body.id)
+      )
+        this.#accepted(htlc.body, undefined);
     }
   }
 
@@ -306,7 +361,11 @@ export class Turn {
   #block(height: number): void {
     if (this.#state.type !== 'established') return;
     const [deadline] = htlcDeadlines(this.#state, height);
-    if (deadline !== undefined) this.#input({ type: 'force_close', reason: `${deadline.direction} HTLC ${deadline.id} must be settled on-chain before it is too late` });
+    if (deadline !== undefined)
+      this.#input({
+        type: 'force_close',
+        reason: `${deadline.direction} HTLC ${deadline.id} must be settled on-chain before it is too late`,
+      });
   }
 
   /** An upstream time-out wins `cancelled` before it fails back: whoever adds the HTLC downstream must win `taken`. */
@@ -321,7 +380,11 @@ export class Turn {
   #forward(intent: Intent, alternatives: 'untried' | 'none'): void {
     const { source, sourceShard } = intent;
     const claim = { source, outcome: 'taken' } as const;
-    if (this.#state.type === 'established' && this.#state.connection.type !== 'connected' && mayWait(intent, this.#context.nowUnixMs)) {
+    if (
+      this.#state.type === 'established' &&
+      this.#state.connection.type !== 'connected' &&
+      mayWait(intent, this.#context.nowUnixMs)
+    ) {
       this.#postponed.push(source);
       return;
     }
@@ -333,7 +396,10 @@ export class Turn {
     }
     if (this.#state.type !== 'established') {
       this.#forwarding.intentClaims.push(claim);
-      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage({ kind: 'unknown_next_peer' }) });
+      this.#resolution(source, sourceShard, {
+        type: 'failed_here',
+        failure: encodeFailureMessage({ kind: 'unknown_next_peer' }),
+      });
       return;
     }
     const htlcId = this.#state.changes.nextOutboundHtlcId;
@@ -350,7 +416,10 @@ export class Turn {
         return;
       }
       this.#forwarding.intentClaims.push(claim);
-      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage(this.#context.cannotCarry(intent, result.error)) });
+      this.#resolution(source, sourceShard, {
+        type: 'failed_here',
+        failure: encodeFailureMessage(this.#context.cannotCarry(intent, result.error)),
+      });
       return;
     }
     this.#forwarding.intentClaims.push(claim);
@@ -389,7 +458,10 @@ export class Turn {
     this.#forwarding.outgoing = this.#forwarding.outgoing.filter((link) => link.htlcId !== htlcId);
   }
 
-  #downstreamFailed(htlc: HtlcBody, removal: Extract<ChannelEffect, { type: 'htlc_failed' }>['removal']): void {
+  #downstreamFailed(
+    htlc: HtlcBody,
+    removal: Extract<ChannelEffect, { type: 'htlc_failed' }>['removal'],
+  ): void {
     this.#resolveSource(htlc.id, removal);
   }
 
@@ -422,7 +494,8 @@ export class Turn {
       }
     }
     // Already removed (a repetition), or the channel is past caring: either way this resolution has been heard.
-    if (error === undefined || error.code === 'htlc_already_removed' || error.code === 'unknown_htlc') this.#forwarding.resolutionsTaken.push({ source, outcome: outcome.type });
+    if (error === undefined || error.code === 'htlc_already_removed' || error.code === 'unknown_htlc')
+      this.#forwarding.resolutionsTaken.push({ source, outcome: outcome.type });
   }
 
   #fundingStatus(item: Extract<Item, { kind: 'funding_status' }>): void {
@@ -446,14 +519,16 @@ export class Turn {
         });
         return;
       case 'unconfirmed':
-        if (funding.confirmation.type === 'confirmed') this.#input({ type: 'funding_reorganised_out', fundingTxid });
+        if (funding.confirmation.type === 'confirmed')
+          this.#input({ type: 'funding_reorganised_out', fundingTxid });
         return;
       case 'mismatch':
         this.#input({ type: 'force_close', reason: `funding output: ${status.reason}` });
         return;
       case 'spent':
         // LDK's ANTI_REORG_DELAY: until then a reorganisation may bring the output back.
-        if (status.depth >= ANTI_REORG_DELAY_BLOCKS) this.#input({ type: 'closed', reason: 'the funding output is spent' });
+        if (status.depth >= ANTI_REORG_DELAY_BLOCKS)
+          this.#input({ type: 'closed', reason: 'the funding output is spent' });
         return;
     }
     assertNever(status);
@@ -477,7 +552,10 @@ export function eventBody(body: Readonly<Record<string, unknown>>): string {
 }
 
 /** What goes upstream for a downstream failure: a relayed one is wrapped once more, one of ours is encrypted here. */
-function upstreamReason(secret: Uint8Array, outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }>): Uint8Array {
+function upstreamReason(
+  secret: Uint8Array,
+  outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }>,
+): Uint8Array {
   switch (outcome.type) {
     case 'failed':
       return wrapAgain(secret, outcome.reason);
@@ -490,7 +568,10 @@ function upstreamReason(secret: Uint8Array, outcome: Exclude<Resolution['outcome
       return wrapFailure(
         secret,
         // A BADONION code that BOLT 4 does not know cannot be relayed as it is.
-        failureFromMalformed(outcome.failureCode, outcome.sha256OfOnion) ?? { kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) },
+        failureFromMalformed(outcome.failureCode, outcome.sha256OfOnion) ?? {
+          kind: 'temporary_channel_failure',
+          channelUpdate: new Uint8Array(0),
+        },
       );
   }
 }

@@ -69,7 +69,11 @@ export class PeriodicJob {
 }
 
 /** Wakes jobs by hints; returns the unsubscriber. */
-export function wakeByHints(bus: Bus, ownsShard: (shard: number) => boolean, wakes: { readonly shardWork: () => void; readonly block: () => void }): () => void {
+export function wakeByHints(
+  bus: Bus,
+  ownsShard: (shard: number) => boolean,
+  wakes: { readonly shardWork: () => void; readonly block: () => void },
+): () => void {
   const shards = bus.subscribe('fulmen.shard.>', (subject) => {
     if (ownsShard(Number(subject.slice('fulmen.shard.'.length)))) wakes.shardWork();
   });

@@ -45,7 +45,10 @@ export class ShardKeeper {
   readonly #fail: (error: Error) => void;
   #owners: readonly ShardOwner[] = [];
   /** Which replica each shard prefers; changes with the replicas only. */
-  #placement: { readonly alive: string; readonly preferred: readonly (string | undefined)[] } = { alive: '', preferred: [] };
+  #placement: { readonly alive: string; readonly preferred: readonly (string | undefined)[] } = {
+    alive: '',
+    preferred: [],
+  };
   #wake: (() => void) | undefined;
   #hinted = false;
   /** The last turn left something to be tried again, after a pause. */
@@ -164,7 +167,8 @@ export class ShardKeeper {
         this.#logger.warn({ err: error }, 'could not look after the shards');
         this.#troubled = true;
       }
-      if (this.#troubled) await this.#runtime.sleep(Math.min(interval, TROUBLE_PAUSE_MS), signal).catch(() => undefined);
+      if (this.#troubled)
+        await this.#runtime.sleep(Math.min(interval, TROUBLE_PAUSE_MS), signal).catch(() => undefined);
       this.#troubled = false;
     }
   }
@@ -174,7 +178,9 @@ export class ShardKeeper {
     const { replicaId, leaseMs } = this.#options;
     const [owners, replicas] = await Promise.all([this.#store.listShards(), this.#store.listReplicas()]);
     this.#owners = owners;
-    const alive = replicas.filter((replica) => replica.lastHeartbeatAgeMs < leaseMs).map((replica) => replica.replicaId);
+    const alive = replicas
+      .filter((replica) => replica.lastHeartbeatAgeMs < leaseMs)
+      .map((replica) => replica.replicaId);
     const ownerOf = new Map(owners.map((owner) => [owner.shard, owner]));
     const wanted: number[] = [];
     const placement = this.#placementOver(alive);
@@ -183,10 +189,12 @@ export class ShardKeeper {
       const owner = ownerOf.get(shard);
       const held = this.#owned.get(shard);
       if (held !== undefined) {
-        if (owner !== undefined && (owner.replicaId !== replicaId || owner.epoch !== held.epoch)) this.drop(shard, held.epoch, 'another replica took it');
+        if (owner !== undefined && (owner.replicaId !== replicaId || owner.epoch !== held.epoch))
+          this.drop(shard, held.epoch, 'another replica took it');
         else if (preferred !== undefined && preferred !== replicaId) await this.#release(shard);
       } else if (preferred === replicaId) {
-        const ownerAlive = owner?.replicaId !== undefined && owner.replicaId !== replicaId && alive.includes(owner.replicaId);
+        const ownerAlive =
+          owner?.replicaId !== undefined && owner.replicaId !== replicaId && alive.includes(owner.replicaId);
         if (!ownerAlive) wanted.push(shard);
       } else if (owner?.replicaId === replicaId) {
         // Taken, and not kept (it could not be loaded, or the answer got lost): its next owner waits for it.
@@ -208,7 +216,10 @@ export class ShardKeeper {
   #placementOver(alive: readonly string[]): readonly (string | undefined)[] {
     const key = alive.toSorted().join('\n');
     if (this.#placement.alive !== key) {
-      this.#placement = { alive: key, preferred: Array.from({ length: SHARD_COUNT }, (_, shard) => preferredReplica(shard, alive)) };
+      this.#placement = {
+        alive: key,
+        preferred: Array.from({ length: SHARD_COUNT }, (_, shard) => preferredReplica(shard, alive)),
+      };
     }
     return this.#placement.preferred;
   }

@@ -14,7 +14,11 @@ export class GatewayStream {
   #queued = 0;
   #broken = false;
 
-  constructor(gatewayId: string, incarnation: bigint, stream: DuplexStream<GatewayToManager, ManagerToGateway>) {
+  constructor(
+    gatewayId: string,
+    incarnation: bigint,
+    stream: DuplexStream<GatewayToManager, ManagerToGateway>,
+  ) {
     this.gatewayId = gatewayId;
     this.incarnation = incarnation;
     this.#stream = stream;

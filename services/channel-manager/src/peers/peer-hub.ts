@@ -6,7 +6,14 @@
 import { channelIdOf } from '@fulmen/channel';
 import { toHex, utf8Encode } from '@fulmen/codec';
 import { shardOfPeer } from '@fulmen/keys/shard';
-import type { ConnectResult, GatewayToManager, InboundFrame, ManagerToGateway, PeerConnected, PeerDisconnected } from '@fulmen/proto/link/v1/link';
+import type {
+  ConnectResult,
+  GatewayToManager,
+  InboundFrame,
+  ManagerToGateway,
+  PeerConnected,
+  PeerDisconnected,
+} from '@fulmen/proto/link/v1/link';
 import { type DuplexStream, RpcError } from '@fulmen/rpc';
 import type { Fence } from '@fulmen/store';
 import { decodeMessage, make, type Message, type MessageOf } from '@fulmen/wire';
@@ -17,8 +24,19 @@ import { negotiatedFeatures, Peer } from './peer.ts';
 
 /** Messages that name their channel by its final id. */
 type ChannelMessage = MessageOf<
-  | 'channel_ready' | 'update_add_htlc' | 'update_fulfill_htlc' | 'update_fail_htlc' | 'update_fail_malformed_htlc' | 'update_fee'
-  | 'commitment_signed' | 'revoke_and_ack' | 'channel_reestablish' | 'shutdown' | 'closing_signed' | 'announcement_signatures' | 'stfu'
+  | 'channel_ready'
+  | 'update_add_htlc'
+  | 'update_fulfill_htlc'
+  | 'update_fail_htlc'
+  | 'update_fail_malformed_htlc'
+  | 'update_fee'
+  | 'commitment_signed'
+  | 'revoke_and_ack'
+  | 'channel_reestablish'
+  | 'shutdown'
+  | 'closing_signed'
+  | 'announcement_signatures'
+  | 'stfu'
 >;
 
 export interface PeerHubHandler {
@@ -43,7 +61,13 @@ export class PeerHub {
   #nextRequest = 1n;
   #helloScheduled = false;
 
-  constructor(ports: EnginePorts, replicaId: string, fences: () => readonly Fence[], fenceOf: (shard: number) => Fence | undefined, handler: PeerHubHandler) {
+  constructor(
+    ports: EnginePorts,
+    replicaId: string,
+    fences: () => readonly Fence[],
+    fenceOf: (shard: number) => Fence | undefined,
+    handler: PeerHubHandler,
+  ) {
     this.#ports = ports;
     this.#replicaId = replicaId;
     this.#fences = fences;
@@ -90,7 +114,8 @@ export class PeerHub {
       for await (const { body } of stream) {
         if (body === undefined) continue;
         if (gateway === undefined) {
-          if (body.$case !== 'hello') throw new RpcError('invalid_argument', 'the first message of a link is hello');
+          if (body.$case !== 'hello')
+            throw new RpcError('invalid_argument', 'the first message of a link is hello');
           gateway = this.#register(new GatewayStream(body.value.gatewayId, body.value.incarnation, stream));
           continue;
         }
@@ -112,7 +137,8 @@ export class PeerHub {
   #gone(gateway: GatewayStream): void {
     gateway.cut('the link ended');
     if (this.#gateways.get(gateway.gatewayId) === gateway) this.#gateways.delete(gateway.gatewayId);
-    for (const peer of this.#peers.values()) if (peer.connection?.gateway === gateway) this.#disconnected(peer);
+    for (const peer of this.#peers.values())
+      if (peer.connection?.gateway === gateway) this.#disconnected(peer);
   }
 
   /** Tells every gateway what this replica owns; calls within one turn of the event loop are one message. */
@@ -162,12 +188,20 @@ export class PeerHub {
       .then(() => this.#accept(peer, gateway, message))
       .catch((error: unknown) => {
         this.#ports.logger.warn({ err: error, peer: peer.key }, 'a connection could not be accepted');
-        gateway.send({ $case: 'disconnect', value: { peerNodeId: message.peerNodeId, generation: 0n, reason: 'not accepted: try again' } });
+        gateway.send({
+          $case: 'disconnect',
+          value: { peerNodeId: message.peerNodeId, generation: 0n, reason: 'not accepted: try again' },
+        });
       });
   }
 
   async #accept(peer: Peer, gateway: GatewayStream, message: PeerConnected): Promise<void> {
-    const outcome = await this.#ports.store.acceptConnection(peer.fence, peer.nodeId, gateway.gatewayId, message.connectionId);
+    const outcome = await this.#ports.store.acceptConnection(
+      peer.fence,
+      peer.nodeId,
+      gateway.gatewayId,
+      message.connectionId,
+    );
     if (outcome.type === 'fence_lost' || this.#peers.get(peer.key) !== peer || gateway.broken) return;
     const before = peer.connection;
     if (before !== undefined) {
@@ -176,10 +210,24 @@ export class PeerHub {
     }
     const features = negotiatedFeatures(message.theirFeatures);
     const { generation } = outcome;
-    peer.connection = { gateway, connectionId: message.connectionId, generation, features, outbound: 0n, inbound: 0n, open: new Set() };
+    peer.connection = {
+      gateway,
+      connectionId: message.connectionId,
+      generation,
+      features,
+      outbound: 0n,
+      inbound: 0n,
+      open: new Set(),
+    };
     gateway.send({
       $case: 'peerAccepted',
-      value: { peerNodeId: peer.nodeId, connectionId: message.connectionId, generation, epoch: peer.fence.epoch, shard: peer.fence.shard },
+      value: {
+        peerNodeId: peer.nodeId,
+        connectionId: message.connectionId,
+        generation,
+        epoch: peer.fence.epoch,
+        shard: peer.fence.shard,
+      },
     });
     for (const actor of peer.channels.values()) actor.post({ kind: 'connected', generation, features });
     this.#handler.connected(peer);
@@ -187,7 +235,12 @@ export class PeerHub {
 
   #peerDisconnected(gateway: GatewayStream, message: PeerDisconnected): void {
     const peer = this.find(message.peerNodeId);
-    if (peer?.connection === undefined || peer.connection.gateway !== gateway || peer.connection.connectionId !== message.connectionId) return;
+    if (
+      peer?.connection === undefined ||
+      peer.connection.gateway !== gateway ||
+      peer.connection.connectionId !== message.connectionId
+    )
+      return;
     this.#disconnected(peer);
   }
 
@@ -195,8 +248,11 @@ export class PeerHub {
     const { connection } = peer;
     if (connection === undefined) return;
     peer.connection = undefined;
-    for (const actor of [...peer.channels.values(), ...peer.openings.values()]) actor.post({ kind: 'disconnected', generation: connection.generation });
-    void this.#ports.store.dropConnection(peer.fence, peer.nodeId, connection.generation).catch(() => undefined);
+    for (const actor of [...peer.channels.values(), ...peer.openings.values()])
+      actor.post({ kind: 'disconnected', generation: connection.generation });
+    void this.#ports.store
+      .dropConnection(peer.fence, peer.nodeId, connection.generation)
+      .catch(() => undefined);
   }
 
   // ---------------------------------------------------------------- frames
@@ -204,9 +260,18 @@ export class PeerHub {
   #inbound(gateway: GatewayStream, frame: InboundFrame): void {
     const peer = this.find(frame.peerNodeId);
     const connection = peer?.connection;
-    if (peer === undefined || connection === undefined || connection.gateway !== gateway || connection.generation !== frame.generation) return;
+    if (
+      peer === undefined ||
+      connection === undefined ||
+      connection.gateway !== gateway ||
+      connection.generation !== frame.generation
+    )
+      return;
     if (frame.number !== connection.inbound + 1n) {
-      this.#ports.logger.error({ peer: peer.key, expected: connection.inbound + 1n, got: frame.number }, 'frames are missing on a link');
+      this.#ports.logger.error(
+        { peer: peer.key, expected: connection.inbound + 1n, got: frame.number },
+        'frames are missing on a link',
+      );
       peer.disconnect('frames are missing');
       return;
     }
@@ -218,7 +283,8 @@ export class PeerHub {
       peer.disconnect(`undecodable message: ${decoded.error.message}`);
       return;
     }
-    if (!this.#dispatch(peer, decoded.value as Message, connection.generation, frame.number)) peer.processed(connection.generation, [frame.number]);
+    if (!this.#dispatch(peer, decoded.value as Message, connection.generation, frame.number))
+      peer.processed(connection.generation, [frame.number]);
   }
 
   /** False when no actor will report the frame as processed. */
@@ -277,10 +343,17 @@ export class PeerHub {
   #toAll(peer: Peer, message: MessageOf<'error' | 'warning'>, generation: bigint, frame: bigint): boolean {
     const key = toHex(message.channelId);
     const isAll = message.channelId.every((byte) => byte === 0);
-    const actors = isAll ? [...peer.channels.values()] : [peer.channels.get(key) ?? peer.openings.get(key)].filter((actor) => actor !== undefined);
+    const actors = isAll
+      ? [...peer.channels.values()]
+      : [peer.channels.get(key) ?? peer.openings.get(key)].filter((actor) => actor !== undefined);
     for (const actor of actors) {
       const { channelId } = actor;
-      actor.post({ kind: 'message', input: { type: 'message', message: { ...message, channelId } }, generation, frame });
+      actor.post({
+        kind: 'message',
+        input: { type: 'message', message: { ...message, channelId } },
+        generation,
+        frame,
+      });
     }
     return actors.length > 0;
   }
@@ -290,7 +363,8 @@ export class PeerHub {
     for (const actor of peer.openings.values()) {
       const { state } = actor;
       if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed') continue;
-      if (toHex(channelIdOf(state.phase.fundingTxid, state.phase.fundingOutputIndex)) === wanted) return actor;
+      if (toHex(channelIdOf(state.phase.fundingTxid, state.phase.fundingOutputIndex)) === wanted)
+        return actor;
     }
     return undefined;
   }
@@ -306,14 +380,20 @@ export class PeerHub {
   async connect(nodeId: Uint8Array, host: string, port: number): Promise<void> {
     if (this.find(nodeId)?.connection !== undefined) return;
     const gateway = this.#gatewayFor(nodeId);
-    if (gateway === undefined) throw new RpcError('unavailable', 'no peer-gateway is linked to this replica: wait for one to start');
+    if (gateway === undefined)
+      throw new RpcError('unavailable', 'no peer-gateway is linked to this replica: wait for one to start');
     const requestId = this.#nextRequest;
     this.#nextRequest += 1n;
-    const result = new Promise<void>((resolve, reject) => this.#connecting.set(requestId, { resolve, reject }));
+    const result = new Promise<void>((resolve, reject) =>
+      this.#connecting.set(requestId, { resolve, reject }),
+    );
     gateway.send({ $case: 'connect', value: { peerNodeId: nodeId, host, port, requestId } });
     const timeout = new AbortController();
     const timer = this.#ports.runtime.sleep(CONNECT_TIMEOUT_MS, timeout.signal).then(
-      () => this.#connecting.get(requestId)?.reject(new RpcError('deadline_exceeded', `the peer did not answer at ${host}:${port}`)),
+      () =>
+        this.#connecting
+          .get(requestId)
+          ?.reject(new RpcError('deadline_exceeded', `the peer did not answer at ${host}:${port}`)),
       () => undefined,
     );
     try {
@@ -326,7 +406,8 @@ export class PeerHub {
   }
 
   forget(nodeId: Uint8Array): void {
-    for (const gateway of this.#gateways.values()) gateway.send({ $case: 'forget', value: { peerNodeId: nodeId } });
+    for (const gateway of this.#gateways.values())
+      gateway.send({ $case: 'forget', value: { peerNodeId: nodeId } });
     this.find(nodeId)?.disconnect('the operator asked for it');
   }
 
@@ -338,7 +419,10 @@ export class PeerHub {
         const peer = this.peerOf(presence.peerNodeId);
         if (peer === undefined || peer.connection !== undefined) continue;
         const gateway = this.#gatewayFor(presence.peerNodeId);
-        gateway?.send({ $case: 'connect', value: { peerNodeId: presence.peerNodeId, host: presence.host, port: presence.port, requestId: 0n } });
+        gateway?.send({
+          $case: 'connect',
+          value: { peerNodeId: presence.peerNodeId, host: presence.host, port: presence.port, requestId: 0n },
+        });
       }
     } catch (error) {
       this.#ports.logger.warn({ err: error }, 'could not look for peers to connect');
@@ -346,7 +430,9 @@ export class PeerHub {
   }
 
   #gatewayFor(nodeId: Uint8Array): GatewayStream | undefined {
-    const live = [...this.#gateways.values()].filter((gateway) => !gateway.broken).sort((a, b) => (a.gatewayId < b.gatewayId ? -1 : 1));
+    const live = [...this.#gateways.values()]
+      .filter((gateway) => !gateway.broken)
+      .sort((a, b) => (a.gatewayId < b.gatewayId ? -1 : 1));
     return live[(nodeId.at(-1) ?? 0) % Math.max(live.length, 1)];
   }
 
@@ -358,6 +444,7 @@ export class PeerHub {
 
   close(): void {
     for (const gateway of this.#gateways.values()) gateway.cut('the replica stops');
-    for (const waiting of this.#connecting.values()) waiting.reject(new RpcError('unavailable', 'the replica stops'));
+    for (const waiting of this.#connecting.values())
+      waiting.reject(new RpcError('unavailable', 'the replica stops'));
   }
 }

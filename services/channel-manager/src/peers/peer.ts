@@ -50,11 +50,18 @@ export class Peer {
 
   sendBytes(message: Uint8Array, generation: bigint): boolean {
     const { connection } = this;
-    if (connection === undefined || connection.generation !== generation || !this.#lease.isValid()) return false;
+    if (connection === undefined || connection.generation !== generation || !this.#lease.isValid())
+      return false;
     connection.outbound += 1n;
     connection.gateway.send({
       $case: 'outbound',
-      value: { peerNodeId: this.nodeId, generation, epoch: this.fence.epoch, number: connection.outbound, message },
+      value: {
+        peerNodeId: this.nodeId,
+        generation,
+        epoch: this.fence.epoch,
+        number: connection.outbound,
+        message,
+      },
     });
     return true;
   }
@@ -63,7 +70,10 @@ export class Peer {
   disconnect(reason: string): void {
     const { connection } = this;
     if (connection === undefined) return;
-    connection.gateway.send({ $case: 'disconnect', value: { peerNodeId: this.nodeId, generation: connection.generation, reason } });
+    connection.gateway.send({
+      $case: 'disconnect',
+      value: { peerNodeId: this.nodeId, generation: connection.generation, reason },
+    });
   }
 
   /** Tells the gateway what it need not keep. */
@@ -73,7 +83,10 @@ export class Peer {
     for (const frame of frames) connection.open.delete(frame);
     let through = connection.inbound;
     for (const frame of connection.open) if (frame <= through) through = frame - 1n;
-    connection.gateway.send({ $case: 'inboundAck', value: { peerNodeId: this.nodeId, generation, through, creditBytes: CREDIT_BYTES } });
+    connection.gateway.send({
+      $case: 'inboundAck',
+      value: { peerNodeId: this.nodeId, generation, through, creditBytes: CREDIT_BYTES },
+    });
   }
 }
 

@@ -9,12 +9,17 @@ import { AbortedError, type Runtime } from '@fulmen/service';
 const RETRY_MS = 100;
 
 /** @throws AbortedError once nobody waits for it any more; RpcError for a definitive no. */
-export async function patiently<T>(runtime: Runtime, isOver: () => boolean, call: () => Promise<T>): Promise<T> {
+export async function patiently<T>(
+  runtime: Runtime,
+  isOver: () => boolean,
+  call: () => Promise<T>,
+): Promise<T> {
   for (;;) {
     try {
       return await call();
     } catch (error) {
-      const isAway = error instanceof RpcError && (error.code === 'unavailable' || error.code === 'deadline_exceeded');
+      const isAway =
+        error instanceof RpcError && (error.code === 'unavailable' || error.code === 'deadline_exceeded');
       if (!isAway) throw error;
     }
     await runtime.sleep(RETRY_MS);

@@ -41,28 +41,46 @@ export function signItemOf(request: SignRequest): SignItem | undefined {
   let commitment: { spec: CommitmentSpec; counterpartyPerCommitmentPoint: Uint8Array } | undefined;
   for (const message of messages) {
     if (message.kind === 'revoke_and_ack') release = message.revokedNumber;
-    if (message.kind === 'commitment_signed' || message.kind === 'funding_created' || message.kind === 'funding_signed') commitment = message;
+    if (
+      message.kind === 'commitment_signed' ||
+      message.kind === 'funding_created' ||
+      message.kind === 'funding_signed'
+    )
+      commitment = message;
   }
-  if (work.holderCommitment === undefined && release === undefined && commitment === undefined && request.ecdhKeys.length === 0) return undefined;
+  if (
+    work.holderCommitment === undefined &&
+    release === undefined &&
+    commitment === undefined &&
+    request.ecdhKeys.length === 0
+  )
+    return undefined;
   return {
     channelKeysId: request.channelKeysId,
     shard: request.fence.shard,
     epoch: request.fence.epoch,
-    revocations: work.counterpartyRevocations.map(({ commitmentNumber, secret }) => ({ commitmentNumber, secret })),
+    revocations: work.counterpartyRevocations.map(({ commitmentNumber, secret }) => ({
+      commitmentNumber,
+      secret,
+    })),
     holderCommitment:
       work.holderCommitment === undefined
         ? undefined
         : {
             spec: protoSpec(work.holderCommitment.spec),
-            signatures: work.holderCommitment.signatures.map(({ fundingTxid, signature, htlcSignatures }) => ({
-              fundingTxid,
-              signature,
-              htlcSignatures: [...htlcSignatures],
-            })),
+            signatures: work.holderCommitment.signatures.map(
+              ({ fundingTxid, signature, htlcSignatures }) => ({
+                fundingTxid,
+                signature,
+                htlcSignatures: [...htlcSignatures],
+              }),
+            ),
           },
     releaseSecretNumber: release,
     counterpartyCommitment:
-      commitment === undefined ? undefined : { spec: protoSpec(commitment.spec), perCommitmentPoint: commitment.counterpartyPerCommitmentPoint },
+      commitment === undefined
+        ? undefined
+        : { spec: protoSpec(commitment.spec), perCommitmentPoint: commitment.counterpartyPerCommitmentPoint },
     ecdhs: request.ecdhKeys.map((publicKey) => ({ publicKey, tweak: undefined })),
   };
 }
@@ -89,7 +107,9 @@ export class HolderPoints {
 /** Answers of other signer calls that a message may need. */
 export interface OtherSignatures {
   readonly closing: (message: Extract<OutboundMessage, { kind: 'closing_signed' }>) => Promise<Uint8Array>;
-  readonly announcement: (message: Extract<OutboundMessage, { kind: 'announcement_signatures' }>) => Promise<{ node: Uint8Array; bitcoin: Uint8Array }>;
+  readonly announcement: (
+    message: Extract<OutboundMessage, { kind: 'announcement_signatures' }>,
+  ) => Promise<{ node: Uint8Array; bitcoin: Uint8Array }>;
 }
 
 /** The message as it goes to the peer. */
@@ -149,7 +169,12 @@ export async function materialise(
         tlvs:
           message.feeRange === undefined
             ? {}
-            : { feeRange: { minFeeSatoshis: message.feeRange.minFeeSat, maxFeeSatoshis: message.feeRange.maxFeeSat } },
+            : {
+                feeRange: {
+                  minFeeSatoshis: message.feeRange.minFeeSat,
+                  maxFeeSatoshis: message.feeRange.maxFeeSat,
+                },
+              },
       });
     }
     case 'announcement_signatures': {

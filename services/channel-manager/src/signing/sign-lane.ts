@@ -4,7 +4,13 @@
  * identically, so a broken stream or a restarted signer costs time and nothing
  * else. Channels wait on it; nothing else does.
  */
-import { SignBatchRequest, type SignBatchResponse, type SignItem, type SignResult, type SignerServiceService } from '@fulmen/proto/signer/v1/signer';
+import {
+  SignBatchRequest,
+  type SignBatchResponse,
+  type SignItem,
+  type SignResult,
+  type SignerServiceService,
+} from '@fulmen/proto/signer/v1/signer';
 import type { Client, DuplexStream } from '@fulmen/rpc';
 import { AbortedError, type Logger, type Runtime, type Task } from '@fulmen/service';
 
@@ -93,7 +99,8 @@ export class SignLane {
           this.#answer(response);
         }
       } catch (error) {
-        if (!this.#closed) this.#logger.warn({ err: error, waiting: this.#pending.size }, 'the signer stream broke; retrying');
+        if (!this.#closed)
+          this.#logger.warn({ err: error, waiting: this.#pending.size }, 'the signer stream broke; retrying');
       }
       this.#stream = undefined;
       if (this.#closed) return;
