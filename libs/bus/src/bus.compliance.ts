@@ -43,10 +43,8 @@ export function busCompliance(name: string, makeWorld: () => Promise<BusWorld>):
         c.subscribe('fulmen.block', (_subject, payload) => heard.set('c', payload));
         const payload = Uint8Array.of(1, 2, 3);
         await publishUntil(a, 'fulmen.block', () => heard.size === 2, payload);
-        expect([...heard].map(([who, bytes]) => [who, [...bytes]]).toSorted()).toEqual([
-          ['b', [1, 2, 3]],
-          ['c', [1, 2, 3]],
-        ]);
+        expect(heard.get('b')).toEqual(payload);
+        expect(heard.get('c')).toEqual(payload);
       }));
 
     test('subjects are kept apart; `>` hears all shards', () =>
