@@ -53,7 +53,7 @@ async function round(faults: FaultWorld, report: Report, number: number, seed: s
   await Promise.all([world.usable(world.alice, 'Alice'), world.usable(world.bob, 'Bob')]);
   await traffic.nothingLost(before);
   const alarms = faults.errors(mark).filter((line) => line.includes('ALARM'));
-  const { settled, failed, refused, longestOutageMs } = traffic.figures();
+  const { settled, failed, refused, longestOutageMs, failures } = traffic.figures();
   report.say(
     `round ${number}: ${settled} payments settled, ${failed} failed and ${refused} refused and made again; ` +
       `${killer.kills} kills; longest outage ${(longestOutageMs / 1000).toFixed(1)} s; nothing lost`,
@@ -63,6 +63,7 @@ async function round(faults: FaultWorld, report: Report, number: number, seed: s
       failed,
       refused,
       longestOutageMs,
+      failures,
       kills: killer.kills,
       victims: killer.byVictim(),
     },

@@ -23,6 +23,8 @@ export type TrafficFigures = {
   readonly refused: number;
   /** Longest time between two settlements. */
   readonly longestOutageMs: number;
+  /** Why attempts failed: BOLT 4's names as LDK read them, and how often. */
+  readonly failures: Readonly<Record<string, number>>;
 };
 
 export type TrafficOptions = {
@@ -87,6 +89,7 @@ export class Traffic {
       failed: this.#failed,
       refused: this.#refused,
       longestOutageMs: Math.round(this.#longestOutageMs),
+      failures: this.#failures(),
     };
   }
 
@@ -144,6 +147,16 @@ export class Traffic {
       const closed = this.#wallet(name).events.find((event) => event.event === 'channel_closed');
       ensure(closed === undefined, `the channel of ${name} was closed`);
     }
+  }
+
+  #failures(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const event of [...this.#world.alice.events, ...this.#world.bob.events]) {
+      if (event.event !== 'payment_path_failed' || !this.#invoices.has(event.paymentHash)) continue;
+      const name = event.failure ?? 'unknown';
+      counts[name] = (counts[name] ?? 0) + 1;
+    }
+    return counts;
   }
 
   #wallet(name: Name): LdkWallet {
