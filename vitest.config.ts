@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** Files that start a fleet, a Postgres or other processes: one at a time, after everything else. */
+/** Files that start a fleet, a Postgres or other processes: one at a time. `npm test` runs them after the others. */
 const FLEET = ['test/e2e/**/*.test.ts', 'test/ldk-wallet/*.test.ts'];
 
 export default defineConfig({
@@ -19,7 +19,6 @@ export default defineConfig({
           exclude: [...FLEET, '**/node_modules/**'],
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          sequence: { groupOrder: 0 },
         },
       },
       {
@@ -29,7 +28,6 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 180_000,
           fileParallelism: false,
-          sequence: { groupOrder: 1 },
         },
       },
     ],

@@ -26,12 +26,13 @@ async function runChecks(): Promise<Count> {
   return { passed, failed: results.length - passed };
 }
 
-async function runVitest(filters: readonly string[]): Promise<Count> {
+async function runVitest(project: 'unit' | 'fleet', filters: readonly string[]): Promise<Count> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fulmen-test-'));
   const report = path.join(dir, 'report.json');
   try {
     const vitest = path.join('node_modules', 'vitest', 'vitest.mjs');
-    const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...filters];
+    const args = ['run', '--project', project, '--passWithNoTests', '--reporter=default', '--reporter=json'];
+    args.push(`--outputFile.json=${report}`, ...filters);
     const code = await new Promise<number>((resolve) => {
       const child = spawn(process.execPath, [vitest, ...args], {
         cwd: repositoryRoot,
@@ -69,8 +70,11 @@ function readReport(file: string): Count {
 }
 
 const checks = await runChecks();
-const tests = await runVitest(process.argv.slice(2));
-const passed = checks.passed + tests.passed;
-const failed = checks.failed + tests.failed;
+// What fails fast comes first; the fleets, which need the whole machine, come last.
+const filters = process.argv.slice(2);
+const unit = await runVitest('unit', filters);
+const fleet = await runVitest('fleet', filters);
+const passed = checks.passed + unit.passed + fleet.passed;
+const failed = checks.failed + unit.failed + fleet.failed;
 process.stdout.write(`${passed} passed, ${failed} failed\n`);
 process.exitCode = failed === 0 ? 0 : 1;
