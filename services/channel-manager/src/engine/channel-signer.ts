@@ -1,0 +1,106 @@
+/**
+ * What one channel asks of the signer: a step's item, patience with a signer
+ * that cannot do it now, and the memory of how far the signer has come.
+ */
+import {
+  type ChannelState,
+  type EstablishedChannel,
+  requiredHolderPoints,
+  signerProgress,
+  type SignerProgress,
+  signerWork,
+  type SignerWork,
+} from '@fulmen/channel';
+import { InternalError } from '@fulmen/codec';
+import type { SignItem, SignResult, SignSuccess } from '@fulmen/proto/signer/v1/signer';
+import { patiently } from '../signing/patiently.ts';
+import { signItemOf, type SignRequest } from '../signing/sign-item.ts';
+import type { ActorHost } from './actor-host.ts';
+import type { ChannelActor } from './channel-actor.ts';
+import type { Item } from './items.ts';
+
+const SIGN_RETRY_MS = 100;
+
+export class ChannelSigner {
+  readonly #host: ActorHost;
+  readonly #actor: ChannelActor;
+  #progress: SignerProgress;
+
+  constructor(host: ActorHost, actor: ChannelActor, progress: SignerProgress | undefined) {
+    this.#host = host;
+    this.#actor = actor;
+    this.#progress = progress ?? { holderCommitmentNumber: -1n, counterpartyRevocations: 0n };
+  }
+
+  /** What the signer has not been shown yet of a state. */
+  workOf(state: ChannelState): SignerWork {
+    if (state.type !== 'established') return { counterpartyRevocations: [] };
+    const work = signerWork(state, this.#progress);
+    if (!work.ok) throw new InternalError(work.error.reason);
+    return work.value;
+  }
+
+  /** The item of a step; undefined when it needs no signer. */
+  itemOf(step: Omit<SignRequest, 'channelKeysId' | 'fence'>): SignItem | undefined {
+    const { channelKeysId, fence } = this.#actor;
+    return signItemOf({ channelKeysId, fence, ...step });
+  }
+
+  /** Hands over an item that needs no commit before it. */
+  async ask(item: SignItem): Promise<SignResult> {
+    const [first] = await this.#host.ports.signLane.sign([item]);
+    if (first === undefined) throw new InternalError('the signer answered nothing');
+    return first;
+  }
+
+  /**
+   * A refusal to do it now is retried identically; any other is for the host to
+   * act on. Undefined when the channel's work ends here.
+   */
+  async signedOrRetry(item: SignItem, first: SignResult): Promise<SignSuccess | undefined> {
+    let result = first;
+    for (;;) {
+      const { outcome } = result;
+      if (outcome?.$case === 'success') return outcome.value;
+      const refusal = outcome?.value;
+      if (refusal === undefined) throw new InternalError('the signer gave an empty result');
+      if (this.#actor.stopped) return undefined;
+      if (this.#host.signerRefused(this.#actor, refusal) === 'stop') return undefined;
+      await this.#host.ports.runtime.sleep(SIGN_RETRY_MS);
+      result = await this.ask(item);
+    }
+  }
+
+  async signNow(item: SignItem): Promise<SignSuccess | undefined> {
+    return this.signedOrRetry(item, await this.ask(item));
+  }
+
+  /** Takes from a signed step what later steps build on. */
+  learn(success: SignSuccess, state: ChannelState): void {
+    if (success.perCommitmentPoints.length > 0)
+      this.#actor.points.add(success.firstPointNumber, success.perCommitmentPoints);
+    if (state.type === 'established') this.#progress = signerProgress(state);
+  }
+
+  /** Fetches the holder's points that the core will ask for and that are not in memory. */
+  async fetchPoints(state: EstablishedChannel, items: readonly Item[]): Promise<void> {
+    const { points: known, channelKeysId } = this.#actor;
+    const missing = new Set<bigint>();
+    for (const item of items) {
+      if (item.kind !== 'message') continue;
+      for (const number of requiredHolderPoints(state, item.input))
+        if (known.get(number) === undefined) missing.add(number);
+    }
+    for (const number of missing) {
+      const { runtime, signer } = this.#host.ports;
+      const request = { channelKeysId, commitmentNumbers: [number] };
+      const { points } = await patiently(
+        runtime,
+        () => this.#actor.stopped,
+        () => signer.getPerCommitmentPoints(request),
+      );
+      const [point] = points;
+      if (point !== undefined) known.addOld(number, point);
+    }
+  }
+}
