@@ -12,7 +12,8 @@ import type { SignLane } from '../signing/sign-lane.ts';
 const LANES = 2;
 /** Units in one call: bounds the time that a call holds its rows. */
 const MAX_UNITS = 64;
-const RETRY_MS = 50;
+const FIRST_RETRY_MS = 50;
+const LAST_RETRY_MS = 1_000;
 /** Longest wait for a store that is away before the outcome counts as unknown to the actor. */
 const STORE_PATIENCE_MS = 60_000;
 
@@ -92,15 +93,15 @@ export class Committer {
 
   async #commit(units: readonly CommitUnit[]): Promise<readonly Verdict[]> {
     const giveUpAt = this.#runtime.monotonicMs() + STORE_PATIENCE_MS;
-    for (;;) {
+    for (let pauseMs = FIRST_RETRY_MS; ; pauseMs = Math.min(pauseMs * 2, LAST_RETRY_MS)) {
       try {
         return await this.#store.commitSteps(units);
       } catch (error) {
         // 'unavailable' promises that nothing happened, so the same call may be made again.
         const retriable = error instanceof StoreError && error.code === 'unavailable';
         if (!retriable || this.#runtime.monotonicMs() >= giveUpAt) throw error;
-        this.#logger.warn({ err: error }, 'the store is away; retrying the commit');
-        await this.#runtime.sleep(RETRY_MS);
+        this.#logger.warn({ err: error, pauseMs }, 'the store is away; retrying the commit');
+        await this.#runtime.sleep(pauseMs);
       }
     }
   }
