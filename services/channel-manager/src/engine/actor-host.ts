@@ -5,7 +5,7 @@ import type { Fence, HtlcSource, Intent, Verdict } from '@fulmen/store';
 import type { OtherSignatures } from '../signing/sign-item.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
-import type { GrowingForwarding } from './turn.ts';
+import type { GrowingForwarding } from './forwarding.ts';
 
 export interface ActorHost {
   readonly ports: EnginePorts;

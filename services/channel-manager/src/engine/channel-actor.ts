@@ -31,11 +31,13 @@ import { ChannelLedger } from './channel-ledger.ts';
 import { ChannelSigner } from './channel-signer.ts';
 import { FollowUps } from './follow-ups.ts';
 import { forwardPolicyOf, refusalOf } from './forward-terms.ts';
+import type { OutgoingLink } from './forwarding.ts';
 import { InboundHtlcs } from './inbound-htlcs.ts';
 import type { Item } from './items.ts';
 import { generationAfter, Mailbox, withoutStaleMessages } from './mailbox.ts';
 import { sourceKey } from './source-key.ts';
-import { type OutgoingLink, Turn, type TurnResult } from './turn.ts';
+import { Turn } from './turn.ts';
+import type { TurnResult } from './turn-result.ts';
 
 /** Depths above this are no news to a channel: it was announced, or its close is final. */
 const MAX_NEWS_DEPTH = 10;

@@ -7,7 +7,7 @@ import { equalBytes } from '@fulmen/codec';
 import { encodeMonitorParameters } from '@fulmen/monitor';
 import type { BroadcastOrder, ChannelCommit, Fence, LoadedChannel } from '@fulmen/store';
 import { channelRow } from './channel-row.ts';
-import type { TurnResult } from './turn.ts';
+import type { TurnResult } from './turn-result.ts';
 
 /** What a commit takes from the actor beside the turn's result. */
 export interface CommitSurroundings {

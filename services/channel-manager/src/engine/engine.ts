@@ -29,7 +29,7 @@ import { Registration } from './registration.ts';
 import { isFinished, loadShard, type RestoredChannel } from './shard-loader.ts';
 import { sourceKey } from './source-key.ts';
 import { mayWait } from './forward-terms.ts';
-import type { GrowingForwarding } from './turn.ts';
+import type { GrowingForwarding } from './forwarding.ts';
 import { patiently } from '../signing/patiently.ts';
 import type { OtherSignatures } from '../signing/sign-item.ts';
 

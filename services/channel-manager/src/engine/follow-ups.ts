@@ -6,7 +6,7 @@ import { assertNever } from '@fulmen/codec';
 import type { BroadcastOrder } from '@fulmen/store';
 import type { ActorHost } from './actor-host.ts';
 import type { ChannelActor } from './channel-actor.ts';
-import type { FollowUp } from './turn.ts';
+import type { FollowUp } from './turn-result.ts';
 
 export class FollowUps {
   readonly #host: ActorHost;

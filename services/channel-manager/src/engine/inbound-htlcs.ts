@@ -20,7 +20,7 @@ import type { ChannelSigner } from './channel-signer.ts';
 import { decideHtlc, ephemeralKeyOf, type HtlcDecision } from './htlc-decision.ts';
 import type { Item } from './items.ts';
 import { sourceKey } from './source-key.ts';
-import type { TurnResult } from './turn.ts';
+import type { TurnResult } from './turn-result.ts';
 
 /** An onion whose shared secret is wanted, with the key to do ECDH with. */
 interface WantedSecret {

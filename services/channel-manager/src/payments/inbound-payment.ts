@@ -8,7 +8,7 @@ import { encodeFailureMessage, type FailureMessage } from '@fulmen/onion';
 import { earliestExpiryHeight, HTLC_FAIL_BACK_BUFFER, isComplete, isTimedOut } from '@fulmen/payment';
 import type { HtlcSource, Intent } from '@fulmen/store';
 import { sourceKey } from '../engine/source-key.ts';
-import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/turn.ts';
+import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/forwarding.ts';
 import type { PaymentActor } from './payment-actor.ts';
 import { type PartSet, receivePart, unknownDetails } from './receive.ts';
 import type { InboundRecord, PaymentRecord } from './record.ts';

@@ -18,7 +18,7 @@ import {
 } from '@fulmen/payment';
 import { RpcError } from '@fulmen/rpc';
 import type { Intent, Resolution } from '@fulmen/store';
-import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/turn.ts';
+import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/forwarding.ts';
 import { sourceKey } from '../engine/source-key.ts';
 import type { PaymentActor } from './payment-actor.ts';
 import { type OutboundRecord, outboundRow, type OutboundRow } from './record.ts';

@@ -6,7 +6,7 @@
 import { InternalError, assertNever, toHex } from '@fulmen/codec';
 import { RpcError } from '@fulmen/rpc';
 import type { Fence, HtlcSource, LoadedPayment } from '@fulmen/store';
-import { emptyForwarding, type GrowingForwarding } from '../engine/turn.ts';
+import { emptyForwarding, type GrowingForwarding } from '../engine/forwarding.ts';
 import { decodePaymentRecord, encodePaymentRecord } from './codec.ts';
 import type { PaymentHost } from './payment-host.ts';
 import { type PaymentRecord, rowOf } from './record.ts';

@@ -2,7 +2,7 @@
 import type { RouteHintHop } from '@fulmen/invoice';
 import type { Fence } from '@fulmen/store';
 import type { EnginePorts, NodeView } from '../engine/ports.ts';
-import type { GrowingForwarding } from '../engine/turn.ts';
+import type { GrowingForwarding } from '../engine/forwarding.ts';
 
 export interface PaymentHost {
   readonly ports: EnginePorts;

@@ -25,7 +25,7 @@ import {
 } from '@fulmen/store';
 import { Committer } from '../../engine/committer.ts';
 import type { EnginePorts, NodeView } from '../../engine/ports.ts';
-import { emptyForwarding, type GrowingForwarding } from '../../engine/turn.ts';
+import { emptyForwarding, type GrowingForwarding } from '../../engine/forwarding.ts';
 import { shardOfPaymentHash } from '../../lease/placement.ts';
 import type { SignLane } from '../../signing/sign-lane.ts';
 import { PaymentHub } from '../payment-hub.ts';

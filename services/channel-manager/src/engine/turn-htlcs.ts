@@ -1,0 +1,270 @@
+/**
+ * The HTLC half of a turn, without I/O: between the channel's core and the rows
+ * that tell other channels and payments of its HTLCs. Intents go out for inbound
+ * HTLCs and come in for outbound ones; resolutions travel the other way.
+ */
+import {
+  type ChannelEffect,
+  type ChannelError,
+  type ChannelInput,
+  type ChannelState,
+  type HtlcBody,
+  channelStep,
+} from '@fulmen/channel';
+import { assertNever, InternalError } from '@fulmen/codec';
+import {
+  decodeFailureMessage,
+  encodeFailureMessage,
+  failureFromMalformed,
+  type FailureMessage,
+  wrapAgain,
+  wrapFailure,
+} from '@fulmen/onion';
+import type { HtlcSource, Intent, Resolution } from '@fulmen/store';
+import { mayWait } from './forward-terms.ts';
+import { emptyForwarding, eventBody, type OutgoingLink } from './forwarding.ts';
+import type { TurnContext } from './turn-result.ts';
+
+/** The turn's way into the core. */
+export interface TurnCore {
+  /** As of the last input. */
+  state(): ChannelState;
+  /** One input through the core; faults are answered as the core says. */
+  input(input: ChannelInput): ChannelError | undefined;
+  /** Takes over a step that the core was asked for directly. */
+  apply(step: { readonly state: ChannelState; readonly effects: readonly ChannelEffect[] }): void;
+}
+
+export class TurnHtlcs {
+  readonly forwarding = emptyForwarding();
+  readonly bounced: Intent[] = [];
+  readonly acceptedWithoutDecision: HtlcBody[] = [];
+  readonly postponed: HtlcSource[] = [];
+  readonly #core: TurnCore;
+  readonly #context: TurnContext;
+  readonly #added = new Map<bigint, OutgoingLink>();
+
+  constructor(core: TurnCore, context: TurnContext) {
+    this.#core = core;
+    this.#context = context;
+  }
+
+  /** An inbound HTLC is irrevocable: its intent is written in this very transaction. */
+  accepted(htlc: HtlcBody, mustFail: 'dust_exposure' | undefined): void {
+    const secret = this.#context.sharedSecretOf(htlc.id);
+    if (mustFail !== undefined && secret !== undefined) {
+      this.#core.input({
+        type: 'fail_htlc',
+        id: htlc.id,
+        reason: wrapFailure(secret, { kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }),
+      });
+      return;
+    }
+    const decision = this.#context.decisions.get(htlc.id);
+    if (decision === undefined) {
+      this.acceptedWithoutDecision.push(htlc);
+      return;
+    }
+    switch (decision.type) {
+      case 'intent':
+        this.forwarding.intents.push(decision.intent);
+        this.forwarding.onionReplays.push({
+          sharedSecretHash: decision.sharedSecretHash,
+          channelId: this.#context.channelId,
+          htlcId: htlc.id,
+        });
+        return;
+      case 'fail':
+        this.#core.input({ type: 'fail_htlc', id: htlc.id, reason: decision.reason });
+        return;
+      case 'fail_malformed':
+        this.#core.input({
+          type: 'fail_malformed_htlc',
+          id: htlc.id,
+          sha256OfOnion: decision.sha256OfOnion,
+          failureCode: decision.failureCode,
+        });
+        return;
+    }
+    assertNever(decision);
+  }
+
+  /** Inbound HTLCs that were committed before a restart are taken up again. */
+  resume(): void {
+    const state = this.#core.state();
+    if (state.type !== 'established') return;
+    for (const htlc of state.changes.htlcs) {
+      if (
+        htlc.body.direction === 'inbound' &&
+        htlc.state === 'committed' &&
+        this.#context.decisions.has(htlc.body.id)
+      )
+        this.accepted(htlc.body, undefined);
+    }
+  }
+
+  /** An upstream time-out wins `cancelled` before it fails back: whoever adds the HTLC downstream must win `taken`. */
+  cancel(source: HtlcSource & { readonly type: 'htlc' }): void {
+    const secret = this.#context.sharedSecretOf(source.htlcId);
+    if (secret === undefined) throw new InternalError('a shared secret was not fetched before the turn');
+    const failure: FailureMessage = { kind: 'expiry_too_soon', channelUpdate: new Uint8Array(0) };
+    const error = this.#core.input({
+      type: 'fail_htlc',
+      id: source.htlcId,
+      reason: wrapFailure(secret, failure),
+    });
+    if (error === undefined) this.forwarding.intentClaims.push({ source, outcome: 'cancelled' });
+  }
+
+  /** Adds an HTLC for an intent, or says why not to whoever it came from. */
+  forward(intent: Intent, alternatives: 'untried' | 'none'): void {
+    const state = this.#core.state();
+    const { source, sourceShard } = intent;
+    const claim = { source, outcome: 'taken' } as const;
+    if (
+      state.type === 'established' &&
+      state.connection.type !== 'connected' &&
+      mayWait(intent, this.#context.nowUnixMs)
+    ) {
+      this.postponed.push(source);
+      return;
+    }
+    const refusal = this.#context.refuseForward(intent);
+    if (refusal !== undefined) {
+      this.forwarding.intentClaims.push(claim);
+      this.#resolution(source, sourceShard, { type: 'failed_here', failure: encodeFailureMessage(refusal) });
+      return;
+    }
+    if (state.type !== 'established') {
+      this.forwarding.intentClaims.push(claim);
+      this.#resolution(source, sourceShard, {
+        type: 'failed_here',
+        failure: encodeFailureMessage({ kind: 'unknown_next_peer' }),
+      });
+      return;
+    }
+    const htlcId = state.changes.nextOutboundHtlcId;
+    const result = channelStep(this.#context.core, state, {
+      type: 'add_htlc',
+      amountMsat: intent.outgoingAmountMsat,
+      paymentHash: intent.paymentHash,
+      cltvExpiryHeight: intent.outgoingCltvExpiryHeight,
+      onionRoutingPacket: intent.onion,
+    });
+    if (!result.ok) {
+      if (alternatives === 'untried') {
+        this.bounced.push(intent);
+        return;
+      }
+      this.forwarding.intentClaims.push(claim);
+      this.#resolution(source, sourceShard, {
+        type: 'failed_here',
+        failure: encodeFailureMessage(this.#context.cannotCarry(intent, result.error)),
+      });
+      return;
+    }
+    this.forwarding.intentClaims.push(claim);
+    this.#core.apply(result.value);
+    const link: OutgoingLink = { source, sourceShard, incomingAmountMsat: intent.incomingAmountMsat };
+    this.#added.set(htlcId, link);
+    this.forwarding.outgoing.push({ channelId: this.#context.channelId, htlcId, ...link });
+  }
+
+  #linkOf(htlcId: bigint): OutgoingLink | undefined {
+    return this.#added.get(htlcId) ?? this.#context.outgoing.get(htlcId);
+  }
+
+  /** A preimage came from downstream. */
+  fulfilled(htlc: HtlcBody, preimage: Uint8Array): void {
+    const link = this.#linkOf(htlc.id);
+    if (link === undefined) return;
+    const { source, sourceShard, incomingAmountMsat } = link;
+    // The transaction that learns a preimage makes it enforceable upstream, whichever shard owns that channel.
+    if (source.type === 'htlc') {
+      this.forwarding.preimages.push({ channelId: source.channelId, htlcId: source.htlcId, preimage });
+      this.event('payment_forwarded', {
+        inboundChannelId: source.channelId,
+        inboundHtlcId: source.htlcId,
+        outboundChannelId: this.#context.channelId,
+        outboundHtlcId: htlc.id,
+        outboundAmountMsat: htlc.amountMsat,
+        feeEarnedMsat: incomingAmountMsat - htlc.amountMsat,
+      });
+    }
+    this.#resolution(source, sourceShard, { type: 'fulfilled', preimage });
+  }
+
+  /** An HTLC that came and went within this turn leaves no link behind: its id comes again. */
+  dropped(htlc: HtlcBody): void {
+    this.failed(htlc.id, {
+      type: 'failed_here',
+      failure: encodeFailureMessage({ kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }),
+    });
+    this.#added.delete(htlc.id);
+    this.forwarding.outgoing = this.forwarding.outgoing.filter((link) => link.htlcId !== htlc.id);
+  }
+
+  /** The downstream end of an HTLC, for whoever it came from. */
+  failed(htlcId: bigint, outcome: Resolution['outcome']): void {
+    const link = this.#linkOf(htlcId);
+    if (link !== undefined) this.#resolution(link.source, link.sourceShard, outcome);
+  }
+
+  #resolution(source: HtlcSource, sourceShard: number, outcome: Resolution['outcome']): void {
+    this.forwarding.resolutions.push({ source, sourceShard, outcome });
+  }
+
+  /** The end of an inbound HTLC, from whoever took its intent. */
+  resolve(resolution: Resolution): void {
+    const { source, outcome } = resolution;
+    if (source.type !== 'htlc') throw new InternalError('a payment’s resolution reached a channel');
+    const id = source.htlcId;
+    const secret = this.#context.sharedSecretOf(id);
+    let error: ChannelError | undefined;
+    switch (outcome.type) {
+      case 'fulfilled':
+        error = this.#core.input({ type: 'fulfil_htlc', id, preimage: outcome.preimage });
+        break;
+      case 'failed':
+      case 'failed_here':
+      case 'failed_malformed': {
+        if (secret === undefined) throw new InternalError('a shared secret was not fetched before the turn');
+        error = this.#core.input({ type: 'fail_htlc', id, reason: upstreamReason(secret, outcome) });
+        break;
+      }
+    }
+    // Already removed (a repetition), or the channel is past caring: either way this resolution has been heard.
+    if (error === undefined || error.code === 'htlc_already_removed' || error.code === 'unknown_htlc')
+      this.forwarding.resolutionsTaken.push({ source, outcome: outcome.type });
+  }
+
+  /** A row for the event log. */
+  event(type: string, body: Readonly<Record<string, unknown>>): void {
+    this.forwarding.events.push({ type, timeUnixMs: this.#context.nowUnixMs, body: eventBody(body) });
+  }
+}
+
+/** What goes upstream for a downstream failure: a relayed one is wrapped once more, one of ours is encrypted here. */
+function upstreamReason(
+  secret: Uint8Array,
+  outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }>,
+): Uint8Array {
+  switch (outcome.type) {
+    case 'failed':
+      return wrapAgain(secret, outcome.reason);
+    case 'failed_here': {
+      return wrapFailure(secret, decodeFailureMessage(outcome.failure) ?? { kind: 'temporary_node_failure' });
+    }
+    case 'failed_malformed':
+      // BOLT 2: "MUST return an error in update_fail_htlc to the link that originally sent the HTLC, using the
+      // failure_code given and setting the data to sha256_of_onion."
+      return wrapFailure(
+        secret,
+        // A BADONION code that BOLT 4 does not know cannot be relayed as it is.
+        failureFromMalformed(outcome.failureCode, outcome.sha256OfOnion) ?? {
+          kind: 'temporary_channel_failure',
+          channelUpdate: new Uint8Array(0),
+        },
+      );
+  }
+}

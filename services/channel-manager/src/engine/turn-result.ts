@@ -1,0 +1,64 @@
+/** What goes into a turn of a channel beside its state and items, and what comes out of it. */
+import type {
+  ChannelContext,
+  ChannelEffect,
+  ChannelError,
+  ChannelState,
+  HtlcBody,
+  OutboundMessage,
+} from '@fulmen/channel';
+import type { MonitorParameters } from '@fulmen/monitor';
+import type { FailureMessage } from '@fulmen/onion';
+import type { BroadcastOrder, FundingWatch, HtlcSource, Intent } from '@fulmen/store';
+import type { GrowingForwarding, OutgoingLink } from './forwarding.ts';
+import type { HtlcDecision } from './htlc-decision.ts';
+
+/** What a turn may look at beside the state. */
+export interface TurnContext {
+  readonly core: ChannelContext;
+  readonly channelId: Uint8Array;
+  readonly nowUnixMs: number;
+  readonly decisions: ReadonlyMap<bigint, HtlcDecision>;
+  readonly outgoing: ReadonlyMap<bigint, OutgoingLink>;
+  readonly sharedSecretOf: (inboundHtlcId: bigint) => Uint8Array | undefined;
+  /** Policy of the outgoing channel; undefined lets the HTLC pass. */
+  readonly refuseForward: (intent: Intent) => FailureMessage | undefined;
+  /** Forgets an HTLC's failure when the outgoing channel cannot carry it now. */
+  readonly cannotCarry: (intent: Intent, error: ChannelError) => FailureMessage;
+}
+
+/** Effects that the actor carries out itself after the commit. */
+export type FollowUp = Extract<
+  ChannelEffect,
+  {
+    type:
+      | 'fund_channel'
+      | 'broadcast_funding'
+      | 'broadcast_closing'
+      | 'announce_channel'
+      | 'force_close'
+      | 'disconnect';
+  }
+>;
+
+export interface TurnResult {
+  readonly state: ChannelState;
+  readonly messages: readonly OutboundMessage[];
+  readonly monitorUpdates: readonly { readonly updateId: bigint; readonly payload: Uint8Array }[];
+  readonly monitorBirth: MonitorParameters | undefined;
+  /** The counterparty's secrets of this turn, for the signer's next call. */
+  readonly revocations: readonly { readonly commitmentNumber: bigint; readonly secret: Uint8Array }[];
+  readonly forwarding: GrowingForwarding;
+  readonly watches: readonly FundingWatch[];
+  readonly broadcasts: readonly BroadcastOrder[];
+  readonly followUps: readonly FollowUp[];
+  readonly settlements: readonly (() => void)[];
+  /** Forwards that this channel has no room for now: another channel with the peer may. */
+  readonly bounced: readonly Intent[];
+  readonly acceptedWithoutDecision: readonly HtlcBody[];
+  readonly removedOutgoing: readonly bigint[];
+  readonly settledInbound: readonly bigint[];
+  readonly frames: readonly bigint[];
+  /** Sources of intents that wait for the peer to come back. */
+  readonly postponed: readonly HtlcSource[];
+}
