@@ -13,7 +13,7 @@ import type { Refusal } from '@fulmen/proto/signer/v1/signer';
 import { RefusalKind } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import { AbortedError } from '@fulmen/service';
-import type { Fence, HtlcSource, Intent, Resolution, Verdict } from '@fulmen/store';
+import type { Fence, HtlcSource, Intent, Verdict } from '@fulmen/store';
 import { make } from '@fulmen/wire';
 import { PaymentHub } from '../payments/payment-hub.ts';
 import type { PaymentHost } from '../payments/payment-host.ts';
@@ -22,14 +22,15 @@ import type { Peer } from '../peers/peer.ts';
 import type { ShardHandler, ShardKeeper } from '../lease/shard-keeper.ts';
 import type { ActorHost } from './actor-host.ts';
 import { ChannelActor } from './channel-actor.ts';
-import { announcementSignatures, fullAnnouncement, ownChannelUpdate } from './own-gossip.ts';
+import { ChannelDirectory } from './channel-directory.ts';
+import { ForwardDesk } from './forward-desk.ts';
+import type { GrowingForwarding } from './forwarding.ts';
+import { type AnnouncementHalf, GossipPublisher } from './gossip-publisher.ts';
+import { announcementSignatures } from './own-gossip.ts';
 import { PolicyDefaults, type PolicySettings } from './policy.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 import { Registration } from './registration.ts';
 import { isFinished, loadShard, type RestoredChannel } from './shard-loader.ts';
-import { sourceKey } from './source-key.ts';
-import { mayWait } from './forward-terms.ts';
-import type { GrowingForwarding } from './forwarding.ts';
 import { patiently } from '../signing/patiently.ts';
 import type { OtherSignatures } from '../signing/sign-item.ts';
 
@@ -38,9 +39,6 @@ export interface EngineOptions {
   readonly openings: OpeningLimits;
   readonly policy: PolicySettings;
 }
-
-/** Intents handed to an actor and not yet claimed: a poll must not hand them over again. */
-const MAX_REMEMBERED = 100_000;
 
 export class Engine implements ActorHost, PaymentHost, ShardHandler {
   readonly ports: EnginePorts;
@@ -51,14 +49,9 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   readonly policies: PolicyDefaults;
   readonly #registration: Registration;
   readonly #fences = new Map<number, Fence>();
-  /** Established channels of every owned shard, by id and by scid. */
-  readonly #channels = new Map<string, ChannelActor>();
-  readonly #scids = new Map<bigint, string>();
-  readonly #remoteScids = new Map<bigint, { readonly shard: number }>();
-  /** Intents and resolutions handed to an actor that has not committed them yet, with the shard that actor is in. */
-  readonly #underWay = new Map<string, number>();
-  /** Channels that had no room for a forward, while others are tried. */
-  readonly #tried = new Map<string, Set<ChannelActor>>();
+  readonly #directory: ChannelDirectory;
+  readonly #desk: ForwardDesk;
+  readonly #gossip: GossipPublisher;
   #keeper: ShardKeeper | undefined;
   #wakeWork: () => void = () => undefined;
 
@@ -67,6 +60,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.node = node;
     this.policies = new PolicyDefaults(options.policy);
     this.#registration = new Registration(ports);
+    this.#directory = new ChannelDirectory(ports.store);
     this.peers = new PeerHub(
       ports,
       options.replicaId,
@@ -79,6 +73,13 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
       },
     );
     this.openings = new Openings(this, options.openings, this.policies, () => this.#pendingChannels());
+    this.#desk = new ForwardDesk(ports, {
+      directory: this.#directory,
+      peers: this.peers,
+      payments: () => this.payments,
+      owns: (shard) => this.#fences.has(shard),
+    });
+    this.#gossip = new GossipPublisher(this);
     this.payments = new PaymentHub(this);
   }
 
@@ -146,20 +147,14 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
         this.openings.lost(actor);
       }
     }
-    for (const [key, actor] of this.#channels) {
-      if (actor.fence.shard !== shard) continue;
-      actor.stop();
-      this.#channels.delete(key);
-    }
-    for (const [scid, key] of this.#scids) if (!this.#channels.has(key)) this.#scids.delete(scid);
-    // What these actors had in hand is to be found again, also when the shard comes back here.
-    for (const [key, holder] of this.#underWay) if (holder === shard) this.#underWay.delete(key);
+    this.#directory.dropShard(shard);
+    this.#desk.dropShard(shard);
     this.payments.drop(shard);
     this.peers.announceOwnership();
   }
 
   async drained(shard: number): Promise<void> {
-    const actors = [...this.#channels.values()].filter((actor) => actor.fence.shard === shard);
+    const actors = this.channels().filter((actor) => actor.fence.shard === shard);
     await Promise.all([...actors.map((actor) => actor.idle()), this.payments.idle(shard)]);
   }
 
@@ -178,27 +173,16 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   // ---------------------------------------------------------------- actors
 
   #register(actor: ChannelActor, peer: Peer): void {
-    const key = toHex(actor.channelId);
-    peer.channels.set(key, actor);
-    this.#channels.set(key, actor);
-    this.#indexScids(actor);
-  }
-
-  #indexScids(actor: ChannelActor): void {
-    const { state } = actor;
-    if (state.type !== 'established') return;
-    const key = toHex(state.channelId);
-    if (state.aliasScid !== undefined) this.#scids.set(state.aliasScid, key);
-    const { confirmation } = primaryFunding(state);
-    if (confirmation.type === 'confirmed') this.#scids.set(confirmation.shortChannelId, key);
+    peer.channels.set(toHex(actor.channelId), actor);
+    this.#directory.add(actor);
   }
 
   channel(channelId: Uint8Array): ChannelActor | undefined {
-    return this.#channels.get(toHex(channelId));
+    return this.#directory.byId(channelId);
   }
 
   channels(): readonly ChannelActor[] {
-    return [...this.#channels.values()];
+    return this.#directory.all();
   }
 
   #pendingChannels(): { ofPeer: (peer: Peer) => number; total: number } {
@@ -329,124 +313,30 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   // ---------------------------------------------------------------- between shards
 
-  async shardOfScid(shortChannelId: bigint): Promise<number | undefined> {
-    const key = this.#scids.get(shortChannelId);
-    const actor = key === undefined ? undefined : this.#channels.get(key);
-    if (actor !== undefined) return actor.fence.shard;
-    const known = this.#remoteScids.get(shortChannelId);
-    if (known !== undefined) return known.shard;
-    const found = await this.ports.store.shardOfScid(shortChannelId);
-    if (found === undefined) return undefined;
-    if (this.#remoteScids.size >= MAX_REMEMBERED) this.#remoteScids.clear();
-    this.#remoteScids.set(shortChannelId, { shard: found.shard });
-    return found.shard;
+  shardOfScid(shortChannelId: bigint): Promise<number | undefined> {
+    return this.#directory.shardOfScid(shortChannelId);
   }
 
   deliver(forwarding: GrowingForwarding): void {
-    for (const { source } of forwarding.intentClaims) {
-      this.#underWay.delete(`i${sourceKey(source)}`);
-      this.#tried.delete(sourceKey(source));
-    }
-    for (const { source } of forwarding.resolutionsTaken) this.#underWay.delete(`r${sourceKey(source)}`);
-    const hinted = new Set<number>();
-    for (const intent of forwarding.intents) if (!this.takeIntent(intent)) hinted.add(intent.targetShard);
-    for (const resolution of forwarding.resolutions)
-      if (!this.takeResolution(resolution)) hinted.add(resolution.sourceShard);
-    for (const shard of hinted) this.ports.bus.publish(`fulmen.shard.${shard}`);
-    if (forwarding.events.length > 0) this.ports.bus.publish('fulmen.event');
-  }
-
-  /** Hands an intent to the actor that shall carry it out. False: its shard is not here. */
-  takeIntent(intent: Intent): boolean {
-    if (!this.#fences.has(intent.targetShard)) return false;
-    // The hub knows by itself what it has heard, and may ask to hear it again.
-    if (intent.target.type === 'local') {
-      this.payments.onIntent(intent);
-      return true;
-    }
-    const key = `i${sourceKey(intent.source)}`;
-    if (this.#underWay.has(key)) return true;
-    this.#underWay.set(key, intent.targetShard);
-    const actor = this.#carrierOf(intent.target.shortChannelId, intent.outgoingAmountMsat);
-    // A peer that is away for a moment (its gateway restarted) gets the HTLC when it is back; the next poll finds it.
-    const waits =
-      actor !== undefined && !actor.isConnected() && mayWait(intent, this.ports.runtime.wallClockMs());
-    if (actor === undefined || waits || !this.#offer(actor, intent)) this.#underWay.delete(key);
-    return true;
-  }
-
-  /** BOLT 4 lets any channel with the same peer carry it: the named one unless another can and it cannot. */
-  #carrierOf(shortChannelId: bigint, amountMsat: bigint): ChannelActor | undefined {
-    const key = this.#scids.get(shortChannelId);
-    const named = key === undefined ? undefined : this.#channels.get(key);
-    if (named === undefined || named.outboundLiquidityMsat() >= amountMsat) return named;
-    return this.#siblings(named).find((actor) => actor.outboundLiquidityMsat() >= amountMsat) ?? named;
-  }
-
-  #offer(actor: ChannelActor, intent: Intent): boolean {
-    const key = sourceKey(intent.source);
-    const tried = this.#tried.get(key) ?? new Set<ChannelActor>();
-    tried.add(actor);
-    const alternatives = this.#siblings(actor).some((sibling) => !tried.has(sibling)) ? 'untried' : 'none';
-    if (alternatives === 'untried') this.#tried.set(key, tried);
-    else this.#tried.delete(key);
-    return actor.post({ kind: 'forward', intent, alternatives });
+    this.#desk.deliver(forwarding);
   }
 
   bounced(actor: ChannelActor, intent: Intent): void {
-    const tried = this.#tried.get(sourceKey(intent.source));
-    const next = this.#siblings(actor)
-      .filter((sibling) => tried?.has(sibling) !== true)
-      .toSorted((a, b) => (a.outboundLiquidityMsat() < b.outboundLiquidityMsat() ? 1 : -1))[0];
-    if (next === undefined || !this.#offer(next, intent)) {
-      this.#tried.delete(sourceKey(intent.source));
-      this.#underWay.delete(`i${sourceKey(intent.source)}`);
-    }
-  }
-
-  /** The usable channels with an actor's peer, itself included. */
-  #siblings(actor: ChannelActor): readonly ChannelActor[] {
-    const peer = this.peers.find(actor.counterpartyNodeId);
-    return [...(peer?.channels.values() ?? [])].filter(
-      (sibling) => !sibling.stopped && sibling.isConnected(),
-    );
-  }
-
-  /** Hands a resolution to the actor whose HTLC it ends. False: its shard is not here. */
-  takeResolution(resolution: Resolution): boolean {
-    if (!this.#fences.has(resolution.sourceShard)) return false;
-    if (resolution.source.type === 'payment') {
-      this.payments.onResolution(resolution);
-      return true;
-    }
-    const key = `r${sourceKey(resolution.source)}`;
-    // A preimage must not wait behind the failure that it replaces.
-    if (this.#underWay.has(key) && resolution.outcome.type !== 'fulfilled') return true;
-    this.#underWay.set(key, resolution.sourceShard);
-    const actor = this.channel(resolution.source.channelId);
-    if (actor === undefined || !actor.post({ kind: 'resolution', resolution })) this.#underWay.delete(key);
-    return true;
+    this.#desk.bounced(actor, intent);
   }
 
   postponed(sources: readonly HtlcSource[]): void {
-    for (const source of sources) this.#underWay.delete(`i${sourceKey(source)}`);
+    this.#desk.postponed(sources);
   }
 
   readResolutionsAgain(): void {
-    for (const key of this.#underWay.keys()) if (key.startsWith('r')) this.#underWay.delete(key);
+    this.#desk.forgetResolutions();
     this.#wakeWork();
   }
 
   /** Reads what was left for our shards; run by hint and by poll. */
-  async findWork(): Promise<void> {
-    const shards = this.ownedShards();
-    if (shards.length === 0) return;
-    const [intents, resolutions] = await Promise.all([
-      this.ports.store.pendingIntents(shards, WORK_LIMIT),
-      this.ports.store.pendingResolutions(shards, WORK_LIMIT),
-    ]);
-    for (const intent of intents) this.takeIntent(intent);
-    for (const resolution of resolutions) this.takeResolution(resolution);
+  findWork(): Promise<void> {
+    return this.#desk.findWork(this.ownedShards());
   }
 
   /** What chain-monitor found out about funding outputs. */
@@ -462,7 +352,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   /** Scids appear with confirmations: whoever asks by scid must find them. */
   reindex(): void {
-    for (const actor of this.#channels.values()) this.#indexScids(actor);
+    this.#directory.reindex();
   }
 
   // ---------------------------------------------------------------- gossip
@@ -478,45 +368,13 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     });
   }
 
-  async #publish(actor: ChannelActor, messages: Uint8Array[]): Promise<void> {
-    const { runtime, router } = this.ports;
-    await patiently(
-      runtime,
-      () => actor.stopped,
-      () => router.publishOwn({ messages }),
-    );
-  }
-
   publishPolicy(actor: ChannelActor): void {
-    this.#indexScids(actor);
-    this.inBackground('channel update', async () => {
-      const generation = actor.generation;
-      const forPeer = await ownChannelUpdate(this.ports, this.node, actor, 'peer');
-      if (forPeer !== undefined && generation !== undefined)
-        this.peers.find(actor.counterpartyNodeId)?.sendBytes(forPeer, generation);
-      const { state } = actor;
-      if (state.type !== 'established' || !state.parameters.announce) return;
-      const forWorld = await ownChannelUpdate(this.ports, this.node, actor, 'world');
-      if (forWorld !== undefined) await this.#publish(actor, [forWorld]);
-    });
+    this.#directory.indexScids(actor);
+    this.#gossip.publishPolicy(actor);
   }
 
-  publishAnnouncement(
-    actor: ChannelActor,
-    theirs: { shortChannelId: bigint; nodeSignature: Uint8Array; bitcoinSignature: Uint8Array },
-  ): void {
-    this.inBackground('channel announcement', async () => {
-      const announcement = await fullAnnouncement(this.ports, this.node, actor, theirs);
-      if (announcement === undefined) {
-        this.ports.logger.warn(
-          { channel: actor.channelId },
-          'the peer’s announcement_signatures do not verify',
-        );
-        return;
-      }
-      const update = await ownChannelUpdate(this.ports, this.node, actor, 'world');
-      await this.#publish(actor, update === undefined ? [announcement] : [announcement, update]);
-    });
+  publishAnnouncement(actor: ChannelActor, theirs: AnnouncementHalf): void {
+    this.#gossip.publishAnnouncement(actor, theirs);
   }
 
   /** Terms that counterparties ask for their direction of our private channels: not learnt yet by this replica. */
@@ -547,6 +405,3 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     return this.#keeper?.ownerOf(shard)?.replicaId;
   }
 }
-
-/** Rows read at once when looking for work. */
-const WORK_LIMIT = 500;
