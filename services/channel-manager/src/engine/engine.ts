@@ -26,12 +26,11 @@ import { ChannelDirectory } from './channel-directory.ts';
 import { ForwardDesk } from './forward-desk.ts';
 import type { GrowingForwarding } from './forwarding.ts';
 import { type AnnouncementHalf, GossipPublisher } from './gossip-publisher.ts';
-import { announcementSignatures } from './own-gossip.ts';
+import { otherSignatures } from './other-signatures.ts';
 import { PolicyDefaults, type PolicySettings } from './policy.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 import { Registration } from './registration.ts';
 import { isFinished, loadShard, type RestoredChannel } from './shard-loader.ts';
-import { patiently } from '../signing/patiently.ts';
 import type { OtherSignatures } from '../signing/sign-item.ts';
 
 export interface EngineOptions {
@@ -255,29 +254,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   }
 
   otherSignatures(actor: ChannelActor): OtherSignatures {
-    const { signer, runtime } = this.ports;
-    return {
-      closing: async ({ closing }) => {
-        const request = {
-          channelKeysId: actor.channelKeysId,
-          shard: actor.fence.shard,
-          epoch: actor.fence.epoch,
-          toHolderSat: closing.toHolderSat,
-          toCounterpartySat: closing.toCounterpartySat,
-          holderScript: closing.holderScript,
-          counterpartyScript: closing.counterpartyScript,
-          feeSat: closing.feeSat,
-        };
-        const { signature } = await patiently(
-          runtime,
-          () => actor.stopped,
-          () => signer.signClosing(request),
-        );
-        return signature;
-      },
-      announcement: ({ shortChannelId }) =>
-        announcementSignatures(this.ports, this.node, actor, shortChannelId),
-    };
+    return otherSignatures(this.ports, this.node, actor);
   }
 
   signerRefused(actor: ChannelActor, refusal: Refusal): 'retry' | 'stop' {
