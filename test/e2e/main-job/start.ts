@@ -61,7 +61,7 @@ async function main(): Promise<number> {
     if (values.reset || values.once || !fs.existsSync(doneFile)) forget(stateDir);
     const resumes = fs.existsSync(doneFile);
     report.step('The fleet starts');
-    world = await World.start(stateDir, report, path.join(defaultStateDir, 'cli.json'));
+    world = await World.start(stateDir, report, { cliFile: path.join(defaultStateDir, 'cli.json') });
     if (!resumes) {
       const running = mainJob(world);
       const outcome = await Promise.race([running, interrupted.then(() => undefined)]);

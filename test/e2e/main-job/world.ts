@@ -12,6 +12,15 @@ import { until } from './waiting.ts';
 /** Nobody's address: a P2WPKH of a key that does not exist. */
 const MINER_ADDRESS = encodeAddress(Uint8Array.from([0, 20, ...new Uint8Array(20)]), NETWORKS.regtest);
 
+export type WorldOptions = {
+  /** Where the command line finds the console. */
+  readonly cliFile?: string;
+  /** Default: in the state folder. */
+  readonly walletsDir?: string;
+  /** How often the wallets look for blocks. */
+  readonly walletPollMs?: number;
+};
+
 export class World {
   readonly fleet: Fleet;
   readonly alice: LdkWallet;
@@ -36,7 +45,8 @@ export class World {
     this.report = parts.report;
   }
 
-  static async start(stateDir: string, report: Report, cliFile?: string): Promise<World> {
+  static async start(stateDir: string, report: Report, options: WorldOptions = {}): Promise<World> {
+    const { cliFile, walletsDir = path.join(stateDir, 'wallets'), walletPollMs } = options;
     const fleet = await Fleet.start({
       stateDir,
       ...(cliFile === undefined ? {} : { cliFile }),
@@ -44,7 +54,11 @@ export class World {
     });
     report.say('starting the wallets Alice and Bob (LDK)');
     const wallet = (name: string): Promise<LdkWallet> =>
-      LdkWallet.start({ dataDir: path.join(stateDir, 'wallets', name), chainUrl: fleet.chainUrl });
+      LdkWallet.start({
+        dataDir: path.join(walletsDir, name),
+        chainUrl: fleet.chainUrl,
+        ...(walletPollMs === undefined ? {} : { pollMs: walletPollMs }),
+      });
     const [alice, bob] = await Promise.all([wallet('alice'), wallet('bob')]);
     const node = connectNode(fleet.consoleAddress, fleet.token());
     const info = await until('an answer of the console', () => node.node.getInfo({}, node.auth()));
