@@ -40,7 +40,8 @@ export function natsBus(options: NatsBusOptions): Bus {
       callback: (error, message) => {
         if (error !== null) return;
         try {
-          entry.listener(message.subject, message.data);
+          // A plain array, as every implementation of the port gives.
+          entry.listener(message.subject, Uint8Array.from(message.data));
         } catch {
           // A hint is never worth a crash: what it hinted at is in the database.
         }
