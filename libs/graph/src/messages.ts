@@ -9,7 +9,7 @@ export type NodeAnnouncement = MessageOf<'node_announcement'>;
 
 /** channel_update `channel_flags`: which end of the channel speaks. */
 export const CHANNEL_FLAG_DIRECTION = 1;
-/** channel_update `channel_flags`: no HTLC may be sent for now. */
+/** channel_update `channel_flags`: no HTLC may be sent while it is set. */
 export const CHANNEL_FLAG_DISABLE = 2;
 /** channel_update `message_flags`: for the channel's peer alone. */
 export const MESSAGE_FLAG_DONT_FORWARD = 2;

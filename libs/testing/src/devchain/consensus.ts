@@ -92,7 +92,7 @@ export function createCoinbase(
   rest: readonly StoredTx[],
   extraNonce: number,
 ): StoredTx {
-  const placeholder = { raw: new Uint8Array() } as StoredTx;
+  const coinbaseSlot = { raw: new Uint8Array() } as StoredTx;
   const tx: Tx = {
     version: 2,
     locktime: 0,
@@ -107,7 +107,7 @@ export function createCoinbase(
     ],
     outputs: [
       { valueSat: subsidySat(height) + feesSat, script },
-      { valueSat: 0n, script: witnessCommitment([placeholder, ...rest]) },
+      { valueSat: 0n, script: witnessCommitment([coinbaseSlot, ...rest]) },
     ],
   };
   return storeTx(tx);

@@ -53,7 +53,7 @@ export interface TurnResult {
   readonly broadcasts: readonly BroadcastOrder[];
   readonly followUps: readonly FollowUp[];
   readonly settlements: readonly (() => void)[];
-  /** Forwards that this channel has no room for now: another channel with the peer may. */
+  /** Forwards that this channel has no room: another channel with the peer may. */
   readonly bounced: readonly Intent[];
   readonly acceptedWithoutDecision: readonly HtlcBody[];
   readonly removedOutgoing: readonly bigint[];

@@ -47,7 +47,7 @@ export class ManagerLink {
     this.#handler = handler;
   }
 
-  /** Peers whose frames go here are not read for now. */
+  /** Peers whose frames go here are not read until it has room. */
   get isFull(): boolean {
     return this.#queuedBytes >= LINK_PAUSE_BYTES;
   }
