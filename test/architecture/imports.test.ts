@@ -23,6 +23,7 @@ const PURE = new Set([
   'keys',
   'channel',
   'monitor',
+  'settlement',
   'graph',
   'payment',
   'lsps',

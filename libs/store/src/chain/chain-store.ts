@@ -9,7 +9,7 @@
  *
  * Hashes and txids are 32 bytes in internal order.
  */
-import type { BroadcastOrder, FundingStatus, FundingWatch } from '../manager/manager-store.ts';
+import type { BroadcastOrder, FundingStatus, FundingWatch, StoreEvent } from '../manager/manager-store.ts';
 
 /** Another replica writes now. */
 export class ChainFenceLostError extends Error {
@@ -138,6 +138,93 @@ export interface WalletTransactionRecord {
   readonly label: string;
 }
 
+/** A transaction of the best chain that spends an output which a channel's settlement watches: a fact. */
+export interface SpendRecord {
+  readonly channelId: Uint8Array;
+  readonly txid: Uint8Array;
+  readonly height: number;
+  /** Position in its block: facts have the order of the chain. */
+  readonly txIndex: number;
+  readonly transaction: Uint8Array;
+}
+
+/**
+ * Where the settlement of a closed channel stands. Derived from the monitor and the facts at every block; kept so
+ * that people and other services read it, and that what changed can be told.
+ */
+export interface SettlementRecord {
+  readonly channelId: Uint8Array;
+  readonly stage: 'closed' | 'resolved';
+  readonly closeType: string;
+  readonly closeTxid: Uint8Array;
+  readonly closeHeight: number;
+  /** JSON, for people: each output with what waits for what until which height. */
+  readonly summary: string;
+  /** Outbound HTLCs whose end was passed upstream. A failure may still be replaced by a fulfilment. */
+  readonly toldFulfilled: readonly bigint[];
+  readonly toldFailed: readonly bigint[];
+  readonly resolvedHeight?: number;
+}
+
+/** How an HTLC that a closed channel carried out ended: for whoever it came from, by the manager's rows. */
+export interface UpstreamOutcome {
+  /** The closed channel, and the id of the HTLC that it offered. */
+  readonly channelId: Uint8Array;
+  readonly htlcId: bigint;
+  /** fulfilled replaces a failure that is not taken yet, and writes the source's `htlc_preimage`; failed never replaces. */
+  readonly outcome:
+    | { readonly type: 'fulfilled'; readonly preimage: Uint8Array }
+    /** Encoded BOLT 4 failure message. */
+    | { readonly type: 'failed'; readonly failure: Uint8Array };
+}
+
+/** An output that the sweeper brings home: one row from when it can be claimed until it is spent for good. */
+export interface ClaimRecord {
+  readonly outPoint: WalletOutPoint;
+  readonly channelId: Uint8Array;
+  /** `ClaimKind['type']` of the settlement library. */
+  readonly kind: string;
+  readonly valueSat: bigint;
+  /** Absent: no hurry. */
+  readonly deadlineHeight?: number;
+  /** What may be spent on fees for it. */
+  readonly budgetSat: bigint;
+  /** Of the last attempt; 0: none yet. It never falls before the deadline. */
+  readonly feerateSatPerKw: number;
+  /** What an operator asked for at least. */
+  readonly requestedFeerateSatPerKw?: number;
+  readonly attempts: number;
+  readonly firstHeight: number;
+  /** The sweep that holds it. */
+  readonly sweepId?: Uint8Array;
+  /** For people. */
+  readonly nextAction: string;
+}
+
+/** A transaction of the sweeper that is not buried: replaced under the same id when its fee is raised. */
+export interface SweepRecord {
+  readonly sweepId: Uint8Array;
+  readonly txid: Uint8Array;
+  /** Signed. */
+  readonly transaction: Uint8Array;
+  /** Unconfirmed parents that it pays for: submitted with it as one package. */
+  readonly parents: readonly Uint8Array[];
+  readonly claims: readonly WalletOutPoint[];
+  /** Outputs of the wallet that it spends besides: set apart while the row lives. */
+  readonly walletInputs: readonly WalletOutPoint[];
+  readonly feeSat: bigint;
+  readonly feerateSatPerKw: number;
+  readonly createdHeight: number;
+  readonly confirmedHeight?: number;
+  /** The node's last words, while it refuses. */
+  readonly rejectReason?: string;
+}
+
+/** An event of chain-monitor, for the node's event log. */
+export interface ChainEvent extends StoreEvent {
+  readonly channelId: Uint8Array;
+}
+
 /** Everything that one turn of the writer changes, in one transaction. */
 export interface ChainTurn {
   /** connect: on top of the stored tip, or the first; disconnect: the stored tip, whose transactions are unconfirmed again. */
@@ -156,6 +243,18 @@ export interface ChainTurn {
   readonly releasedReservations?: readonly Uint8Array[];
   readonly transactions?: readonly WalletTransactionRecord[];
   readonly forgottenTransactions?: readonly Uint8Array[];
+  readonly spends?: readonly SpendRecord[];
+  /** Facts that a reorganisation took away. */
+  readonly forgottenSpends?: readonly { readonly channelId: Uint8Array; readonly txid: Uint8Array }[];
+  readonly settlements?: readonly SettlementRecord[];
+  /** Channels that a reorganisation opened again. */
+  readonly forgottenSettlements?: readonly Uint8Array[];
+  readonly outcomes?: readonly UpstreamOutcome[];
+  readonly claims?: readonly ClaimRecord[];
+  readonly forgottenClaims?: readonly WalletOutPoint[];
+  readonly sweeps?: readonly SweepRecord[];
+  readonly forgottenSweeps?: readonly Uint8Array[];
+  readonly events?: readonly ChainEvent[];
   /** Where the wallet's scan of old blocks goes on; null when it is done. */
   readonly rescanFrom?: number | null;
   /** The first height that the wallet has scanned. */
@@ -171,6 +270,12 @@ export interface ChainSnapshot {
   readonly addresses: readonly AddressRecord[];
   readonly utxos: readonly UtxoRecord[];
   readonly reservations: readonly ReservationRecord[];
+  /** Of channels that are not resolved, in the order of the chain. */
+  readonly spends: readonly SpendRecord[];
+  /** Not resolved. */
+  readonly settlements: readonly SettlementRecord[];
+  readonly claims: readonly ClaimRecord[];
+  readonly sweeps: readonly SweepRecord[];
   readonly rescanFrom: number | undefined;
   readonly scannedFrom: number | undefined;
 }
@@ -248,6 +353,23 @@ export interface ChainStore {
     closeState: CloseState,
     broadcast: BroadcastRecord | undefined,
   ): Promise<void>;
+  /**
+   * The chain's side decides to close a channel: from then on the manager commits nothing for it but its own closing
+   * (`closing_decided`). Also marks the monitor's close as pending. First decision wins; `closing`: it was decided
+   * before, by either side.
+   */
+  decideClose(lease: ChainLease, channelId: Uint8Array, reason: string): Promise<'decided' | 'closing'>;
+  /** Preimages of inbound HTLCs of these channels, from whichever commit learnt them. */
+  preimages(
+    channelIds: readonly Uint8Array[],
+  ): Promise<
+    readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly preimage: Uint8Array }[]
+  >;
+  /** Settlements, newest first; for people. */
+  listSettlements(filter: {
+    readonly resolved: 'include' | 'exclude';
+    readonly limit: number;
+  }): Promise<readonly SettlementRecord[]>;
 
   /** Ends this handle; the state stays. */
   close(): Promise<void>;
