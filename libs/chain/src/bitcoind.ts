@@ -11,11 +11,13 @@ import { BitcoindRpc } from './bitcoind-rpc.ts';
 import type {
   BroadcastOutcome,
   ChainHeader,
+  ChainOutPoint,
   ChainSource,
   ChainTip,
   ChainTransaction,
   ChainUtxo,
   FeeEstimateMode,
+  MempoolSpend,
   MempoolVerdict,
 } from './source.ts';
 import { ChainSourceError } from './source.ts';
@@ -31,6 +33,9 @@ const RPC_ALREADY_IN_CHAIN = -27;
 
 /** Reasons by which a node says that it has the transaction already. */
 const KNOWN_REASONS: ReadonlySet<string> = new Set(['txn-already-in-mempool', 'txn-already-known']);
+
+/** Outputs asked in one call; a call holds the mempool's lock for its length. */
+const MAX_OUTPOINTS_PER_CALL = 1_000;
 
 type Json = Record<string, unknown>;
 
@@ -192,6 +197,26 @@ export class BitcoindChainSource implements ChainSource {
     if (this.#unless(entry, 'getmempoolentry', RPC_NOT_FOUND) === undefined) return undefined;
     const found = this.#unless(raw, 'getrawtransaction', RPC_NOT_FOUND);
     return found === undefined ? undefined : bytesOf(found, 'transaction');
+  }
+
+  async getMempoolSpends(outPoints: readonly ChainOutPoint[]): Promise<readonly MempoolSpend[]> {
+    const asked = new Map(outPoints.map(({ txid, vout }) => [`${txid}:${vout}`, { txid, vout }]));
+    const pending = [...asked.values()];
+    const spends: MempoolSpend[] = [];
+    for (let from = 0; from < pending.length; from += MAX_OUTPOINTS_PER_CALL) {
+      const slice = pending.slice(from, from + MAX_OUTPOINTS_PER_CALL);
+      const answer = await this.rpc.call('gettxspendingprevout', slice);
+      if (!Array.isArray(answer) || answer.length !== slice.length) throw malformed('list of spends');
+      for (const [index, item] of answer.entries()) {
+        const outPoint = slice[index] as ChainOutPoint;
+        const found = record(item, 'spend');
+        if (found['txid'] !== outPoint.txid || found['vout'] !== outPoint.vout) throw malformed('spend');
+        const spendingTxid = found['spendingtxid'];
+        if (spendingTxid !== undefined)
+          spends.push({ ...outPoint, spendingTxid: hashOf(spendingTxid, 'spending txid') });
+      }
+    }
+    return spends;
   }
 
   async testMempoolAccept(transactions: readonly Uint8Array[]): Promise<readonly MempoolVerdict[]> {

@@ -168,6 +168,38 @@ const CASES: Readonly<Record<string, Case>> = {
     strictEqual((await source.broadcastPackage([raw])).kind, 'accepted');
   },
 
+  'which outputs the mempool spends': async (harness) => {
+    const { source } = harness;
+    const [coin, other] = [await freshCoin(harness), await freshCoin(harness)];
+    const tx = spendAnyone([coin], [coin.valueSat - 10_000n]);
+    const txid = txidHex(tx);
+    const unknown = { txid: UNKNOWN_HASH, vout: 7 };
+    const [spent, unspent] = [coin, other].map((of) => ({ txid: of.txid, vout: of.vout }));
+    ok(spent !== undefined && unspent !== undefined);
+    deepStrictEqual(await source.getMempoolSpends([spent, unspent, unknown]), []);
+    deepStrictEqual(await source.getMempoolSpends([]), []);
+    await source.broadcastPackage([encodeTx(tx)]);
+    deepStrictEqual(await source.getMempoolSpends([unknown, spent, unspent, spent]), [
+      { ...spent, spendingTxid: txid },
+    ]);
+    // More than a node is asked at once; and outputs of what waits itself.
+    const child = spendAnyone([{ txid, vout: 0 }], [coin.valueSat - 20_000n]);
+    await source.broadcastPackage([encodeTx(child)]);
+    const many = Array.from({ length: 2_500 }, (_, vout) => ({ txid, vout }));
+    deepStrictEqual(await source.getMempoolSpends([...many, spent]), [
+      { txid, vout: 0, spendingTxid: txidHex(child) },
+      { ...spent, spendingTxid: txid },
+    ]);
+    // A replacement is what spends from then on.
+    const better = spendAnyone([coin], [coin.valueSat - 50_000n]);
+    await source.broadcastPackage([encodeTx(better)]);
+    deepStrictEqual(await source.getMempoolSpends([spent, { txid, vout: 0 }]), [
+      { ...spent, spendingTxid: txidHex(better) },
+    ]);
+    await harness.mine(1, ANYONE_SCRIPT);
+    deepStrictEqual(await source.getMempoolSpends([spent]), []);
+  },
+
   'a rejected transaction says why': async (harness) => {
     const { source } = harness;
     const coin = await freshCoin(harness);

@@ -38,6 +38,17 @@ export interface ChainUtxo {
   readonly coinbase: boolean;
 }
 
+/** An output of a transaction; `txid` in display order. */
+export interface ChainOutPoint {
+  readonly txid: string;
+  readonly vout: number;
+}
+
+/** A transaction of the mempool spends this output. */
+export interface MempoolSpend extends ChainOutPoint {
+  readonly spendingTxid: string;
+}
+
 /** What a node's mempool says about one transaction. */
 export type MempoolVerdict =
   | { readonly txid: string; readonly kind: 'accepted'; readonly vsize: number; readonly feeSat: bigint }
@@ -83,6 +94,12 @@ export interface ChainSource {
   getRawMempool(): Promise<readonly string[]>;
   /** Raw bytes of a transaction that waits in the mempool. */
   getMempoolTransaction(txid: string): Promise<Uint8Array | undefined>;
+  /**
+   * Which of these outputs a transaction in the mempool spends, each once, in
+   * the order of the question; outputs that nothing spends, or that do not
+   * exist, are left out. Any number may be asked.
+   */
+  getMempoolSpends(outPoints: readonly ChainOutPoint[]): Promise<readonly MempoolSpend[]>;
   /** Asks without submitting; several transactions are judged as one package, parents first. */
   testMempoolAccept(transactions: readonly Uint8Array[]): Promise<readonly MempoolVerdict[]>;
   /**

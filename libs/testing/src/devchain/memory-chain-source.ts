@@ -7,11 +7,13 @@ import { feerateSatPerKwFromBtcPerKvb } from '@fulmen/bitcoin';
 import type {
   BroadcastOutcome,
   ChainHeader,
+  ChainOutPoint,
   ChainSource,
   ChainTip,
   ChainTransaction,
   ChainUtxo,
   FeeEstimateMode,
+  MempoolSpend,
   MempoolVerdict,
 } from '@fulmen/chain';
 import { ChainSourceError } from '@fulmen/chain';
@@ -91,6 +93,14 @@ export class MemoryChainSource implements ChainSource {
 
   async getMempoolTransaction(txid: string): Promise<Uint8Array | undefined> {
     return this.devChain.mempool.get(txid)?.stored.raw;
+  }
+
+  async getMempoolSpends(outPoints: readonly ChainOutPoint[]): Promise<readonly MempoolSpend[]> {
+    const asked = new Map(outPoints.map(({ txid, vout }) => [coinKey(txid, vout), { txid, vout }]));
+    return [...asked].flatMap(([key, outPoint]): readonly MempoolSpend[] => {
+      const spendingTxid = this.devChain.mempool.spender(key);
+      return spendingTxid === undefined ? [] : [{ ...outPoint, spendingTxid }];
+    });
   }
 
   async testMempoolAccept(transactions: readonly Uint8Array[]): Promise<readonly MempoolVerdict[]> {
