@@ -1,5 +1,6 @@
 /** Composes the service; a test, the all-in-one node and a container do it the same way. */
 import { ChainServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
+import { equalBytes } from '@fulmen/codec';
 import type { RunningService } from '@fulmen/service';
 import { Broadcaster } from './broadcast/broadcaster.ts';
 import { FeeEstimator } from './fees/estimator.ts';
@@ -12,6 +13,7 @@ import { MonitorDrain } from './monitors/drain.ts';
 import type { ChainMonitorConfig, ChainMonitorPorts } from './ports.ts';
 import { chainHandlers } from './rpc/chain-service.ts';
 import { walletHandlers } from './rpc/wallet-service.ts';
+import { limboOf } from './settlement/limbo.ts';
 import { Writer } from './state/writer.ts';
 import type { AddressBook } from './wallet/address-book.ts';
 import { Housekeeping } from './wallet/housekeeping.ts';
@@ -118,7 +120,21 @@ export async function start(
   );
   ports.server.add(
     WalletServiceService,
-    walletHandlers(wallet, leaderAddress, config.maximumFeerateSatPerKw),
+    walletHandlers(wallet, leaderAddress, config.maximumFeerateSatPerKw, () =>
+      writer.exclusive((view) =>
+        Promise.resolve(
+          limboOf({
+            settlements: view.settlements.values(),
+            claims: view.claims.values(),
+            sweeps: view.sweeps.values(),
+            isInWallet: (txid) =>
+              [...view.utxos.values()].some(
+                (utxo) => utxo.spentBy === undefined && equalBytes(utxo.txid, txid),
+              ),
+          }),
+        ),
+      ),
+    ),
   );
   const address = await ports.server.listen();
   const unsubscribe = bus.subscribe('fulmen.monitor', () => worker.wake());

@@ -2,6 +2,7 @@
 import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
 import type { WalletServiceService } from '@fulmen/proto/chain/v1/chain';
 import { type Handlers, RpcError } from '@fulmen/rpc';
+import type { LimboOutput } from '../settlement/limbo.ts';
 import type { Wallet } from '../wallet/wallet.ts';
 import { answer } from './errors.ts';
 
@@ -12,6 +13,7 @@ export function walletHandlers(
   wallet: Wallet,
   leaderAddress: () => string | undefined,
   maximumFeerateSatPerKw: number,
+  limbo: () => Promise<readonly LimboOutput[]>,
 ): Handlers<WalletServiceService> {
   const feerateOf = (feerateSatPerKw: number | undefined): number | undefined => {
     if (
@@ -32,7 +34,21 @@ export function walletHandlers(
         const { address, script } = await wallet.newAddress(addressType === 'p2tr' ? 'p2tr' : 'p2wpkh');
         return { address, scriptPubkey: Buffer.from(script) };
       }, leaderAddress),
-    getBalance: () => answer(() => wallet.balance(), leaderAddress),
+    getBalance: () =>
+      answer(async () => {
+        const [balance, waiting] = await Promise.all([wallet.balance(), limbo()]);
+        const limboSat = waiting.reduce((sum, { valueSat }) => sum + valueSat, 0n);
+        const soonestFirst = [...waiting].sort((a, b) => a.maturityHeight - b.maturityHeight);
+        return {
+          ...balance,
+          limboSat,
+          limbo: soonestFirst.slice(0, MAX_LISTED).map(({ channelId, valueSat, maturityHeight }) => ({
+            channelId: Buffer.from(channelId),
+            valueSat,
+            maturityHeight,
+          })),
+        };
+      }, leaderAddress),
     fundChannel: ({ channelKeysId, scriptPubkey, valueSat, feerateSatPerKw }) =>
       answer(async () => {
         if (channelKeysId.length !== 32)

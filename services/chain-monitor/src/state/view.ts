@@ -10,9 +10,13 @@ import type {
   BroadcastRecord,
   ChainSnapshot,
   ChainTurn,
+  ClaimRecord,
   FundingRecord,
   ReservationRecord,
+  SettlementRecord,
+  SpendRecord,
   StoredBlock,
+  SweepRecord,
   UtxoRecord,
 } from '@fulmen/store/chain/chain-store';
 import { outPointKey } from './keys.ts';
@@ -71,6 +75,14 @@ export class ChainView {
   readonly utxos = new Map<string, UtxoRecord>();
   /** By key. */
   readonly reservations = new Map<string, ReservationRecord>();
+  /** By channel id, and in it by txid: facts about channels that are not resolved. */
+  readonly spends = new Map<string, Map<string, SpendRecord>>();
+  /** By channel id; not resolved. */
+  readonly settlements = new Map<string, SettlementRecord>();
+  /** By outpoint. */
+  readonly claims = new Map<string, ClaimRecord>();
+  /** By sweep id. */
+  readonly sweeps = new Map<string, SweepRecord>();
   rescanFrom: number | undefined;
   scannedFrom: number | undefined;
 
@@ -79,7 +91,9 @@ export class ChainView {
     this.rescanFrom = snapshot.rescanFrom;
     this.scannedFrom = snapshot.scannedFrom;
     const { fundings, broadcasts, addresses, utxos, reservations } = snapshot;
+    const { spends, settlements, claims, sweeps } = snapshot;
     this.apply({ fundings, broadcasts, addresses, utxos, reservations });
+    this.apply({ spends, settlements, claims, sweeps });
   }
 
   get tip(): StoredBlock | undefined {
@@ -109,8 +123,38 @@ export class ChainView {
       this.utxos.delete(outPointKey(txid, outputIndex));
     for (const record of turn.reservations ?? []) this.reservations.set(toHex(record.key), record);
     for (const key of turn.releasedReservations ?? []) this.reservations.delete(toHex(key));
+    this.#applySettlements(turn);
     if (turn.rescanFrom !== undefined) this.rescanFrom = turn.rescanFrom ?? undefined;
     if (turn.scannedFrom !== undefined) this.scannedFrom = turn.scannedFrom;
+  }
+
+  #applySettlements(turn: ChainTurn): void {
+    for (const record of turn.spends ?? []) {
+      const id = toHex(record.channelId);
+      const ofChannel = this.spends.get(id) ?? new Map<string, SpendRecord>();
+      this.spends.set(id, ofChannel.set(toHex(record.txid), record));
+    }
+    for (const { channelId, txid } of turn.forgottenSpends ?? []) {
+      const ofChannel = this.spends.get(toHex(channelId));
+      ofChannel?.delete(toHex(txid));
+      if (ofChannel?.size === 0) this.spends.delete(toHex(channelId));
+    }
+    for (const record of turn.settlements ?? []) {
+      const id = toHex(record.channelId);
+      if (record.stage === 'closed') this.settlements.set(id, record);
+      else {
+        // What a restart would not load.
+        this.settlements.delete(id);
+        this.spends.delete(id);
+      }
+    }
+    for (const id of turn.forgottenSettlements ?? []) this.settlements.delete(toHex(id));
+    for (const record of turn.claims ?? [])
+      this.claims.set(outPointKey(record.outPoint.txid, record.outPoint.outputIndex), record);
+    for (const { txid, outputIndex } of turn.forgottenClaims ?? [])
+      this.claims.delete(outPointKey(txid, outputIndex));
+    for (const record of turn.sweeps ?? []) this.sweeps.set(toHex(record.sweepId), record);
+    for (const id of turn.forgottenSweeps ?? []) this.sweeps.delete(toHex(id));
   }
 
   #putFunding(record: FundingRecord): void {

@@ -1,6 +1,6 @@
 /** Arguments from the command line. Each throws a usage error that shows what is right. */
-import { parseScid } from './format.ts';
-import { usage } from './io.ts';
+import { parseScid, txid } from './format.ts';
+import { CliError, usage } from './io.ts';
 
 /** 21 million bitcoin. */
 const MAX_SAT = 2_100_000_000_000_000n;
@@ -59,12 +59,43 @@ export function position(name: string, text: string): bigint {
 }
 
 /** sat per virtual byte → sat per 1000 weight units. A virtual byte is 4 weight units. */
-export function feerate(text: string): number {
+export function feerate(text: string, name = '--feerate'): number {
   const match = /^\d{1,6}(\.\d{1,3})?$/.exec(text);
   const value = Math.round(Number(text) * 250);
   if (match === null || value < 253)
-    throw usage(`--feerate must be in sat/vB and at least 1.012, not "${clip(text)}".`);
+    throw usage(`${name} must be in sat/vB and at least 1.012, not "${clip(text)}".`);
   return value;
+}
+
+/** An output, its txid in the order of explorers: whole, or shortened as the tables show it. */
+export interface OutpointReference {
+  readonly prefix: string;
+  readonly suffix: string;
+  readonly outputIndex: number;
+}
+
+export function outpoint(text: string): OutpointReference {
+  const match = /^([0-9a-f]{6,64})(?:…([0-9a-f]*))?:(\d{1,9})$/i.exec(text);
+  if (match === null)
+    throw usage(`"${clip(text)}" names no output: write <txid>:<index>, as fulmen sweeps list shows it.`);
+  const [, prefix = '', suffix = '', index = '0'] = match;
+  return { prefix: prefix.toLowerCase(), suffix: suffix.toLowerCase(), outputIndex: Number(index) };
+}
+
+/** @throws CliError when none or several of the outputs are named like that */
+export function matchOutpoint<T extends { readonly txid: Uint8Array; readonly outputIndex: number }>(
+  { prefix, suffix, outputIndex }: OutpointReference,
+  outputs: readonly T[],
+): T {
+  const found = outputs.filter((output) => {
+    const id = txid(output.txid);
+    return output.outputIndex === outputIndex && id.startsWith(prefix) && id.endsWith(suffix);
+  });
+  const [output, second] = found;
+  if (output === undefined) throw new CliError('No such output is being claimed. See: fulmen sweeps list');
+  if (second !== undefined)
+    throw new CliError(`${found.length} outputs are named like that. Give more digits.`);
+  return output;
 }
 
 /** How a channel may be named. */

@@ -7,6 +7,7 @@ import { invoiceCommands } from './commands/invoices.ts';
 import { nodeCommands } from './commands/node.ts';
 import { paymentCommands } from './commands/payments.ts';
 import { peerCommands } from './commands/peers.ts';
+import { sweepCommands } from './commands/sweeps.ts';
 import { tokenCommands } from './commands/tokens.ts';
 import { walletCommands } from './commands/wallet.ts';
 import { CliContext, examples } from './context.ts';
@@ -50,6 +51,7 @@ export function buildProgram(io: CliIo): Command {
   invoiceCommands(program, context);
   paymentCommands(program, context);
   walletCommands(program, context);
+  sweepCommands(program, context);
   eventCommands(program, context);
   tokenCommands(program, context);
   return program;

@@ -11,6 +11,7 @@ const MAX_SCRIPT_BYTES = 42;
 export function channelService({
   guard,
   managers,
+  settlement,
   runtime,
 }: ConsoleContext): Handlers<typeof ChannelServiceService> {
   return {
@@ -53,6 +54,13 @@ export function channelService({
     ),
     listChannels: guard.unary({ name: 'ChannelService.ListChannels', scope: 'read' }, (request, call) =>
       managers.run((client, options) => client.listChannels(request, options), query(call)),
+    ),
+    listClosingChannels: guard.unary(
+      { name: 'ChannelService.ListClosingChannels', scope: 'read' },
+      ({ includeResolved, limit }, call) => {
+        const bounded = { includeResolved, limit: listLimit(limit) };
+        return settlement.run((client, options) => client.listClosingChannels(bounded, options), query(call));
+      },
     ),
     updateChannelPolicy: guard.unary(
       {

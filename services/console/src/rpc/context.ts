@@ -1,7 +1,11 @@
 /** What every method of the public API is given. */
 import type { Bus } from '@fulmen/bus';
 import type { Secp256k1 } from '@fulmen/crypto';
-import { ChainServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
+import {
+  ChainServiceService,
+  SettlementServiceService,
+  WalletServiceService,
+} from '@fulmen/proto/chain/v1/chain';
 import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
 import type { RpcConnector } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
@@ -20,6 +24,7 @@ export interface ConsoleContext {
   readonly managers: ReplicaSet<typeof ManagerServiceService>;
   readonly chain: ReplicaSet<typeof ChainServiceService>;
   readonly wallet: ReplicaSet<typeof WalletServiceService>;
+  readonly settlement: ReplicaSet<typeof SettlementServiceService>;
 }
 
 /** A question: asked of another replica when one is silent for three seconds. */
@@ -37,7 +42,7 @@ export function replicaSets(
   config: ConsoleConfig,
   connectorOf: (service: FleetService) => RpcConnector,
   runtime: Runtime,
-): Pick<ConsoleContext, 'managers' | 'chain' | 'wallet'> {
+): Pick<ConsoleContext, 'managers' | 'chain' | 'wallet' | 'settlement'> {
   const toManagers = { connector: connectorOf('managers'), runtime };
   const toChain = { connector: connectorOf('chain'), runtime };
   const { managers, chain } = config.fleet;
@@ -58,6 +63,12 @@ export function replicaSets(
       ...toChain,
       service: 'chain-monitor',
       definition: WalletServiceService,
+      addresses: chain,
+    }),
+    settlement: new ReplicaSet({
+      ...toChain,
+      service: 'chain-monitor',
+      definition: SettlementServiceService,
       addresses: chain,
     }),
   };

@@ -1,8 +1,8 @@
-/** OnChainService: the wallet. */
+/** OnChainService: the wallet, and what comes home to it from closed channels. */
 import type { OnChainServiceService } from '@fulmen/proto/node/v1/node';
 import type { Handlers } from '@fulmen/rpc';
 import { refuse } from '../errors.ts';
-import { idempotencyKey, requireLength, requirePositive } from '../validate.ts';
+import { idempotencyKey, requireBytes, requireLength, requirePositive } from '../validate.ts';
 import { command, type ConsoleContext, query } from './context.ts';
 
 const ADDRESS_TYPES = ['', 'p2wpkh', 'p2tr'];
@@ -13,6 +13,7 @@ export function onChainService({
   guard,
   managers,
   wallet,
+  settlement,
   runtime,
 }: ConsoleContext): Handlers<typeof OnChainServiceService> {
   return {
@@ -45,6 +46,8 @@ export function onChainService({
         unconfirmedSat: balance.unconfirmedSat,
         reservedSat: balance.reservedSat,
         channelsHolderMsat: channels.reduce((sum, { holderBalanceMsat }) => sum + holderBalanceMsat, 0n),
+        limboSat: balance.limboSat,
+        limbo: balance.limbo,
       };
     }),
     sendCoins: guard.unary(
@@ -68,6 +71,21 @@ export function onChainService({
           idempotencyKey: idempotencyKey(request.idempotencyKey, runtime.randomBytes),
         };
         return wallet.run((client, options) => client.sendCoins(keyed, options), command(call));
+      },
+    ),
+    listSweeps: guard.unary({ name: 'OnChainService.ListSweeps', scope: 'read' }, (request, call) =>
+      settlement.run((client, options) => client.listSweeps(request, options), query(call)),
+    ),
+    bumpSweep: guard.unary(
+      {
+        name: 'OnChainService.BumpSweep',
+        scope: 'wallet',
+        audit: ({ txid, outputIndex, feerateSatPerKw }) => ({ txid, outputIndex, feerateSatPerKw }),
+      },
+      (request, call) => {
+        requireBytes('txid', request.txid, 32);
+        requirePositive('feerate_sat_per_kw', BigInt(request.feerateSatPerKw));
+        return settlement.run((client, options) => client.bumpSweep(request, options), command(call));
       },
     ),
   };

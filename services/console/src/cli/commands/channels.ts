@@ -3,12 +3,13 @@ import type { Command } from 'commander';
 import type { Channel, Forward } from '@fulmen/proto/manager/v1/manager';
 import { type CliContext, examples } from '../context.ts';
 import { hex, msat, sat, scid, short, time, txid } from '../format.ts';
-import { CliError, usage } from '../io.ts';
+import { usage } from '../io.ts';
 import { card, type Column, table } from '../output.ts';
 import * as parse from '../parse.ts';
-import type { Session } from '../session.ts';
+import { listChannels, resolveChannel } from './channel-names.ts';
+import { closeCommand, listClosing } from './closing.ts';
 
-/** A peer has a minute to answer an opening or a closing. */
+/** A peer has a minute to answer an opening. */
 const NEGOTIATION_DEADLINE_MS = 100_000;
 
 export function channelCommands(program: Command, context: CliContext): void {
@@ -45,9 +46,14 @@ function listCommand(channels: Command, context: CliContext): void {
   const list = channels
     .command('list')
     .option('--closed', 'closed ones too')
+    .option('--closing', 'only those that are closing or closed: what waits for what until which height')
     .description('Channels with their balances')
-    .action(async (options: { closed?: true }) => {
+    .action(async (options: { closed?: true; closing?: true }) => {
       const session = await context.session();
+      if (options.closing === true) {
+        await listClosing(session, context, options.closed === true ? 'include' : 'exclude');
+        return;
+      }
       const answer = await listChannels(session, options.closed === true ? 'all' : 'current');
       context.print({ channels: answer }, () =>
         table(
@@ -60,6 +66,8 @@ function listCommand(channels: Command, context: CliContext): void {
   examples(list, [
     ['channels list', 'current channels'],
     ['channels list --closed -o json', 'every channel, in full'],
+    ['channels list --closing', 'what closed channels wait for'],
+    ['channels list --closing --closed', 'with those that are resolved'],
   ]);
 }
 
@@ -115,48 +123,6 @@ function openCommand(channels: Command, context: CliContext): void {
     ['channels open 03ab… 1_000_000', 'with a connected peer'],
     ['channels open 03ab…@10.0.0.7:9735 1000000 --private', 'connect first'],
     ['channels open 03ab… 5000000 --feerate 3.5', ''],
-  ]);
-}
-
-interface CloseFlags {
-  readonly force?: true;
-  readonly toScript?: string;
-}
-
-function closeCommand(channels: Command, context: CliContext): void {
-  const close = channels
-    .command('close')
-    .argument('<channel>', 'channel id (or its beginning), <txid>:<index>, or short channel id')
-    .option('--force', 'without the peer: broadcast the latest commitment')
-    .option('--to-script <hex>', "pay our part to this script instead of the wallet's")
-    .description('Close a channel')
-    .action(async (channel: string, options: CloseFlags) => {
-      const reference = parse.channelReference(channel);
-      const script = options.toScript;
-      if (script !== undefined && !/^([0-9a-f]{2}){1,42}$/i.test(script))
-        throw usage('--to-script must be 1 to 42 bytes in hex.');
-      if (script !== undefined && options.force === true)
-        throw usage('--to-script cannot be used with --force: a commitment pays the wallet.');
-      const session = await context.session();
-      const channelId = await resolveChannel(session, reference);
-      const request = {
-        channelId,
-        force: options.force === true,
-        ...(script === undefined ? {} : { scriptPubkey: Uint8Array.from(Buffer.from(script, 'hex')) }),
-      };
-      const answer = await session.call(
-        (d) => d.ChannelServiceService,
-        (client, call) => client.closeChannel(request, call),
-        NEGOTIATION_DEADLINE_MS,
-      );
-      context.print(
-        answer,
-        () => `Channel ${hex(channelId)} is closing. Watch it with: fulmen channels list\n`,
-      );
-    });
-  examples(close, [
-    ['channels close 700000x12x0', 'with the peer'],
-    ['channels close 5f3a09 --force', 'alone, when the peer is gone'],
   ]);
 }
 
@@ -218,33 +184,6 @@ function policyCommand(channels: Command, context: CliContext): void {
     ['channels policy all --fee-base-msat 0 --fee-ppm 250', 'every channel'],
     ['channels policy 700000x12x0 --cltv-delta 80', ''],
   ]);
-}
-
-async function listChannels(session: Session, which: 'all' | 'current'): Promise<readonly Channel[]> {
-  const { channels } = await session.call(
-    (d) => d.ChannelServiceService,
-    (client, call) => client.listChannels({ includeClosed: which === 'all' }, call),
-  );
-  return channels;
-}
-
-async function resolveChannel(session: Session, reference: parse.ChannelReference): Promise<Uint8Array> {
-  if (reference.type === 'id') return reference.channelId;
-  const found = (await listChannels(session, 'current')).filter((channel) => {
-    switch (reference.type) {
-      case 'prefix':
-        return hex(channel.channelId).startsWith(reference.prefix);
-      case 'outpoint':
-        return txid(channel.fundingTxid) === reference.txid && channel.fundingOutputIndex === reference.index;
-      case 'scid':
-        return channel.shortChannelId === reference.scid || channel.holderAliasScid === reference.scid;
-    }
-  });
-  const [channel, second] = found;
-  if (channel === undefined) throw new CliError('There is no such channel. See: fulmen channels list');
-  if (second !== undefined)
-    throw new CliError(`${found.length} channels are named like that. Give more digits.`);
-  return channel.channelId;
 }
 
 const CHANNELS: readonly Column<Channel>[] = [

@@ -1,12 +1,13 @@
 /** wallet address, balance, send. */
 import type { Command } from 'commander';
+import type { LimboOutput } from '@fulmen/proto/chain/v1/chain';
 import { type CliContext, examples } from '../context.ts';
-import { msat, sat, txid } from '../format.ts';
+import { grouped, msat, sat, txid } from '../format.ts';
 import { card } from '../output.ts';
 import * as parse from '../parse.ts';
 
 export function walletCommands(program: Command, context: CliContext): void {
-  const wallet = program.command('wallet').description("The node's coins on the chain");
+  const wallet = program.command('wallet').alias('onchain').description("The node's coins on the chain");
   examples(wallet, [
     ['wallet balance', ''],
     ['wallet address', ''],
@@ -32,7 +33,7 @@ export function walletCommands(program: Command, context: CliContext): void {
 
   const balance = wallet
     .command('balance')
-    .description('Coins on the chain and in channels')
+    .description('Coins on the chain, on their way home from closed channels, and in channels')
     .action(async () => {
       const session = await context.session();
       const answer = await session.call(
@@ -43,12 +44,17 @@ export function walletCommands(program: Command, context: CliContext): void {
         card([
           ['confirmed', sat(found.confirmedSat)],
           ['unconfirmed', sat(found.unconfirmedSat)],
+          ['in limbo', sat(found.limboSat)],
+          ...byMaturity(found.limbo),
           ['reserved', sat(found.reservedSat)],
           ['in channels', msat(found.channelsHolderMsat)],
         ]),
       );
     });
-  examples(balance, [['wallet balance', '']]);
+  examples(balance, [
+    ['wallet balance', ''],
+    ['onchain balance -o json', 'each output in limbo with its channel'],
+  ]);
 
   const send = wallet
     .command('send')
@@ -81,4 +87,17 @@ export function walletCommands(program: Command, context: CliContext): void {
     ['wallet send bc1q… 250000', '250,000 sat'],
     ['wallet send bc1q… 250000 --feerate 2.5', ''],
   ]);
+}
+
+/** A line for each height at which something of closed channels can be claimed, the soonest first. */
+function byMaturity(limbo: readonly LimboOutput[]): readonly (readonly [string, string])[] {
+  const sums = new Map<number, bigint>();
+  for (const { maturityHeight, valueSat } of limbo)
+    sums.set(maturityHeight, (sums.get(maturityHeight) ?? 0n) + valueSat);
+  return [...sums]
+    .sort(([a], [b]) => a - b)
+    .map(([height, valueSat]) => [
+      height === 0 ? '  being claimed' : `  from block ${grouped(height)}`,
+      sat(valueSat),
+    ]);
 }
