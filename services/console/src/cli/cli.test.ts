@@ -7,97 +7,13 @@ import type { Command } from 'commander';
 import { grpcServer, RpcError } from '@fulmen/rpc';
 import { nodeRuntime } from '@fulmen/service';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import {
-  ADMIN,
-  type ManagerHandlers,
-  READER,
-  redirect,
-  startTestConsole,
-  tokenText,
-} from '../testing/harness.ts';
+import { channel, CHANNEL, CHANNEL_HEX, NODE_HEX, type Run, startCli } from '../testing/cli.ts';
+import { ADMIN, READER, redirect, startTestConsole, tokenText } from '../testing/harness.ts';
 import type { CliIo } from './io.ts';
-import { buildProgram, runCli } from './program.ts';
+import { buildProgram } from './program.ts';
 
-const NODE_ID = Uint8Array.of(2, ...new Uint8Array(32).fill(0xab));
-const NODE_HEX = Buffer.from(NODE_ID).toString('hex');
-const CHANNEL = Uint8Array.from({ length: 32 }, (_, index) => index + 1);
-const CHANNEL_HEX = Buffer.from(CHANNEL).toString('hex');
 const COFFEE =
   'lnbc2500u1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygspp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4jsxqzpu9qrsgquk0rl77nj30yxdy8j9vdx85fkpmdla2087ne0xh8nhedh8w27kyke0lp53ut353s06fv3qfegext0eh0ymjpf39tuven09sam30g4vgpfna3rh';
-
-const channel = {
-  channelId: CHANNEL,
-  counterpartyNodeId: NODE_ID,
-  phase: 'open',
-  peerConnected: true,
-  capacitySat: 1_000_000n,
-  holderBalanceMsat: 400_000_500n,
-  counterpartyBalanceMsat: 599_999_500n,
-  outboundCapacityMsat: 390_000_000n,
-  inboundCapacityMsat: 1n,
-  htlcsInFlight: 2,
-  fundingTxid: CHANNEL,
-  fundingOutputIndex: 1,
-  shortChannelId: (101n << 40n) | (2n << 16n) | 1n,
-  holderAliasScid: 0n,
-  announced: false,
-  holderIsFunder: true,
-  channelType: 'anchors',
-  shard: 5,
-  ownerReplicaId: 'a',
-  feeBaseMsat: 1n,
-  feeProportionalMillionths: 2,
-  cltvExpiryDelta: 3,
-  closingReason: '',
-  closingTxid: new Uint8Array(0),
-};
-
-interface Run {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** A node whose managers do as told, and the command line in front of it. */
-async function startCli(handlers: Partial<ManagerHandlers>) {
-  const testConsole = await startTestConsole();
-  await testConsole.serve('manager-a', handlers);
-  const run = async (
-    args: readonly string[],
-    changes: Partial<CliIo> & { files?: Record<string, string> } = {},
-  ): Promise<Run> => {
-    let stdout = '';
-    let stderr = '';
-    const files = changes.files ?? {
-      '/checkout/.fulmen/cli.json': '{"address":"console:1","tokenFile":"token"}',
-      '/checkout/token': ADMIN,
-    };
-    const connector = testConsole.network.connector('user', []);
-    const io: CliIo = {
-      stdout: (text) => void (stdout += text),
-      stderr: (text) => void (stderr += text),
-      isTerminal: true,
-      environment: {},
-      readFile: (file) =>
-        files[file] === undefined ? Promise.reject(new RangeError(file)) : Promise.resolve(files[file]),
-      appendFile: () => Promise.resolve(),
-      randomBytes: (length) => new Uint8Array(length).fill(1),
-      sleep: () => Promise.resolve(),
-      connector: () =>
-        Promise.resolve({
-          client: (definition, address) =>
-            connector.client(definition, address === 'console:1' ? 'console' : address),
-          close: () => connector.close(),
-        }),
-      checkout: '/checkout',
-      interrupted: new AbortController().signal,
-      ...changes,
-    };
-    const code = await runCli(args, io);
-    return { code, stdout, stderr };
-  };
-  return { ...testConsole, run };
-}
 
 describe('answers', () => {
   test('are tables on a terminal and JSON otherwise, or as asked', async () => {

@@ -53,7 +53,7 @@ export function walletCommands(program: Command, context: CliContext): void {
     });
   examples(balance, [
     ['wallet balance', ''],
-    ['onchain balance -o json', 'each output in limbo with its channel'],
+    ['wallet balance -o json', 'each output in limbo with its channel'],
   ]);
 
   const send = wallet
