@@ -24,6 +24,7 @@ const PURE = new Set([
   'channel',
   'monitor',
   'settlement',
+  'backup',
   'graph',
   'payment',
   'lsps',
