@@ -93,6 +93,8 @@ function unary(
   call?: CallOptions,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
+    // A caller's signal may outlive thousands of its calls.
+    const onAbort = (): void => pending.cancel();
     const pending = client.makeUnaryRequest(
       method.path,
       serializer(method),
@@ -100,9 +102,13 @@ function unary(
       request,
       toMetadata(call?.metadata ?? {}),
       grpcOptions(call, DEFAULT_DEADLINE_MS),
-      (error, response) => (error === null ? resolve(response) : reject(fromServiceError(error))),
+      (error, response) => {
+        call?.signal?.removeEventListener('abort', onAbort);
+        if (error === null) resolve(response);
+        else reject(fromServiceError(error));
+      },
     );
-    call?.signal?.addEventListener('abort', () => pending.cancel(), { once: true });
+    call?.signal?.addEventListener('abort', onAbort, { once: true });
   });
 }
 
