@@ -148,6 +148,7 @@ export function receiveCommitment(
     content: contentOf(holderSpec(next)),
     newHtlcs: moved.touched.filter(isNewAdd).map(monitorHtlc),
     signatures: holderSignatures(next),
+    perCommitmentPoint,
   });
   return stepOf(
     step.state,

@@ -12,14 +12,35 @@ import {
 } from './codec.ts';
 import { decodeMonitor, encodeMonitor } from './snapshot.ts';
 import { applyUpdate, newMonitor } from './state.ts';
+import type { ChannelMonitor } from './state.ts';
 import { damaged, parameters, update } from './testing/arbitraries.ts';
-import { RECORDED_MOVES, RECORDED_PARAMETERS, RECORDED_UPDATE } from './testing/recorded.ts';
+import {
+  RECORDED_MOVES,
+  RECORDED_PARAMETERS,
+  RECORDED_UPDATE,
+  RECORDED_UPDATE_WITH_POINT,
+} from './testing/recorded.ts';
 import { play } from './testing/history.ts';
 
 /** Written once by the release that introduced the version; never regenerated. */
-const recorded = JSON.parse(
-  readFileSync(new URL('./vectors/recorded-v1.json', import.meta.url), 'utf8'),
-) as Readonly<Record<'update' | 'parameters' | 'monitor', string>>;
+function recordedBy<K extends string>(version: string): Readonly<Record<K, string>> {
+  return JSON.parse(
+    readFileSync(new URL(`./vectors/recorded-${version}.json`, import.meta.url), 'utf8'),
+  ) as Readonly<Record<K, string>>;
+}
+
+const recorded = recordedBy<'update' | 'parameters' | 'monitor'>('v1');
+const recordedV2 = recordedBy<'update' | 'monitor'>('v2');
+
+function played(holderPoints: 'with_points' | 'without_points'): ChannelMonitor {
+  let monitor = newMonitor(RECORDED_PARAMETERS);
+  for (const next of play(RECORDED_PARAMETERS, RECORDED_MOVES, holderPoints).updates) {
+    const applied = applyUpdate(monitor, next);
+    if (!applied.ok) throw new RangeError(applied.error.type);
+    monitor = applied.value.monitor;
+  }
+  return monitor;
+}
 
 describe('version 1, recorded', () => {
   test('an update', () => {
@@ -37,14 +58,29 @@ describe('version 1, recorded', () => {
     expect(toHex(encodeMonitorParameters(RECORDED_PARAMETERS))).toBe(recorded.parameters);
   });
   test('a monitor', () => {
-    let monitor = newMonitor(RECORDED_PARAMETERS);
-    for (const next of play(RECORDED_PARAMETERS, RECORDED_MOVES).updates) {
-      const applied = applyUpdate(monitor, next);
-      if (!applied.ok) throw new RangeError(applied.error.type);
-      monitor = applied.value.monitor;
-    }
+    const monitor = played('without_points');
     expect(decodeMonitor(fromHex(recorded.monitor))).toEqual({ ok: true, value: monitor });
     expect(toHex(encodeMonitor(monitor))).toBe(recorded.monitor);
+  });
+});
+
+describe("version 2, recorded: with the holder's per-commitment points", () => {
+  test('an update', () => {
+    expect(decodeChannelMonitorUpdate(fromHex(recordedV2.update))).toEqual({
+      ok: true,
+      value: RECORDED_UPDATE_WITH_POINT,
+    });
+    expect(toHex(encodeChannelMonitorUpdate(RECORDED_UPDATE_WITH_POINT))).toBe(recordedV2.update);
+  });
+  test('a monitor', () => {
+    const monitor = played('with_points');
+    expect(decodeMonitor(fromHex(recordedV2.monitor))).toEqual({ ok: true, value: monitor });
+    expect(toHex(encodeMonitor(monitor))).toBe(recordedV2.monitor);
+  });
+  test('no monitor has two encodings', () => {
+    const v1 = fromHex(recorded.monitor);
+    const relabelled = decodeMonitor(Uint8Array.from([2, ...v1.slice(1)]));
+    expect(relabelled.ok).toBe(false);
   });
 });
 
@@ -102,5 +138,10 @@ describe('arbitrary bytes', () => {
     fuzz(decodeChannelMonitorUpdate, encodeChannelMonitorUpdate, update.map(encodeChannelMonitorUpdate)));
   test('as parameters', () =>
     fuzz(decodeMonitorParameters, encodeMonitorParameters, parameters.map(encodeMonitorParameters)));
-  test('as a monitor', () => fuzz(decodeMonitor, encodeMonitor, fc.constant(fromHex(recorded.monitor))));
+  test('as a monitor', () =>
+    fuzz(
+      decodeMonitor,
+      encodeMonitor,
+      fc.constantFrom(fromHex(recorded.monitor), fromHex(recordedV2.monitor)),
+    ));
 });

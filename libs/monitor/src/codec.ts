@@ -1,8 +1,9 @@
 /**
  * The stored form of updates and parameters: rows of a monitor's log, written
  * by the channel's owner and read by every tower, possibly of another release.
- * Version 1 is frozen: a change of the shapes needs a new version beside it,
- * and the recorded bytes in the tests must decode for ever.
+ * Version 1 is frozen: a change of the shapes needs a new version or a new
+ * number of a step beside it, and the recorded bytes in the tests must decode
+ * for ever.
  *
  * Integers that are usually small are BigSize; every value has exactly one
  * encoding.
@@ -41,20 +42,29 @@ const BROADCAST = ['broadcast', 'passive'] as const;
 /** Numbers of the steps in the encoding; never reused. */
 const STEP = {
   latest_holder_commitment: 1,
+  /** The same with its per-commitment point; 1 remains for updates without. */
+  latest_holder_commitment_with_point: 7,
   latest_counterparty_commitment: 2,
   commitment_secret: 3,
   payment_preimage: 4,
   channel_force_closed: 5,
   shutdown_script: 6,
-} as const satisfies Readonly<Record<ChannelMonitorUpdateStep['type'], number>>;
+} as const satisfies Readonly<
+  Record<ChannelMonitorUpdateStep['type'] | 'latest_holder_commitment_with_point', number>
+>;
 
 function writeStep(writer: Writer, step: ChannelMonitorUpdateStep): void {
-  writer.u8(STEP[step.type]);
+  writer.u8(
+    step.type === 'latest_holder_commitment' && step.perCommitmentPoint !== undefined
+      ? STEP.latest_holder_commitment_with_point
+      : STEP[step.type],
+  );
   switch (step.type) {
     case 'latest_holder_commitment':
       writeContent(writer, step.content);
       writeList(writer, step.newHtlcs, writeHtlc);
       writeList(writer, step.signatures, writeSignatures);
+      if (step.perCommitmentPoint !== undefined) writeFixed(writer, step.perCommitmentPoint, 33);
       return;
     case 'latest_counterparty_commitment':
       writeContent(writer, step.content);
@@ -90,6 +100,14 @@ function readStep(reader: Reader): ChannelMonitorUpdateStep {
         content: readContent(reader),
         newHtlcs: readList(reader, readHtlc),
         signatures: readList(reader, readSignatures),
+      };
+    case STEP.latest_holder_commitment_with_point:
+      return {
+        type: 'latest_holder_commitment',
+        content: readContent(reader),
+        newHtlcs: readList(reader, readHtlc),
+        signatures: readList(reader, readSignatures),
+        perCommitmentPoint: readPoint(reader),
       };
     case STEP.latest_counterparty_commitment:
       return {

@@ -1,7 +1,8 @@
 /**
- * A monitor as bytes, so that a tower need not replay its whole log. Version
- * 1 is frozen, as the updates' is. Maps are written in order of direction and
- * id: equal monitors have equal bytes.
+ * A monitor as bytes, so that a tower need not replay its whole log. Versions
+ * are frozen, as the updates' is: 1 has no per-commitment points of the
+ * holder's, 2 has at least one. Maps are written in order of direction and id:
+ * equal monitors have equal bytes.
  */
 import { DecodeError, Writer, decodeWith } from '@fulmen/codec';
 import type { Reader, Result } from '@fulmen/codec';
@@ -25,7 +26,6 @@ import {
   readSignatures,
   readText,
   readVarBytes,
-  readVersion,
   writeContent,
   writeFixed,
   writeHtlc,
@@ -48,7 +48,9 @@ import type {
 } from './state.ts';
 import type { HtlcRef } from './update.ts';
 
-const SNAPSHOT_VERSION = 1;
+const WITHOUT_HOLDER_POINTS = 1;
+const WITH_HOLDER_POINTS = 2;
+type SnapshotVersion = typeof WITHOUT_HOLDER_POINTS | typeof WITH_HOLDER_POINTS;
 const BROADCAST = ['broadcast', 'passive'] as const;
 
 function compareRefs(a: HtlcRef, b: HtlcRef): number {
@@ -56,13 +58,35 @@ function compareRefs(a: HtlcRef, b: HtlcRef): number {
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 
-function readHolder(reader: Reader): HolderCommitment {
-  return { content: readContent(reader), signatures: readList(reader, readSignatures) };
+function snapshotVersion(
+  monitor: Pick<ChannelMonitor, 'holderCommitment' | 'previousHolderCommitment'>,
+): SnapshotVersion {
+  const { holderCommitment, previousHolderCommitment } = monitor;
+  return holderCommitment?.perCommitmentPoint === undefined &&
+    previousHolderCommitment?.perCommitmentPoint === undefined
+    ? WITHOUT_HOLDER_POINTS
+    : WITH_HOLDER_POINTS;
 }
 
-function writeHolder(writer: Writer, commitment: HolderCommitment): void {
+function readSnapshotVersion(reader: Reader): SnapshotVersion {
+  const version = reader.u8();
+  if (version !== WITHOUT_HOLDER_POINTS && version !== WITH_HOLDER_POINTS)
+    throw new DecodeError('unsupported', `version ${version}`);
+  return version;
+}
+
+function readHolder(reader: Reader, version: SnapshotVersion): HolderCommitment {
+  const commitment = { content: readContent(reader), signatures: readList(reader, readSignatures) };
+  if (version === WITHOUT_HOLDER_POINTS) return commitment;
+  const perCommitmentPoint = readOptional(reader, readPoint);
+  return perCommitmentPoint === undefined ? commitment : { ...commitment, perCommitmentPoint };
+}
+
+function writeHolder(writer: Writer, commitment: HolderCommitment, version: SnapshotVersion): void {
   writeContent(writer, commitment.content);
   writeList(writer, commitment.signatures, writeSignatures);
+  if (version === WITHOUT_HOLDER_POINTS) return;
+  writeOptional(writer, commitment.perCommitmentPoint, (to, point) => writeFixed(to, point, 33));
 }
 
 function readCounterparty(reader: Reader): CounterpartyCommitment {
@@ -121,11 +145,12 @@ function mapByRef<Item, Value>(
 
 /** Encodes a monitor. */
 export function encodeMonitor(monitor: ChannelMonitor): Uint8Array {
-  const writer = new Writer(4096).u8(SNAPSHOT_VERSION);
+  const version = snapshotVersion(monitor);
+  const writer = new Writer(4096).u8(version);
   writeParameters(writer, monitor.parameters);
   writer.bigsize(monitor.updateId);
-  writeOptional(writer, monitor.holderCommitment, writeHolder);
-  writeOptional(writer, monitor.previousHolderCommitment, writeHolder);
+  for (const commitment of [monitor.holderCommitment, monitor.previousHolderCommitment])
+    writeOptional(writer, commitment, (to, holder) => writeHolder(to, holder, version));
   writeOptional(writer, monitor.counterpartyCommitment, writeCounterparty);
   writeOptional(writer, monitor.nextCounterpartyCommitment, writeCounterparty);
   const live = [...monitor.htlcs.values()].sort((a, b) => compareRefs(a.htlc, b.htlc));
@@ -147,11 +172,14 @@ export function encodeMonitor(monitor: ChannelMonitor): Uint8Array {
 }
 
 function readMonitor(reader: Reader): ChannelMonitor {
-  readVersion(reader, SNAPSHOT_VERSION);
+  const version = readSnapshotVersion(reader);
   const parameters = readParameters(reader);
   const updateId = reader.bigsize();
-  const holderCommitment = readOptional(reader, readHolder);
-  const previousHolderCommitment = readOptional(reader, readHolder);
+  const readHolderOf = (from: Reader): HolderCommitment => readHolder(from, version);
+  const holderCommitment = readOptional(reader, readHolderOf);
+  const previousHolderCommitment = readOptional(reader, readHolderOf);
+  if (snapshotVersion({ holderCommitment, previousHolderCommitment }) !== version)
+    throw new DecodeError('invalid_value', 'version 2 without a point');
   const counterpartyCommitment = readOptional(reader, readCounterparty);
   const nextCounterpartyCommitment = readOptional(reader, readCounterparty);
   const htlcs = mapByRef(

@@ -34,6 +34,8 @@ import type {
 export interface HolderCommitment {
   readonly content: CommitmentContent;
   readonly signatures: readonly HolderCommitmentSignatures[];
+  /** Absent: the update came from a release that did not write it. */
+  readonly perCommitmentPoint?: Uint8Array;
 }
 
 /** A counterparty commitment that may be broadcast. */
@@ -183,7 +185,7 @@ function applyHolderCommitment(
   monitor: ChannelMonitor,
   step: StepOf<'latest_holder_commitment'>,
 ): Result<ChannelMonitor, MonitorError> {
-  const { content, signatures } = step;
+  const { content, signatures, perCommitmentPoint } = step;
   const expected =
     monitor.holderCommitment === undefined ? 0n : monitor.holderCommitment.content.commitmentNumber + 1n;
   const accepted = acceptContent(monitor, 'holder', { content, newHtlcs: step.newHtlcs, expected });
@@ -198,7 +200,11 @@ function applyHolderCommitment(
       ...monitor,
       htlcs: accepted.value,
       previousHolderCommitment: monitor.holderCommitment,
-      holderCommitment: { content, signatures },
+      holderCommitment: {
+        content,
+        signatures,
+        ...(perCommitmentPoint === undefined ? {} : { perCommitmentPoint }),
+      },
     }),
   );
 }

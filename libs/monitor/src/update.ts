@@ -48,6 +48,8 @@ export type ChannelMonitorUpdateStep =
       readonly content: CommitmentContent;
       readonly newHtlcs: readonly MonitorHtlc[];
       readonly signatures: readonly HolderCommitmentSignatures[];
+      /** The holder's, of this commitment: what its scripts are rebuilt from. Absent in updates of releases that did not write it. */
+      readonly perCommitmentPoint?: Uint8Array;
     }
   /** The holder is about to sign this commitment for the counterparty. Two may be valid until the secret comes. */
   | {

@@ -104,6 +104,7 @@ export function establish(
       content: contentOf(holderSpec(state)),
       newHtlcs: [],
       signatures: holderSignatures(state),
+      perCommitmentPoint: point,
     },
   );
   const funding = primaryFunding(state);

@@ -50,6 +50,13 @@ const step: fc.Arbitrary<ChannelMonitorUpdateStep> = fc.oneof(
     signatures: fc.array(signatures, { maxLength: 2 }),
   }),
   fc.record({
+    type: fc.constant('latest_holder_commitment' as const),
+    content,
+    newHtlcs: fc.array(htlc, { maxLength: 3 }),
+    signatures: fc.array(signatures, { maxLength: 2 }),
+    perCommitmentPoint: point,
+  }),
+  fc.record({
     type: fc.constant('latest_counterparty_commitment' as const),
     content,
     newHtlcs: fc.array(htlc, { maxLength: 3 }),

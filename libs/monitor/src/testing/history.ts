@@ -47,8 +47,12 @@ function byIdentity(a: HtlcRef, b: HtlcRef): number {
   return a.id < b.id ? -1 : 1;
 }
 
-/** Plays moves; those that are impossible at their time do nothing. */
-export function play(parameters: MonitorParameters, moves: readonly Move[]): History {
+/** Plays moves; those that are impossible at their time do nothing. without_points: as a release wrote them that knew no holder points. */
+export function play(
+  parameters: MonitorParameters,
+  moves: readonly Move[],
+  holderPoints: 'with_points' | 'without_points' = 'with_points',
+): History {
   let present: readonly MonitorHtlc[] = [];
   let feerateSatPerKw = 253;
   let toHolderMsat = 5_000_000_000n;
@@ -92,7 +96,13 @@ export function play(parameters: MonitorParameters, moves: readonly Move[]): His
       signature: new Uint8Array(64).fill(Number(holderNumber & 255n)),
       htlcSignatures: present.map(() => new Uint8Array(64).fill(7)),
     }));
-    return { type: 'latest_holder_commitment', content, newHtlcs: declare(), signatures };
+    const step = { type: 'latest_holder_commitment', content, newHtlcs: declare(), signatures } as const;
+    return holderPoints === 'without_points'
+      ? step
+      : {
+          ...step,
+          perCommitmentPoint: Uint8Array.from([3, ...sha256(Uint8Array.of(Number(holderNumber & 255n)))]),
+        };
   };
 
   emit(signCounterparty(), signHolder());

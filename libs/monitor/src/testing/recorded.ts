@@ -1,4 +1,4 @@
-/** The values whose encodings were recorded; see vectors/recorded-v1.json. */
+/** The values whose encodings were recorded; see vectors/. */
 import type { ChannelMonitorUpdate, MonitorParameters, MonitorParty } from '../update.ts';
 import type { Move } from './history.ts';
 
@@ -89,6 +89,14 @@ export const RECORDED_UPDATE: ChannelMonitorUpdate = {
     },
     { type: 'shutdown_script', scriptPubKey: Uint8Array.from([0, 20, ...fill(0x66, 20)]) },
   ],
+};
+
+/** As version 2 brought it: with the holder's per-commitment point. */
+export const RECORDED_UPDATE_WITH_POINT: ChannelMonitorUpdate = {
+  ...RECORDED_UPDATE,
+  steps: RECORDED_UPDATE.steps.map((step) =>
+    step.type === 'latest_holder_commitment' ? { ...step, perCommitmentPoint: pointOf(0x78) } : step,
+  ),
 };
 
 /** Leaves HTLCs live, archived and with a preimage, and a counterparty commitment unrevoked. */
