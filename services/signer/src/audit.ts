@@ -18,6 +18,7 @@ export const AUDIT_OPERATIONS = {
   sign_psbt: 7,
   fence_shard: 8,
   sign_claim: 9,
+  restore_channel: 10,
 } as const;
 export type AuditOperation = keyof typeof AUDIT_OPERATIONS;
 

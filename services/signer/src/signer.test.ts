@@ -160,6 +160,30 @@ describe('two signers that sign for each other', () => {
       { code: 'failed_precondition', metadata: { 'fulmen-refusal-policy': 'policy-channel-immutable' } },
     );
   });
+
+  test('a restored channel signs no commitment any more', async () => {
+    const { harness, streams, channel } = await twoSigners();
+    await channel.open();
+    await channel.step('alice', { type: 'add', by: 'alice', amountMsat: 5_000_000n });
+    const request = { ...wireRegistration(registrationOf(secp, parties, 'alice'), 9n), restored: true };
+    await harness.alice.client.registerChannel(request);
+    await harness.alice.client.registerChannel(request);
+    const next = wireItem(parties.alice.channelKeysId, caller, {
+      ...EMPTY_ITEM,
+      ...channel.counterpartyCommitment('alice', channel.content, channel.number),
+    });
+    expect(await streams.alice.one(next)).toMatchObject({ policy: 'policy-commitment-not-closed' });
+    const held = channel.log.findLast(
+      (entry) => entry.side === 'alice' && entry.request.holderCommitment !== undefined,
+    )?.request.holderCommitment;
+    if (held === undefined) throw new RangeError('no holder commitment');
+    await expect(
+      harness.alice.client.signHolderCommitment({
+        channelKeysId: parties.alice.channelKeysId,
+        holderCommitment: wireHolderCommitment(held),
+      }),
+    ).rejects.toMatchObject({ metadata: { 'fulmen-refusal-policy': 'policy-holder-commitment-revoked' } });
+  });
 });
 
 describe('commits', () => {

@@ -84,6 +84,7 @@ export class Registration {
       epoch: actor.fence.epoch,
       channelType: parameters.channelType,
       announce: parameters.announce,
+      restored: false,
     };
     while (!actor.stopped) {
       try {

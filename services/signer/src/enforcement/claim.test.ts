@@ -205,9 +205,13 @@ test('over the contract: the claim capability, the shutdown script and wallet ad
   await expect(harness.client.signClaim(request)).rejects.toMatchObject({
     metadata: { 'fulmen-refusal-policy': 'policy-channel-unregistered' },
   });
-  await harness.client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
+  const registered = wireRegistration(registrationOf(secp, parties, 'alice'), 1n);
+  await harness.client.registerChannel(registered);
   const [first, second] = [await harness.client.signClaim(request), await harness.client.signClaim(request)];
   expect(second).toEqual(first);
+  // What a channel restored from a static backup is for.
+  await harness.client.registerChannel({ ...registered, restored: true });
+  expect(await harness.client.signClaim(request)).toEqual(first);
   await expect(
     harness.clientWith(...ALL_CAPABILITIES.filter((one) => one !== 'claim')).signClaim(request),
   ).rejects.toMatchObject({ code: 'permission_denied' });

@@ -522,6 +522,21 @@ describe('registration', () => {
     const other1 = registerChannel(context, first.value, { ...original, announce: false });
     expect(!other1.ok && other1.error.policy).toBe('policy-channel-immutable');
   });
+
+  test('a channel restored from a static backup is frozen, whether it was known or not', () => {
+    const restored = registerChannel(context, undefined, original, 'restored');
+    if (!restored.ok) throw new RangeError(restored.error.policy);
+    expect(restored.value.lock).toEqual({ type: 'frozen' });
+    expect(registerChannel(context, restored.value, original, 'restored')).toEqual(restored);
+    // Whoever registers it as a new one gets no further than before.
+    expect(registerChannel(context, restored.value, original)).toEqual(restored);
+    const known = registerChannel(context, undefined, original);
+    if (!known.ok) throw new RangeError(known.error.policy);
+    const frozen = registerChannel(context, known.value, original, 'restored');
+    expect(frozen.ok && frozen.value.lock).toEqual({ type: 'frozen' });
+    const closing = { ...known.value, lock: { type: 'closing', commitmentNumber: 3n } } as const;
+    expect(registerChannel(context, closing, original, 'restored')).toEqual({ ok: true, value: closing });
+  });
 });
 
 test('secrets and points in answers are the published derivation’s', async () => {

@@ -17,16 +17,22 @@ export interface RegistrationContext extends EnforcementContext {
   readonly walletScript: Uint8Array;
 }
 
-/** Checks and registers; an identical retry gives the state as it is by now. */
+/**
+ * Checks and registers; an identical retry gives the state as it is by now.
+ * restored: the node comes back from a static backup and does not know the
+ * channel's last state. Whatever it signed could be revoked already, and whatever
+ * it released could still be needed: the channel is frozen, and only claimed from.
+ */
 export function registerChannel(
   ctx: RegistrationContext,
   existing: SignerChannelState | undefined,
   registration: ChannelRegistration,
+  origin: 'new' | 'restored' = 'new',
 ): Result<SignerChannelState, Refusal> {
   if (existing !== undefined) {
-    return equalBytes(encodeRegistration(existing.registration), encodeRegistration(registration))
-      ? ok(existing)
-      : refuse('policy-channel-immutable', 'the channel is registered with other parameters');
+    if (!equalBytes(encodeRegistration(existing.registration), encodeRegistration(registration)))
+      return refuse('policy-channel-immutable', 'the channel is registered with other parameters');
+    return ok(origin === 'new' ? existing : frozen(existing));
   }
   const checked = checkRegistration(ctx, registration);
   if (!checked.ok) return checked;
@@ -38,8 +44,15 @@ export function registerChannel(
     holderCommitments: [],
     counterpartyCommitments: [],
     secrets: EMPTY_SECRET_STORE,
-    lock: { type: 'none' },
+    lock: origin === 'new' ? { type: 'none' } : { type: 'frozen' },
   });
+}
+
+/** A commitment that was signed for broadcast stays signed: the lock that says which one is as tight. */
+function frozen(state: SignerChannelState): SignerChannelState {
+  return state.lock.type === 'frozen' || state.lock.type === 'closing'
+    ? state
+    : { ...state, lock: { type: 'frozen' } };
 }
 
 function checkRegistration(

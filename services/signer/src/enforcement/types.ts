@@ -109,7 +109,8 @@ export interface CounterpartyCommitmentRecord extends CommitmentRecord {
  * - mutual_close: a closing transaction was signed; commitments move no more
  *   (the counterparty could broadcast the close at today's balances for ever).
  * - closing: a holder commitment was signed. Nothing moves any more.
- * - frozen: the state was set back with its database. Nothing is ever signed.
+ * - frozen: the state was set back with its database, or lost and the channel
+ *   restored from a static backup. No commitment is ever signed.
  */
 export type ChannelLock =
   | { readonly type: 'none' }

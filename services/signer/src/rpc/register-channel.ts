@@ -32,16 +32,22 @@ export async function register(
         nodeId: signer.keys.nodeId,
         walletScript: shutdownScript(signer, channelKeysId),
       };
-      const registered = registerChannel(ctx, view.channel, registration);
+      const registered = registerChannel(
+        ctx,
+        view.channel,
+        registration,
+        request.restored ? 'restored' : 'new',
+      );
       if (!registered.ok) return registered;
       if (registered.value === view.channel) return { ok: true, value: { answer: {} } };
       const detail = sha256(encodeRegistration(registration));
+      const operation = request.restored ? ('restore_channel' as const) : ('register_channel' as const);
       return {
         ok: true,
         value: {
           answer: {},
           channel: registered.value,
-          audit: { operation: 'register_channel', channelKeysId, detail },
+          audit: { operation, channelKeysId, detail },
         },
       };
     },

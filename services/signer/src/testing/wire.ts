@@ -63,6 +63,7 @@ export function wireRegistration(registration: ChannelRegistration, epoch: bigin
   return {
     ...rest,
     holderIsFunder: funder === 'holder',
+    restored: false,
     epoch,
     holder: wireParty(registration.holder),
     counterparty: wireParty(registration.counterparty),
