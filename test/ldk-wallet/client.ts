@@ -21,6 +21,8 @@ export type LdkWalletOptions = {
   readonly listenPort?: number;
   /** Default true. */
   readonly anchors?: boolean;
+  /** The wallet neither connects to peers nor listens. */
+  readonly offline?: boolean;
   readonly pollMs?: number;
   readonly logLevel?: number;
 };
@@ -71,12 +73,14 @@ export class LdkWallet {
 
   /** Starts it again on its data folder, after {@link stop} or {@link kill9}. */
   async start(): Promise<void> {
-    const { dataDir, chainUrl, listenPort = 0, anchors = true, pollMs = 100, logLevel = 3 } = this.options;
+    const { dataDir, chainUrl, listenPort = 0, anchors = true, offline = false } = this.options;
+    const { pollMs = 100, logLevel = 3 } = this.options;
     fs.mkdirSync(dataDir, { recursive: true });
     const main = fileURLToPath(new URL('./main.ts', import.meta.url));
     const args = [main, '--data', dataDir, '--chain', chainUrl, '--listen', String(listenPort)];
     args.push('--poll-ms', String(pollMs), '--log-level', String(logLevel));
     if (!anchors) args.push('--no-anchors');
+    if (offline) args.push('--offline');
     const stderr = fs.openSync(path.join(dataDir, 'stderr.log'), 'a');
     const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', stderr], detached: true });
     fs.closeSync(stderr);

@@ -2,7 +2,7 @@
 // and stdout (see protocol.ts). Interop and end-to-end tests use it as the node's customers.
 //
 //   main.ts --data DIR --chain http://user:password@127.0.0.1:18443 [--listen PORT] [--no-anchors]
-//           [--poll-ms 250] [--log-level 3]
+//           [--offline] [--poll-ms 250] [--log-level 3]
 //
 // It ends when stdin ends, so that it never outlives the test that started it.
 import readline from 'node:readline';
@@ -18,6 +18,7 @@ const { values } = parseArgs({
     chain: { type: 'string' },
     listen: { type: 'string' },
     'no-anchors': { type: 'boolean', default: false },
+    offline: { type: 'boolean', default: false },
     'poll-ms': { type: 'string', default: '250' },
     'log-level': { type: 'string', default: '3' },
   },
@@ -25,7 +26,7 @@ const { values } = parseArgs({
 
 if (values.data === undefined || values.chain === undefined) {
   process.stderr.write(
-    'usage: main.ts --data DIR --chain URL [--listen PORT] [--no-anchors] [--poll-ms N] [--log-level N]\n',
+    'usage: main.ts --data DIR --chain URL [--listen PORT] [--no-anchors] [--offline] [--poll-ms N] [--log-level N]\n',
   );
   process.exit(2);
 }
@@ -40,6 +41,7 @@ const node = await Node.start({
   chainUrl: values.chain,
   ...(values.listen === undefined ? {} : { listenPort: Number(values.listen) }),
   anchors: !values['no-anchors'],
+  offline: values.offline,
   pollMs: Number(values['poll-ms']),
   logLevel: Number(values['log-level']),
   onEvent: say,

@@ -235,6 +235,11 @@ export const methods: Handlers = {
     return {};
   },
 
+  snapshot(node, { dir }) {
+    node.snapshot(dir);
+    return {};
+  },
+
   async sync(node) {
     await node.sync();
     return { heightSynced: node.chain.tip.height };

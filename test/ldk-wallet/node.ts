@@ -31,6 +31,8 @@ export type NodeOptions = {
   /** undefined: the wallet does not listen. 0: the system chooses, once; the choice is kept. */
   readonly listenPort?: number;
   readonly anchors: boolean;
+  /** Neither connects to peers nor listens. */
+  readonly offline: boolean;
   readonly pollMs: number;
   /** Lowest level that is written to `ldk.log`; 3 is info, 2 debug, 0 everything. */
   readonly logLevel: number;
@@ -303,6 +305,15 @@ export class Node {
     this.#connectedBefore = now;
   }
 
+  /** Copies seed and saved state; nothing is written meanwhile, for the copy is made in one go. */
+  snapshot(dir: string): void {
+    this.#metaDirty = true;
+    this.turn();
+    fs.mkdirSync(dir, { recursive: true });
+    for (const name of ['seed', 'state'])
+      fs.cpSync(path.join(this.options.dataDir, name), path.join(dir, name), { recursive: true });
+  }
+
   /** Saves, closes the connections and ends the timers. */
   async stop(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
@@ -355,6 +366,7 @@ export class Node {
     const txid = transaction.getId();
     this.#unconfirmed.set(txid, { hex: toHex(raw), sinceHeight: this.chain.tip.height });
     this.#metaDirty = true;
+    this.emit({ event: 'broadcast', txid });
     void this.#send([toHex(raw)]);
     return txid;
   }
@@ -364,6 +376,7 @@ export class Node {
     for (const raw of transactions) {
       const txid = Transaction.fromBuffer(raw).getId();
       this.#unconfirmed.set(txid, { hex: toHex(raw), sinceHeight: this.chain.tip.height });
+      this.emit({ event: 'broadcast', txid });
     }
     this.#metaDirty = true;
     void this.#send(transactions.map(toHex));
@@ -538,11 +551,11 @@ export class Node {
 
   async #open(): Promise<void> {
     this.turn();
-    if (this.options.listenPort !== undefined) {
+    if (this.options.listenPort !== undefined && !this.options.offline) {
       const wished = this.options.listenPort === 0 ? (this.port ?? 0) : this.options.listenPort;
       this.port = await this.peers.listen('127.0.0.1', wished);
     }
-    for (const peer of this.#wantedBefore) this.peers.want(peer);
+    if (!this.options.offline) for (const peer of this.#wantedBefore) this.peers.want(peer);
     for (const { hex } of this.#unconfirmed.values()) void this.#send([hex]);
     const every = (ms: number, work: () => void) => this.#timers.push(setInterval(work, ms));
     every(

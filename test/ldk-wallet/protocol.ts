@@ -165,6 +165,11 @@ export type WalletMethods = {
   };
   /** Base of all the wallet's fee estimates from now on. */
   setFeerate: { params: { readonly feerateSatPerKw: number }; result: None };
+  /**
+   * Copies the wallet as it is now to another folder. A wallet that is started there later believes that time:
+   * with `offline` it never learns better, and what it broadcasts may be revoked.
+   */
+  snapshot: { params: { readonly dir: string }; result: None };
   /** Looks for new blocks at once, and answers when it has followed to the tip. */
   sync: { params: None; result: { readonly heightSynced: number } };
   stop: { params: None; result: None };
@@ -231,6 +236,8 @@ export type WalletEvent =
       readonly feeMsat: bigint | null;
       readonly amountMsat: bigint | null;
     }
+  /** The wallet made this transaction, or broadcasts its commitment. */
+  | { readonly event: 'broadcast'; readonly txid: string }
   | { readonly event: 'onchain_sweep'; readonly txid: string; readonly channelId: string | null }
   | { readonly event: 'error'; readonly text: string };
 

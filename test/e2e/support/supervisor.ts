@@ -159,6 +159,17 @@ export class Supervisor {
     return pid;
   }
 
+  /** Kills a process with SIGKILL and leaves it dead, until {@link restart}. */
+  async kill9ForGood(name: string): Promise<void> {
+    const slot = this.#slot(name);
+    slot.wanted = false;
+    clearTimeout(slot.timer);
+    slot.timer = undefined;
+    await this.#end(slot, 'SIGKILL');
+    slot.phase = 'stopped';
+    this.#reject(slot, `${name} was killed`);
+  }
+
   /** Freezes a process (SIGSTOP), as a long pause or a wedged event loop would. */
   pause(name: string): void {
     this.#slot(name).child?.kill('SIGSTOP');
