@@ -82,15 +82,42 @@ export function merkleRoot(hashes: readonly Uint8Array[]): Uint8Array {
   return level[0] as Uint8Array;
 }
 
+/**
+ * Merkle root that a transaction's branch leads to: the hashes beside its way up, lowest first. Undefined when the
+ * index is not one of a tree of that height.
+ */
+export function merkleRootOfBranch(
+  leaf: Uint8Array,
+  index: number,
+  branch: readonly Uint8Array[],
+): Uint8Array | undefined {
+  if (!Number.isSafeInteger(index) || index < 0 || branch.length > 32 || index >= 2 ** branch.length)
+    return undefined;
+  let hash = leaf;
+  let position = index;
+  for (const sibling of branch) {
+    // Only a last one without a neighbour is paired with itself, and that one stands left.
+    if (position % 2 === 1 && bytesEqual(hash, sibling)) return undefined;
+    hash = sha256d(position % 2 === 1 ? concatBytes(sibling, hash) : concatBytes(hash, sibling));
+    position = Math.floor(position / 2);
+  }
+  return hash;
+}
+
+/** The number that a header's hash must not exceed; undefined when `bits` states none. */
+export function targetOf(bits: number): bigint | undefined {
+  const exponent = bits >>> 24;
+  const mantissa = bits & 0x7f_ffff;
+  if (mantissa === 0 || (bits & 0x80_0000) !== 0 || exponent > 34) return undefined;
+  return exponent <= 3
+    ? BigInt(mantissa) >> BigInt(8 * (3 - exponent))
+    : BigInt(mantissa) << BigInt(8 * (exponent - 3));
+}
+
 /** True if the header's hash meets the target that it states. Says nothing about whether the target is right. */
 export function meetsProofOfWork(header: BlockHeader): boolean {
-  const exponent = header.bits >>> 24;
-  const mantissa = header.bits & 0x7f_ffff;
-  if (mantissa === 0 || (header.bits & 0x80_0000) !== 0 || exponent > 34) return false;
-  const target =
-    exponent <= 3
-      ? BigInt(mantissa) >> BigInt(8 * (3 - exponent))
-      : BigInt(mantissa) << BigInt(8 * (exponent - 3));
+  const target = targetOf(header.bits);
+  if (target === undefined) return false;
   let value = 0n;
   for (const byte of blockHash(header).reverse()) value = (value << 8n) | BigInt(byte);
   return value <= target;

@@ -12,13 +12,13 @@ import type {
   BroadcastOutcome,
   ChainHeader,
   ChainOutPoint,
-  ChainSource,
   ChainTip,
   ChainTransaction,
   ChainUtxo,
   FeeEstimateMode,
   MempoolSpend,
   MempoolVerdict,
+  WholeBlockSource,
 } from './source.ts';
 import { ChainSourceError } from './source.ts';
 
@@ -72,7 +72,7 @@ function satoshis(value: unknown, what: string): bigint {
 }
 
 /** A `ChainSource` over Bitcoin Core's JSON-RPC. */
-export class BitcoindChainSource implements ChainSource {
+export class BitcoindChainSource implements WholeBlockSource {
   readonly rpc: BitcoindRpc;
 
   constructor(config: BitcoindRpcConfig) {

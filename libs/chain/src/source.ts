@@ -1,7 +1,11 @@
 /**
  * The port to the Bitcoin chain. Services see the chain only through it; the
- * adapters are Bitcoin Core's RPC (`@fulmen/chain/bitcoind`) and, for tests,
- * the development chain.
+ * adapters are Bitcoin Core's RPC (`@fulmen/chain/bitcoind`), an Esplora
+ * server (`@fulmen/chain/esplora`) and, for tests, the development chain.
+ *
+ * A source gives either whole blocks or, of each block, what was registered
+ * for (`ChainFilter`). `readBlock` reads both the same way and checks what
+ * they say; everything else is alike.
  *
  * Hashes and txids are display-order hex strings here (as people and RPCs
  * write them); transactions and blocks are their raw bytes, to be decoded
@@ -9,6 +13,7 @@
  * cannot answer throws `ChainSourceError`.
  */
 import type { NetworkName } from '@fulmen/bitcoin';
+import type { ChainFilter } from './filter.ts';
 
 /** The best block. */
 export interface ChainTip {
@@ -75,8 +80,32 @@ export interface ChainTransaction {
   readonly tx: Uint8Array;
 }
 
-/** A view of one Bitcoin node. Methods throw `ChainSourceError` when the node cannot answer. */
-export interface ChainSource {
+/** A transaction of a block with the proof that it is in it. */
+export interface ProvenTransaction {
+  readonly tx: Uint8Array;
+  /** Position in the block. */
+  readonly index: number;
+  /** The hashes beside its way to the header's merkle root, lowest first, in display order. */
+  readonly merkleBranch: readonly string[];
+}
+
+/** Of one block, what a filter asked for. */
+export interface FilteredBlock {
+  /** 80 bytes. */
+  readonly header: Uint8Array;
+  /** Of the block before; absent for the genesis block. */
+  readonly previousHeader?: Uint8Array;
+  /** In the order of the block. */
+  readonly transactions: readonly ProvenTransaction[];
+  /**
+   * Earlier blocks of the same chain in which a registered transaction or spend is. Nothing is registered that is
+   * known to be confirmed, so the source did not tell of it when its block came.
+   */
+  readonly earlier: readonly { readonly hash: string; readonly height: number }[];
+}
+
+/** What every view of a Bitcoin node gives. Methods throw `ChainSourceError` when it cannot answer. */
+export interface ChainSourceBase {
   /** Network that the node runs on. */
   networkName(): Promise<NetworkName>;
   getBestBlock(): Promise<ChainTip>;
@@ -84,8 +113,6 @@ export interface ChainSource {
   getBlockHash(height: number): Promise<string | undefined>;
   /** Header of any block that the node knows, stale ones included. */
   getBlockHeader(hash: string): Promise<ChainHeader | undefined>;
-  /** Raw bytes of a block. */
-  getBlock(hash: string): Promise<Uint8Array | undefined>;
   /** Transaction at a position of the best chain (a short channel id's block and index), or undefined. */
   getTxByBlockAndIndex(height: number, index: number): Promise<ChainTransaction | undefined>;
   /** Unspent output of the best chain, or undefined when it never existed or is spent. */
@@ -100,8 +127,6 @@ export interface ChainSource {
    * exist, are left out. Any number may be asked.
    */
   getMempoolSpends(outPoints: readonly ChainOutPoint[]): Promise<readonly MempoolSpend[]>;
-  /** Asks without submitting; several transactions are judged as one package, parents first. */
-  testMempoolAccept(transactions: readonly Uint8Array[]): Promise<readonly MempoolVerdict[]>;
   /**
    * Submits one transaction, or a package of unconfirmed parents followed by
    * their child (the child pays for all).
@@ -112,6 +137,25 @@ export interface ChainSource {
   /** The mempool's present minimum feerate in sat per 1000 weight. */
   mempoolMinFeerateSatPerKw(): Promise<number>;
 }
+
+/** A full node: it gives every block whole. */
+export interface WholeBlockSource extends ChainSourceBase {
+  /** Raw bytes of a block; undefined for one that it does not know, or whose bytes it does not have yet. */
+  getBlock(hash: string): Promise<Uint8Array | undefined>;
+  /** Asks without submitting; several transactions are judged as one package, parents first. */
+  testMempoolAccept(transactions: readonly Uint8Array[]): Promise<readonly MempoolVerdict[]>;
+}
+
+/** A server of an index: it sees, of each block, what was registered. */
+export interface FilteredBlockSource extends ChainSourceBase {
+  /** Undefined for a block that is not in its best chain, or while its chain changes under the question. */
+  getFilteredBlock(hash: string, filter: ChainFilter): Promise<FilteredBlock | undefined>;
+  /** Raw transactions of the mempool that concern a registered script. */
+  getFilteredMempool(filter: ChainFilter): Promise<readonly Uint8Array[]>;
+}
+
+/** A view of one Bitcoin node. */
+export type ChainSource = WholeBlockSource | FilteredBlockSource;
 
 /** Why a source could not answer. */
 export type ChainSourceErrorCode =

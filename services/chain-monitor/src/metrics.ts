@@ -8,6 +8,10 @@ export function chainMetrics(metrics: Metrics) {
     height: metrics.gauge('chain_height', 'Height of the last processed block.'),
     lag: metrics.gauge('chain_lag_blocks', 'Blocks of the source that are not processed yet.'),
     halted: metrics.gauge('chain_halted', '1 while the chain source is not believed.'),
+    lateSightings: metrics.counter(
+      'chain_late_sightings_total',
+      'Blocks of which the source told something only after a later one.',
+    ),
     writer: metrics.gauge('chain_writer', '1 while this replica holds the lease.'),
     disconnected: metrics.counter('chain_blocks_disconnected_total', 'Blocks taken back by reorgs.'),
     drained: metrics.counter('chain_monitor_updates_drained_total', 'Monitor updates applied.'),

@@ -6,6 +6,7 @@ import { Broadcaster } from './broadcast/broadcaster.ts';
 import { FeeEstimator } from './fees/estimator.ts';
 import { BlockIndex } from './follower/block-index.ts';
 import { Follower } from './follower/follower.ts';
+import { registerFundings, registerOrders, registerWallet } from './follower/registered.ts';
 import { UtxoLookup } from './gossip/utxo-lookup.ts';
 import { chainMetrics } from './metrics.ts';
 import { Closer } from './monitors/closer.ts';
@@ -39,7 +40,7 @@ export async function start(
   let book: AddressBook | undefined;
   const bookOf = (): AddressBook | undefined => book;
   const writer: Writer = new Writer(ports.store, () => worker.stepDown());
-  const index = new BlockIndex(source);
+  const index = new BlockIndex(source, config.network);
   const lookup = new UtxoLookup(source);
   const drain = new MonitorDrain({ writer, logger, metrics });
   const follower = new Follower({
@@ -53,6 +54,7 @@ export async function start(
     behindGraceMs: config.behindGraceMs,
     rescanHeight: config.rescanHeight,
     book: bookOf,
+    registrars: [registerFundings, registerOrders, registerWallet],
     drainMonitors: async () => void (await drain.run()),
     onBlock: () => {
       lookup.forget();

@@ -8,13 +8,13 @@ import type {
   BroadcastOutcome,
   ChainHeader,
   ChainOutPoint,
-  ChainSource,
   ChainTip,
   ChainTransaction,
   ChainUtxo,
   FeeEstimateMode,
   MempoolSpend,
   MempoolVerdict,
+  WholeBlockSource,
 } from '@fulmen/chain';
 import { ChainSourceError } from '@fulmen/chain';
 import type { DevChain } from './devchain.ts';
@@ -34,7 +34,7 @@ function storedOf(raw: Uint8Array): StoredTx {
 }
 
 /** The chain of a test, as services see chains. */
-export class MemoryChainSource implements ChainSource {
+export class MemoryChainSource implements WholeBlockSource {
   readonly devChain: DevChain;
 
   constructor(devChain: DevChain) {

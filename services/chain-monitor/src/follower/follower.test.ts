@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { encodeBlockHeader, decodeBlock } from '@fulmen/bitcoin';
-import { type ChainSource, ChainSourceError } from '@fulmen/chain';
+import { ChainSourceError, type WholeBlockSource } from '@fulmen/chain';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import { RpcError } from '@fulmen/rpc';
 import { StoreError } from '@fulmen/store';
@@ -27,7 +27,7 @@ async function failureOf(call: Promise<unknown>): Promise<RpcError> {
   return error as RpcError;
 }
 
-type Lie = (source: ChainSource) => Partial<ChainSource>;
+type Lie = (source: WholeBlockSource) => Partial<WholeBlockSource>;
 
 /** A harness whose source lies from a moment on. */
 async function lying(

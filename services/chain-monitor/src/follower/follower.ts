@@ -4,27 +4,29 @@
  * follower halts, says why, and touches nothing until somebody looks. A wrong
  * block would be worse than none: channels are settled by what is in it.
  */
+import { NETWORKS, type Network, displayHash, parseDisplayHash } from '@fulmen/bitcoin';
 import {
-  type Block,
-  NETWORKS,
-  type Network,
-  decodeBlock,
-  displayHash,
-  meetsProofOfWork,
-  parseDisplayHash,
-} from '@fulmen/bitcoin';
-import { type ChainSource, ChainSourceError, type ChainTip } from '@fulmen/chain';
+  type ChainBlock,
+  type ChainFilter,
+  type ChainSource,
+  ChainSourceError,
+  type ChainTip,
+  isWithin,
+  readBlock,
+  union,
+} from '@fulmen/chain';
 import { equalBytes } from '@fulmen/codec';
 import type { Logger, Runtime } from '@fulmen/service';
 import type { StoredBlock } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
 import type { Writer } from '../state/writer.ts';
-import { type Draft } from '../state/draft.ts';
+import { Draft } from '../state/draft.ts';
 import type { AddressBook } from '../wallet/address-book.ts';
 import { pruneSpent, unscanWallet } from '../wallet/observe.ts';
 import type { BlockIndex } from './block-index.ts';
 import { reportFundings, scanFundings, unscanFundings } from './fundings.ts';
 import { finishOrders, scanOrders, unscanOrders } from './orders.ts';
+import { type Registrar, registerWallet, registered } from './registered.ts';
 
 /** How often a block that does not decode is fetched before the source is not believed. */
 const FETCHES = 3;
@@ -47,6 +49,8 @@ export interface FollowerPorts {
   readonly rescanHeight: number | undefined;
   readonly index: BlockIndex;
   readonly book: () => AddressBook | undefined;
+  /** What the records wait for, told to sources that show only that. */
+  readonly registrars: readonly Registrar[];
   /** Before a block is acted on: the monitors must know everything that was committed. */
   readonly drainMonitors: () => Promise<void>;
   readonly onBlock: () => void;
@@ -213,59 +217,108 @@ export class Follower {
     return 'moved';
   }
 
-  async #fetch(hash: string): Promise<Block | undefined> {
+  /** The block, or what is registered of it; undefined when the source does not have it. */
+  async #read(
+    at: { readonly hash: string; readonly height: number },
+    filter: ChainFilter,
+  ): Promise<ChainBlock | undefined> {
     let fault = '';
     for (let attempt = 0; attempt < FETCHES; attempt++) {
-      const raw = await this.#ports.source.getBlock(hash);
-      if (raw === undefined) return undefined;
-      const block = decodeBlock(raw);
-      if (block.ok && displayHash(block.value.hash) === hash) return block.value;
-      fault = block.ok ? 'it is another block' : block.error.message;
+      const reading = await readBlock(this.#ports.source, this.#ports.network, at, () => filter);
+      if (reading.kind === 'block') return reading.block;
+      if (reading.kind === 'absent') return undefined;
+      fault = reading.reason;
     }
-    throw new ContradictionError(`block ${hash} is not what it should be: ${fault}`);
+    throw new ContradictionError(`block ${at.hash} is not what it should be: ${fault}`);
+  }
+
+  /** What the records wait for; of no use to a source of whole blocks, and not gathered for one. */
+  async #filter(registrars: readonly Registrar[]): Promise<ChainFilter> {
+    const { source, writer } = this.#ports;
+    const needed = 'getFilteredBlock' in source ? registrars : [];
+    return writer.exclusive(async (view) => registered(new Draft(view), needed));
   }
 
   async #connect(hash: string, tip: StoredBlock): Promise<'moved' | 'waiting'> {
-    const { source, writer, index } = this.#ports;
-    const block = await this.#fetch(hash);
-    if (block === undefined) return 'waiting';
-    if (!meetsProofOfWork(block.header)) throw new ContradictionError(`block ${hash} has no proof of work`);
-    if (!equalBytes(block.header.prevHash, tip.hash)) {
-      // Either a reorg came between two questions, or the source lies.
-      if (
-        (await source.getBlockHash(tip.height)) === displayHash(tip.hash) &&
-        (await source.getBlockHash(tip.height + 1)) === hash
-      ) {
-        throw new ContradictionError(
-          `block ${hash} at height ${tip.height + 1} does not follow the block before it`,
-        );
-      }
-      return 'waiting';
-    }
+    const { source, writer, index, registrars } = this.#ports;
     const height = tip.height + 1;
-    await this.#ports.drainMonitors();
-    await writer.turn((draft) => {
-      draft.block = {
-        type: 'connect',
-        block: {
-          height,
-          hash: block.hash,
-          prevHash: block.header.prevHash,
-          timeUnixSeconds: block.header.time,
-        },
-      };
-      scanFundings(draft, block, height);
-      scanOrders(draft, block, height);
-      scanWallet(draft, this.#ports.book(), block, height);
-      reportFundings(draft, height);
-      finishOrders(draft, height);
-      pruneSpent(draft, height);
-    });
-    index.add(block, height);
-    this.#ports.metrics.height.set(height);
-    this.#ports.logger.debug({ height, hash, transactions: block.transactions.length }, 'block connected');
-    this.#ports.onBlock();
-    return 'moved';
+    let filter = await this.#filter(registrars);
+    for (;;) {
+      const block = await this.#read({ hash, height }, filter);
+      if (block === undefined) return 'waiting';
+      if (!equalBytes(block.header.prevHash, tip.hash)) {
+        // Either a reorg came between two questions, or the source lies.
+        if (
+          (await source.getBlockHash(tip.height)) === displayHash(tip.hash) &&
+          (await source.getBlockHash(height)) === hash
+        )
+          throw new ContradictionError(
+            `block ${hash} at height ${height} does not follow the block before it`,
+          );
+        return 'waiting';
+      }
+      const late = await this.#readEarlier(block, filter);
+      if (late === undefined) return 'waiting';
+      await this.#ports.drainMonitors();
+      const wider = await writer.turn((draft) => {
+        for (const one of late) this.#scan(draft, one.block, one.height);
+        draft.block = {
+          type: 'connect',
+          block: {
+            height,
+            hash: block.hash,
+            prevHash: block.header.prevHash,
+            timeUnixSeconds: block.header.time,
+          },
+        };
+        this.#scan(draft, block, height);
+        reportFundings(draft, height);
+        finishOrders(draft, height);
+        pruneSpent(draft, height);
+        if (block.coverage === 'whole') return undefined;
+        // What this block brought may wait for more of it: its transactions are asked for before anything is committed.
+        const needed = registered(draft, registrars);
+        if (isWithin(needed, filter)) return undefined;
+        draft.abandon();
+        return union(filter, needed);
+      });
+      if (wider !== undefined) {
+        filter = wider;
+        continue;
+      }
+      index.add(block);
+      this.#ports.metrics.height.set(height);
+      this.#ports.logger.debug({ height, hash, transactions: block.transactions.length }, 'block connected');
+      this.#ports.onBlock();
+      return 'moved';
+    }
+  }
+
+  #scan(draft: Draft, block: ChainBlock, height: number): void {
+    scanFundings(draft, block, height);
+    scanOrders(draft, block, height);
+    scanWallet(draft, this.#ports.book(), block, height);
+  }
+
+  /** Earlier blocks of which the source tells something only now: they are read again, or facts would be missing. */
+  async #readEarlier(
+    { earlier }: ChainBlock,
+    filter: ChainFilter,
+  ): Promise<readonly { readonly block: ChainBlock; readonly height: number }[] | undefined> {
+    if (earlier.length === 0) return [];
+    const blocks = await this.#ports.writer.exclusive(async (view) => view.blocks);
+    const late: { block: ChainBlock; height: number }[] = [];
+    for (const at of earlier.toSorted((a, b) => a.height - b.height)) {
+      const ours = blocks.find(({ height }) => height === at.height);
+      // Of another chain than ours: a reorg comes.
+      if (ours !== undefined && displayHash(ours.hash) !== at.hash) return undefined;
+      const block = await this.#read(at, filter);
+      if (block === undefined) return undefined;
+      late.push({ block, height: at.height });
+      this.#ports.metrics.lateSightings.inc();
+      this.#ports.logger.warn({ height: at.height }, 'the source tells of a block’s transactions only now');
+    }
+    return late;
   }
 
   /** Scans one old block for the wallet, when the operator asked for blocks before the first start. */
@@ -283,22 +336,30 @@ export class Follower {
     });
     if (from === undefined) return 'done';
     const hash = from > tip.height ? undefined : await source.getBlockHash(from);
-    const block = hash === undefined ? undefined : await this.#fetch(hash);
-    await writer.turn((draft) => {
-      if (block !== undefined) scanWallet(draft, book, block, from);
-      draft.rescanFrom = block === undefined || from >= tip.height ? null : from + 1;
-    });
-    return 'more';
+    let filter = await this.#filter([registerWallet]);
+    for (;;) {
+      const block = hash === undefined ? undefined : await this.#read({ hash, height: from }, filter);
+      const wider = await writer.turn((draft) => {
+        if (block !== undefined) scanWallet(draft, book, block, from);
+        draft.rescanFrom = block === undefined || from >= tip.height ? null : from + 1;
+        const needed = block?.coverage === 'registered' ? registered(draft, [registerWallet]) : filter;
+        if (isWithin(needed, filter)) return undefined;
+        draft.abandon();
+        return union(filter, needed);
+      });
+      if (wider === undefined) return 'more';
+      filter = wider;
+    }
   }
 }
 
-function scanWallet(draft: Draft, book: AddressBook | undefined, block: Block, height: number): void {
+function scanWallet(draft: Draft, book: AddressBook | undefined, block: ChainBlock, height: number): void {
   book?.observe(
     draft,
-    block.transactions.map((tx, txIndex) => ({
+    block.transactions.map((tx, at) => ({
       tx,
-      txid: block.txids[txIndex] as Uint8Array,
-      sighting: { type: 'block', height, isCoinbase: txIndex === 0 },
+      txid: block.txids[at] as Uint8Array,
+      sighting: { type: 'block', height, isCoinbase: block.txIndexes[at] === 0 },
     })),
   );
 }

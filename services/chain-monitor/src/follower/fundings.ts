@@ -1,6 +1,7 @@
 /** Funding outputs against blocks: where they are, whether they are the ones asked for, and how deep. */
 import { equalBytes, toHex } from '@fulmen/codec';
-import type { Block, Tx } from '@fulmen/bitcoin';
+import type { Tx } from '@fulmen/bitcoin';
+import type { ChainBlock } from '@fulmen/chain';
 import type { FundingStatus } from '@fulmen/store';
 import type { FundingRecord } from '@fulmen/store/chain/chain-store';
 import type { Draft } from '../state/draft.ts';
@@ -33,10 +34,11 @@ export function fundingStatus(record: FundingRecord, bestHeight: number): Fundin
 }
 
 /** Notes the fundings that this block confirms or spends. */
-export function scanFundings(draft: Draft, block: Block, height: number): void {
+export function scanFundings(draft: Draft, block: ChainBlock, height: number): void {
   const { view } = draft;
-  for (const [txIndex, tx] of block.transactions.entries()) {
-    const txid = block.txids[txIndex] as Uint8Array;
+  for (const [at, tx] of block.transactions.entries()) {
+    const txid = block.txids[at] as Uint8Array;
+    const txIndex = block.txIndexes[at] as number;
     for (const id of view.fundingsByTxid.get(toHex(txid)) ?? []) {
       const record = draft.funding(id);
       if (record === undefined) continue;

@@ -1,7 +1,6 @@
 /** New questions of the manager: what is known of the output at once, the rest as blocks come. */
-import { decodeBlock, decodeTx, displayHash } from '@fulmen/bitcoin';
+import { decodeTx, displayHash } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
-import { equalBytes } from '@fulmen/codec';
 import type { Logger } from '@fulmen/service';
 import type { FundingWatch } from '@fulmen/store';
 import type { FundingRecord, StoredBlock } from '@fulmen/store/chain/chain-store';
@@ -41,10 +40,11 @@ export async function takeWatches(ports: WatchPorts): Promise<number> {
 }
 
 async function look(
-  { source, index }: WatchPorts,
+  ports: WatchPorts,
   watch: FundingWatch,
   blocks: readonly StoredBlock[],
 ): Promise<FundingRecord> {
+  const { source, index } = ports;
   const { channelId, fundingTxid, fundingOutputIndex, fundingValueSat, scriptPubKey, minimumDepth } = watch;
   const record: FundingRecord = {
     channelId,
@@ -56,7 +56,7 @@ async function look(
   };
   const tip = blocks.at(-1) as StoredBlock;
   const recent = await index.find(blocks, fundingTxid, fundingOutputIndex);
-  const seen = recent.seen ?? (await findUnspent(source, watch, tip));
+  const seen = recent.seen ?? (await findUnspent(ports, watch, tip));
   if (seen === undefined) return recent.spent === undefined ? record : { ...record, spent: recent.spent };
   const found = await source.getTxByBlockAndIndex(seen.height, seen.txIndex);
   const tx = found === undefined || found.txid !== displayHash(fundingTxid) ? undefined : decodeTx(found.tx);
@@ -72,7 +72,7 @@ async function look(
 
 /** An output confirmed long ago and not spent: the node's set of unspent outputs knows its height. */
 async function findUnspent(
-  source: ChainSource,
+  { source, index }: WatchPorts,
   { fundingTxid, fundingOutputIndex }: FundingWatch,
   tip: StoredBlock,
 ): Promise<{ readonly height: number; readonly txIndex: number } | undefined> {
@@ -85,9 +85,6 @@ async function findUnspent(
   // Blocks above our tip are scanned when they are connected.
   if (height > tip.height) return undefined;
   const hash = await source.getBlockHash(height);
-  const raw = hash === undefined ? undefined : await source.getBlock(hash);
-  const block = raw === undefined ? undefined : decodeBlock(raw);
-  if (block === undefined || !block.ok) return undefined;
-  const txIndex = block.value.txids.findIndex((id) => equalBytes(id, fundingTxid));
-  return txIndex < 0 ? undefined : { height, txIndex };
+  const txIndex = hash === undefined ? undefined : await index.positionOf({ hash, height }, fundingTxid);
+  return txIndex === undefined ? undefined : { height, txIndex };
 }

@@ -24,6 +24,7 @@ export class Draft {
   readonly #reservations = new Map<string, ReservationRecord>();
   readonly #released: Uint8Array[] = [];
   readonly #transactions = new Map<string, WalletTransactionRecord | { readonly dropped: Uint8Array }>();
+  #abandoned = false;
   block: ChainTurn['block'];
   rescanFrom: ChainTurn['rescanFrom'];
   scannedFrom: ChainTurn['scannedFrom'];
@@ -122,8 +123,13 @@ export class Draft {
     this.#transactions.set(toHex(txid), { dropped: txid });
   }
 
+  /** Nothing of this turn is to be committed. */
+  abandon(): void {
+    this.#abandoned = true;
+  }
+
   get isEmpty(): boolean {
-    return Object.keys(this.turn()).length === 0;
+    return this.#abandoned || Object.keys(this.turn()).length === 0;
   }
 
   turn(): ChainTurn {

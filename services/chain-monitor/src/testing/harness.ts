@@ -96,7 +96,7 @@ export interface HarnessOptions {
   readonly clock?: ManualClock;
   readonly signer?: FakeSigner;
   readonly config?: Partial<ChainMonitorConfig>;
-  readonly wrapSource?: (source: ChainSource) => ChainSource;
+  readonly wrapSource?: (source: MemoryChainSource) => ChainSource;
   readonly wrapStore?: (store: ChainStore) => ChainStore;
 }
 

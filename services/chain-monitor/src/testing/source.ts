@@ -1,16 +1,16 @@
 /** A chain source whose answers a test can replace. */
-import type { ChainSource } from '@fulmen/chain';
+import type { WholeBlockSource } from '@fulmen/chain';
 
 /** The source with some methods replaced, for as long as `isActive` says so. */
 export function overriding(
-  source: ChainSource,
-  overrides: (source: ChainSource) => Partial<ChainSource>,
+  source: WholeBlockSource,
+  overrides: (source: WholeBlockSource) => Partial<WholeBlockSource>,
   isActive: () => boolean,
-): ChainSource {
+): WholeBlockSource {
   const replaced = overrides(source);
   return new Proxy(source, {
     get(target, name) {
-      const key = name as keyof ChainSource;
+      const key = name as keyof WholeBlockSource;
       const override = isActive() ? replaced[key] : undefined;
       return override ?? target[key].bind(target);
     },

@@ -1,8 +1,10 @@
 /** What the wallet learns between blocks: payments that wait in the mempool, and reservations that came to nothing. */
-import { type Tx, decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
+import { decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
 import { equalBytes, toHex } from '@fulmen/codec';
 import type { Logger } from '@fulmen/service';
+import { registerWallet, registered } from '../follower/registered.ts';
+import { Draft } from '../state/draft.ts';
 import type { Writer } from '../state/writer.ts';
 import type { AddressBook } from './address-book.ts';
 import { type Sighting, forgetTransaction } from './observe.ts';
@@ -34,16 +36,12 @@ export class Housekeeping {
     const { source, writer, mempoolScanLimit } = this.#ports;
     const book = this.#ports.book();
     if (book === undefined) return;
-    const txids = await source.getRawMempool();
-    const isScanned = txids.length <= mempoolScanLimit;
-    const unknown = isScanned ? txids.filter((txid) => !this.#seen.has(txid)) : [];
-    const fresh: { readonly tx: Tx; readonly txid: Uint8Array; readonly sighting: Sighting }[] = [];
-    for (const txid of unknown) {
-      const raw = await source.getMempoolTransaction(txid);
-      const tx = raw === undefined ? undefined : decodeTx(raw);
-      if (tx?.ok === true)
-        fresh.push({ tx: tx.value, txid: txidOf(tx.value), sighting: { type: 'mempool' } });
-    }
+    const { raws, seen } = await this.#unseen(source, mempoolScanLimit);
+    const fresh = raws.flatMap((raw) => {
+      const tx = decodeTx(raw);
+      const sighting: Sighting = { type: 'mempool' };
+      return tx.ok ? [{ tx: tx.value, txid: txidOf(tx.value), sighting }] : [];
+    });
     const vanished = await this.#vanished();
     const best = await source.getBestBlock();
     await writer.turn((draft) => {
@@ -52,7 +50,29 @@ export class Housekeeping {
       for (const txid of vanished) forgetTransaction(draft, txid);
       book.observe(draft, fresh);
     });
-    this.#seen = new Set(isScanned ? txids : []);
+    this.#seen = seen;
+  }
+
+  /** Transactions of the mempool that were not looked at before, and those that need no second look. */
+  async #unseen(
+    source: ChainSource,
+    limit: number,
+  ): Promise<{ readonly raws: readonly Uint8Array[]; readonly seen: ReadonlySet<string> }> {
+    if ('getFilteredMempool' in source) {
+      const filter = await this.#ports.writer.exclusive(async (view) =>
+        registered(new Draft(view), [registerWallet]),
+      );
+      return { raws: await source.getFilteredMempool(filter), seen: new Set() };
+    }
+    const txids = await source.getRawMempool();
+    if (txids.length > limit) return { raws: [], seen: new Set() };
+    const raws: Uint8Array[] = [];
+    for (const txid of txids) {
+      if (this.#seen.has(txid)) continue;
+      const raw = await source.getMempoolTransaction(txid);
+      if (raw !== undefined) raws.push(raw);
+    }
+    return { raws, seen: new Set(txids) };
   }
 
   /** Unconfirmed payments of others that the node does not know any more. */
