@@ -1,6 +1,6 @@
 /** Sealed forms: the recorded one, round trips, arbitrary and damaged bytes; what may replace what; what fits. */
 import { readFileSync } from 'node:fs';
-import { concatBytes, equalBytes, fromHex, toHex } from '@fulmen/codec';
+import { concatBytes, EncodeError, equalBytes, fromHex, toHex } from '@fulmen/codec';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { NodeBackup } from './backup.ts';
@@ -41,6 +41,20 @@ describe('the sealed form', () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  test('padded, every backup has one length, and comes back as it was', () => {
+    fc.assert(
+      fc.property(nodeBackup, (backup) => {
+        const sealed = sealBackup(SECRET, SALT, backup, 65_531);
+        expect(sealed.length).toBe(65_531);
+        expect(openBackup(SECRET, sealed)).toEqual({ ok: true, value: backup });
+      }),
+      { numRuns: 20 },
+    );
+    const { length } = sealBackup(SECRET, SALT, RECORDED_BACKUP);
+    expect(sealBackup(SECRET, SALT, RECORDED_BACKUP, length).length).toBe(length);
+    expect(() => sealBackup(SECRET, SALT, RECORDED_BACKUP, length - 1)).toThrow(EncodeError);
   });
 
   test('another seed does not open it', () => {

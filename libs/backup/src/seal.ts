@@ -4,10 +4,21 @@
  * channels changed, and how long the list is, and nothing else.
  *
  * "FSCB", version (1 byte), node id (33), sequence (u64), salt (32), then
- * ChaCha20-Poly1305 over the content, with everything before it authenticated.
- * Each salt makes a key of its own (HKDF), so that no nonce is ever used twice.
+ * ChaCha20-Poly1305 over the content's length (u32), the content and padding of
+ * zeros, with everything before it authenticated. Each salt makes a key of its
+ * own (HKDF), so that no nonce is ever used twice.
  */
-import { DecodeError, Writer, decodeWith, err, equalBytes, ok, utf8Encode } from '@fulmen/codec';
+import {
+  DecodeError,
+  EncodeError,
+  Writer,
+  concatBytes,
+  decodeWith,
+  err,
+  equalBytes,
+  ok,
+  utf8Encode,
+} from '@fulmen/codec';
 import type { Reader, Result } from '@fulmen/codec';
 import {
   AEAD_TAG_LENGTH,
@@ -25,7 +36,7 @@ const NONCE = new Uint8Array(12);
 export const SALT_LENGTH = 32;
 const HEADER_LENGTH = MAGIC.length + 1 + 33 + 8 + SALT_LENGTH;
 /** Bytes that a sealed backup has beside its content. */
-export const SEAL_OVERHEAD = HEADER_LENGTH + AEAD_TAG_LENGTH;
+export const SEAL_OVERHEAD = HEADER_LENGTH + 4 + AEAD_TAG_LENGTH;
 /** The largest backup that is read: tens of thousands of channels. */
 export const MAX_BACKUP_BYTES = 32 * 1024 * 1024;
 
@@ -45,9 +56,18 @@ export type OpenFault =
   /** It was sealed with this key, and still its content makes no sense. */
   | { readonly type: 'malformed'; readonly detail: string };
 
-/** `secret` is the signer's "peer-storage" secret, `salt` 32 random bytes that no other backup has. @throws EncodeError */
-export function sealBackup(secret: Uint8Array, salt: Uint8Array, backup: NodeBackup): Uint8Array {
-  const { nodeId, sequence, ...content } = backup;
+/**
+ * `secret` is the signer's "peer-storage" secret, `salt` 32 random bytes that no other backup has. Padded to
+ * `paddedLength` bytes in all, when given.
+ * @throws EncodeError when a value is out of its bounds, or the content longer than the padded length
+ */
+export function sealBackup(
+  secret: Uint8Array,
+  salt: Uint8Array,
+  backup: NodeBackup,
+  paddedLength = 0,
+): Uint8Array {
+  const { nodeId, sequence, ...rest } = backup;
   const header = new Writer(HEADER_LENGTH)
     .bytes(MAGIC)
     .u8(VERSION)
@@ -55,8 +75,17 @@ export function sealBackup(secret: Uint8Array, salt: Uint8Array, backup: NodeBac
     .u64(sequence)
     .bytes(salt)
     .finish();
-  const sealed = chacha20poly1305Encrypt(keyOf(secret, salt), NONCE, encodeContent(content), header);
-  return new Writer(header.length + sealed.length).bytes(header).bytes(sealed).finish();
+  const content = encodeContent(rest);
+  const length = SEAL_OVERHEAD + content.length;
+  if (paddedLength !== 0 && length > paddedLength)
+    throw new EncodeError('too_long', `${length} bytes, more than ${paddedLength}`);
+  const padding = new Uint8Array(Math.max(0, paddedLength - length));
+  const plaintext = new Writer(4 + content.length + padding.length)
+    .u32(content.length)
+    .bytes(content)
+    .bytes(padding)
+    .finish();
+  return concatBytes(header, chacha20poly1305Encrypt(keyOf(secret, salt), NONCE, plaintext, header));
 }
 
 function keyOf(secret: Uint8Array, salt: Uint8Array): Uint8Array {
@@ -112,10 +141,17 @@ export function openBackup(secret: Uint8Array, sealed: Uint8Array): Result<NodeB
   const header = sealed.subarray(0, HEADER_LENGTH);
   const plaintext = chacha20poly1305Decrypt(keyOf(secret, salt), NONCE, ciphertext, header);
   if (plaintext === undefined) return err({ type: 'cannot_decrypt' });
-  const content = decodeContent(plaintext);
+  const bytes = decodeWith(plaintext, readPadded);
+  const content = bytes.ok ? decodeContent(bytes.value) : bytes;
   return content.ok
     ? ok({ nodeId, sequence, ...content.value })
     : err({ type: 'malformed', detail: content.error.message });
+}
+
+function readPadded(reader: Reader): Uint8Array {
+  const content = reader.bytes(reader.u32());
+  if (reader.rest().some((byte) => byte !== 0)) throw new DecodeError('invalid_value', 'padding is not zero');
+  return content;
 }
 
 /** A sentence for people. */
