@@ -9,7 +9,7 @@ import { startDevChain } from '@fulmen/testing/devchain/index';
 import { afterEach, expect, test } from 'vitest';
 import { ChainRpc } from './chain.ts';
 import { fromDisplayHash } from './ldk.ts';
-import { runScenario, type ScenarioChain } from './scenario.ts';
+import { runCheat, runScenario, type ScenarioChain } from './scenario.ts';
 
 const cleanups: (() => Promise<void> | void)[] = [];
 
@@ -69,3 +69,9 @@ test('two wallets open, pay, survive kill -9 and a reorg, and close', async () =
   await runScenario(await devChain(), { dir, anchors: true, log: (step) => steps.push(step) });
   expect(steps).toHaveLength(7);
 }, 150_000);
+
+test('a wallet that is set back broadcasts a revoked commitment, and another LDK wallet punishes it', async () => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fulmen-ldk-'));
+  cleanups.push(() => fs.rmSync(dir, { recursive: true, force: true }));
+  await runCheat(await devChain(), dir);
+}, 120_000);

@@ -145,6 +145,53 @@ export async function runScenario(
   }
 }
 
+/** A wallet is set back to an old state and broadcasts it; the other one, LDK too, takes everything. */
+export async function runCheat(chain: ScenarioChain, dir: string): Promise<void> {
+  const start = (name: string) =>
+    LdkWallet.start({ dataDir: path.join(dir, name), chainUrl: chain.url, pollMs: 50 });
+  const [alice, bob] = await Promise.all([start('alice'), start('bob')]);
+  let cheat: LdkWallet | undefined;
+  try {
+    for (const wallet of [alice, bob]) await chain.fund((await wallet.call('newAddress')).address, 5_000_000);
+    await chain.mine(1);
+    await Promise.all([alice.call('sync'), bob.call('sync')]);
+    await alice.call('connect', { nodeId: bob.nodeId, host: '127.0.0.1', port: bob.port });
+    await alice.event('peer_connected');
+    await alice.call('openChannel', { nodeId: bob.nodeId, sat: 1_000_000 });
+    const { channelId, fundingTxid } = await alice.event('channel_pending');
+    await chainKnows(chain, fundingTxid);
+    await chain.mine(3);
+    await usable(alice);
+    const first = await bob.call('createInvoice', { amountMsat: 50_000_000n });
+    assert.equal((await alice.payAndWait({ bolt11: first.bolt11 })).event, 'payment_sent');
+    await alice.call('snapshot', { dir: path.join(dir, 'old') });
+    const second = await bob.call('createInvoice', { amountMsat: 700_000_000n });
+    assert.equal((await alice.payAndWait({ bolt11: second.bolt11 })).event, 'payment_sent');
+    await alice.stop();
+
+    cheat = await LdkWallet.start({
+      dataDir: path.join(dir, 'old'),
+      chainUrl: chain.url,
+      offline: true,
+      pollMs: 50,
+    });
+    assert.equal(cheat.nodeId, alice.nodeId);
+    await cheat.call('closeChannel', { channelId, force: true });
+    await mempoolHasSome(chain);
+    await chain.mine(1);
+    await bob.call('sync');
+    await mempoolHasSome(chain);
+    await chain.mine(7);
+    await swept(bob, chain, channelId);
+    await chain.mine(1);
+    await bob.call('sync');
+    // The whole channel but the anchors and the fees.
+    assert.ok((await bob.call('info')).onchainSat > 5_900_000);
+  } finally {
+    await Promise.all([alice.stop(), bob.stop(), cheat?.stop()]);
+  }
+}
+
 async function usable(wallet: LdkWallet): Promise<void> {
   await until(
     async () => (await wallet.call('listChannels')).some((channel) => channel.usable),
