@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { FundingStatus } from '../manager/manager-store.ts';
-import { hexKey } from '../manager/source.ts';
+import { type ResolutionColumns, resolution } from '../manager/postgres/rows.ts';
+import { encodeSource, hexKey, sourceKey } from '../manager/source.ts';
 import { MANAGER_MIGRATIONS, MANAGER_SCHEMA } from '../manager/postgres/store.ts';
 import { byteaArray } from '../pg/binary.ts';
 import { migrate } from '../pg/migrate.ts';
@@ -27,8 +28,26 @@ function memoryHarness(): ChainStoreHarness {
           { updateId, payload },
         ]);
       },
-      channel: async (channelId, channelKeysId) =>
-        void tables.channels.set(hexKey(channelId), { row: { channelKeysId } }),
+      channel: async (channelId, channelKeysId, phase = 'open') =>
+        void tables.channels.set(hexKey(channelId), {
+          row: { channelKeysId, phase, shard: 0 },
+          outgoing: new Map(),
+        }),
+      closingDecision: async (channelId) => tables.channels.get(hexKey(channelId))?.closingDecision,
+      outgoing: async (channelId, htlcId, source, sourceShard) => {
+        const channel = tables.channels.get(hexKey(channelId));
+        if (channel !== undefined)
+          tables.channels.set(hexKey(channelId), {
+            ...channel,
+            outgoing: new Map(channel.outgoing).set(htlcId, { source, sourceShard }),
+          });
+      },
+      resolution: async (source) => tables.resolutions.get(sourceKey(source))?.resolution,
+      take: async (source) => {
+        const entry = tables.resolutions.get(sourceKey(source));
+        if (entry !== undefined) tables.resolutions.set(sourceKey(source), { ...entry, taken: true });
+      },
+      events: async () => tables.outbox,
     },
     close: async () => undefined,
   };
@@ -66,8 +85,16 @@ async function postgresHarness(database: TestDatabase): Promise<ChainStoreHarnes
         const status: string = row['status'] ?? '';
         if (status === 'confirmed')
           return { type: 'confirmed', height, txIndex: Number(row['tx_index']), depth };
+        const txid: Uint8Array = row['spending_txid'] ?? new Uint8Array();
+        if (status === 'spend_seen') return { type: 'spend_seen', txid };
         if (status === 'spent')
-          return { type: 'spent', txid: row['spending_txid'] ?? new Uint8Array(), height, depth };
+          return {
+            type: 'spent',
+            txid,
+            height,
+            depth,
+            ...(row['settlement'] !== null && { settlement: 'resolved' }),
+          };
         return status === 'mismatch'
           ? { type: 'mismatch', reason: row['reason'] ?? '' }
           : { type: 'unconfirmed' };
@@ -87,14 +114,42 @@ async function postgresHarness(database: TestDatabase): Promise<ChainStoreHarnes
           updateId,
           payload,
         ])),
-      channel: async (channelId, channelKeysId) => {
+      channel: async (channelId, channelKeysId, phase = 'open') => {
         await manager.write(
           `INSERT INTO channel (channel_id, counterparty_node_id, channel_keys_id, shard, capacity_sat, announce, holder_is_funder, channel_type, phase, version,
              holder_balance_msat, counterparty_balance_msat, outbound_capacity_msat, inbound_capacity_msat, htlcs_in_flight, hot)
-           VALUES ($1, $2, $3, 0, 0, false, true, 'anchors', 'open', 1, 0, 0, 0, 0, 0, $1)`,
-          [channelId, new Uint8Array(33), channelKeysId],
+           VALUES ($1, $2, $3, 0, 0, false, true, 'anchors', $4, 1, 0, 0, 0, 0, 0, $1)`,
+          [channelId, new Uint8Array(33), channelKeysId, phase],
         );
       },
+      closingDecision: async (channelId) => {
+        const [row] = await manager.read<{ closing_decision: string | null }>(
+          'SELECT closing_decision FROM channel WHERE channel_id = $1',
+          [channelId],
+        );
+        return row?.closing_decision ?? undefined;
+      },
+      outgoing: async (channelId, htlcId, source, sourceShard) =>
+        void (await manager.write(
+          'INSERT INTO outgoing (channel_id, htlc_id, source, source_shard, incoming_amount_msat) VALUES ($1, $2, $3, $4, 0)',
+          [channelId, htlcId, encodeSource(source), sourceShard],
+        )),
+      resolution: async (source) => {
+        const [row] = await manager.read<ResolutionColumns>('SELECT * FROM resolution WHERE source = $1', [
+          encodeSource(source),
+        ]);
+        return row === undefined ? undefined : resolution(row);
+      },
+      take: async (source) =>
+        void (await manager.write('UPDATE resolution SET taken = true WHERE source = $1', [
+          encodeSource(source),
+        ])),
+      events: async () =>
+        (
+          await manager.read<{ type: string; time_unix_ms: bigint; body: string }>(
+            'SELECT type, time_unix_ms, body FROM event_outbox ORDER BY event_id',
+          )
+        ).map(({ type, time_unix_ms, body }) => ({ type, timeUnixMs: Number(time_unix_ms), body })),
     },
     close: async () => {
       await Promise.all([manager.close(), store.close(), other.close()]);

@@ -1,52 +1,11 @@
 /** What every ChainStore must do, as cases that any runner can run. */
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict';
-import type { BroadcastOrder, FundingStatus, FundingWatch } from '../manager/manager-store.ts';
-import type {
-  ChainLease,
-  ChainStore,
-  ChainTurn,
-  FundingRecord,
-  ReservationRecord,
-  StoredBlock,
-  UtxoRecord,
-} from './chain-store.ts';
+import type { FundingStatus } from '../manager/manager-store.ts';
+import type { ChainTurn, FundingRecord, ReservationRecord, UtxoRecord } from './chain-store.ts';
+import { type ChainStoreCase, LONG_MS, block, connect, id, leaseOf } from './compliance-fixtures.ts';
+import { SETTLEMENT_CASES } from './compliance-settlement.ts';
 
-/** A store, another handle on the same state, and the manager's side of it. */
-export interface ChainStoreHarness {
-  readonly store: ChainStore;
-  readonly other: ChainStore;
-  readonly manager: {
-    watch(watch: FundingWatch): Promise<void>;
-    status(channelId: Uint8Array): Promise<FundingStatus | undefined>;
-    order(order: BroadcastOrder): Promise<void>;
-    birth(channelId: Uint8Array, parameters: Uint8Array): Promise<void>;
-    log(channelId: Uint8Array, updateId: bigint, payload: Uint8Array): Promise<void>;
-    channel(channelId: Uint8Array, channelKeysId: Uint8Array): Promise<void>;
-  };
-  close(): Promise<void>;
-}
-
-export interface ChainStoreCase {
-  readonly name: string;
-  run(harness: ChainStoreHarness): Promise<void>;
-}
-
-const id = (n: number): Uint8Array => new Uint8Array(32).fill(n);
-const LONG_MS = 60_000;
-
-async function leaseOf(store: ChainStore): Promise<ChainLease> {
-  const outcome = await store.acquireLease('a', 'a:1', LONG_MS);
-  ok(outcome.type === 'acquired');
-  return outcome.lease;
-}
-
-function block(height: number, hash: number, prevHash: number): StoredBlock {
-  return { height, hash: id(hash), prevHash: id(prevHash), timeUnixSeconds: 1_700_000_000 + height };
-}
-
-const connect = (height: number, hash: number, prevHash: number): ChainTurn => ({
-  block: { type: 'connect', block: block(height, hash, prevHash) },
-});
+export type { ChainStoreCase, ChainStoreHarness } from './compliance-fixtures.ts';
 
 const FUNDING: FundingRecord = {
   channelId: id(1),
@@ -221,6 +180,13 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       deepStrictEqual(await manager.status(channelId), { type: 'mismatch', reason: 'no' });
       await store.commit(lease, report({ type: 'spent', txid: id(8), height: 6, depth: 1 }));
       deepStrictEqual(await manager.status(channelId), { type: 'spent', txid: id(8), height: 6, depth: 1 });
+      for (const status of [
+        { type: 'spent', txid: id(8), height: 6, depth: 9, settlement: 'resolved' },
+        { type: 'spend_seen', txid: id(8) },
+      ] as const) {
+        await store.commit(lease, report(status));
+        deepStrictEqual(await manager.status(channelId), status);
+      }
       await store.commit(lease, report({ type: 'unconfirmed' }));
       const moved = { ...FUNDING, fundingTxid: id(50) };
       await manager.watch(moved);
@@ -302,6 +268,9 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
         birth: id(70),
         closeState: 'pending',
       });
+      // A close waits until all that was committed before it is in the snapshot.
+      deepStrictEqual(await store.pendingCloses(undefined, 5), []);
+      await store.commitMonitors(lease, [{ ...drained, expectedUpdateId: 2n, updateId: 3n }]);
       deepStrictEqual(
         (await store.pendingCloses(undefined, 5)).map(({ snapshot }) => snapshot),
         [id(71)],
@@ -317,9 +286,10 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       deepStrictEqual(await store.pendingCloses(undefined, 5), []);
       strictEqual((await store.load()).broadcasts.length, 1);
       await store.commitMonitors(lease, [
-        { channelId: id(1), expectedUpdateId: 2n, updateId: 3n, snapshot: id(72), closeState: 'ordered' },
+        { channelId: id(1), expectedUpdateId: 3n, updateId: 4n, snapshot: id(72), closeState: 'ordered' },
       ]);
       await rejects(store.commitClose(lease, id(3), 'ordered', undefined), { name: 'ChainConflictError' });
     },
   },
+  ...SETTLEMENT_CASES,
 ];

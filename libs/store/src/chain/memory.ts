@@ -4,23 +4,29 @@
  * are those of its own in-memory store, or anything of that shape.
  */
 import type { BroadcastOrder, FundingStatus, FundingWatch } from '../manager/manager-store.ts';
+import { isClosingPhase } from '../manager/memory-state.ts';
 import { hexKey } from '../manager/source.ts';
 import type * as port from './chain-store.ts';
 import { ChainConflictError, ChainFenceLostError } from './chain-store.ts';
+import {
+  type ManagerChannel,
+  type ManagerOutcomes,
+  MemorySettlementTables,
+  outPointKey,
+} from './memory-settlement.ts';
 
 /** The tables of the manager that chain-monitor reads and reports to; `MemoryManagerState` has them. */
-export interface ManagerTables {
+export interface ManagerTables extends ManagerOutcomes {
   readonly watches: Map<string, { readonly watch: FundingWatch; status: FundingStatus }>;
   readonly broadcasts: BroadcastOrder[];
   readonly monitorBirths: ReadonlyMap<string, Uint8Array>;
   readonly monitorLog: Map<string, { readonly updateId: bigint; readonly payload: Uint8Array }[]>;
-  readonly channels: ReadonlyMap<string, { readonly row: { readonly channelKeysId: Uint8Array } }>;
 }
 
 /** Empty tables, for tests without a manager. */
 export function emptyManagerTables(): ManagerTables & {
   readonly monitorBirths: Map<string, Uint8Array>;
-  readonly channels: Map<string, { readonly row: { readonly channelKeysId: Uint8Array } }>;
+  readonly channels: Map<string, ManagerChannel>;
 } {
   return {
     watches: new Map(),
@@ -28,13 +34,14 @@ export function emptyManagerTables(): ManagerTables & {
     monitorBirths: new Map(),
     monitorLog: new Map(),
     channels: new Map(),
+    resolutions: new Map(),
+    preimages: new Map(),
+    outbox: [],
   };
 }
 
 /** Blocks that are kept. */
 export const KEPT_BLOCKS = 288;
-
-const outPointKey = (at: port.WalletOutPoint): string => `${hexKey(at.txid)}:${at.outputIndex}`;
 
 /** All tables of chain-monitor. */
 export class MemoryChainState {
@@ -57,6 +64,7 @@ export class MemoryChainState {
       readonly closeState: port.CloseState;
     }
   >();
+  readonly settlement: MemorySettlementTables = new MemorySettlementTables();
   rescanFrom: number | undefined;
   scannedFrom: number | undefined;
 
@@ -110,6 +118,7 @@ export class MemoryChainStore implements port.ChainStore {
       addresses: [...addresses.values()],
       utxos: [...utxos.values()],
       reservations: [...reservations.values()],
+      ...this.#state.settlement.snapshot(),
       rescanFrom,
       scannedFrom,
     };
@@ -144,6 +153,7 @@ export class MemoryChainStore implements port.ChainStore {
     for (const key of turn.releasedReservations ?? []) state.reservations.delete(hexKey(key));
     for (const record of turn.transactions ?? []) state.transactions.set(hexKey(record.txid), record);
     for (const txid of turn.forgottenTransactions ?? []) state.transactions.delete(hexKey(txid));
+    state.settlement.write(turn, state.manager);
     if (turn.rescanFrom !== undefined) state.rescanFrom = turn.rescanFrom ?? undefined;
     if (turn.scannedFrom !== undefined) state.scannedFrom = turn.scannedFrom;
   }
@@ -269,6 +279,7 @@ export class MemoryChainStore implements port.ChainStore {
     const from = after === undefined ? '' : hexKey(after);
     const pending = [...this.#state.monitors]
       .filter(([key, { closeState }]) => closeState === 'pending' && key > from)
+      .filter(([key]) => (this.#state.manager.monitorLog.get(key) ?? []).length === 0)
       .sort(([a], [b]) => byHex(a, b));
     return pending.slice(0, limit).map(([, { channelId }]) => this.#loaded(channelId));
   }
@@ -285,6 +296,40 @@ export class MemoryChainStore implements port.ChainStore {
     this.#state.monitors.set(hexKey(channelId), { ...row, closeState });
     if (broadcast !== undefined && !this.#state.broadcasts.has(hexKey(broadcast.orderId)))
       this.#state.broadcasts.set(hexKey(broadcast.orderId), broadcast);
+  }
+
+  async decideClose(
+    lease: port.ChainLease,
+    channelId: Uint8Array,
+    reason: string,
+  ): Promise<'decided' | 'closing'> {
+    this.#fence(lease);
+    const key = hexKey(channelId);
+    const channel = this.#state.manager.channels.get(key);
+    const isDecided =
+      channel === undefined ||
+      channel.closingDecision !== undefined ||
+      isClosingPhase(channel.row.phase ?? 'open');
+    if (isDecided) return 'closing';
+    const row = this.#state.monitors.get(key);
+    if (row === undefined) throw new ChainConflictError('no such monitor');
+    channel.closingDecision = reason;
+    if (row.closeState === 'open') this.#state.monitors.set(key, { ...row, closeState: 'pending' });
+    return 'decided';
+  }
+
+  async preimages(channelIds: readonly Uint8Array[]): ReturnType<port.ChainStore['preimages']> {
+    const wanted = new Set(channelIds.map(hexKey));
+    return [...this.#state.manager.preimages.values()]
+      .filter(({ channelId }) => wanted.has(hexKey(channelId)))
+      .sort((a, b) => byHex(hexKey(a.channelId), hexKey(b.channelId)) || (a.htlcId < b.htlcId ? -1 : 1));
+  }
+
+  async listSettlements(filter: {
+    readonly resolved: 'include' | 'exclude';
+    readonly limit: number;
+  }): Promise<readonly port.SettlementRecord[]> {
+    return this.#state.settlement.list(filter.resolved, filter.limit);
   }
 
   async close(): Promise<void> {

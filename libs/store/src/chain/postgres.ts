@@ -17,6 +17,7 @@ import {
   readUtxo,
   type Columns,
 } from './rows.ts';
+import { readClaim, readSettlement, readSpend, readSweep } from './settlement-rows.ts';
 import { writeTurn } from './write-turn.ts';
 
 export const CHAIN_SCHEMA = 'chain';
@@ -95,6 +96,17 @@ export class PostgresChainStore implements port.ChainStore {
         addresses: (await session.query<Columns>('SELECT * FROM wallet_address')).map(readAddress),
         utxos: (await session.query<Columns>('SELECT * FROM wallet_utxo')).map(readUtxo),
         reservations: (await session.query<Columns>('SELECT * FROM wallet_reservation')).map(readReservation),
+        // Spends are kept while a reorganisation could undo what they settled: so they name the settlements at work.
+        spends: (
+          await session.query<Columns>('SELECT * FROM spend ORDER BY height, tx_index, channel_id')
+        ).map(readSpend),
+        settlements: (
+          await session.query<Columns>(
+            'SELECT * FROM settlement WHERE channel_id IN (SELECT channel_id FROM spend)',
+          )
+        ).map(readSettlement),
+        claims: (await session.query<Columns>('SELECT * FROM claim')).map(readClaim),
+        sweeps: (await session.query<Columns>('SELECT * FROM sweep')).map(readSweep),
         rescanFrom: (progress?.['rescan_from'] as number | null | undefined) ?? undefined,
         scannedFrom: (progress?.['scanned_from'] as number | null | undefined) ?? undefined,
       };
@@ -247,9 +259,13 @@ export class PostgresChainStore implements port.ChainStore {
   }
 
   async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.LoadedMonitor[]> {
-    const rows = await this.#database.read<Columns>(
-      "SELECT channel_id, update_id, snapshot, close_state FROM monitor WHERE close_state = 'pending' AND channel_id > $1 ORDER BY channel_id LIMIT $2",
-      [after ?? new Uint8Array(0), limit],
+    const rows = await this.#unlessMissing(
+      this.#database.read<Columns>(
+        `SELECT channel_id, update_id, snapshot, close_state FROM monitor AS m WHERE close_state = 'pending' AND channel_id > $1
+         AND NOT EXISTS (SELECT FROM ${MANAGER_SCHEMA}.monitor_update AS u WHERE u.channel_id = m.channel_id)
+         ORDER BY channel_id LIMIT $2`,
+        [after ?? new Uint8Array(0), limit],
+      ),
     );
     return rows.map(readLoaded);
   }
@@ -268,6 +284,55 @@ export class PostgresChainStore implements port.ChainStore {
       if (moved.length === 0) throw new ChainConflictError('no such monitor');
       if (broadcast !== undefined) await insertBroadcast(session, broadcast);
     });
+  }
+
+  async decideClose(
+    lease: port.ChainLease,
+    channelId: Uint8Array,
+    reason: string,
+  ): Promise<'decided' | 'closing'> {
+    return this.#fenced(lease, async (session) => {
+      // Waits for a commit of the channel that is under way, and sees its phase; the next one sees the decision.
+      const decided = await session.query(
+        `UPDATE ${MANAGER_SCHEMA}.channel SET closing_decision = $2
+         WHERE channel_id = $1 AND closing_decision IS NULL AND NOT ${MANAGER_SCHEMA}.is_closing(phase) RETURNING 1`,
+        [channelId, reason],
+      );
+      if (decided.length === 0) return 'closing';
+      const marked = await session.query(
+        `UPDATE monitor SET close_state = CASE close_state WHEN 'open' THEN 'pending' ELSE close_state END
+         WHERE channel_id = $1 RETURNING 1`,
+        [channelId],
+      );
+      if (marked.length === 0) throw new ChainConflictError('no such monitor');
+      return 'decided';
+    });
+  }
+
+  async preimages(channelIds: readonly Uint8Array[]): ReturnType<port.ChainStore['preimages']> {
+    if (channelIds.length === 0) return [];
+    const rows = await this.#unlessMissing(
+      this.#database.read<Columns>(
+        `SELECT channel_id, htlc_id, preimage FROM ${MANAGER_SCHEMA}.htlc_preimage WHERE channel_id = ANY ($1) ORDER BY channel_id, htlc_id`,
+        [byteaArray(channelIds)],
+      ),
+    );
+    return rows.map((row) => ({
+      channelId: row['channel_id'] as Uint8Array,
+      htlcId: BigInt.asUintN(64, row['htlc_id'] as bigint),
+      preimage: row['preimage'] as Uint8Array,
+    }));
+  }
+
+  async listSettlements(filter: {
+    readonly resolved: 'include' | 'exclude';
+    readonly limit: number;
+  }): Promise<readonly port.SettlementRecord[]> {
+    const rows = await this.#database.read<Columns>(
+      `SELECT * FROM settlement WHERE $1 OR stage = 'closed' ORDER BY close_height DESC, channel_id LIMIT $2`,
+      [filter.resolved === 'include', filter.limit],
+    );
+    return rows.map(readSettlement);
   }
 
   async close(): Promise<void> {

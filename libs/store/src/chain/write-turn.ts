@@ -4,6 +4,7 @@ import { byteaArray, int4Array, int8Array, textArray } from '../pg/binary.ts';
 import type { Session } from '../pg/database.ts';
 import { type ChainTurn, ChainConflictError } from './chain-store.ts';
 import { KEPT_BLOCKS } from './memory.ts';
+import { writeSettlement } from './write-settlement.ts';
 
 /** Writes everything that the turn names. @throws ChainConflictError when its block does not fit the stored tip. */
 export async function writeTurn(session: Session, turn: ChainTurn, managerSchema: string): Promise<void> {
@@ -13,6 +14,7 @@ export async function writeTurn(session: Session, turn: ChainTurn, managerSchema
   await writeBroadcasts(session, turn);
   await writeWallet(session, turn);
   await writeReservations(session, turn);
+  await writeSettlement(session, turn, managerSchema);
   if (turn.rescanFrom !== undefined)
     await session.query('UPDATE progress SET rescan_from = $1', [turn.rescanFrom]);
   if (turn.scannedFrom !== undefined)
@@ -80,10 +82,11 @@ interface StatusColumns {
   readonly depth: number | null;
   readonly reason: string | null;
   readonly txid: Uint8Array | null;
+  readonly settlement: string | null;
 }
 
 function statusColumns(status: FundingStatus): StatusColumns {
-  const none = { height: null, txIndex: null, depth: null, reason: null, txid: null };
+  const none = { height: null, txIndex: null, depth: null, reason: null, txid: null, settlement: null };
   switch (status.type) {
     case 'unconfirmed':
       return none;
@@ -91,8 +94,16 @@ function statusColumns(status: FundingStatus): StatusColumns {
       return { ...none, height: BigInt(status.height), txIndex: status.txIndex, depth: status.depth };
     case 'mismatch':
       return { ...none, reason: status.reason };
+    case 'spend_seen':
+      return { ...none, txid: status.txid };
     case 'spent':
-      return { ...none, height: BigInt(status.height), depth: status.depth, txid: status.txid };
+      return {
+        ...none,
+        height: BigInt(status.height),
+        depth: status.depth,
+        txid: status.txid,
+        settlement: status.settlement ?? null,
+      };
   }
 }
 
@@ -105,9 +116,9 @@ async function writeReports(
   const columns = reports.map(({ status }) => statusColumns(status));
   await session.query(
     `UPDATE ${managerSchema}.funding_watch AS w SET status = n.status, height = n.height, tx_index = n.tx_index, depth = n.depth,
-       reason = n.reason, spending_txid = n.spending_txid
-     FROM unnest($1::bytea[], $2::bytea[], $3::int4[], $4::text[], $5::int8[], $6::int4[], $7::int4[], $8::text[], $9::bytea[])
-       AS n(channel_id, funding_txid, funding_output_index, status, height, tx_index, depth, reason, spending_txid)
+       reason = n.reason, spending_txid = n.spending_txid, settlement = n.settlement
+     FROM unnest($1::bytea[], $2::bytea[], $3::int4[], $4::text[], $5::int8[], $6::int4[], $7::int4[], $8::text[], $9::bytea[], $10::text[])
+       AS n(channel_id, funding_txid, funding_output_index, status, height, tx_index, depth, reason, spending_txid, settlement)
      WHERE w.channel_id = n.channel_id AND w.funding_txid = n.funding_txid AND w.funding_output_index = n.funding_output_index`,
     [
       byteaArray(reports.map(({ channelId }) => channelId)),
@@ -119,6 +130,7 @@ async function writeReports(
       int4Array(columns.map(({ depth }) => depth)),
       textArray(columns.map(({ reason }) => reason)),
       byteaArray(columns.map(({ txid }) => txid)),
+      textArray(columns.map(({ settlement }) => settlement)),
     ],
   );
 }

@@ -110,7 +110,16 @@ export type FundingStatus =
   | { readonly type: 'confirmed'; readonly height: number; readonly txIndex: number; readonly depth: number }
   /** The outpoint exists with another value or script, or the output index does not exist. */
   | { readonly type: 'mismatch'; readonly reason: string }
-  | { readonly type: 'spent'; readonly txid: Uint8Array; readonly height: number; readonly depth: number };
+  /** A commitment of the counterparty waits in the mempool. */
+  | { readonly type: 'spend_seen'; readonly txid: Uint8Array }
+  | {
+      readonly type: 'spent';
+      readonly txid: Uint8Array;
+      readonly height: number;
+      readonly depth: number;
+      /** Everything that the close left is settled, for good; absent while something waits. */
+      readonly settlement?: 'resolved';
+    };
 
 /**
  * An event of the node. `body` is JSON. It commits with its step, waits, and gets its global position from the
@@ -230,7 +239,9 @@ export type Verdict =
   | { readonly type: 'intent_lost'; readonly source: HtlcSource }
   /** A resolution that the step consumed is another one now (a preimage replaced a failure), or was consumed already: read it again. */
   | { readonly type: 'resolution_changed'; readonly source: HtlcSource }
-  | { readonly type: 'onion_replay'; readonly channelId: Uint8Array; readonly htlcId: bigint };
+  | { readonly type: 'onion_replay'; readonly channelId: Uint8Array; readonly htlcId: bigint }
+  /** The chain's side decided to close the channel: only its closing commits from now on. */
+  | { readonly type: 'closing_decided'; readonly reason: string };
 
 /** A channel as loaded. */
 export interface LoadedChannel {
@@ -238,6 +249,8 @@ export interface LoadedChannel {
   readonly row: ChannelRow;
   readonly persisted: PersistedChannel;
   readonly nextMonitorUpdateId: bigint;
+  /** Somebody else decided that the channel closes, for this reason: nothing but its closing will commit. */
+  readonly closingDecision?: string;
   readonly fundingStatus: FundingStatus | undefined;
   /** Sources of this channel's outgoing HTLCs. */
   readonly outgoing: readonly {
@@ -320,10 +333,14 @@ export interface ManagerStore {
   pendingIntents(shards: readonly number[], limit: number): Promise<readonly Intent[]>;
   /** Resolutions for these shards' sources not yet taken. */
   pendingResolutions(shards: readonly number[], limit: number): Promise<readonly Resolution[]>;
-  /** Funding watches of these shards' channels that are not closed, with what chain-monitor found so far. */
-  fundingStatuses(
-    shards: readonly number[],
-  ): Promise<readonly { readonly channelId: Uint8Array; readonly status: FundingStatus }[]>;
+  /** Funding watches of these shards' channels that are not closed, with what chain-monitor found and decided so far. */
+  fundingStatuses(shards: readonly number[]): Promise<
+    readonly {
+      readonly channelId: Uint8Array;
+      readonly status: FundingStatus;
+      readonly closingDecision?: string;
+    }[]
+  >;
   /** The shard of a channel by any of its scids (real, alias), for intents' targets. */
   shardOfScid(
     shortChannelId: bigint,

@@ -33,6 +33,8 @@ export interface ChannelEntry {
   cold: Uint8Array;
   holderSignatures: Uint8Array | undefined;
   monitorUpdateId: bigint;
+  /** Set by whoever closes the channel without its owner. */
+  closingDecision: string | undefined;
   /** By `direction id`. */
   readonly htlcs: Map<string, HtlcBody>;
   readonly removals: Map<
@@ -50,6 +52,11 @@ export interface PaymentEntry {
   state: Uint8Array;
   row: PaymentRow;
 }
+
+const CLOSING_PHASES: ReadonlySet<string> = new Set(['closing_mutual', 'closing_force', 'passive', 'closed']);
+
+/** Phases of the core from which no other close can begin. */
+export const isClosingPhase = (phase: string): boolean => CLOSING_PHASES.has(phase);
 
 export const htlcKey = (direction: 'inbound' | 'outbound', id: bigint): string => `${direction} ${id}`;
 
@@ -132,6 +139,8 @@ export class MemoryManagerState {
       (old !== undefined && old.row.shard !== commit.fence.shard)
     )
       return { type: 'version_mismatch' };
+    if (old?.closingDecision !== undefined && !isClosingPhase(commit.row.phase))
+      return { type: 'closing_decided', reason: old.closingDecision };
     const bad = (reason: string): Verdict => ({ type: 'bad_data', reason });
     const first = commit.monitorUpdates[0];
     if (first !== undefined && first.updateId !== (old?.monitorUpdateId ?? 0n) + 1n)
@@ -206,6 +215,7 @@ export class MemoryManagerState {
       cold: new Uint8Array(),
       holderSignatures: undefined,
       monitorUpdateId: 0n,
+      closingDecision: undefined,
       htlcs: new Map(),
       removals: new Map(),
       secrets: new Map(),
@@ -307,10 +317,10 @@ export class MemoryManagerState {
   }
 }
 
-type ResolutionEntry = { readonly resolution: Resolution; readonly taken: boolean };
+export type ResolutionEntry = { readonly resolution: Resolution; readonly taken: boolean };
 
 /** The first stands, but a preimage replaces a failure that nobody consumed; the row keeps the shard that its first writer named. */
-function mergedResolution(
+export function mergedResolution(
   old: ResolutionEntry | undefined,
   written: readonly Resolution[],
   source: HtlcSource,

@@ -17,6 +17,10 @@ managerStoreCompliance('memory', () => {
       database.reportFundingStatus(channelId, status);
       return Promise.resolve();
     },
+    decideClose: (channelId, reason) => {
+      database.decideClose(channelId, reason);
+      return Promise.resolve();
+    },
     drop: () => Promise.resolve(),
   });
 });

@@ -29,6 +29,12 @@ export class MemoryManagerDatabase {
     const entry = this.state.watches.get(hexKey(channelId));
     if (entry !== undefined) entry.status = status;
   }
+
+  /** What chain-monitor would decide: the first decision stands. */
+  decideClose(channelId: Uint8Array, reason: string): void {
+    const entry = this.state.channels.get(hexKey(channelId));
+    if (entry !== undefined) entry.closingDecision ??= reason;
+  }
 }
 
 const byKey = <V>(map: ReadonlyMap<string, V>): V[] =>
@@ -164,14 +170,12 @@ export class MemoryManagerStore implements ManagerStore {
     );
   }
 
-  fundingStatuses(
-    shards: readonly number[],
-  ): Promise<readonly { channelId: Uint8Array; status: FundingStatus }[]> {
+  fundingStatuses(shards: readonly number[]): ReturnType<ManagerStore['fundingStatuses']> {
     return this.#do(({ watches, channels }) =>
       byKey(watches).flatMap(({ watch: { channelId }, status }) => {
-        const row = channels.get(hexKey(channelId))?.row;
-        return row !== undefined && row.phase !== 'closed' && shards.includes(row.shard)
-          ? [{ channelId, status }]
+        const entry = channels.get(hexKey(channelId));
+        return entry !== undefined && entry.row.phase !== 'closed' && shards.includes(entry.row.shard)
+          ? [{ channelId, status, ...closingDecision(entry) }]
           : [];
       }),
     );
@@ -378,6 +382,10 @@ function loadedPayment({ paymentHash, version, state, row }: port.LoadedPayment)
   return { paymentHash, version, state, row };
 }
 
+function closingDecision(entry: ChannelEntry): { readonly closingDecision?: string } {
+  return entry.closingDecision === undefined ? {} : { closingDecision: entry.closingDecision };
+}
+
 function loadedChannel(state: MemoryManagerState, entry: ChannelEntry): port.LoadedChannel {
   const { channelId } = entry.row;
   const id = hexKey(channelId);
@@ -403,6 +411,7 @@ function loadedChannel(state: MemoryManagerState, entry: ChannelEntry): port.Loa
       holderSignatures: entry.holderSignatures,
     },
     nextMonitorUpdateId: entry.monitorUpdateId + 1n,
+    ...closingDecision(entry),
     fundingStatus: state.watches.get(id)?.status,
     outgoing: [...entry.outgoing.values()]
       .toSorted((a, b) => Number(a.htlcId - b.htlcId))

@@ -11,6 +11,7 @@ import type {
   WalletTransactionRecord,
 } from '@fulmen/store/chain/chain-store';
 import { outPointKey } from './keys.ts';
+import { SettlementDraft } from './settlement-draft.ts';
 import type { ChainView } from './view.ts';
 
 export class Draft {
@@ -25,12 +26,14 @@ export class Draft {
   readonly #released: Uint8Array[] = [];
   readonly #transactions = new Map<string, WalletTransactionRecord | { readonly dropped: Uint8Array }>();
   #abandoned = false;
+  readonly settlement: SettlementDraft;
   block: ChainTurn['block'];
   rescanFrom: ChainTurn['rescanFrom'];
   scannedFrom: ChainTurn['scannedFrom'];
 
   constructor(view: ChainView) {
     this.view = view;
+    this.settlement = new SettlementDraft(view);
   }
 
   funding(channelId: string): FundingRecord | undefined {
@@ -167,6 +170,7 @@ export class Draft {
         'forgottenTransactions',
         transactions.flatMap((row) => ('dropped' in row ? [row.dropped] : [])),
       ),
+      ...this.settlement.turn(),
       ...(this.rescanFrom !== undefined && { rescanFrom: this.rescanFrom }),
       ...(this.scannedFrom !== undefined && { scannedFrom: this.scannedFrom }),
     };

@@ -75,9 +75,9 @@ export class ChainView {
   readonly utxos = new Map<string, UtxoRecord>();
   /** By key. */
   readonly reservations = new Map<string, ReservationRecord>();
-  /** By channel id, and in it by txid: facts about channels that are not resolved. */
+  /** By channel id, and in it by txid: facts, kept until no reorganisation can undo what they settled. */
   readonly spends = new Map<string, Map<string, SpendRecord>>();
-  /** By channel id; not resolved. */
+  /** By channel id; of channels that have facts. */
   readonly settlements = new Map<string, SettlementRecord>();
   /** By outpoint. */
   readonly claims = new Map<string, ClaimRecord>();
@@ -129,25 +129,20 @@ export class ChainView {
   }
 
   #applySettlements(turn: ChainTurn): void {
-    for (const record of turn.spends ?? []) {
-      const id = toHex(record.channelId);
-      const ofChannel = this.spends.get(id) ?? new Map<string, SpendRecord>();
-      this.spends.set(id, ofChannel.set(toHex(record.txid), record));
-    }
     for (const { channelId, txid } of turn.forgottenSpends ?? []) {
       const ofChannel = this.spends.get(toHex(channelId));
       ofChannel?.delete(toHex(txid));
       if (ofChannel?.size === 0) this.spends.delete(toHex(channelId));
     }
-    for (const record of turn.settlements ?? []) {
+    for (const record of turn.spends ?? []) {
       const id = toHex(record.channelId);
-      if (record.stage === 'closed') this.settlements.set(id, record);
-      else {
-        // What a restart would not load.
-        this.settlements.delete(id);
-        this.spends.delete(id);
-      }
+      const ofChannel = this.spends.get(id) ?? new Map<string, SpendRecord>();
+      this.spends.set(id, ofChannel.set(toHex(record.txid), record));
     }
+    for (const record of turn.settlements ?? []) this.settlements.set(toHex(record.channelId), record);
+    // What a restart would not load: without facts a settlement is history.
+    for (const { channelId } of turn.forgottenSpends ?? [])
+      if (!this.spends.has(toHex(channelId))) this.settlements.delete(toHex(channelId));
     for (const id of turn.forgottenSettlements ?? []) this.settlements.delete(toHex(id));
     for (const record of turn.claims ?? [])
       this.claims.set(outPointKey(record.outPoint.txid, record.outPoint.outputIndex), record);

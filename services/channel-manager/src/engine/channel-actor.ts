@@ -157,7 +157,8 @@ export class ChannelActor {
   /** Whether chain-monitor says something of the funding output that this channel has not heard. */
   isNews(status: FundingStatus): boolean {
     const depth = 'depth' in status ? Math.min(status.depth, MAX_NEWS_DEPTH) : 0;
-    const key = `${status.type}:${depth}:${'height' in status ? status.height : 0}`;
+    const settlement = status.type === 'spent' ? (status.settlement ?? 'settling') : '';
+    const key = `${status.type}:${depth}:${'height' in status ? status.height : 0}:${settlement}`;
     if (key === this.#lastStatus) return false;
     this.#lastStatus = key;
     return true;
@@ -172,10 +173,19 @@ export class ChannelActor {
     for (const source of this.#inbound.overdue(this.#state, height)) this.post({ kind: 'cancel', source });
   }
 
+  /** The chain's side decided to close this channel: follow it, if that is not done yet. */
+  closingDecided(reason: string): void {
+    if (this.#state.type === 'established' && !isClosing(this.#state))
+      this.post({ kind: 'closing_decided', reason });
+  }
+
   /** Queues an item. False when the mailbox is full or the actor has stopped. */
   post(item: Item): boolean {
     if (this.#mailbox.isClosed()) return false;
-    if (this.#passiveReason !== undefined) return this.#answerPassively(item, this.#passiveReason);
+    // A passive channel ends as every other does, once the chain has settled it.
+    const isEnd =
+      item.kind === 'funding_status' && item.status.type === 'spent' && item.status.settlement === 'resolved';
+    if (this.#passiveReason !== undefined && !isEnd) return this.#answerPassively(item, this.#passiveReason);
     this.#mailbox.push(item);
     return true;
   }
@@ -252,6 +262,12 @@ export class ChannelActor {
             item.kind !== 'resolution' || sourceKey(item.resolution.source) !== sourceKey(verdict.source),
         );
         this.#host.readResolutionsAgain();
+        continue;
+      }
+      if (verdict.type === 'closing_decided') {
+        // Closing is one decision, and it was made elsewhere: leave first, then see what the rest still means.
+        this.#logger.warn({ reason: verdict.reason }, 'the channel was closed by the chain’s side');
+        items = [{ kind: 'closing_decided', reason: verdict.reason }, ...items];
         continue;
       }
       if (verdict.type === 'onion_replay') {

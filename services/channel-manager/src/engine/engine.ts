@@ -134,6 +134,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     // What was never committed is gone with the connection; what was is taken up again.
     actor.post({ kind: 'disconnected', generation: 0n });
     actor.post({ kind: 'resume' });
+    if (loaded.closingDecision !== undefined) actor.closingDecided(loaded.closingDecision);
     if (state.phase.type === 'closing_mutual') actor.rebroadcastClosing();
   }
 
@@ -320,8 +321,9 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   async readFundingStatuses(): Promise<void> {
     const shards = this.ownedShards();
     if (shards.length === 0) return;
-    for (const { channelId, status } of await this.ports.store.fundingStatuses(shards)) {
+    for (const { channelId, status, closingDecision } of await this.ports.store.fundingStatuses(shards)) {
       const actor = this.channel(channelId);
+      if (closingDecision !== undefined) actor?.closingDecided(closingDecision);
       if (actor === undefined || !actor.isNews(status)) continue;
       actor.post({ kind: 'funding_status', status });
     }

@@ -25,6 +25,8 @@ export type Item =
     }
   /** A new block: HTLCs may have come to a deadline. */
   | { readonly kind: 'block'; readonly height: number }
+  /** The chain's side decided that the channel closes: nothing else commits before this is done. */
+  | { readonly kind: 'closing_decided'; readonly reason: string }
   /** Nobody took this HTLC's intent in time: take it back, if that still wins, and fail it. */
   | { readonly kind: 'cancel'; readonly source: HtlcSource & { readonly type: 'htlc' } }
   /** A transaction of this channel's for chain-monitor, made after the commit that decided it. */

@@ -58,7 +58,7 @@ export async function loadShard(ports: EnginePorts, fence: Fence): Promise<Loade
     channels.push({
       loaded: channel,
       state,
-      ...compare(state, signer),
+      ...compare(state, signer, channel.closingDecision),
       points: { first: signer?.firstPointNumber ?? 0n, points: signer?.perCommitmentPoints ?? [] },
       policy: await ports.store.getPolicy(state.channelId),
     });
@@ -85,6 +85,7 @@ async function signerStates(
 export function compare(
   state: EstablishedChannel,
   signer: SignerChannelState | undefined,
+  closingDecision?: string,
 ): { readonly signer: SignerProgress; readonly contradiction: string | undefined } {
   const { holderCommitmentNumber, counterpartyCommitmentNumber, counterpartySecrets } = state.changes;
   if (signer === undefined || !signer.registered) {
@@ -99,8 +100,12 @@ export function compare(
     holderCommitmentNumber: signer.nextHolderCommitment - 1n,
     counterpartyRevocations: signer.nextCounterpartyRevocation,
   };
+  // chain-monitor may have closed it while nobody owned it: then the manager follows.
   const isOpen =
-    state.phase.type !== 'closing_force' && state.phase.type !== 'closed' && state.phase.type !== 'passive';
+    closingDecision === undefined &&
+    state.phase.type !== 'closing_force' &&
+    state.phase.type !== 'closed' &&
+    state.phase.type !== 'passive';
   const contradiction =
     progress.holderCommitmentNumber > holderCommitmentNumber
       ? 'the signer has validated a holder commitment that the database does not know: the database was set back'

@@ -11,6 +11,7 @@ import {
   type HtlcBody,
   channelStep,
 } from '@fulmen/channel';
+import { isClosing } from '@fulmen/channel/close/force';
 import { assertNever, InternalError } from '@fulmen/codec';
 import {
   decodeFailureMessage,
@@ -233,8 +234,14 @@ export class TurnHtlcs {
         break;
       }
     }
-    // Already removed (a repetition), or the channel is past caring: either way this resolution has been heard.
-    if (error === undefined || error.code === 'htlc_already_removed' || error.code === 'unknown_htlc')
+    // Already removed (a repetition), or the chain settles the channel's HTLCs: either way this resolution has been
+    // heard. A preimage that comes later is a row of its own, which chain-monitor reads.
+    const state = this.#core.state();
+    const isPast =
+      error?.code === 'htlc_already_removed' ||
+      error?.code === 'unknown_htlc' ||
+      (error?.code === 'channel_not_open' && state.type === 'established' && isClosing(state));
+    if (error === undefined || isPast)
       this.forwarding.resolutionsTaken.push({ source, outcome: outcome.type });
   }
 

@@ -14,6 +14,8 @@ import {
   channelStep,
   htlcDeadlines,
 } from '@fulmen/channel';
+import { displayHash } from '@fulmen/bitcoin';
+import { isClosing } from '@fulmen/channel/close/force';
 import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { assertNever, InternalError } from '@fulmen/codec';
 import {
@@ -21,13 +23,10 @@ import {
   encodeChannelMonitorUpdate,
   type MonitorParameters,
 } from '@fulmen/monitor';
-import type { BroadcastOrder, FundingWatch } from '@fulmen/store';
+import type { BroadcastOrder, FundingStatus, FundingWatch } from '@fulmen/store';
 import type { CommandOutcome, Item } from './items.ts';
 import { TurnHtlcs } from './turn-htlcs.ts';
 import type { FollowUp, TurnContext, TurnResult } from './turn-result.ts';
-
-/** Depth from which a spend counts as final. */
-const ANTI_REORG_DELAY_BLOCKS = 6;
 
 export class Turn {
   readonly #context: TurnContext;
@@ -113,6 +112,9 @@ export class Turn {
       }
       case 'block':
         this.#block(item.height);
+        return;
+      case 'closing_decided':
+        this.#input({ type: 'force_close', reason: item.reason });
         return;
       case 'cancel':
         this.#htlcs.cancel(item.source);
@@ -221,6 +223,18 @@ export class Turn {
       });
   }
 
+  /** A confirmed spend ends the channel at once; its rows live on until chain-monitor has settled the last output. */
+  #fundingSpent(status: Extract<FundingStatus, { type: 'spent' }>): void {
+    if (this.#state.type !== 'established') return;
+    if (status.settlement === 'resolved')
+      this.#input({ type: 'closed', reason: `settled on-chain by ${displayHash(status.txid)}` });
+    else if (!isClosing(this.#state))
+      this.#input({
+        type: 'force_close',
+        reason: `the funding output was spent by ${displayHash(status.txid)} at height ${status.height}`,
+      });
+  }
+
   #fundingStatus(item: Extract<Item, { kind: 'funding_status' }>): void {
     if (this.#state.type !== 'established') return;
     const [funding] = this.#state.fundings;
@@ -248,10 +262,16 @@ export class Turn {
       case 'mismatch':
         this.#input({ type: 'force_close', reason: `funding output: ${status.reason}` });
         return;
+      case 'spend_seen':
+        // Whoever broadcasts its commitment has left the channel: another update would only put money at risk.
+        if (!isClosing(this.#state))
+          this.#input({
+            type: 'force_close',
+            reason: `the counterparty broadcast its commitment ${displayHash(status.txid)}`,
+          });
+        return;
       case 'spent':
-        // LDK's ANTI_REORG_DELAY: until then a reorganisation may bring the output back.
-        if (status.depth >= ANTI_REORG_DELAY_BLOCKS)
-          this.#input({ type: 'closed', reason: 'the funding output is spent' });
+        this.#fundingSpent(status);
         return;
     }
     assertNever(status);

@@ -142,7 +142,8 @@ export class PaymentActor {
       case 'bad_data':
         throw this.#fault(`the store refuses its data: ${verdict.reason}`);
       case 'onion_replay':
-        throw this.#fault('a payment was accused of an onion replay');
+      case 'closing_decided':
+        throw this.#fault(`a payment was refused as a channel would be: ${verdict.type}`);
     }
     return assertNever(verdict);
   }

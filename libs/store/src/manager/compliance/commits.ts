@@ -196,6 +196,28 @@ export function commitCompliance(
       expect([await closed('include'), await closed('exclude')]).toEqual([true, false]);
     });
 
+    test('closing is one decision: once it is made elsewhere, only the closing commits', async () => {
+      await begin(43);
+      expect(types(await a().commitSteps([step(fence, 430, 0n), step(fence, 431, 0n)]))).toEqual([
+        'committed',
+        'committed',
+      ]);
+      expect((await load(a(), fence, 430))?.closingDecision).toBeUndefined();
+      await database().decideClose(channelIdOf(430), 'an HTLC expired');
+      await database().decideClose(channelIdOf(430), 'a later word');
+      expect((await load(a(), fence, 430))?.closingDecision).toBe('an HTLC expired');
+      const both = [step(fence, 430, 1n), step(fence, 431, 1n)];
+      expect(await a().commitSteps(both)).toEqual([
+        { type: 'closing_decided', reason: 'an HTLC expired' },
+        { type: 'committed' },
+      ]);
+      // A second writer is the graver fault.
+      expect(types(await a().commitSteps([step(fence, 430, 7n)]))).toEqual(['version_mismatch']);
+      const closing = step(fence, 430, 1n, { row: { phase: 'closing_force' } });
+      expect(types(await a().commitSteps([closing]))).toEqual(['committed']);
+      expect(types(await a().commitSteps([step(fence, 430, 2n)]))).toEqual(['closing_decided']);
+    });
+
     test('a bad unit is alone: the others of its group are stored, it left nothing', async () => {
       await begin(41);
       expect(

@@ -22,6 +22,8 @@ export interface ManagerDatabaseUnderTest {
   expireLease(replicaId: string): Promise<void>;
   /** What chain-monitor would write. */
   reportFundingStatus(channelId: Uint8Array, status: FundingStatus): Promise<void>;
+  /** What chain-monitor would decide. */
+  decideClose(channelId: Uint8Array, reason: string): Promise<void>;
   drop(): Promise<void>;
 }
 

@@ -122,6 +122,8 @@ function verdictOf(error: StatementError, detail: readonly string[]): Verdict {
       return { type: 'onion_replay', channelId: bytes, htlcId: BigInt.asUintN(64, BigInt(detail[1] ?? '0')) };
     case 'FM006':
       return { type: 'resolution_changed', source: decodeSource(bytes) };
+    case 'FM007':
+      return { type: 'closing_decided', reason: detail.join(' ') };
     default:
       return {
         type: 'bad_data',

@@ -102,6 +102,7 @@ async function readChannels(
         holderSignatures: row.signatures ?? undefined,
       },
       nextMonitorUpdateId: row.monitor_update_id + 1n,
+      ...rows.closingDecision(row),
       fundingStatus: rows.fundingStatus(row),
       outgoing: (outgoing.get(key) ?? []).map((link) => ({
         htlcId: rows.unsigned(link.htlc_id),

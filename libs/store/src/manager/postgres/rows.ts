@@ -29,6 +29,7 @@ export interface ChannelColumns extends WatchColumns {
 export interface WatchColumns {
   channel_id: Uint8Array; watch_status: Nullable<string>; watch_height: Nullable<bigint>; watch_tx_index: Nullable<number>;
   watch_depth: Nullable<number>; watch_reason: Nullable<string>; watch_txid: Nullable<Uint8Array>;
+  watch_settlement: Nullable<string>; closing_decision: Nullable<string>;
 }
 
 // prettier-ignore
@@ -114,6 +115,10 @@ export function channelRow(row: ChannelColumns): ChannelRow {
   };
 }
 
+export function closingDecision(row: WatchColumns): { readonly closingDecision?: string } {
+  return row.closing_decision === null ? {} : { closingDecision: row.closing_decision };
+}
+
 export function fundingStatus(row: WatchColumns): FundingStatus | undefined {
   switch (row.watch_status) {
     case null:
@@ -129,12 +134,15 @@ export function fundingStatus(row: WatchColumns): FundingStatus | undefined {
       };
     case 'mismatch':
       return { type: 'mismatch', reason: row.watch_reason ?? '' };
+    case 'spend_seen':
+      return { type: 'spend_seen', txid: row.watch_txid ?? new Uint8Array() };
     case 'spent':
       return {
         type: 'spent',
         txid: row.watch_txid ?? new Uint8Array(),
         height: Number(row.watch_height),
         depth: row.watch_depth ?? 0,
+        ...(row.watch_settlement === 'resolved' && { settlement: 'resolved' }),
       };
     default:
       return foreign(`funding status ${row.watch_status}`);

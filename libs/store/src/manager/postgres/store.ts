@@ -202,13 +202,13 @@ export class PostgresManagerStore implements ManagerStore {
     );
   }
 
-  async fundingStatuses(
-    shards: readonly number[],
-  ): Promise<readonly { channelId: Uint8Array; status: port.FundingStatus }[]> {
+  async fundingStatuses(shards: readonly number[]): ReturnType<ManagerStore['fundingStatuses']> {
     const found = await this.#read<rows.WatchColumns>('funding_statuses', [int4Array(shards)]);
     return found.flatMap((row) => {
       const status = rows.fundingStatus(row);
-      return status === undefined ? [] : [{ channelId: row.channel_id, status }];
+      return status === undefined
+        ? []
+        : [{ channelId: row.channel_id, status, ...rows.closingDecision(row) }];
     });
   }
 

@@ -39,6 +39,12 @@ export async function makePostgresManagerDatabase(): Promise<PostgresUnderTest> 
         spent?.txid ?? null,
       ]);
     },
+    decideClose: async (channelId, reason) => {
+      await admin.write(
+        'UPDATE channel SET closing_decision = coalesce(closing_decision, $2) WHERE channel_id = $1',
+        [channelId, reason],
+      );
+    },
     drop: async () => {
       await admin.close();
       await server.drop();
