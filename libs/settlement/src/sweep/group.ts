@@ -1,0 +1,146 @@
+/**
+ * Which claims go into one transaction. What has no hurry goes together,
+ * across channels. What has a deadline goes with its like, of one channel when
+ * the counterparty may spend it too; and alone when the deadline is close, so
+ * that one output that is pinned or spent by somebody else holds no other.
+ */
+import { feeForWeightRoundedUpSat } from '@fulmen/bitcoin';
+import { assertNever, toHex } from '@fulmen/codec';
+import { claimBudgetSat } from './budget.ts';
+import type { PayableCommitment, SweepFeerates, SweepPolicy, SweepableClaim } from './types.ts';
+import { plannedWeight } from './weights.ts';
+
+export type ClaimGroup =
+  /** The fee comes out of what is claimed. */
+  | { readonly shape: 'sweep'; readonly members: readonly SweepableClaim[] }
+  /** Second stages whose outputs are fixed: the wallet pays the fee. */
+  | { readonly shape: 'second_stage'; readonly members: readonly SweepableClaim[] }
+  /** A child of an anchor: the wallet pays its fee. `commitment` is undefined once that is confirmed. */
+  | {
+      readonly shape: 'child';
+      readonly members: readonly [SweepableClaim];
+      readonly commitment: PayableCommitment | undefined;
+    }
+  /** A second stage of which every byte is fixed. */
+  | { readonly shape: 'fixed'; readonly members: readonly [SweepableClaim] };
+
+export function deadlineOf(members: readonly SweepableClaim[]): number | undefined {
+  const deadlines = members.flatMap(({ claim: { deadlineHeight } }) =>
+    deadlineHeight === undefined ? [] : [deadlineHeight],
+  );
+  return deadlines.length === 0 ? undefined : Math.min(...deadlines);
+}
+
+/** A claim by itself must be able to pay this many times the feerate of now, or it is better off among others. */
+const ALONE_MARGIN = 2n;
+
+/** Its deadline is so close that it stands alone, unless it is too small for a transaction of its own. */
+export function standsAlone(one: SweepableClaim, { bestHeight, policy, feerates }: GroupingRules): boolean {
+  const { deadlineHeight } = one.claim;
+  if (deadlineHeight === undefined || deadlineHeight - (bestHeight + 1) > policy.aloneWithinBlocks)
+    return false;
+  return isWorthAlone(one, feerates, policy);
+}
+
+export function isWorthAlone(one: SweepableClaim, feerates: SweepFeerates, policy: SweepPolicy): boolean {
+  const weight = plannedWeight([{ type: 'claim', claimed: one }], pairedOutputs([one]), 'home');
+  const feeSat = feeForWeightRoundedUpSat(weight, feerates.urgentSatPerKw);
+  return claimBudgetSat(one.claim, policy) >= ALONE_MARGIN * feeSat;
+}
+
+/** The group that these claims make as they are. */
+export function groupOf(members: readonly SweepableClaim[]): ClaimGroup | undefined {
+  const [first] = members;
+  if (first === undefined) return undefined;
+  const { kind } = first.claim;
+  if (kind.type !== 'holder_htlc') return { shape: 'sweep', members };
+  return kind.aggregation === 'fixed'
+    ? { shape: 'fixed', members: [first] }
+    : { shape: 'second_stage', members };
+}
+
+export interface GroupingRules {
+  readonly bestHeight: number;
+  readonly feerates: SweepFeerates;
+  readonly policy: SweepPolicy;
+}
+
+/** Groups claims that no transaction holds yet. */
+export function groupClaims(claims: readonly SweepableClaim[], rules: GroupingRules): readonly ClaimGroup[] {
+  const byKey = new Map<string, SweepableClaim[]>();
+  for (const [index, one] of claims.entries()) {
+    const key = standsAlone(one, rules) ? `alone ${index}` : togetherKey(one);
+    const members = byKey.get(key);
+    if (members === undefined) byKey.set(key, [one]);
+    else members.push(one);
+  }
+  return [...byKey.values()].flatMap((members) =>
+    split(members, rules.policy).flatMap((part) => groupOf(part) ?? []),
+  );
+}
+
+/** Claims with the same key may share a transaction. */
+function togetherKey({ channelId, claim }: SweepableClaim): string {
+  const channel = toHex(channelId);
+  const hurry = claim.deadlineHeight === undefined ? 'calm' : 'deadline';
+  switch (claim.kind.type) {
+    case 'holder_htlc':
+      // The counterparty's signature covers the locktime, so only equal ones fit together.
+      return claim.kind.aggregation === 'fixed'
+        ? `fixed ${channel} ${toHex(claim.outPoint.txid)}:${claim.outPoint.outputIndex}`
+        : `second stage ${channel} ${claim.locktimeHeight} ${hurry}`;
+    case 'counterparty_htlc':
+      return `htlc ${channel}`;
+    case 'revoked_htlc':
+      // The cheater can spend these too; what only the holder can spend until its delay ends is not with them.
+      return `revoked htlc ${channel}`;
+    case 'revoked_delayed':
+      return `revoked ${channel}`;
+    case 'holder_delayed':
+    case 'counterparty_balance':
+    case 'anchor':
+      return hurry;
+    default:
+      return assertNever(claim.kind);
+  }
+}
+
+/** Parts with deadlines close to each other, within the bounds of a transaction. */
+function split(
+  members: readonly SweepableClaim[],
+  policy: SweepPolicy,
+): readonly (readonly SweepableClaim[])[] {
+  const sorted = [...members].sort(
+    (a, b) => (a.claim.deadlineHeight ?? Infinity) - (b.claim.deadlineHeight ?? Infinity),
+  );
+  const parts: SweepableClaim[][] = [];
+  let weight = 0;
+  for (const one of sorted) {
+    const part = parts.at(-1);
+    const first = part?.[0]?.claim.deadlineHeight;
+    const { deadlineHeight } = one.claim;
+    const isClose =
+      first === undefined || deadlineHeight === undefined
+        ? first === deadlineHeight
+        : deadlineHeight - first <= policy.deadlineSpreadBlocks;
+    const added = plannedWeight([{ type: 'claim', claimed: one }], pairedOutputs([one]), 'none');
+    if (
+      part === undefined ||
+      !isClose ||
+      part.length >= policy.maximumInputs ||
+      weight + added > policy.maximumWeight
+    ) {
+      parts.push([one]);
+      weight = added;
+    } else {
+      part.push(one);
+      weight += added;
+    }
+  }
+  return parts;
+}
+
+/** Outputs that second stages need at the index of their input. */
+export function pairedOutputs(members: readonly SweepableClaim[]) {
+  return members.flatMap(({ claim: { kind } }) => (kind.type === 'holder_htlc' ? [kind.output] : []));
+}

@@ -1,0 +1,318 @@
+/**
+ * What the sweeper does now, as a function of what can be claimed, what was
+ * tried, and what fees are. It is asked again at every block and always starts
+ * from the claims that can be made: an output that somebody else spent is not
+ * among them, so no transaction goes on waiting with a spent input.
+ */
+import { txWeight } from '@fulmen/bitcoin';
+import { toHex } from '@fulmen/codec';
+import { claimBudgetSat } from './budget.ts';
+import { type Replaced, replacementFeeSat } from './fee-function.ts';
+import { type ClaimGroup, deadlineOf, groupClaims, groupOf, isWorthAlone, standsAlone } from './group.ts';
+import { outPointKeyOf, sweepIdOf } from './keys.ts';
+import { type Price, groupBudgetSat, priceOf, richestOf } from './price.ts';
+import type {
+  ClaimPlan,
+  ClaimProgress,
+  PayableCommitment,
+  PendingSweep,
+  PlannedSweep,
+  SweepPlan,
+  SweepPlanInput,
+  SweepableClaim,
+  WalletCoin,
+} from './types.ts';
+import { nextActionOf } from './words.ts';
+
+/** What the node says when it is the fee that it does not like, or what stands in the way pays more. */
+const FEE_REFUSAL = /insufficient fee|fee not met|mempool full|mempool-conflict|replacement/i;
+
+/** A group with the transaction that stands for it so far. */
+interface Job {
+  readonly group: ClaimGroup;
+  readonly pending: PendingSweep | undefined;
+  /** Taken apart for this and its like; the first of them makes room in the mempool. */
+  readonly makesRoomFor: PendingSweep | undefined;
+}
+
+export function planSweeps(input: SweepPlanInput): SweepPlan {
+  const members = sweepable(input);
+  const coins = new Map(input.coins.map((coin) => [outPointKeyOf(coin.outPoint), coin]));
+  const { confirmed, alive, dead } = sortPending(input, members, coins);
+  const jobs: Job[] = [];
+  const dropped = [...dead];
+  const taken = new Set(confirmed.flatMap(({ claims }) => claims.map(outPointKeyOf)));
+  for (const pending of alive) {
+    const held = pending.claims.flatMap((at) => members.get(outPointKeyOf(at)) ?? []);
+    for (const at of pending.claims) taken.add(outPointKeyOf(at));
+    const parts = apart(input, pending, held);
+    if (parts === undefined) {
+      const group = pendingGroup(input, pending, held);
+      if (group !== undefined) jobs.push({ group, pending, makesRoomFor: undefined });
+      continue;
+    }
+    dropped.push(pending);
+    for (const [at, group] of parts.entries())
+      jobs.push({ group, pending: undefined, makesRoomFor: at === 0 ? pending : undefined });
+  }
+  jobs.push(...freshJobs(input, members, taken));
+  return execute(input, { jobs, coins, confirmed, alive, dropped, members });
+}
+
+/** What can be claimed or paid for in the next block, by outpoint. */
+function sweepable({ claims, commitments, bestHeight }: SweepPlanInput): ReadonlyMap<string, SweepableClaim> {
+  const found = new Map<string, SweepableClaim>();
+  for (const one of claims)
+    if (one.claim.locktimeHeight <= bestHeight) found.set(outPointKeyOf(one.claim.outPoint), one);
+  for (const { channelId, channelKeysId, commitment } of commitments)
+    found.set(outPointKeyOf(commitment.anchor.outPoint), {
+      channelId,
+      channelKeysId,
+      claim: commitment.anchor,
+    });
+  return found;
+}
+
+function commitmentOf(
+  { commitments }: SweepPlanInput,
+  claimed: SweepableClaim,
+): PayableCommitment | undefined {
+  const key = outPointKeyOf(claimed.claim.outPoint);
+  return commitments.find(({ commitment }) => outPointKeyOf(commitment.anchor.outPoint) === key);
+}
+
+function sortPending(
+  { pending }: SweepPlanInput,
+  members: ReadonlyMap<string, SweepableClaim>,
+  coins: ReadonlyMap<string, WalletCoin>,
+) {
+  const confirmed = pending.filter(({ confirmedHeight }) => confirmedHeight !== undefined);
+  const open = pending.filter(({ confirmedHeight }) => confirmedHeight === undefined);
+  const isAlive = ({ claims, walletInputs }: PendingSweep): boolean =>
+    claims.length > 0 &&
+    claims.every((at) => members.has(outPointKeyOf(at))) &&
+    walletInputs.every((at) => coins.has(outPointKeyOf(at)));
+  return { confirmed, alive: open.filter(isAlive), dead: open.filter((one) => !isAlive(one)) };
+}
+
+/** The group of a transaction that was made before. */
+function pendingGroup(
+  input: SweepPlanInput,
+  { walletInputs }: PendingSweep,
+  held: readonly SweepableClaim[],
+): ClaimGroup | undefined {
+  const [first] = held;
+  if (first?.claim.kind.type === 'anchor' && (walletInputs.length > 0 || commitmentOf(input, first)))
+    return { shape: 'child', members: [first], commitment: commitmentOf(input, first) };
+  return groupOf(held);
+}
+
+/** The parts of a transaction that must not stay together, the one that can pay most first; undefined: it stays. */
+function apart(
+  input: SweepPlanInput,
+  pending: PendingSweep,
+  held: readonly SweepableClaim[],
+): readonly ClaimGroup[] | undefined {
+  const { policy, feerates } = input;
+  const richest = richestOf(held, policy);
+  if (held.length < 2 || richest === undefined) return undefined;
+  const alone = held.map((one) => [one]);
+  // Refused for its fee it would be no other alone; for anything else, one input may be the reason.
+  if (pending.rejectReason !== undefined)
+    return FEE_REFUSAL.test(pending.rejectReason) ? undefined : alone.flatMap((one) => groupOf(one) ?? []);
+  if (deadlineOf(held) === undefined || !isWorthAlone(richest, feerates, policy)) return undefined;
+  const budgetSat = claimBudgetSat(richest.claim, policy);
+  if (!held.some((one) => standsAlone(one, input)) && pending.feeSat * 2n < budgetSat) return undefined;
+  // The first of the parts replaces the whole: unless it can pay for that, the whole is raised as it is.
+  const whole: Replaced = { feeSat: pending.feeSat, weight: txWeight(pending.tx) };
+  const roomSat = replacementFeeSat([whole], whole.weight, feerates.incrementalRelaySatPerKw);
+  if (budgetSat < roomSat) return undefined;
+  const small = held.filter((one) => !isWorthAlone(one, feerates, policy));
+  const parts = [
+    [richest],
+    ...alone.filter(([one]) => one !== richest && one !== undefined && !small.includes(one)),
+  ];
+  return [...parts, small].flatMap((part) => groupOf(part) ?? []);
+}
+
+function freshJobs(
+  input: SweepPlanInput,
+  members: ReadonlyMap<string, SweepableClaim>,
+  taken: ReadonlySet<string>,
+): readonly Job[] {
+  const free = [...members].flatMap(([key, one]) => (taken.has(key) ? [] : [one]));
+  const children = free.flatMap((one): readonly ClaimGroup[] => {
+    const commitment = commitmentOf(input, one);
+    return commitment === undefined ? [] : [{ shape: 'child', members: [one], commitment }];
+  });
+  const rest = free.filter((one) => commitmentOf(input, one) === undefined);
+  return [...children, ...groupClaims(rest, input)].map((group) => ({
+    group,
+    pending: undefined,
+    makesRoomFor: undefined,
+  }));
+}
+
+interface Planning {
+  readonly jobs: readonly Job[];
+  readonly coins: ReadonlyMap<string, WalletCoin>;
+  readonly confirmed: readonly PendingSweep[];
+  readonly alive: readonly PendingSweep[];
+  readonly dropped: readonly PendingSweep[];
+  readonly members: ReadonlyMap<string, SweepableClaim>;
+}
+
+function execute(input: SweepPlanInput, planning: Planning): SweepPlan {
+  const held = new Set(planning.alive.flatMap(({ walletInputs }) => walletInputs.map(outPointKeyOf)));
+  const free = new Map([...planning.coins].filter(([key]) => !held.has(key)));
+  const sweeps: PlannedSweep[] = [];
+  const kept = [...planning.confirmed];
+  const claims: ClaimPlan[] = [];
+  for (const job of byUrgency(planning.jobs)) {
+    const heldCoins = (job.pending?.walletInputs ?? []).flatMap(
+      (at) => planning.coins.get(outPointKeyOf(at)) ?? [],
+    );
+    const price = priceJob(input, job, heldCoins, [...free.values()]);
+    const sweepId = job.pending?.sweepId ?? sweepIdOf(job.group.members.map(({ claim }) => claim.outPoint));
+    if (price.type === 'send') {
+      for (const { outPoint } of price.sweep.coins) free.delete(outPointKeyOf(outPoint));
+      const replaces = [job.pending, job.makesRoomFor].filter((one) => one !== undefined);
+      const { coins: _, ...sweep } = price.sweep;
+      sweeps.push({ ...sweep, sweepId, replaces, homeScript: homeScriptOf(job) });
+    } else if (job.pending !== undefined) {
+      kept.push(job.pending);
+    }
+    claims.push(...claimPlans(input, job, price, sweepId));
+  }
+  const renewed = new Set(sweeps.map(({ sweepId }) => toHex(sweepId)));
+  return {
+    sweeps,
+    kept,
+    dropped: planning.dropped.filter(({ sweepId }) => !renewed.has(toHex(sweepId))),
+    claims: [...claims, ...waitingPlans(input)],
+  };
+}
+
+/** The nearest deadline first, for the wallet's coins go round in this order. */
+function byUrgency(jobs: readonly Job[]): readonly Job[] {
+  const rank = ({ group }: Job): number => deadlineOf(group.members) ?? Infinity;
+  const room = ({ makesRoomFor }: Job): number => (makesRoomFor === undefined ? 1 : 0);
+  return [...jobs].sort((a, b) => room(a) - room(b) || (rank(a) === rank(b) ? 0 : rank(a) - rank(b)));
+}
+
+/** The predecessor's own output of the wallet: the last, unless every output is a second stage's. */
+function homeScriptOf({ pending, group }: Job): Uint8Array | undefined {
+  if (pending === undefined || group.shape === 'fixed') return undefined;
+  return pending.tx.outputs.at(-1)?.script;
+}
+
+function progressOf({ progress, bestHeight }: SweepPlanInput, { claim }: SweepableClaim): ClaimProgress {
+  return (
+    progress.get(outPointKeyOf(claim.outPoint)) ?? {
+      feerateSatPerKw: 0,
+      attempts: 0,
+      firstHeight: bestHeight,
+    }
+  );
+}
+
+function priceJob(
+  input: SweepPlanInput,
+  { group, pending, makesRoomFor }: Job,
+  held: readonly WalletCoin[],
+  available: readonly WalletCoin[],
+): Price {
+  const progress = group.members.map((one) => progressOf(input, one));
+  const hasDeadline = deadlineOf(group.members) !== undefined;
+  // Before a deadline it never falls, in whichever transaction it was tried before.
+  const before = hasDeadline ? Math.max(...progress.map(({ feerateSatPerKw }) => feerateSatPerKw)) : 0;
+  const last = Math.max(before, pending?.feerateSatPerKw ?? 0);
+  const requested = Math.max(0, ...progress.map((one) => one.requestedFeerateSatPerKw ?? 0));
+  const ours = [pending, makesRoomFor].flatMap((one) =>
+    one === undefined || one.rejectReason !== undefined
+      ? []
+      : [{ feeSat: one.feeSat, weight: txWeight(one.tx) }],
+  );
+  const rivals = group.members.flatMap(({ claim }): readonly Replaced[] => {
+    const rival = input.rivals.get(outPointKeyOf(claim.outPoint));
+    return rival === undefined ? [] : [{ feeSat: rival.feeSat, weight: rival.vsize * 4 }];
+  });
+  return priceOf(input, {
+    group,
+    firstHeight: Math.min(...progress.map(({ firstHeight }) => firstHeight)),
+    lastSatPerKw: last,
+    outbidSatPerKw: outbidOf(pending, last, rivals),
+    requestedSatPerKw: requested === 0 ? undefined : requested,
+    // A rival in the mempool has ours put out of it.
+    replaced: rivals.length > 0 ? rivals : ours,
+    otherwise: pending === undefined ? 'nothing' : 'unchanged',
+    held,
+    available,
+  });
+}
+
+/** More than what stands in the way, as far as that is known; else half as much again as what was refused. */
+function outbidOf(
+  pending: PendingSweep | undefined,
+  lastSatPerKw: number,
+  rivals: readonly Replaced[],
+): number | undefined {
+  const known = rivals.map(({ feeSat, weight }) => Number((feeSat * 1000n) / BigInt(weight)) + 1);
+  const reason = pending?.rejectReason;
+  if (known.length === 0 && reason !== undefined && FEE_REFUSAL.test(reason))
+    return Math.ceil(lastSatPerKw * 1.5) + 1;
+  return known.length === 0 ? undefined : Math.max(...known);
+}
+
+function claimPlans(
+  input: SweepPlanInput,
+  { group, pending }: Job,
+  price: Price,
+  sweepId: Uint8Array,
+): readonly ClaimPlan[] {
+  const isHeld = price.type === 'send' || pending !== undefined;
+  return group.members.map((one): ClaimPlan => {
+    const progress = progressOf(input, one);
+    const { claim } = one;
+    const sent = price.type === 'send';
+    return {
+      ...planOf(input, one),
+      budgetSat: group.shape === 'child' ? groupBudgetSat(group, input) : claimBudgetSat(claim, input.policy),
+      feerateSatPerKw: sent
+        ? price.sweep.feerateSatPerKw
+        : (pending?.feerateSatPerKw ?? progress.feerateSatPerKw),
+      attempts: progress.attempts + (sent ? 1 : 0),
+      ...(isHeld && { sweepId }),
+      nextAction: nextActionOf({
+        price,
+        bestHeight: input.bestHeight,
+        deadlineHeight: claim.deadlineHeight,
+        lastSatPerKw: pending?.feerateSatPerKw ?? progress.feerateSatPerKw,
+        pending,
+      }),
+    };
+  });
+}
+
+function planOf(input: SweepPlanInput, one: SweepableClaim): Omit<ClaimPlan, 'budgetSat' | 'nextAction'> {
+  const { claim, channelId } = one;
+  return {
+    ...progressOf(input, one),
+    outPoint: claim.outPoint,
+    channelId,
+    kind: claim.kind.type,
+    valueSat: claim.valueSat,
+    ...(claim.deadlineHeight !== undefined && { deadlineHeight: claim.deadlineHeight }),
+  };
+}
+
+/** Claims whose time has not come. */
+function waitingPlans(input: SweepPlanInput): readonly ClaimPlan[] {
+  return input.claims
+    .filter(({ claim }) => claim.locktimeHeight > input.bestHeight)
+    .map((one) => ({
+      ...planOf(input, one),
+      budgetSat: claimBudgetSat(one.claim, input.policy),
+      nextAction: `waits for block ${one.claim.locktimeHeight}`,
+    }));
+}
