@@ -32,7 +32,7 @@ export interface CertificateFiles {
 export const FLEET: readonly CertificateEntry[] = [
   { name: 'signer', capabilities: ['signer'] },
   { name: 'channel-manager', capabilities: ['channel', 'node'] },
-  { name: 'chain-monitor', capabilities: ['claim', 'wallet'] },
+  { name: 'chain-monitor', capabilities: ['claim', 'wallet', 'seal'] },
   { name: 'peer-gateway', capabilities: ['ecdh'] },
   { name: 'router', capabilities: ['router'] },
   { name: 'console', capabilities: ['console'] },

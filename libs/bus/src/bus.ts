@@ -14,7 +14,11 @@ export type HintSubject =
   /** Gossip was accepted. */
   | 'fulmen.gossip'
   /** Monitor log grew. */
-  | 'fulmen.monitor';
+  | 'fulmen.monitor'
+  /** A tower has something new to fetch. */
+  | 'fulmen.tower.update'
+  /** A tower acknowledged something. */
+  | 'fulmen.tower.ack';
 
 export interface Bus {
   /** Fire and forget: never throws, never blocks; dropped when the bus is away. */

@@ -42,6 +42,8 @@ const variables = z.object({
   FULMEN_SIGNER_MAX_DUST_EXPOSURE_SAT: satoshis.optional(),
   FULMEN_SIGNER_MAX_CHANNEL_SAT: satoshis.optional(),
   FULMEN_SIGNER_MAX_ONCHAIN_FEE_SAT: satoshis.optional(),
+  /** Public keys (hex) of towers’ justice signers that may punish for this node. */
+  FULMEN_SIGNER_TOWER_KEYS: list.default([]),
   /** What may leave the wallet to foreign scripts in 24 hours. */
   FULMEN_SIGNER_VELOCITY_SAT: satoshis.optional(),
 });
@@ -87,6 +89,7 @@ export function signerConfig(environment: Readonly<Record<string, string | undef
         ...given('maximumDustExposureSat', read.FULMEN_SIGNER_MAX_DUST_EXPOSURE_SAT),
         ...given('maximumChannelSat', read.FULMEN_SIGNER_MAX_CHANNEL_SAT),
       },
+      towerKeys: read.FULMEN_SIGNER_TOWER_KEYS.map(towerKeyOf),
       onchain: {
         ...given('maximumFeeSat', read.FULMEN_SIGNER_MAX_ONCHAIN_FEE_SAT),
         ...given('velocitySat', read.FULMEN_SIGNER_VELOCITY_SAT),
@@ -102,6 +105,12 @@ function given<K extends string, V>(key: K, value: V | undefined): { readonly [P
 function scriptOf(hex: string): Uint8Array {
   if (!/^([0-9a-fA-F]{2}){4,520}$/.test(hex))
     throw new ConfigError('FULMEN_SIGNER_ALLOWED_SCRIPTS: must be scripts in hex');
+  return fromHex(hex);
+}
+
+function towerKeyOf(hex: string): Uint8Array {
+  if (!/^0[23][0-9a-fA-F]{64}$/.test(hex))
+    throw new ConfigError('FULMEN_SIGNER_TOWER_KEYS: must be compressed public keys in hex');
   return fromHex(hex);
 }
 

@@ -19,6 +19,8 @@ import { type CommitFault, MemorySignerDatabase, MemorySignerStore } from './sto
 
 const parties = testParties(secp);
 const running: Harness[] = [];
+/** Of a tower's justice signer. */
+const TOWER_KEY = secp.publicKeyOf(new Uint8Array(32).fill(0x44));
 afterEach(async () => {
   for (const harness of running.splice(0)) await harness.stop();
 });
@@ -360,12 +362,16 @@ describe('capabilities', () => {
     ],
     fenceShard: ['channel', (c: Harness['client']) => c.fenceShard({ shard: 1, epoch: 1n })],
     getWalletDescriptors: ['wallet', (c: Harness['client']) => c.getWalletDescriptors({})],
+    sealJusticeKey: [
+      'seal',
+      (c: Harness['client']) => c.sealJusticeKey({ channelKeysId: keysId, towerPublicKey: TOWER_KEY }),
+    ],
   } as const;
 
   test.each(Object.entries(calls))('%s', async (_name, [capability, call]) => {
     const store = new MemorySignerStore();
-    const harness = await startFor('alice', { store });
-    const wrong = ['ecdh', 'channel', 'claim', 'wallet', 'node', 'plaintext'].filter(
+    const harness = await startFor('alice', { store, options: { towerKeys: [TOWER_KEY] } });
+    const wrong = ['ecdh', 'channel', 'claim', 'wallet', 'node', 'seal', 'plaintext'].filter(
       (one) => one !== capability,
     );
     await expect(call(harness.clientWith(...wrong))).rejects.toMatchObject({ code: 'permission_denied' });

@@ -19,7 +19,7 @@ import type { SignerStore } from './store/port.ts';
 import type { TokenBucket } from './token-bucket.ts';
 
 /** What a client certificate can allow. */
-export type Capability = 'ecdh' | 'channel' | 'claim' | 'wallet' | 'node';
+export type Capability = 'ecdh' | 'channel' | 'claim' | 'wallet' | 'node' | 'seal';
 
 /** Bounds of on-chain payments. */
 export interface OnchainLimits {
@@ -45,6 +45,8 @@ export interface Signer {
   readonly ecdhBucket: TokenBucket;
   readonly health: { state: 'ready' | 'unreconciled' };
   readonly secretsCache: Map<string, HolderBasepointSecrets>;
+  /** Justice signers that may have channels' revocation secrets. */
+  readonly towerKeys: readonly Uint8Array[];
 }
 
 const MAX_CACHED_SECRETS = 20_000;

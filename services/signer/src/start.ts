@@ -23,6 +23,7 @@ import { claim } from './rpc/sign-claim.ts';
 import { closing } from './rpc/sign-closing.ts';
 import { signGossip } from './rpc/sign-gossip.ts';
 import { holderCommitment } from './rpc/sign-holder-commitment.ts';
+import { sealJusticeKey } from './rpc/seal-justice-key.ts';
 import { signInvoice } from './rpc/sign-invoice.ts';
 import { getWalletDescriptors, signPsbt } from './rpc/wallet.ts';
 import type { OnchainLimits, Signer } from './signer.ts';
@@ -43,6 +44,8 @@ export interface SignerOptions {
    * in it for good, `accept` takes it as it is. Without it nothing is signed.
    */
   readonly reconcile?: 'freeze' | 'accept';
+  /** Public keys of the justice signers that may have channels' revocation secrets. Default none. */
+  readonly towerKeys?: readonly Uint8Array[];
 }
 
 export interface SignerPorts {
@@ -106,6 +109,7 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
     refusals,
     ecdhBucket: new TokenBucket(options.ecdh ?? { perSecond: 200, burst: 400 }, runtime.monotonicMs()),
     health: { state: health },
+    towerKeys: options.towerKeys ?? [],
     secretsCache: new Map(),
   };
   ports.rpcServer.add(SignerServiceService, handlers(signer));
@@ -268,5 +272,6 @@ function handlers(signer: Signer): Handlers<typeof SignerServiceService> {
     getWalletDescriptors: unary((_signer, _request, context) => getWalletDescriptors(signer, context)),
     signPsbt: unary(signPsbt),
     getDerivedSecret: unary(getDerivedSecret),
+    sealJusticeKey: unary(sealJusticeKey),
   };
 }

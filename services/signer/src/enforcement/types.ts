@@ -63,7 +63,8 @@ export type PolicyTag =
   | 'policy-onchain-fee-range'
   | 'policy-onchain-velocity'
   | 'policy-onchain-input'
-  | 'policy-derived-secret';
+  | 'policy-derived-secret'
+  | 'policy-tower-key';
 
 /** A definite no, or "not now"; never a crash. */
 export interface Refusal {

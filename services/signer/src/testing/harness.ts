@@ -18,7 +18,7 @@ import type { TestParty } from './channel.ts';
 
 export type SignerClient = Client<typeof SignerServiceService>;
 
-export const ALL_CAPABILITIES = ['ecdh', 'channel', 'claim', 'wallet', 'node'];
+export const ALL_CAPABILITIES = ['ecdh', 'channel', 'claim', 'wallet', 'node', 'seal'];
 
 export interface HarnessOptions {
   readonly secp: Secp256k1;
