@@ -1,0 +1,44 @@
+/**
+ * npm run matrix: every way a channel can end on-chain, each to its end.
+ *
+ *   npm run matrix                   all cases
+ *   npm run matrix -- --case NAME    those whose name contains NAME, with what went wrong
+ *   npm run matrix -- --slice        what `npm test` runs
+ */
+import { secp256k1 } from '@fulmen/crypto/default';
+import { CASES, SLICE, nameOf } from './cases.ts';
+import { FleetSigner } from './fleet-signer.ts';
+import { fleetKeys } from './policy-signer.ts';
+import { type Outcome, runCase } from './run-case.ts';
+
+const args = process.argv.slice(2);
+const wanted = args[args.indexOf('--case') + 1];
+const filter = args.includes('--case') ? wanted : undefined;
+const cases = (args.includes('--slice') ? SLICE : CASES).filter(
+  (one) => filter === undefined || nameOf(one).includes(filter),
+);
+const signer = await FleetSigner.start(secp256k1, fleetKeys(secp256k1));
+const startedMs = performance.now();
+const outcomes: Outcome[] = [];
+for (const one of cases) {
+  const caseMs = performance.now();
+  const outcome = await runCase(one, signer);
+  outcomes.push(outcome);
+  const isGood = outcome.faults.length === 0;
+  if (isGood && filter === undefined) continue;
+  process.stdout.write(
+    `${isGood ? 'ok  ' : 'FAIL'} ${outcome.name} (${Math.round(performance.now() - caseMs)} ms, ${outcome.blocks} blocks, ${outcome.processes} processes, ${outcome.reorgs} reorgs, fees ${outcome.ledger?.feesSat ?? '?'} sat)\n`,
+  );
+  for (const fault of outcome.faults) process.stdout.write(`     ${fault}\n`);
+  if (args.includes('--log')) for (const line of outcome.complaints) process.stdout.write(`     | ${line}\n`);
+}
+await signer.stop();
+const failed = outcomes.filter(({ faults }) => faults.length > 0);
+const sum = (of: (outcome: Outcome) => number): number => outcomes.reduce((all, one) => all + of(one), 0);
+process.stdout.write(
+  `${outcomes.length - failed.length} of ${outcomes.length} cases end as BOLT 5 says; ` +
+    `${sum(({ blocks }) => blocks)} blocks, ${sum(({ processes }) => processes)} processes, ` +
+    `${sum(({ reorgs }) => reorgs)} reorganisations, ${sum(({ broadcasts }) => broadcasts)} broadcasts, ` +
+    `${((performance.now() - startedMs) / 1000).toFixed(1)} s\n`,
+);
+process.exitCode = failed.length === 0 ? 0 : 1;

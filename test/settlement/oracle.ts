@@ -1,0 +1,159 @@
+/**
+ * Where every satoshi belongs at the end, by BOLT 5 alone: from the
+ * commitment that confirmed, and from what the counterparty did with each
+ * HTLC. It knows nothing of how the fleet's side decides.
+ */
+import { displayHash } from '@fulmen/bitcoin';
+import type { CommitmentOutput } from '@fulmen/channel/commitment/types';
+import { storeTx } from '@fulmen/testing/devchain';
+import type { Case } from './cases.ts';
+import type { PlannedHtlc, Scenario } from './scenario.ts';
+import type { World } from './world.ts';
+
+export type Owner = 'fleet' | 'counterparty' | 'either';
+
+/** Whose an output of the confirmed commitment is. Outputs are seen from the counterparty: `holder` is the counterparty. */
+export function ownerOf(one: Case, scenario: Scenario, output: CommitmentOutput): Owner {
+  const isFleets = scenario.kept === undefined;
+  const isRevoked = one.commitment === 'revoked_1' || one.commitment === 'revoked_100';
+  switch (output.type) {
+    case 'to_local':
+      // BOLT 5: "MUST spend or resolve all outputs of a revoked commitment transaction": it is forfeit.
+      return isFleets || isRevoked ? 'fleet' : 'counterparty';
+    case 'to_remote':
+      return isFleets ? 'counterparty' : 'fleet';
+    case 'anchor_holder':
+    case 'anchor_counterparty':
+      return 'either';
+    case 'htlc': {
+      if (isRevoked) return 'fleet';
+      const htlc = plannedOf(scenario, output.htlc);
+      return htlcOwner(one, htlc);
+    }
+  }
+}
+
+function htlcOwner(one: Case, htlc: PlannedHtlc): Owner {
+  if (htlc.direction === 'inbound') return one.knowledge === 'unknown' ? 'counterparty' : 'fleet';
+  // Shown in the mempool only, a preimage pays nobody downstream.
+  if (htlc.role === 'extra' || one.knowledge === 'unknown' || one.knowledge === 'late_mempool') return 'fleet';
+  return 'counterparty';
+}
+
+function plannedOf(
+  scenario: Scenario,
+  seen: { readonly direction: 'inbound' | 'outbound'; readonly id: bigint },
+): PlannedHtlc {
+  const direction = seen.direction === 'inbound' ? 'outbound' : 'inbound';
+  const found = scenario.htlcs.find((one) => one.direction === direction && one.id === seen.id);
+  if (found === undefined) throw new TypeError('an HTLC that nobody planned');
+  return found;
+}
+
+/** How the upstream half of a forward must have ended. */
+export function upstreamOf(one: Case, htlc: PlannedHtlc): 'fulfilled' | 'failed' | 'either' {
+  if (htlc.endedOffChain !== undefined) return htlc.endedOffChain;
+  if (htlc.role === 'extra' || one.knowledge === 'unknown') return 'failed';
+  // Dust has no output that would show its preimage: a twin's may come before or after it is given up.
+  const isDust = one.htlcs === 'dust' && htlc.role === 'subject';
+  if (isDust && one.knowledge !== 'known') return 'either';
+  return 'fulfilled';
+}
+
+/** What the chain gave the fleet, and what it paid for it. */
+export interface Ledger {
+  /** Outputs of the commitment that came home, their value. */
+  readonly claimedSat: bigint;
+  /** Of all transactions that spend what is the fleet's. */
+  readonly feesSat: bigint;
+  /** On scripts of the wallet now. */
+  readonly balanceSat: bigint;
+  readonly transactions: number;
+}
+
+export interface OracleContext {
+  readonly one: Case;
+  readonly scenario: Scenario;
+  readonly world: World;
+  /** Ids of the counterparty's transactions. */
+  readonly theirs: ReadonlySet<string>;
+  readonly isWalletScript: (script: Uint8Array) => boolean;
+  /** What the wallet had before. */
+  readonly initialSat: bigint;
+}
+
+/** Follows every output of the confirmed commitment to its end. Faults are sentences. */
+export function followMoney(context: OracleContext): { readonly ledger: Ledger; readonly faults: string[] } {
+  const { one, scenario, world, theirs, isWalletScript } = context;
+  const faults: string[] = [];
+  const commitmentId = displayHash(scenario.built.txid);
+  const funding = world.spenderOf(`${storeTx(scenario.fundingTx).txid}:0`);
+  if (funding?.stored.txid !== commitmentId)
+    faults.push(`the funding was spent by ${funding?.stored.txid ?? 'nobody'}, not by ${commitmentId}`);
+  const ours = new Map<string, { readonly inSat: bigint; readonly outSat: bigint }>();
+  let claimedSat = 0n;
+  /** The output's value, once it is on a script of the wallet. */
+  const home = (id: string, vout: number, what: string): boolean => {
+    const spender = world.spenderOf(`${id}:${vout}`);
+    if (spender === undefined) {
+      faults.push(`${what} is nobody’s: ${id}:${vout} is unspent`);
+      return false;
+    }
+    const { stored } = spender;
+    const isTheirs = theirs.has(stored.txid);
+    if (!isTheirs) note(stored.txid, stored.tx);
+    const index = stored.tx.inputs.findIndex((input) => displayHash(input.txid) === id && input.vout === vout);
+    const paired = stored.tx.outputs[index];
+    if (stored.tx.outputs.every(({ script }) => isWalletScript(script))) return !isTheirs;
+    // A second stage: its output at the same place must come home in turn.
+    if (paired === undefined || isWalletScript(paired.script)) {
+      faults.push(`${what} left in ${stored.txid}`);
+      return false;
+    }
+    return home(stored.txid, index, `${what}, second stage`);
+  };
+  const note = (id: string, tx: { readonly inputs: readonly { txid: Uint8Array; vout: number }[]; readonly outputs: readonly { valueSat: bigint }[] }): void => {
+    const inSat = tx.inputs.reduce((sum, input) => sum + valueOf(world, displayHash(input.txid), input.vout), 0n);
+    ours.set(id, { inSat, outSat: tx.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n) });
+  };
+  for (const output of scenario.built.outputs) {
+    const what = `${output.type} of ${output.valueSat} sat`;
+    const spender = world.spenderOf(`${commitmentId}:${output.outputIndex}`);
+    switch (ownerOf(one, scenario, output)) {
+      case 'fleet':
+        if (home(commitmentId, output.outputIndex, what)) claimedSat += output.valueSat;
+        break;
+      case 'counterparty':
+        if (spender !== undefined && !theirs.has(spender.stored.txid))
+          faults.push(`${what} is the counterparty’s, and ${spender.stored.txid} took it`);
+        break;
+      case 'either':
+        if (spender !== undefined && !theirs.has(spender.stored.txid)) {
+          note(spender.stored.txid, spender.stored.tx);
+          claimedSat += output.valueSat;
+        }
+        break;
+    }
+  }
+  const feesSat = [...ours.values()].reduce((sum, { inSat, outSat }) => sum + inSat - outSat, 0n);
+  const balanceSat = walletBalance(world, isWalletScript);
+  const expectedSat = context.initialSat + claimedSat - feesSat;
+  if (balanceSat !== expectedSat)
+    faults.push(`the wallet has ${balanceSat} sat on the chain instead of ${expectedSat}`);
+  return { ledger: { claimedSat, feesSat, balanceSat, transactions: ours.size }, faults };
+}
+
+function valueOf(world: World, id: string, vout: number): bigint {
+  const found = world.chain.chain.transaction(id);
+  return found?.node.transactions[found.index]?.tx.outputs[vout]?.valueSat ?? 0n;
+}
+
+/** What unspent outputs of the chain pay the wallet. */
+function walletBalance(world: World, isWalletScript: (script: Uint8Array) => boolean): bigint {
+  let sat = 0n;
+  for (let height = 1; height <= world.height; height++)
+    for (const { tx, txid } of world.chain.chain.at(height)?.transactions.slice(1) ?? [])
+      for (const [vout, { script, valueSat }] of tx.outputs.entries())
+        if (isWalletScript(script) && world.spenderOf(`${txid}:${vout}`) === undefined) sat += valueSat;
+  return sat;
+}
