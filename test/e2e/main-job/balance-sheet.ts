@@ -1,9 +1,9 @@
-// Step 5's proof: every satoshi of every party before and after, explained to the millisatoshi.
+// The proof at the end of a story: every satoshi of every party before and after, explained to the millisatoshi.
+import { ANCHOR_VALUE_SAT, type ChainTransaction, descendants } from './chain-transactions.ts';
 import type { Ledger } from './payments.ts';
-import { sat, type World } from './world.ts';
+import { type Party, PARTIES, sat, type World } from './world.ts';
 
-export type Holdings = { readonly alice: bigint; readonly bob: bigint; readonly fleet: bigint };
-type Party = keyof Holdings;
+export type Holdings = Readonly<Record<Party, bigint>>;
 
 /** On-chain satoshis of each party. */
 export async function holdings(world: World): Promise<Holdings> {
@@ -15,43 +15,124 @@ export async function holdings(world: World): Promise<Holdings> {
   return { alice: BigInt(alice.onchainSat), bob: BigInt(bob.onchainSat), fleet };
 }
 
-type Transaction = {
-  readonly txid: string;
-  readonly vin: readonly { readonly prevout?: { readonly value: number } }[];
-  readonly vout: readonly { readonly value: number }[];
+/** An HTLC that a commitment carried when it was broadcast. */
+export type HeldHtlc = {
+  readonly amountMsat: bigint;
+  /** Who got it in the end. */
+  readonly winner: Party;
+  /** Below the dust limit: it has no output, and its amount went to the miner. */
+  readonly trimmed: boolean;
 };
 
-const toSat = (bitcoin: number): bigint => BigInt(Math.round(bitcoin * 1e8));
-
-/** Fee of each transaction in the blocks after `height`, by txid, as the chain itself tells. */
-export async function chainFees(world: World, height: number): Promise<Map<string, bigint>> {
-  const fees = new Map<string, bigint>();
-  const tip = Number(await world.fleet.chain.call('getblockcount'));
-  for (let at = height + 1; at <= tip; at += 1) {
-    const hash = await world.fleet.chain.call('getblockhash', at);
-    const block = (await world.fleet.chain.call('getblock', hash, 3)) as {
-      readonly tx: readonly Transaction[];
-    };
-    for (const transaction of block.tx.slice(1)) {
-      const spent = transaction.vin.reduce((sum, input) => sum + toSat(input.prevout?.value ?? 0), 0n);
-      const paid = transaction.vout.reduce((sum, output) => sum + toSat(output.value), 0n);
-      fees.set(transaction.txid, spent - paid);
-    }
-  }
-  return fees;
-}
-
-/** A channel's two transactions, and the millisatoshis that each side had in it at the close. */
+/** A closed channel: its two transactions, and the millisatoshis of each side in it. */
 export type ClosedChannel = {
+  readonly how: 'mutual' | 'commitment' | 'revoked';
   readonly funder: Party;
   readonly wallet: Party;
   readonly fundingTxid: string;
   readonly closingTxid: string;
-  /** The wallet's own transaction that moved its part on. */
-  readonly sweepTxid?: string;
+  /** HTLCs apart. */
   readonly fleetMsat: bigint;
   readonly walletMsat: bigint;
+  readonly htlcs: readonly HeldHtlc[];
 };
+
+/** What explains a party's difference. */
+type Account = {
+  paymentsMsat: bigint;
+  justiceMsat: bigint;
+  /** Fees, and the values of anchors that it paid for, less those that it swept. */
+  onchainSat: bigint;
+  roundingMsat: bigint;
+};
+
+type Accounts = Readonly<Record<Party, Account>>;
+
+/** What a commitment takes from an HTLC that is not whole satoshis, or has no output. */
+const lostMsat = ({ amountMsat, trimmed }: HeldHtlc): bigint => (trimmed ? amountMsat : amountMsat % 1000n);
+
+const feeOf = (transactions: ReadonlyMap<string, ChainTransaction>, txid: string): bigint =>
+  transactions.get(txid)?.feeSat ?? 0n;
+
+/** Closing fees and rounding of one channel. */
+function settleChannel(
+  accounts: Accounts,
+  channel: ClosedChannel,
+  transactions: ReadonlyMap<string, ChainTransaction>,
+): void {
+  const { how, funder, wallet, closingTxid } = channel;
+  accounts[funder].onchainSat += feeOf(transactions, channel.fundingTxid);
+  const anchors =
+    how === 'mutual'
+      ? 0
+      : (transactions.get(closingTxid)?.outputsSat.filter((value) => value === ANCHOR_VALUE_SAT).length ?? 0);
+  const closingSat = feeOf(transactions, closingTxid) + BigInt(anchors) * ANCHOR_VALUE_SAT;
+  if (how === 'revoked') {
+    // The cheater's whole balance is the fleet's, less what the revoked transaction itself left to the miner and in anchors.
+    accounts[wallet].justiceMsat -= channel.walletMsat;
+    accounts.fleet.justiceMsat += channel.walletMsat;
+    accounts.fleet.onchainSat += closingSat;
+    return;
+  }
+  // Whole satoshis only go on-chain: what is less goes to the miner with the closing fee.
+  accounts.fleet.roundingMsat += channel.fleetMsat % 1000n;
+  accounts[wallet].roundingMsat += channel.walletMsat % 1000n;
+  let remainderMsat = (channel.fleetMsat % 1000n) + (channel.walletMsat % 1000n);
+  for (const htlc of channel.htlcs) {
+    accounts[htlc.winner].roundingMsat += lostMsat(htlc);
+    remainderMsat += lostMsat(htlc);
+  }
+  accounts[funder].onchainSat += closingSat - remainderMsat / 1000n;
+}
+
+/**
+ * Who paid for which transaction, and who won what. A transaction that spends the outputs of a broadcast commitment, or
+ * of another such one, is its maker's: a wallet tells what it broadcasts, the others are the fleet's.
+ * @returns the accounts, and the transactions that nothing explains
+ */
+function explain(
+  world: World,
+  ledger: Ledger,
+  channels: readonly ClosedChannel[],
+  transactions: ReadonlyMap<string, ChainTransaction>,
+): { readonly accounts: Accounts; readonly unknown: readonly string[] } {
+  const account = (paymentsMsat: bigint): Account => ({
+    paymentsMsat,
+    justiceMsat: 0n,
+    onchainSat: 0n,
+    roundingMsat: 0n,
+  });
+  const accounts: Accounts = {
+    alice: account(ledger.aliceMsat),
+    bob: account(ledger.bobMsat),
+    fleet: account(ledger.fleetMsat),
+  };
+  const known = new Set<string>();
+  for (const channel of channels) {
+    settleChannel(accounts, channel, transactions);
+    known.add(channel.fundingTxid).add(channel.closingTxid);
+  }
+  const commitments = new Set(
+    channels.filter(({ how }) => how !== 'mutual').map(({ closingTxid }) => closingTxid),
+  );
+  const settling = descendants(transactions, commitments);
+  const makers = (['alice', 'bob'] as const).map((party) => [party, world.broadcastBy(party)] as const);
+  const unknown: string[] = [];
+  for (const [txid, transaction] of transactions) {
+    if (known.has(txid)) continue;
+    const maker =
+      makers.find(([, broadcast]) => broadcast.has(txid))?.[0] ?? (settling.has(txid) ? 'fleet' : undefined);
+    if (maker === undefined) {
+      unknown.push(txid);
+      continue;
+    }
+    const anchors = transaction.inputs.filter(
+      ({ txid: spent, valueSat }) => commitments.has(spent) && valueSat === ANCHOR_VALUE_SAT,
+    );
+    accounts[maker].onchainSat += transaction.feeSat - BigInt(anchors.length) * ANCHOR_VALUE_SAT;
+  }
+  return { accounts, unknown };
+}
 
 /** Prints the sheet; gives the sum of what nothing explains, in millisatoshis. */
 export function balanceSheet(
@@ -60,60 +141,45 @@ export function balanceSheet(
   after: Holdings,
   ledger: Ledger,
   channels: readonly ClosedChannel[],
-  fees: ReadonlyMap<string, bigint>,
+  transactions: ReadonlyMap<string, ChainTransaction>,
 ): bigint {
-  const earned: Record<Party, bigint> = {
-    alice: ledger.aliceMsat,
-    bob: ledger.bobMsat,
-    fleet: ledger.fleetMsat,
-  };
-  const onchain: Record<Party, bigint> = { alice: 0n, bob: 0n, fleet: 0n };
-  const rounding: Record<Party, bigint> = { alice: 0n, bob: 0n, fleet: 0n };
-  const known = new Set<string>();
-  for (const channel of channels) {
-    // Whole satoshis only go on-chain: each side's remainder goes to the miner with the closing fee.
-    const remainder = (channel.fleetMsat % 1000n) + (channel.walletMsat % 1000n);
-    rounding.fleet += channel.fleetMsat % 1000n;
-    rounding[channel.wallet] += channel.walletMsat % 1000n;
-    onchain[channel.funder] +=
-      (fees.get(channel.fundingTxid) ?? 0n) + (fees.get(channel.closingTxid) ?? 0n) - remainder / 1000n;
-    known.add(channel.fundingTxid).add(channel.closingTxid);
-    if (channel.sweepTxid !== undefined) {
-      onchain[channel.wallet] += fees.get(channel.sweepTxid) ?? 0n;
-      known.add(channel.sweepTxid);
-    }
-  }
+  const { accounts, unknown } = explain(world, ledger, channels, transactions);
+  const hasJustice = channels.some(({ how }) => how === 'revoked');
   let unaccounted = 0n;
   world.report.say(
-    'party        before             after   payments (msat)   on-chain fees   rounding (msat)   unexplained',
+    `party        before             after   payments (msat)${hasJustice ? '    justice (msat)' : ''}   on-chain fees   rounding (msat)   unexplained`,
   );
-  for (const party of ['alice', 'bob', 'fleet'] as const) {
-    const expectedMsat = before[party] * 1000n + earned[party] - onchain[party] * 1000n - rounding[party];
+  for (const party of PARTIES) {
+    const { paymentsMsat, justiceMsat, onchainSat, roundingMsat } = accounts[party];
+    const expectedMsat =
+      before[party] * 1000n + paymentsMsat + justiceMsat - onchainSat * 1000n - roundingMsat;
     const differenceMsat = after[party] * 1000n - expectedMsat;
     unaccounted += differenceMsat < 0n ? -differenceMsat : differenceMsat;
     const cells = [
       party.padEnd(6),
       sat(before[party]).padStart(18),
       sat(after[party]).padStart(18),
-      earned[party].toLocaleString('en-US').padStart(15),
-      sat(onchain[party]).padStart(14),
-      rounding[party].toLocaleString('en-US').padStart(13),
+      paymentsMsat.toLocaleString('en-US').padStart(15),
+      ...(hasJustice ? [justiceMsat.toLocaleString('en-US').padStart(16)] : []),
+      sat(onchainSat).padStart(14),
+      roundingMsat.toLocaleString('en-US').padStart(13),
       `${differenceMsat} msat`.padStart(14),
     ];
     world.report.say(cells.join('  '), {
       party,
       beforeSat: before[party],
       afterSat: after[party],
-      paymentsMsat: earned[party],
-      onchainFeesSat: onchain[party],
-      roundingMsat: rounding[party],
+      paymentsMsat,
+      ...(hasJustice && { justiceMsat }),
+      onchainFeesSat: onchainSat,
+      roundingMsat,
       unexplainedMsat: differenceMsat,
     });
   }
-  for (const [txid, fee] of fees) {
-    if (known.has(txid)) continue;
-    world.report.say(`a transaction that the story does not know: ${txid}, fee ${sat(fee)}`);
-    unaccounted += fee * 1000n;
+  for (const txid of unknown) {
+    const feeSat = feeOf(transactions, txid);
+    world.report.say(`a transaction that the story does not know: ${txid}, fee ${sat(feeSat)}`);
+    unaccounted += feeSat * 1000n;
   }
   return unaccounted;
 }

@@ -1,7 +1,9 @@
 // The main job, step by step.
 import { toHex } from '@fulmen/codec';
 import type { LdkWallet } from '../../ldk-wallet/client.ts';
-import { balanceSheet, chainFees, type ClosedChannel, holdings } from './balance-sheet.ts';
+import { balanceSheet, type ClosedChannel, holdings } from './balance-sheet.ts';
+import { chainTransactions } from './chain-transactions.ts';
+import { closingInMempool, closingOf } from './closing.ts';
 import {
   failingPayments,
   fleetPayments,
@@ -14,6 +16,8 @@ import { ensure, until } from './waiting.ts';
 import { sat, type World } from './world.ts';
 
 const CHANNEL_SAT = 5_000_000;
+/** A gift of the fleet at the opening, so that Bob can pay too. */
+export const PUSHED_TO_BOB_MSAT = 1_000_000_000n;
 const PAYMENTS = 50;
 /** Of the 50, those before anything is killed. */
 const CALM_PAYMENTS = 14;
@@ -59,7 +63,7 @@ export async function openChannels(world: World): Promise<void> {
     {
       nodeId: Buffer.from(bob.nodeId, 'hex'),
       fundingSat: BigInt(CHANNEL_SAT),
-      pushMsat: 1_000_000_000n,
+      pushMsat: PUSHED_TO_BOB_MSAT,
       announce: false,
       idempotencyKey: '',
     },
@@ -84,48 +88,33 @@ export async function openChannels(world: World): Promise<void> {
   );
 }
 
+/** A channel closes cooperatively: Alice asks for it in hers, the fleet in Bob's. Ends with the transaction in the mempool. */
+export async function closeChannel(world: World, party: 'alice' | 'bob'): Promise<ClosedChannel> {
+  const wallet = world[party];
+  await world.balancesAgree(wallet, party);
+  const channel = await world.fleetChannel(wallet);
+  ensure(channel !== undefined, `the channel with ${party} is gone`);
+  const { channelId } = channel;
+  if (party === 'alice') await closeByWallet(wallet);
+  else await world.node.channels.closeChannel({ channelId, force: false }, world.node.auth());
+  const closing = closingOf(channel, 'mutual', party, []);
+  const closingTxid = await closingInMempool(world, closing);
+  world.report.say(`${party}’s channel closed cooperatively`, { closingTxid });
+  return { ...closing, closingTxid };
+}
+
 /** Step 5: both channels close cooperatively. */
 async function closeChannels(world: World, ledger: Ledger): Promise<ClosedChannel[]> {
-  const closed: (ClosedChannel & { sweepTxid?: string })[] = [];
   const parties = [
-    ['alice', world.alice, 'alice'],
-    ['bob', world.bob, 'fleet'],
+    ['alice', world.alice],
+    ['bob', world.bob],
   ] as const;
-  for (const [party, wallet, funder] of parties) {
-    await world.balancesAgree(wallet, party);
-    const channel = await world.fleetChannel(wallet);
-    ensure(channel !== undefined, `the channel with ${party} is gone`);
-    const channelId = channel.channelId;
-    if (party === 'alice') await closeByWallet(wallet);
-    else await world.node.channels.closeChannel({ channelId, force: false }, world.node.auth());
-    const closing = await until(`the mutual close with ${party}`, async () => {
-      const { channels } = await world.node.channels.listChannels({ includeClosed: true }, world.node.auth());
-      const now = channels.find((candidate) => Buffer.compare(candidate.channelId, channelId) === 0);
-      return now !== undefined && now.closingTxid.length === 32 ? now : undefined;
-    });
-    const display = (txid: Uint8Array): string => toHex(Uint8Array.from(txid).reverse());
-    closed.push({
-      funder,
-      wallet: party,
-      fundingTxid: display(channel.fundingTxid),
-      closingTxid: display(closing.closingTxid),
-      fleetMsat: channel.holderBalanceMsat,
-      walletMsat: channel.counterpartyBalanceMsat,
-    });
-    await until(`the closing transaction with ${party} in the mempool`, async () => {
-      const mempool = (await world.fleet.chain.call('getrawmempool')) as readonly string[];
-      return mempool.includes(display(closing.closingTxid)) ? true : undefined;
-    });
-    world.report.say(`${party}’s channel closed cooperatively`, {
-      closingTxid: display(closing.closingTxid),
-    });
-  }
+  const closed: ClosedChannel[] = [];
+  for (const [party] of parties) closed.push(await closeChannel(world, party));
   await world.mine(CONFIRMATIONS);
   // LDK pays a close to a key of its own, and moves it into its wallet once no reorganisation can undo it.
-  for (const [index, [party, wallet]] of parties.entries()) {
+  for (const [party, wallet] of parties) {
     const sweep = await wallet.event('onchain_sweep', () => true, 60_000);
-    const channel = closed[index];
-    if (channel !== undefined) channel.sweepTxid = sweep.txid;
     await until(`the sweep of ${party} in the mempool`, async () => {
       const mempool = (await world.fleet.chain.call('getrawmempool')) as readonly string[];
       return mempool.includes(sweep.txid) ? true : undefined;
@@ -133,8 +122,8 @@ async function closeChannels(world: World, ledger: Ledger): Promise<ClosedChanne
   }
   await world.mine(1);
   // The money pushed to Bob at the opening was a gift of the fleet.
-  ledger.fleetMsat -= 1_000_000_000n;
-  ledger.bobMsat += 1_000_000_000n;
+  ledger.fleetMsat -= PUSHED_TO_BOB_MSAT;
+  ledger.bobMsat += PUSHED_TO_BOB_MSAT;
   return closed;
 }
 
@@ -175,9 +164,11 @@ export async function mainJob(world: World): Promise<Outcome> {
   const after = await until('the closed channels’ money in the wallets', async () => {
     const now = await holdings(world);
     const total = now.alice + now.bob + now.fleet;
-    const fees = [...(await chainFees(world, height)).values()].reduce((sum, fee) => sum + fee, 0n);
+    const made = [...(await chainTransactions(world, height)).values()];
+    const fees = made.reduce((sum, { feeSat }) => sum + feeSat, 0n);
     return total + fees === before.alice + before.bob + before.fleet ? now : undefined;
   }).catch(() => holdings(world));
-  const unaccountedMsat = balanceSheet(world, before, after, ledger, closed, await chainFees(world, height));
+  const transactions = await chainTransactions(world, height);
+  const unaccountedMsat = balanceSheet(world, before, after, ledger, closed, transactions);
   return { ledger, unaccountedMsat };
 }

@@ -4,7 +4,9 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { claimStateDir, defaultStateDir } from '../support/state.ts';
 import { jsonReport, textReport } from './report.ts';
-import { mainJob, openChannels } from './scenario.ts';
+import { breachStory } from './breach.ts';
+import { forceCloseStory } from './force-close.ts';
+import { mainJob, openChannels, type Outcome } from './scenario.ts';
 import { World } from './world.ts';
 
 const HELP = `Starts a Fulmen fleet on this machine and shows its main job.
@@ -13,13 +15,25 @@ const HELP = `Starts a Fulmen fleet on this machine and shows its main job.
   npm start -- --once       run the main job and exit: 0 when every step held, 1 when not
   npm start -- --json       one JSON object a line
   npm start -- --reset      forget the state of earlier runs first
+
+  --scenario payments       the main job (default)
+  --scenario force-close    two channels are closed by force with payments in flight; everything comes home
+  --scenario breach         a revoked commitment is broadcast and punished while the rest of the fleet is dead
+                            (both with --once)
 `;
+
+const SCENARIOS: Readonly<Record<string, (world: World) => Promise<Outcome>>> = {
+  payments: mainJob,
+  'force-close': forceCloseStory,
+  breach: breachStory,
+};
 
 const { values } = parseArgs({
   options: {
     once: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     reset: { type: 'boolean', default: false },
+    scenario: { type: 'string', default: 'payments' },
     help: { type: 'boolean', default: false },
     state: { type: 'string' },
   },
@@ -43,6 +57,16 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
+  const { scenario } = values;
+  const story = SCENARIOS[scenario];
+  if (story === undefined || (scenario !== 'payments' && !values.once)) {
+    process.stderr.write(
+      story === undefined
+        ? `There is no scenario ${scenario}: ${Object.keys(SCENARIOS).join(', ')}.\n`
+        : `The scenario ${scenario} leaves nothing to play with: add --once.\n`,
+    );
+    return 2;
+  }
   const startedAt = Date.now();
   const report = values.json ? jsonReport() : textReport(startedAt);
   const stateDir = values.state ?? path.join(defaultStateDir, values.once ? 'once' : 'fleet');
@@ -63,12 +87,13 @@ async function main(): Promise<number> {
     report.step('The fleet starts');
     world = await World.start(stateDir, report, { cliFile: path.join(defaultStateDir, 'cli.json') });
     if (!resumes) {
-      const running = mainJob(world);
+      const running = story(world);
       const outcome = await Promise.race([running, interrupted.then(() => undefined)]);
       if (outcome === undefined) return 130;
       const { ledger, unaccountedMsat } = outcome;
       const seconds = Math.round((Date.now() - startedAt) / 100) / 10;
       report.summary({
+        scenario,
         settled: ledger.settled,
         failedAsExpected: ledger.failedAsExpected,
         failedUnexpectedly: ledger.failedUnexpectedly,
@@ -100,7 +125,7 @@ async function main(): Promise<number> {
     const reason = error instanceof Error ? error.message : String(error);
     if (values.json) report.say('failed', { failed: reason });
     process.stderr.write(
-      `\nThe main job did not hold: ${reason}\nLogs are in ${path.join(stateDir, 'logs')}.\n`,
+      `\nThe story did not hold: ${reason}\nLogs are in ${path.join(stateDir, 'logs')}.\n`,
     );
     if (process.env['FULMEN_DEBUG'] !== undefined && error instanceof Error)
       process.stderr.write(`${error.stack}\n`);

@@ -21,10 +21,15 @@ export type WorldOptions = {
   readonly walletPollMs?: number;
 };
 
+export type Party = 'alice' | 'bob' | 'fleet';
+export const PARTIES: readonly Party[] = ['alice', 'bob', 'fleet'];
+
 export class World {
   readonly fleet: Fleet;
-  readonly alice: LdkWallet;
+  alice: LdkWallet;
   readonly bob: LdkWallet;
+  /** Wallets that Alice was before she became another. */
+  readonly #formerAlices: LdkWallet[] = [];
   readonly node: NodeClient;
   readonly nodeId: Uint8Array;
   readonly report: Report;
@@ -65,14 +70,56 @@ export class World {
     return new World({ fleet, alice, bob, node, nodeId: info.nodeId, report });
   }
 
-  async mine(blocks: number, address = MINER_ADDRESS): Promise<void> {
-    const height = Number(await this.fleet.chain.call('getblockcount')) + blocks;
-    await this.fleet.chain.call('generatetoaddress', blocks, address);
-    await Promise.all([this.alice.call('sync'), this.bob.call('sync')]);
+  async mine(blocks: number, address?: string): Promise<void> {
+    const height = await this.#generate(blocks, address);
     await until(`the fleet at block ${height}`, async () => {
       const info = await this.node.node.getInfo({}, this.node.auth());
       return info.blockHeight >= height ? true : undefined;
     });
+  }
+
+  /** Mines while no manager lives: chain-monitor alone must follow. */
+  async mineForChainMonitor(blocks: number): Promise<void> {
+    const height = await this.#generate(blocks, undefined);
+    await until(`chain-monitor at block ${height}`, async () => {
+      const { members } = await this.node.node.getFleet({}, this.node.auth());
+      const told = members.find(({ service }) => service === 'chain-monitor')?.detail ?? '';
+      return Number(/block (\d+)/.exec(told)?.[1] ?? 0) >= height ? true : undefined;
+    });
+  }
+
+  /** @returns the new height */
+  async #generate(blocks: number, address: string | undefined): Promise<number> {
+    const height = Number(await this.fleet.chain.call('getblockcount')) + blocks;
+    await this.fleet.chain.call('generatetoaddress', blocks, address ?? MINER_ADDRESS);
+    await Promise.all([this.alice.call('sync'), this.bob.call('sync')]);
+    return height;
+  }
+
+  /** Alice is set back: she goes on from an old snapshot of herself, offline, and believes in that time. */
+  async setAliceBack(snapshotDir: string): Promise<void> {
+    await this.alice.stop();
+    this.#formerAlices.push(this.alice);
+    this.alice = await LdkWallet.start({
+      dataDir: snapshotDir,
+      chainUrl: this.fleet.chainUrl,
+      offline: true,
+      ...(this.alice.options.pollMs === undefined ? {} : { pollMs: this.alice.options.pollMs }),
+    });
+  }
+
+  /** Ids of the transactions that a wallet made or broadcast, in all its lives. */
+  broadcastBy(party: 'alice' | 'bob'): ReadonlySet<string> {
+    const wallets = party === 'alice' ? [...this.#formerAlices, this.alice] : [this.bob];
+    const txids = wallets.flatMap(({ events }) =>
+      events.flatMap((event) => (event.event === 'broadcast' ? [event.txid] : [])),
+    );
+    return new Set(txids);
+  }
+
+  /** Ids in the mempool. */
+  async mempool(): Promise<readonly string[]> {
+    return (await this.fleet.chain.call('getrawmempool')) as readonly string[];
   }
 
   /** The fleet's channel with a wallet, if there is one that is not closed. */
@@ -112,7 +159,7 @@ export class World {
   /** Total of the fleet's on-chain wallet in satoshis. */
   async fleetOnchainSat(): Promise<bigint> {
     const balance = await this.node.onchain.getBalance({}, this.node.auth());
-    return balance.confirmedSat + balance.unconfirmedSat;
+    return balance.confirmedSat + balance.unconfirmedSat + balance.reservedSat;
   }
 
   async stop(): Promise<void> {

@@ -1,0 +1,124 @@
+// The story of a revoked commitment, broadcast while nothing of the fleet lives but chain-monitor and the signer.
+import path from 'node:path';
+import { toHex } from '@fulmen/codec';
+import { balanceSheet, holdings } from './balance-sheet.ts';
+import { chainTransactions, descendants } from './chain-transactions.ts';
+import { closedBy, closingInMempool, closingOf, mineUntil, nothingPending, tellClosing } from './closing.ts';
+import { bookEnded, hold, type HeldPayment } from './held-payments.ts';
+import { type Ledger, newLedger, startPayments } from './payments.ts';
+import { closeChannel, fund, type Outcome, openChannels, PUSHED_TO_BOB_MSAT } from './scenario.ts';
+import { ensure, until } from './waiting.ts';
+import type { World } from './world.ts';
+
+const CALM_PAYMENTS = 6;
+const OUTCOME_MS = 60_000;
+/** What Alice would take back: paid after the state that she broadcasts. */
+const STOLEN_MSAT = 2_000_000_000n;
+const MAX_BLOCKS = 200;
+const DEAD = [
+  'channel-manager-1',
+  'channel-manager-2',
+  'peer-gateway-1',
+  'peer-gateway-2',
+  'router',
+] as const;
+
+export async function breachStory(world: World): Promise<Outcome> {
+  const { report, bob, fleet } = world;
+  const ledger = newLedger();
+  await fund(world);
+  const before = await holdings(world);
+  const height = Number(await fleet.chain.call('getblockcount'));
+
+  report.step('1. Alice opens a channel to the fleet; the fleet opens one to Bob');
+  await openChannels(world);
+  ledger.fleetMsat -= PUSHED_TO_BOB_MSAT;
+  ledger.bobMsat += PUSHED_TO_BOB_MSAT;
+
+  report.step('2. Alice and Bob pay each other; Alice keeps a copy of an old state');
+  const calm = await startPayments(world, ledger, CALM_PAYMENTS, 4);
+  await calm.done;
+  const inFlight = [
+    await hold(world, { payer: 'alice', amountSat: 150_000, end: 'claimed' }),
+    await hold(world, { payer: 'bob', amountSat: 90_000, end: 'claimed' }),
+  ];
+  const snapshotDir = path.join(fleet.stateDir, 'wallets', 'alice-of-old');
+  await world.alice.call('snapshot', { dir: snapshotDir });
+  report.say('Alice’s state is copied, with a payment in flight each way');
+  await endHeld(world, ledger, inFlight);
+  await pay(world, ledger, STOLEN_MSAT);
+  await Promise.all([world.balancesAgree(world.alice, 'Alice'), world.balancesAgree(bob, 'Bob')]);
+  const channel = await world.fleetChannel(world.alice);
+  ensure(channel !== undefined, 'Alice’s channel is gone');
+  report.say('both went through, and Alice paid Bob 2,000,000 sat more: the copied state is revoked');
+
+  report.step('3. Everything but chain-monitor and the signer dies; Alice broadcasts the revoked commitment');
+  for (const victim of DEAD) {
+    await fleet.supervisor.kill9ForGood(victim);
+    ledger.kills += 1;
+  }
+  await fleet.nats.kill();
+  ledger.kills += 1;
+  report.say(`${DEAD.join(', ')} and NATS killed with -9, and they stay dead`);
+  await world.setAliceBack(snapshotDir);
+  const closing = closingOf(channel, 'revoked', 'alice', []);
+  await world.alice.call('closeChannel', { channelId: toHex(channel.channelId), force: true });
+  const closingTxid = await closingInMempool(world, closing);
+  report.say('Alice’s old self broadcasts a commitment that she revoked', { closingTxid });
+  await world.mineForChainMonitor(1);
+
+  report.step('4. Justice, by chain-monitor and the signer alone');
+  const penalty = await until('a penalty in the mempool', async () => {
+    const own = world.broadcastBy('alice');
+    return (await world.mempool()).find((txid) => !own.has(txid));
+  });
+  report.say('a penalty is in the mempool', { penaltyTxid: penalty });
+  await tellClosing(world);
+  await world.mineForChainMonitor(1);
+  const punished = await until('the penalty in a block', async () => {
+    const transactions = await chainTransactions(world, height);
+    const spends = [...descendants(transactions, new Set([closingTxid]))];
+    return spends.some((txid) => !world.broadcastBy('alice').has(txid)) ? spends : undefined;
+  });
+  report.say(`the penalty confirmed one block after the breach`, { punished: punished.join(' ') });
+
+  report.step('5. The fleet comes back; the other channel goes on, and closes; the books are opened');
+  await fleet.nats.start();
+  for (const name of DEAD) await fleet.supervisor.restart(name);
+  await world.usable(bob, 'Bob');
+  await tellClosing(world);
+  const closedWithBob = await closeChannel(world, 'bob');
+  await mineUntil(
+    world,
+    'an end of everything that was pending',
+    async () => ((await nothingPending(world)) ? true : undefined),
+    { blocks: MAX_BLOCKS, step: 2 },
+  );
+  report.say('no channel is closing, nothing is swept, nothing is in limbo');
+  const transactions = await chainTransactions(world, height);
+  const closed = [closedBy(closing, transactions), closedWithBob];
+  const after = await holdings(world);
+  const unaccountedMsat = balanceSheet(world, before, after, ledger, closed, transactions);
+  return { ledger, unaccountedMsat };
+}
+
+/** The payees let the held payments' preimages out. */
+async function endHeld(world: World, ledger: Ledger, payments: readonly HeldPayment[]): Promise<void> {
+  for (const { payee, paymentHash } of payments) await world[payee].call('claim', { paymentHash });
+  let waiting = payments;
+  await until('the end of the payments in flight', async () => {
+    waiting = bookEnded(world, ledger, waiting);
+    return Promise.resolve(waiting.length === 0 ? true : undefined);
+  });
+}
+
+async function pay(world: World, ledger: Ledger, amountMsat: bigint): Promise<void> {
+  const { bolt11 } = await world.bob.call('createInvoice', { amountMsat });
+  const { paymentId } = await world.alice.call('pay', { bolt11 });
+  const outcome = await world.alice.outcome(paymentId, OUTCOME_MS);
+  ensure(outcome.event === 'payment_sent', 'Alice could not pay Bob');
+  ledger.aliceMsat -= amountMsat + (outcome.feePaidMsat ?? 0n);
+  ledger.bobMsat += amountMsat;
+  ledger.fleetMsat += outcome.feePaidMsat ?? 0n;
+  ledger.settled += 1;
+}
