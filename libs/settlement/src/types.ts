@@ -35,12 +35,20 @@ export interface SettlementFacts {
    */
   readonly unconfirmed: readonly Tx[];
   readonly bestHeight: number;
-  /** By `htlcKey`: preimages of inbound HTLCs that the monitor's own updates did not bring. */
+  /**
+   * By `htlcKey`: preimages that the monitor's own updates did not bring. Of an inbound HTLC it claims the output; of an
+   * outbound one it is its outcome.
+   */
   readonly preimages: ReadonlyMap<string, Uint8Array>;
 }
 
 export interface SettlementContext {
   readonly secp: Secp256k1;
+  /**
+   * The holder's per-commitment point of a number, for monitors of a release that did not write it down. Without it such
+   * a holder commitment is unknown until the next one.
+   */
+  readonly holderPoint?: (commitmentNumber: bigint) => Uint8Array | undefined;
 }
 
 /**
@@ -50,7 +58,13 @@ export interface SettlementContext {
  * unknown: nobody's that this monitor can explain; an alarm.
  */
 export type CloseType =
-  'mutual' | 'holder' | 'counterparty' | 'counterparty_next' | 'revoked' | 'data_loss' | 'unknown';
+  | 'mutual'
+  | 'holder'
+  | 'counterparty'
+  | 'counterparty_next'
+  | 'revoked'
+  | 'data_loss'
+  | 'unknown';
 
 export interface ChannelClose {
   readonly type: CloseType;
@@ -103,7 +117,10 @@ export interface Claim {
   readonly kind: ClaimKind;
   /** Of the input. */
   readonly sequence: number;
-  /** Of the transaction: at least this height; 0: any. */
+  /**
+   * Of the transaction: at least this height; 0: any. A holder_htlc needs exactly this height, 0 included, and version 2:
+   * the counterparty's signature commits to both.
+   */
   readonly locktimeHeight: number;
   /** Weight of the input's witness with its count, upper bound. */
   readonly witnessWeight: number;
