@@ -89,6 +89,12 @@ export class SimPeer {
   /** Open connections, the current one last. */
   readonly connections = new Set<TestPeer>();
   node: TestNode;
+  /** What goes out in place of a message of the core; itself, for an honest peer. */
+  tamper: (message: PeerMessage) => readonly PeerMessage[] = (message) => [message];
+  /** Called with every message that comes in. */
+  onMessage: (message: Message | UnknownMessage) => void = () => undefined;
+  /** holds: HTLCs are kept, neither fulfilled nor failed. */
+  answers: 'soon' | 'holds' = 'soon';
   /** The fleet opens the channel unless this says how much to fund. */
   wish: { readonly fundingSat: bigint; readonly pushMsat: bigint } | undefined;
   readonly #ports: SimPeerPorts;
@@ -143,6 +149,12 @@ export class SimPeer {
   /** Cuts the connection from this side. */
   cut(): void {
     this.#connection?.socket.reset();
+  }
+
+  /** Asks for a mutual close. */
+  close(): void {
+    this.#must({ type: 'shutdown' });
+    this.#afterInput();
   }
 
   /** One more connection beside the present one, as after a network that lost the first. */
@@ -210,6 +222,7 @@ export class SimPeer {
   // ---------------------------------------------------------------- messages
 
   #receive(message: Message | UnknownMessage): void {
+    this.onMessage(message);
     switch (message.type) {
       case 'open_channel':
         return this.#accept(message);
@@ -345,7 +358,13 @@ export class SimPeer {
   }
 
   #flush(): void {
-    for (const message of this.node.outbox.splice(0)) this.#send(message);
+    for (const message of this.node.outbox.splice(0))
+      for (const sent of this.tamper(message)) this.#send(sent);
+  }
+
+  /** Sends a message of nobody's making on the present connection. */
+  inject(message: PeerMessage): void {
+    this.#send(message);
   }
 
   #send(message: PeerMessage): void {
@@ -490,7 +509,7 @@ export class SimPeer {
   // ---------------------------------------------------------------- being paid
 
   #answerLater(htlc: HtlcBody): void {
-    if (this.#answering.has(htlc.id)) return;
+    if (this.answers === 'holds' || this.#answering.has(htlc.id)) return;
     this.#answering.add(htlc.id);
     this.#ports.scheduler.schedule(this.#ports.random.fraction() * 60, `${this.name} answers`, () => {
       this.#answering.delete(htlc.id);

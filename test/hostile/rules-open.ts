@@ -1,0 +1,171 @@
+/** BOLT 2, "Channel Establishment v1", as the receiver of each message. */
+import { FeatureBits } from '@fulmen/codec';
+import type { MessageOf } from '@fulmen/wire';
+import { type Rule, highS, spoiled } from './rule.ts';
+
+type Open = MessageOf<'open_channel'>;
+type Accept = MessageOf<'accept_channel'>;
+
+const FAIL_IF = 'The receiving node MUST fail the channel if:';
+
+function open(
+  name: string,
+  sentence: string,
+  change: (message: Open) => Partial<Open>,
+  outcome: Pick<Rule, 'reaction' | 'hears'> = { reaction: 'error' },
+): Rule {
+  return {
+    name: `open_channel: ${name}`,
+    section: 'The `open_channel` Message',
+    sentence,
+    stage: 'opening_by_peer',
+    act: (scene) => scene.change('open_channel', (message) => ({ ...message, ...change(message) })),
+    ...outcome,
+  };
+}
+
+function accept(name: string, sentence: string, change: (message: Accept) => Partial<Accept>): Rule {
+  return {
+    name: `accept_channel: ${name}`,
+    section: 'The `accept_channel` Message',
+    sentence,
+    stage: 'opening_by_fleet',
+    act: (scene) => scene.change('accept_channel', (message) => ({ ...message, ...change(message) })),
+    reaction: 'error',
+  };
+}
+
+const SAME = 'Other fields have the same requirements as their counterparts in `open_channel`.';
+const withoutType = <M extends Open | Accept>({ tlvs }: M): { tlvs: M['tlvs'] } => {
+  const { channelType: _, ...rest } = tlvs;
+  return { tlvs: rest };
+};
+
+/** Features that are no channel type. */
+const NO_TYPE = FeatureBits.of({ gossip_queries: 'required' }).encode();
+const ZERO_CONF = FeatureBits.of({
+  static_remotekey: 'required',
+  anchors: 'required',
+  scid_alias: 'required',
+  zeroconf: 'required',
+}).encode();
+/** Five is no prefix of a compressed key. */
+const NO_POINT = Uint8Array.from([5, ...new Uint8Array(32).fill(1)]);
+
+export const OPEN_RULES: readonly Rule[] = [
+  open(
+    'an unknown chain',
+    `${FAIL_IF} the \`chain_hash\` value is set to a hash of a chain that is unknown to the receiver.`,
+    () => ({ chainHash: new Uint8Array(32).fill(7) }),
+  ),
+  open(
+    'more pushed than funded',
+    `${FAIL_IF} \`push_msat\` is greater than \`funding_satoshis\` * 1000.`,
+    ({ fundingSatoshis }) => ({ pushMsat: fundingSatoshis * 1_000n + 1n }),
+  ),
+  open('an endless delay', `${FAIL_IF} \`to_self_delay\` is unreasonably large.`, () => ({ toSelfDelay: 60_000 })),
+  open('484 HTLCs', `${FAIL_IF} \`max_accepted_htlcs\` is greater than 483.`, () => ({ maxAcceptedHtlcs: 484 })),
+  open(
+    'a feerate too small',
+    `${FAIL_IF} it considers \`feerate_per_kw\` too small for timely processing or unreasonably large.`,
+    () => ({ feeratePerKw: 100 }),
+  ),
+  open(
+    'a feerate too large',
+    `${FAIL_IF} it considers \`feerate_per_kw\` too small for timely processing or unreasonably large.`,
+    () => ({ feeratePerKw: 1_000_000 }),
+  ),
+  ...(
+    ['fundingPubkey', 'revocationBasepoint', 'htlcBasepoint', 'paymentBasepoint', 'delayedPaymentBasepoint'] as const
+  ).map((field) =>
+    open(
+      `no key as ${field}`,
+      `${FAIL_IF} \`funding_pubkey\`, \`revocation_basepoint\`, \`htlc_basepoint\`, \`payment_basepoint\`, or \`delayed_payment_basepoint\` are not valid secp256k1 pubkeys in compressed format.`,
+      () => ({ [field]: NO_POINT }),
+    ),
+  ),
+  open(
+    'dust above the reserve',
+    `${FAIL_IF} \`dust_limit_satoshis\` is greater than \`channel_reserve_satoshis\`.`,
+    ({ channelReserveSatoshis }) => ({ dustLimitSatoshis: channelReserveSatoshis + 1n }),
+  ),
+  open(
+    'dust of 353',
+    `${FAIL_IF} \`dust_limit_satoshis\` is smaller than \`354 satoshis\`.`,
+    () => ({ dustLimitSatoshis: 353n }),
+  ),
+  open(
+    'a funder that cannot pay the fee',
+    `${FAIL_IF} the funder's amount for the initial commitment transaction is not sufficient for full fee payment.`,
+    ({ fundingSatoshis }) => ({ pushMsat: (fundingSatoshis - 500n) * 1_000n }),
+  ),
+  open(
+    'nobody above the reserve',
+    `${FAIL_IF} both \`to_local\` and \`to_remote\` amounts for the initial commitment transaction are less than or equal to \`channel_reserve_satoshis\`.`,
+    ({ fundingSatoshis }) => ({ channelReserveSatoshis: fundingSatoshis, pushMsat: 0n }),
+  ),
+  open(
+    'no channel type',
+    "The receiving node MUST: if the message doesn't include a `channel_type`: fail the channel.",
+    withoutType,
+  ),
+  open('a type that is none', `${FAIL_IF} the \`channel_type\` is not suitable.`, ({ tlvs }) => ({
+    tlvs: { ...tlvs, channelType: NO_TYPE },
+  })),
+  open(
+    'zero-conf without trust',
+    `${FAIL_IF} the \`channel_type\` includes \`option_zeroconf\` and it does not trust the sender to open an unconfirmed channel.`,
+    ({ tlvs }) => ({ tlvs: { ...tlvs, channelType: ZERO_CONF } }),
+  ),
+  open(
+    'undefined flags',
+    'The receiving node MUST: ignore undefined bits in `channel_flags`.',
+    ({ channelFlags }) => ({ channelFlags: channelFlags | 0b1010_1010 }),
+    { reaction: 'ignore', hears: 'accept_channel' },
+  ),
+  accept(
+    'a reserve below our dust limit',
+    'if `channel_reserve_satoshis` is less than `dust_limit_satoshis` within the `open_channel` message: MUST fail the channel.',
+    () => ({ channelReserveSatoshis: 353n }),
+  ),
+  accept(
+    'dust above our reserve',
+    'if `channel_reserve_satoshis` from the `open_channel` message is less than `dust_limit_satoshis`: MUST fail the channel.',
+    () => ({ dustLimitSatoshis: 900_000n, channelReserveSatoshis: 900_000n }),
+  ),
+  accept("no channel type", "if the message doesn't include a `channel_type`: MUST fail the channel.", withoutType),
+  accept(
+    'another channel type',
+    'if `channel_type` does not match the `channel_type` from `open_channel`: MUST fail the channel.',
+    ({ tlvs }) => ({ tlvs: { ...tlvs, channelType: FeatureBits.of({ static_remotekey: 'required' }).encode() } }),
+  ),
+  accept('dust of 353', SAME, () => ({ dustLimitSatoshis: 353n })),
+  accept('484 HTLCs', SAME, () => ({ maxAcceptedHtlcs: 484 })),
+  accept('an endless delay', SAME, () => ({ toSelfDelay: 60_000 })),
+  accept('no key as fundingPubkey', SAME, () => ({ fundingPubkey: NO_POINT })),
+  ...(['spoiled', 'high-S'] as const).flatMap((kind): Rule[] => {
+    const change = kind === 'spoiled' ? spoiled : highS;
+    const sentence =
+      'if `signature` is incorrect OR non-compliant with LOW-S-standard rule: MUST send a `warning` and close the connection, or send an `error` and fail the channel.';
+    return [
+      {
+        name: `funding_created: a ${kind} signature`,
+        section: 'The `funding_created` Message',
+        sentence,
+        stage: 'opening_by_peer',
+        act: (scene) =>
+          scene.change('funding_created', (message) => ({ ...message, signature: change(message.signature) })),
+        reaction: 'error',
+      },
+      {
+        name: `funding_signed: a ${kind} signature`,
+        section: 'The `funding_signed` Message',
+        sentence,
+        stage: 'opening_by_fleet',
+        act: (scene) =>
+          scene.change('funding_signed', (message) => ({ ...message, signature: change(message.signature) })),
+        reaction: 'error',
+      },
+    ];
+  }),
+];

@@ -1,0 +1,279 @@
+/**
+ * A short life of the fleet with two peers: an honest one, and one that does
+ * what it likes. The fleet is the real services on simulated ports; signatures
+ * are real. After the hostile act the fleet's reaction is what counts.
+ */
+import { NETWORKS } from '@fulmen/bitcoin';
+import type { EstablishedChannel, PeerMessage } from '@fulmen/channel';
+import { toHex, utf8Encode } from '@fulmen/codec';
+import { sha256 } from '@fulmen/crypto';
+import { secp256k1 } from '@fulmen/crypto/default';
+import { shardOfPeer } from '@fulmen/keys/shard';
+import { RpcError } from '@fulmen/rpc';
+import { Prng, Scheduler } from '@fulmen/testing/simulation/index';
+import type { TestPeer } from '@fulmen/testing/peer';
+import { Fleet, MANAGERS } from '../simulation/fleet.ts';
+import { type Payment, SimPeer } from '../simulation/peer.ts';
+
+/** What a fleet does about a broken rule. */
+export type Reaction =
+  /** Nothing is said, and all goes on. */
+  | 'ignore'
+  /** A warning; the connection stays. */
+  | 'warning'
+  /** A warning, and the connection ends; the channel stays. */
+  | 'warning_disconnect'
+  /** The connection ends; the channel stays. */
+  | 'disconnect'
+  /** An error about the channel: the opening is forgotten, or the channel closed by force. */
+  | 'error';
+
+/** Where the act begins. */
+export type Stage =
+  /** The hostile peer is about to send open_channel. */
+  | 'opening_by_peer'
+  /** The fleet is about to send open_channel. */
+  | 'opening_by_fleet'
+  /** The channel is open and quiet; the hostile peer funded it. */
+  | 'open_funded_by_peer'
+  | 'open_funded_by_fleet';
+
+export class SceneError extends Error {
+  override readonly name = 'SceneError';
+}
+
+const MAX_EVENTS = 400_000;
+const PATIENCE_MS = 60_000;
+const POLL_MS = 20;
+/** Long enough for an answer, an error and a reconnection. */
+const AFTERMATH_MS = 2_500;
+
+export class Scene {
+  readonly hostile: SimPeer;
+  readonly honest: SimPeer;
+  /** What the hostile peer was sent since the act began. */
+  readonly heard: { readonly type: string; readonly text: string }[] = [];
+  readonly #scheduler: Scheduler;
+  readonly #fleet: Fleet;
+  readonly #faults: string[] = [];
+  readonly #stage: Stage;
+  #connection: TestPeer | undefined;
+
+  constructor(name: string, stage: Stage) {
+    const random = new Prng(name);
+    this.#stage = stage;
+    this.#scheduler = new Scheduler(random.fork('order'), undefined);
+    const onViolation = (text: string): void => void this.#faults.push(text);
+    this.#fleet = new Fleet({
+      scheduler: this.#scheduler,
+      random: random.fork('fleet'),
+      secp: secp256k1,
+      latencyMs: 2,
+      onViolation,
+      onLog: () => undefined,
+    });
+    const peer = (of: string, faults: (text: string) => void): SimPeer =>
+      new SimPeer(of, {
+        scheduler: this.#scheduler,
+        random: random.fork(of),
+        secp: secp256k1,
+        sockets: this.#fleet.sockets.port(of),
+        gateways: this.#fleet.gatewayAddresses,
+        chain: this.#fleet.chain,
+        chainHash: NETWORKS.regtest.chainHash,
+        fleetNodeId: this.#fleet.nodeId,
+        suits: (nodeId) => Fleet.isFree(shardOfPeer(nodeId)),
+        onViolation: faults,
+      });
+    this.honest = peer('alice', onViolation);
+    // What it complains about itself is of no interest.
+    this.hostile = peer('mallory', () => undefined);
+    this.hostile.onMessage = (message) => {
+      const text = 'data' in message ? Buffer.from(message.data as Uint8Array).toString() : '';
+      this.heard.push({ type: String(message.type), text });
+    };
+  }
+
+  /** Runs `act` at its stage and resolves with the fleet's reaction, and what was said. */
+  static async play(
+    name: string,
+    stage: Stage,
+    act: (scene: Scene) => Promise<void> | void,
+  ): Promise<{ readonly reaction: Reaction; readonly heard: readonly string[] }> {
+    const scene = new Scene(name, stage);
+    let outcome: { readonly reaction: Reaction } | { readonly error: unknown } | undefined;
+    scene.#live(act).then(
+      (reaction) => (outcome = { reaction }),
+      (error: unknown) => (outcome = { error }),
+    );
+    await scene.#scheduler.runUntil(() => outcome !== undefined || scene.#faults.length > 0, MAX_EVENTS);
+    const heard = scene.heard.map(({ type, text }) => (text === '' ? type : `${type}: ${text}`));
+    if (scene.#faults.length > 0) throw new SceneError(`${scene.#faults.join('; ')} (heard ${heard.join(', ')})`);
+    if (outcome === undefined) throw new SceneError('the scene did not end');
+    if ('error' in outcome) throw outcome.error;
+    return { reaction: outcome.reaction, heard };
+  }
+
+  async #live(act: (scene: Scene) => Promise<void> | void): Promise<Reaction> {
+    const { hostile, honest } = this;
+    this.#fleet.parkShards(new Set([hostile, honest].map((peer) => shardOfPeer(peer.nodeId))));
+    const opensLater = this.#stage === 'opening_by_peer' || this.#stage === 'opening_by_fleet';
+    const wish = { fundingSat: 1_000_000n, pushMsat: 300_000_000n };
+    honest.wish = wish;
+    if (opensLater) await act(this);
+    if (this.#stage === 'opening_by_peer' || this.#stage === 'open_funded_by_peer') hostile.wish = wish;
+    await this.#fleet.start();
+    await this.until('connected', () => hostile.isConnected && honest.isConnected);
+    if (this.#stage === 'opening_by_fleet' || this.#stage === 'open_funded_by_fleet') await this.#openByFleet();
+    if (opensLater) {
+      this.#connection = [...hostile.connections].at(-1);
+    } else {
+      await this.until('open', () => hostile.isOpen && honest.isOpen && this.#phase() === 'open');
+      this.heard.length = 0;
+      this.#connection = [...hostile.connections].at(-1);
+      await act(this);
+    }
+    await this.#scheduler.delay(AFTERMATH_MS, 'aftermath');
+    return this.#reaction();
+  }
+
+  async #openByFleet(): Promise<void> {
+    const request = {
+      nodeId: this.hostile.nodeId,
+      fundingSat: 1_000_000n,
+      pushMsat: 300_000_000n,
+      announce: false,
+      fundingFeerateSatPerKw: undefined,
+    };
+    let manager: string = MANAGERS[0];
+    for (let attempt = 1; attempt < 60; attempt += 1) {
+      try {
+        await this.#fleet.operator(manager).openChannel({ ...request, idempotencyKey: `attempt ${attempt}` });
+        return;
+      } catch (error) {
+        if (!(error instanceof RpcError)) throw error;
+        // The peer's bad answer is the end of the opening.
+        if (this.#stage === 'opening_by_fleet' && this.heard.some(({ type }) => type === 'open_channel')) return;
+        manager = error.metadata['fulmen-owner-address'] ?? manager;
+        await this.#scheduler.delay(100, 'operator tries again');
+      }
+    }
+  }
+
+  #phase(): string | undefined {
+    const { channel } = this.hostile;
+    return channel === undefined
+      ? undefined
+      : this.#fleet.database.state.channels.get(toHex(channel.channelId))?.row.phase;
+  }
+
+  #reaction(): Reaction {
+    const said = (type: string): boolean => this.heard.some((message) => message.type === type);
+    const ended = this.#connection !== undefined && !this.hostile.connections.has(this.#connection);
+    const phases = [...this.#fleet.database.state.channels.values()]
+      .filter(({ row }) => toHex(row.counterpartyNodeId) === toHex(this.hostile.nodeId))
+      .map(({ row }) => row.phase);
+    const closed = phases.includes('closing_force');
+    if (said('error')) {
+      if (!this.#stage.startsWith('opening') && !closed)
+        throw new SceneError(`an error, and the channel is ${phases.join(', ')}`);
+      return 'error';
+    }
+    if (closed) throw new SceneError('the channel is closed by force, and nothing was said');
+    if (said('warning')) return ended ? 'warning_disconnect' : 'warning';
+    return ended ? 'disconnect' : 'ignore';
+  }
+
+  // ---------------------------------------------------------------- for acts
+
+  get channel(): EstablishedChannel {
+    const { channel } = this.hostile;
+    if (channel === undefined) throw new SceneError('there is no channel');
+    return channel;
+  }
+
+  get channelId(): Uint8Array {
+    return this.channel.channelId;
+  }
+
+  get height(): number {
+    return this.#fleet.chain.height;
+  }
+
+  /** Sends as it is. */
+  send(message: PeerMessage): void {
+    this.hostile.inject(message);
+  }
+
+  /** From now on messages of a type go out changed; those of `dropped` not at all. */
+  change<T extends PeerMessage['type']>(
+    type: T,
+    change: (message: Extract<PeerMessage, { type: T }>) => PeerMessage,
+    ...dropped: readonly PeerMessage['type'][]
+  ): void {
+    this.hostile.tamper = (message) => {
+      if (message.type === type) return [change(message as Extract<PeerMessage, { type: T }>)];
+      return dropped.includes(message.type) ? [] : [message];
+    };
+  }
+
+  async until(what: string, holds: () => boolean): Promise<void> {
+    const deadline = this.#scheduler.nowMs + PATIENCE_MS;
+    while (!holds()) {
+      if (this.#scheduler.nowMs >= deadline)
+        throw new SceneError(`not so: ${what} (heard ${this.heard.map(({ type }) => type).join(', ')})`);
+      await this.#scheduler.delay(POLL_MS, 'look');
+    }
+  }
+
+  async pause(ms: number): Promise<void> {
+    await this.#scheduler.delay(ms, 'pause');
+  }
+
+  /** The hostile peer pays the honest one. */
+  pay(amountMsat: bigint): void {
+    this.hostile.pay(this.#payment(this.honest, amountMsat));
+  }
+
+  /** The honest peer pays the hostile one, which keeps the HTLC; resolves with its id once it is committed. */
+  async receive(amountMsat: bigint): Promise<{ readonly id: bigint; readonly preimage: Uint8Array }> {
+    this.hostile.answers = 'holds';
+    const known = new Set(this.#inbound().map(({ body }) => body.id));
+    const payment = this.#payment(this.hostile, amountMsat);
+    this.honest.pay(payment);
+    const arrived = () =>
+      this.#inbound().find(({ body, state }) => !known.has(body.id) && state === 'committed');
+    await this.until('an HTLC arrives', () => arrived() !== undefined);
+    // The fleet, too, has it for good.
+    await this.pause(100);
+    this.heard.length = 0;
+    const id = arrived()?.body.id ?? 0n;
+    return { id, preimage: this.hostile.preimages.get(toHex(payment.paymentHash)) ?? new Uint8Array(32) };
+  }
+
+  #inbound() {
+    return this.channel.changes.htlcs.filter(({ body }) => body.direction === 'inbound');
+  }
+
+  #payment(payee: SimPeer, amountMsat: bigint): Payment {
+    const preimage = sha256(utf8Encode(`preimage ${payee.name} ${amountMsat}`));
+    payee.preimages.set(toHex(sha256(preimage)), preimage);
+    const row = this.#fleet.database.state.channels.get(toHex(payee.channel?.channelId ?? new Uint8Array()))?.row;
+    return {
+      paymentHash: sha256(preimage),
+      amountMsat,
+      feeMsat: 1_000n + amountMsat / 1_000n,
+      payee: payee.nodeId,
+      shortChannelId: row?.shortChannelId ?? row?.holderAliasScid ?? 0n,
+      state: 'waiting',
+      expected: 'fulfilled',
+    };
+  }
+
+  /** Cuts the hostile peer's connection; it comes back by itself. */
+  async reconnect(): Promise<void> {
+    this.hostile.cut();
+    await this.pause(20);
+    await this.until('reconnected', () => this.hostile.isConnected);
+  }
+}
