@@ -7,6 +7,7 @@ import { runService } from '@fulmen/service';
 import { Database, migrate, requireDurability } from '@fulmen/store';
 import { MANAGER_MIGRATIONS, MANAGER_SCHEMA, openManagerStore } from '@fulmen/store/manager/postgres/store';
 import { managerConfig } from './config.ts';
+import { openTowerFeedStore } from '@fulmen/store/tower/feed-postgres';
 import { start } from './start.ts';
 
 runService('channel-manager', async ({ runtime, logger, metrics, environment }) => {
@@ -43,7 +44,12 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
     connectionString,
     applicationName,
     stepConnections: config.FULMEN_STEP_CONNECTIONS,
+    towersRequired: config.FULMEN_TOWERS_REQUIRED,
   });
+  const towers =
+    config.FULMEN_TOWERS_REQUIRED === 0
+      ? undefined
+      : openTowerFeedStore({ connectionString, applicationName: `${applicationName} towers` });
   return start(
     {
       replicaId: config.FULMEN_REPLICA_ID,
@@ -74,6 +80,9 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       signerConnector: grpcConnector(tls === undefined ? {} : { tls }),
       connector: grpcConnector(tls === undefined ? {} : { tls }),
       store,
+      ...(towers !== undefined && {
+        towers: { required: config.FULMEN_TOWERS_REQUIRED, acknowledgements: towers },
+      }),
       bus: natsBus({
         servers: config.FULMEN_NATS_SERVERS,
         name: `channel-manager ${config.FULMEN_REPLICA_ID}`,

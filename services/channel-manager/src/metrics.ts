@@ -24,5 +24,11 @@ export function observe(metrics: Metrics, engine: Engine, ports: EnginePorts): v
     () => ports.committer.units,
   );
   read('manager_signer_calls_total', 'SignBatch messages sent', () => ports.signLane.calls);
+  read('manager_channels_frozen', 'Channels that wait for towers', () => engine.towers?.waiting ?? 0);
+  read(
+    'manager_longest_freeze_seconds',
+    'How long the oldest of those has waited',
+    () => (engine.towers?.longestWaitMs ?? 0) / 1000,
+  );
   read('manager_lease_valid', '1 while this replica may send', () => (ports.lease.isValid() ? 1 : 0));
 }

@@ -14,7 +14,7 @@ import type { ManagerStore } from '@fulmen/store';
 import { EngineCommands } from './engine/commands.ts';
 import { Committer } from './engine/committer.ts';
 import { Engine } from './engine/engine.ts';
-import type { EnginePorts, NodeView } from './engine/ports.ts';
+import type { EnginePorts, NodeView, RequiredTowers } from './engine/ports.ts';
 import { PeriodicJob, wakeByHints } from './engine/work-finder.ts';
 import { Lease } from './lease/lease.ts';
 import { ShardKeeper } from './lease/shard-keeper.ts';
@@ -48,6 +48,8 @@ export interface ManagerPorts {
   readonly signerConnector: RpcConnector;
   readonly connector: RpcConnector;
   readonly store: ManagerStore;
+  /** Absent: no tower has to acknowledge anything. */
+  readonly towers?: RequiredTowers;
   readonly bus: Bus;
   readonly runtime: Runtime;
   readonly logger: Logger;
@@ -59,6 +61,7 @@ const START_RETRY_MS = 250;
 const WORK_INTERVAL_MS = 500;
 const BLOCK_INTERVAL_MS = 1_000;
 const EVENT_INTERVAL_MS = 100;
+const TOWER_INTERVAL_MS = 100;
 const TICK_INTERVAL_MS = 1_000;
 const PRUNE_INTERVAL_MS = 5_000;
 const PRUNE_LIMIT = 2_000;
@@ -89,6 +92,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     router,
     committer,
     lease,
+    ...(ports.towers !== undefined && { towers: ports.towers }),
   };
 
   const { nodeId } = await untilAnswered(runtime, logger, 'the signer', () => signer.getNode({}));
@@ -162,9 +166,19 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     runtime,
     logger,
   );
+  const { towers } = engine;
+  const towerWatch =
+    towers === undefined
+      ? undefined
+      : new PeriodicJob(
+          { name: 'acknowledgements of towers', intervalMs: TOWER_INTERVAL_MS, run: () => towers.look() },
+          runtime,
+          logger,
+        );
   const jobs = [
     work,
     blocks,
+    ...(towerWatch === undefined ? [] : [towerWatch]),
     new PeriodicJob(
       {
         name: 'fee estimates',
@@ -215,6 +229,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     shardWork: () => work.wake(),
     block: () => blocks.wake(),
   });
+  const unsubscribeTowers = bus.subscribe('fulmen.tower.ack', () => towerWatch?.wake());
   observe(ports.metrics, engine, enginePorts);
   await keeper.start();
   logger.info({ address, shards: keeper.ownedShards().length }, 'channel-manager serves');
@@ -224,6 +239,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     failed: failed.promise,
     stop: async () => {
       unsubscribe();
+      unsubscribeTowers();
       await keeper.stop();
       await Promise.all(jobs.map((job) => job.stop()));
       engine.peers.close();
@@ -233,6 +249,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       ports.signerConnector.close();
       await bus.close();
       await store.close();
+      await ports.towers?.acknowledgements.close();
     },
   };
 }

@@ -83,6 +83,7 @@ export interface DurableThrough {
 export interface TowerAcknowledgements {
   /** Channels without any acknowledgement by enough towers are left out. */
   durableThrough(channelIds: readonly Uint8Array[], required: number): Promise<readonly DurableThrough[]>;
+  close(): Promise<void>;
 }
 
 export interface TowerFeedStore extends TowerAcknowledgements {

@@ -6,10 +6,13 @@ import type { OtherSignatures } from '../signing/sign-item.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 import type { GrowingForwarding } from './forwarding.ts';
+import type { TowerWatch } from './tower-watch.ts';
 
 export interface ActorHost {
   readonly ports: EnginePorts;
   readonly node: NodeView;
+  /** Absent: a monitor update is complete with its commit. */
+  readonly towers: TowerWatch | undefined;
   sha256(bytes: Uint8Array): Uint8Array;
   /** The shard of the channel that has this scid. */
   shardOfScid(shortChannelId: bigint): Promise<number | undefined>;

@@ -13,6 +13,7 @@ import {
   type ChannelContext,
 } from '@fulmen/channel';
 import { isClosing } from '@fulmen/channel/close/force';
+import { isFrozen } from '@fulmen/channel/updates/ready';
 import { InternalError, toHex, utf8Encode } from '@fulmen/codec';
 import type { SignResult, SignSuccess } from '@fulmen/proto/signer/v1/signer';
 import { AbortedError, type Logger } from '@fulmen/service';
@@ -31,7 +32,7 @@ import { ChannelLedger } from './channel-ledger.ts';
 import { ChannelSigner } from './channel-signer.ts';
 import { FollowUps } from './follow-ups.ts';
 import { forwardPolicyOf, refusalOf } from './forward-terms.ts';
-import type { OutgoingLink } from './forwarding.ts';
+import type { GrowingForwarding, OutgoingLink } from './forwarding.ts';
 import { InboundHtlcs } from './inbound-htlcs.ts';
 import type { Item } from './items.ts';
 import { generationAfter, Mailbox, withoutStaleMessages } from './mailbox.ts';
@@ -71,6 +72,8 @@ export class ChannelActor {
   #generation: bigint | undefined;
   #passiveReason: string | undefined;
   #lastStatus = '';
+  /** Where work waits for this channel's towers. */
+  readonly #shardsToTell = new Set<number>();
 
   constructor(host: ActorHost, birth: ActorBirth) {
     this.#host = host;
@@ -302,6 +305,8 @@ export class ChannelActor {
         nowUnixMs: ports.runtime.wallClockMs(),
         decisions: this.#inbound.decisions,
         outgoing: this.#outgoing,
+        updatesComplete: this.#host.towers === undefined ? 'at_commit' : 'at_towers',
+        isTakenUp: (id) => this.#inbound.isTakenUp(id),
         sharedSecretOf: (id) => this.#inbound.sharedSecretOf(id),
         refuseForward: (intent) =>
           forwardPolicyOf(this.#state, this.policy, intent, node.blockHeight, ports.runtime.wallClockMs()),
@@ -339,6 +344,7 @@ export class ChannelActor {
       this.#ledger.committed(result.state, commit);
       if (commit.broadcasts.length + commit.watches.length > 0)
         this.#host.ports.bus.publish('fulmen.monitor');
+      if (commit.monitorUpdates.length > 0) this.#host.towers?.updated();
     } else if (item !== undefined) {
       signed = this.#signer.ask(item);
     }
@@ -371,11 +377,39 @@ export class ChannelActor {
       this.#inbound.forgetVanished(this.#state);
     if (before.type === 'opening' && this.#state.type === 'established')
       this.#host.established(this, before.temporaryChannelId);
+    this.#followTowers(before);
     this.#host.consumed(this, result.frames);
     for (const settle of result.settlements) settle();
     for (const intent of result.bounced) this.#host.bounced(this, intent);
-    this.#host.deliver(result.forwarding);
+    this.#deliver(result.forwarding);
     this.#host.postponed(result.postponed);
+    // Forwards that came while the channel was frozen are found again when it thaws.
+    if (result.postponed.length > 0) this.#shardsToTell.add(this.fence.shard);
+  }
+
+  /** Freezing and thawing, as the towers follow. */
+  #followTowers(before: ChannelState): void {
+    const { towers } = this.#host;
+    const state = this.#state;
+    if (towers === undefined || state.type !== 'established') return;
+    if (isFrozen(state)) towers.wait(this, state.monitor.updateId);
+    else if (before.type === 'established' && isFrozen(before)) {
+      for (const shard of this.#shardsToTell) this.#host.ports.bus.publish(`fulmen.shard.${shard}`);
+      this.#shardsToTell.clear();
+    }
+  }
+
+  /** A failure goes upstream once the towers know the revocation behind it; a preimage at once. The store holds to it too. */
+  #deliver(forwarding: GrowingForwarding): void {
+    const waits = this.#state.type === 'established' && isFrozen(this.#state);
+    if (!waits) return this.#host.deliver(forwarding);
+    const { resolutions } = forwarding;
+    this.#host.deliver({
+      ...forwarding,
+      resolutions: resolutions.filter(({ outcome }) => outcome.type === 'fulfilled'),
+    });
+    for (const { outcome, sourceShard } of resolutions)
+      if (outcome.type !== 'fulfilled') this.#shardsToTell.add(sourceShard);
   }
 
   async #send(

@@ -6,6 +6,7 @@
 import { isPending, Openings, type OpeningLimits } from './openings.ts';
 import type { ChannelState, EstablishedChannel, OutboundMessage, PeerMessage } from '@fulmen/channel';
 import { primaryFunding } from '@fulmen/channel';
+import { isFrozen } from '@fulmen/channel/updates/ready';
 import { toHex } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { shardOfPeer } from '@fulmen/keys/shard';
@@ -31,6 +32,7 @@ import { PolicyDefaults, type PolicySettings } from './policy.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 import { Registration } from './registration.ts';
 import { isFinished, loadShard, type RestoredChannel } from './shard-loader.ts';
+import { TowerWatch } from './tower-watch.ts';
 import type { OtherSignatures } from '../signing/sign-item.ts';
 
 export interface EngineOptions {
@@ -46,6 +48,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   readonly payments: PaymentHub;
   readonly openings: Openings;
   readonly policies: PolicyDefaults;
+  readonly towers: TowerWatch | undefined;
   readonly #registration: Registration;
   readonly #fences = new Map<number, Fence>();
   readonly #directory: ChannelDirectory;
@@ -58,6 +61,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.ports = ports;
     this.node = node;
     this.policies = new PolicyDefaults(options.policy);
+    this.towers = ports.towers === undefined ? undefined : new TowerWatch(ports.towers, ports);
     this.#registration = new Registration(ports);
     this.#directory = new ChannelDirectory(ports.store);
     this.peers = new PeerHub(
@@ -133,9 +137,18 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     }
     // What was never committed is gone with the connection; what was is taken up again.
     actor.post({ kind: 'disconnected', generation: 0n });
+    this.#resumeTowers(actor, state);
     actor.post({ kind: 'resume' });
     if (loaded.closingDecision !== undefined) actor.closingDecided(loaded.closingDecision);
     if (state.phase.type === 'closing_mutual') actor.rebroadcastClosing();
+  }
+
+  /** A channel that was frozen goes on waiting, unless nobody asks for towers any more. */
+  #resumeTowers(actor: ChannelActor, state: EstablishedChannel): void {
+    if (!isFrozen(state)) return;
+    if (this.towers === undefined)
+      actor.post({ kind: 'monitor_completed', updateId: state.monitor.updateId });
+    else this.towers.wait(actor, state.monitor.updateId);
   }
 
   lost(shard: number, reason: string): void {

@@ -56,6 +56,10 @@ export class InboundHtlcs {
     return this.#decisions;
   }
 
+  isTakenUp(htlcId: bigint): boolean {
+    return this.#decided.has(htlcId);
+  }
+
   sharedSecretOf(htlcId: bigint): Uint8Array | undefined {
     return this.#secrets.get(htlcId);
   }

@@ -31,6 +31,8 @@ export type Item =
   | { readonly kind: 'cancel'; readonly source: HtlcSource & { readonly type: 'htlc' } }
   /** A transaction of this channel's for chain-monitor, made after the commit that decided it. */
   | { readonly kind: 'broadcast'; readonly order: BroadcastOrder }
+  /** Every monitor update up to this one is durable at enough towers (LDK `Completed`). */
+  | { readonly kind: 'monitor_completed'; readonly updateId: bigint }
   /** Inbound HTLCs that were committed before a restart and have no intent yet are taken up again. */
   | { readonly kind: 'resume' };
 

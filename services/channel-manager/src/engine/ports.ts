@@ -8,9 +8,16 @@ import type { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import type { Client } from '@fulmen/rpc';
 import type { Logger, Metrics, Runtime } from '@fulmen/service';
 import type { ManagerStore } from '@fulmen/store';
+import type { TowerAcknowledgements } from '@fulmen/store/tower/tower-store';
 import type { Lease } from '../lease/lease.ts';
 import type { SignLane } from '../signing/sign-lane.ts';
 import type { Committer } from './committer.ts';
+
+/** So many towers must have a monitor update before it is complete. */
+export interface RequiredTowers {
+  readonly required: number;
+  readonly acknowledgements: TowerAcknowledgements;
+}
 
 export interface EnginePorts {
   readonly store: ManagerStore;
@@ -25,6 +32,8 @@ export interface EnginePorts {
   readonly wallet: Client<WalletServiceService>;
   readonly router: Client<RouterServiceService>;
   readonly committer: Committer;
+  /** Absent: no tower has to acknowledge anything. */
+  readonly towers?: RequiredTowers;
   readonly lease: Lease;
 }
 

@@ -12,6 +12,7 @@ import {
   channelStep,
 } from '@fulmen/channel';
 import { isClosing } from '@fulmen/channel/close/force';
+import { isFrozen } from '@fulmen/channel/updates/ready';
 import { assertNever, InternalError } from '@fulmen/codec';
 import {
   decodeFailureMessage,
@@ -52,6 +53,12 @@ export class TurnHtlcs {
 
   /** An inbound HTLC is irrevocable: its intent is written in this very transaction. */
   accepted(htlc: HtlcBody, mustFail: 'dust_exposure' | undefined): void {
+    // The revocation that made it irrevocable is not with the towers yet: `resume` takes the HTLC up when it is.
+    if (mustFail === undefined && this.#context.updatesComplete === 'at_towers') return;
+    this.#takeUp(htlc, mustFail);
+  }
+
+  #takeUp(htlc: HtlcBody, mustFail: 'dust_exposure' | undefined): void {
     const secret = this.#context.sharedSecretOf(htlc.id);
     if (mustFail !== undefined && secret !== undefined) {
       this.#core.input({
@@ -90,17 +97,18 @@ export class TurnHtlcs {
     assertNever(decision);
   }
 
-  /** Inbound HTLCs that were committed before a restart are taken up again. */
+  /** Inbound HTLCs that were committed before a restart, or while the channel was frozen, are taken up. */
   resume(): void {
     const state = this.#core.state();
-    if (state.type !== 'established') return;
+    if (state.type !== 'established' || isFrozen(state)) return;
     for (const htlc of state.changes.htlcs) {
       if (
         htlc.body.direction === 'inbound' &&
         htlc.state === 'committed' &&
-        this.#context.decisions.has(htlc.body.id)
+        this.#context.decisions.has(htlc.body.id) &&
+        !this.#context.isTakenUp(htlc.body.id)
       )
-        this.accepted(htlc.body, undefined);
+        this.#takeUp(htlc.body, undefined);
     }
   }
 
@@ -124,7 +132,7 @@ export class TurnHtlcs {
     const claim = { source, outcome: 'taken' } as const;
     if (
       state.type === 'established' &&
-      state.connection.type !== 'connected' &&
+      (state.connection.type !== 'connected' || isFrozen(state)) &&
       mayWait(intent, this.#context.nowUnixMs)
     ) {
       this.postponed.push(source);

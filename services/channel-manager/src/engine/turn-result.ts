@@ -18,8 +18,12 @@ export interface TurnContext {
   readonly core: ChannelContext;
   readonly channelId: Uint8Array;
   readonly nowUnixMs: number;
+  /** Where a monitor update is complete: with its commit, or when enough towers have it (LDK `InProgress` until then). */
+  readonly updatesComplete: 'at_commit' | 'at_towers';
   readonly decisions: ReadonlyMap<bigint, HtlcDecision>;
   readonly outgoing: ReadonlyMap<bigint, OutgoingLink>;
+  /** Whether an inbound HTLC's intent is written. */
+  readonly isTakenUp: (inboundHtlcId: bigint) => boolean;
   readonly sharedSecretOf: (inboundHtlcId: bigint) => Uint8Array | undefined;
   /** Policy of the outgoing channel; undefined lets the HTLC pass. */
   readonly refuseForward: (intent: Intent) => FailureMessage | undefined;

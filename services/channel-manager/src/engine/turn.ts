@@ -13,6 +13,7 @@ import {
   applyReaction,
   channelStep,
   htlcDeadlines,
+  isHeld,
 } from '@fulmen/channel';
 import { displayHash } from '@fulmen/bitcoin';
 import { isClosing } from '@fulmen/channel/close/force';
@@ -43,6 +44,8 @@ export class Turn {
   readonly #frames: bigint[] = [];
   readonly #htlcs: TurnHtlcs;
   #monitorBirth: MonitorParameters | undefined;
+  /** Messages from here on follow a monitor update of this turn. */
+  #firstAfterUpdate: number | undefined;
 
   constructor(context: TurnContext, state: ChannelState) {
     this.#context = context;
@@ -61,9 +64,10 @@ export class Turn {
   run(items: readonly Item[]): TurnResult {
     for (const item of items) this.#item(item);
     if (this.#state.type === 'established') this.#input({ type: 'commit' });
+    const messages = this.#context.updatesComplete === 'at_towers' ? this.#holdBack() : this.#messages;
     return {
       state: this.#state,
-      messages: this.#messages,
+      messages,
       monitorUpdates: this.#monitorUpdates,
       monitorBirth: this.#monitorBirth,
       revocations: this.#revocations,
@@ -79,6 +83,19 @@ export class Turn {
       frames: this.#frames,
       postponed: this.#htlcs.postponed,
     };
+  }
+
+  /**
+   * Until enough towers have this turn's updates nothing that gives something away may leave: such messages are dropped,
+   * and the core owes them. Those before the first update were covered by earlier ones.
+   */
+  #holdBack(): readonly OutboundMessage[] {
+    const from = this.#firstAfterUpdate;
+    if (from === undefined) return this.#messages;
+    const covered = this.#messages.slice(0, from);
+    const following = this.#messages.slice(from);
+    this.#input({ type: 'monitor_update_in_progress', held: following.filter(isHeld) });
+    return [...covered, ...following.filter((message) => !isHeld(message))];
   }
 
   #item(item: Item): void {
@@ -122,6 +139,10 @@ export class Turn {
       case 'broadcast':
         this.#broadcasts.push(item.order);
         return;
+      case 'monitor_completed':
+        this.#input({ type: 'monitor_update_completed', updateId: item.updateId });
+        this.#htlcs.resume();
+        return;
       case 'resume':
         this.#htlcs.resume();
         return;
@@ -132,6 +153,7 @@ export class Turn {
   /** What this turn said on the connection before is not said on the next: reestablish repeats what counts. */
   #forgetConnection(): void {
     this.#messages.length = 0;
+    if (this.#firstAfterUpdate !== undefined) this.#firstAfterUpdate = 0;
     const stays = this.#followUps.filter((effect) => effect.type !== 'disconnect');
     this.#followUps.splice(0, this.#followUps.length, ...stays);
   }
@@ -151,6 +173,8 @@ export class Turn {
 
   #apply(step: { readonly state: ChannelState; readonly effects: readonly ChannelEffect[] }): void {
     this.#state = step.state;
+    if (step.effects.some((effect) => effect.type === 'monitor_update'))
+      this.#firstAfterUpdate ??= this.#messages.length;
     for (const effect of step.effects) this.#effect(effect);
   }
 

@@ -31,6 +31,8 @@ export interface PostgresManagerStoreOptions {
   readonly stepConnections?: number;
   /** Connections for loads, polls and the API. Default 4. */
   readonly queryConnections?: number;
+  /** Failures go on only when so many towers have the update behind them. Default 0. */
+  readonly towersRequired?: number;
   /** Must be shorter than the lease. Default 5 000 ms. */
   readonly statementTimeoutMs?: number;
 }
@@ -59,6 +61,7 @@ export function openManagerStore(options: PostgresManagerStoreOptions): Postgres
     pool('steps', options.stepConnections ?? 4, STEP_SETTINGS),
     pool('queries', options.queryConnections ?? 4, {}),
     pool('upkeep', 1, {}),
+    options.towersRequired ?? 0,
   );
 }
 
@@ -88,13 +91,21 @@ export class PostgresManagerStore implements ManagerStore {
   readonly #steps: Database;
   readonly #queries: Database;
   readonly #upkeep: Database;
+  readonly #towersRequired: number;
   readonly #statement = readStatements(new URL('./queries/', import.meta.url));
 
-  constructor(leases: Database, steps: Database, queries: Database, upkeep: Database) {
+  constructor(
+    leases: Database,
+    steps: Database,
+    queries: Database,
+    upkeep: Database,
+    towersRequired = 0,
+  ) {
     this.#leases = leases;
     this.#steps = steps;
     this.#queries = queries;
     this.#upkeep = upkeep;
+    this.#towersRequired = towersRequired;
   }
 
   async heartbeat(
@@ -197,9 +208,8 @@ export class PostgresManagerStore implements ManagerStore {
   }
 
   async pendingResolutions(shards: readonly number[], limit: number): Promise<readonly port.Resolution[]> {
-    return (await this.#read<rows.ResolutionColumns>('pending_resolutions', [int4Array(shards), limit])).map(
-      rows.resolution,
-    );
+    const values = [int4Array(shards), limit, this.#towersRequired];
+    return (await this.#read<rows.ResolutionColumns>('pending_resolutions', values)).map(rows.resolution);
   }
 
   async fundingStatuses(shards: readonly number[]): ReturnType<ManagerStore['fundingStatuses']> {
