@@ -223,24 +223,36 @@ function serializeWitness(witness: readonly Uint8Array[]): Uint8Array {
   return writer.bytes;
 }
 
+/** The witness that the signatures of an input make; undefined when it has none. */
+function witnessOf(parsed: Psbt, index: number): Uint8Array[] | undefined {
+  const input = parsed.data.inputs[index];
+  if (input?.tapKeySig !== undefined) return [input.tapKeySig];
+  const [partial] = input?.partialSig ?? [];
+  if (partial === undefined || !compactFromDer(partial.signature).ok) return undefined;
+  const spent = spentOutputsOf(parsed)[index];
+  if (spent === undefined || scriptKind(spent.script) !== 'p2wpkh')
+    throw new BitcoinError('psbt-incomplete', `input ${index} is of no form known here`);
+  return [partial.signature, partial.pubkey];
+}
+
+/** Witnesses of the inputs that are signed, for a transaction whose other inputs are signed elsewhere. */
+export function psbtWitnesses(psbt: Uint8Array): Result<(Uint8Array[] | undefined)[], BitcoinError> {
+  return guard(() => {
+    const parsed = parse(psbt);
+    return parsed.data.inputs.map((_, index) =>
+      witnessOf(parsed, index)?.map((item) => Uint8Array.from(item)),
+    );
+  });
+}
+
 /** Turns signatures into final witnesses. Fails with `psbt-incomplete` when an input has none. */
 export function finalizePsbt(psbt: Uint8Array): Result<Uint8Array, BitcoinError> {
   return guard(() => {
     const parsed = parse(psbt);
     for (const [index, input] of parsed.data.inputs.entries()) {
       if (input.finalScriptWitness !== undefined || input.finalScriptSig !== undefined) continue;
-      const [partial] = input.partialSig ?? [];
-      let witness: Uint8Array[];
-      if (input.tapKeySig !== undefined) {
-        witness = [input.tapKeySig];
-      } else if (partial !== undefined && compactFromDer(partial.signature).ok) {
-        const spent = spentOutputsOf(parsed)[index];
-        if (spent === undefined || scriptKind(spent.script) !== 'p2wpkh')
-          throw new BitcoinError('psbt-incomplete', `input ${index} is of no form known here`);
-        witness = [partial.signature, partial.pubkey];
-      } else {
-        throw new BitcoinError('psbt-incomplete', `input ${index} is not signed`);
-      }
+      const witness = witnessOf(parsed, index);
+      if (witness === undefined) throw new BitcoinError('psbt-incomplete', `input ${index} is not signed`);
       parsed.updateInput(index, { finalScriptWitness: serializeWitness(witness) });
       parsed.data.clearFinalizedInput(index);
     }

@@ -8,6 +8,7 @@ import { channelSecrets, neuter, walletPublicKey } from '@fulmen/keys';
 import type { HolderBasepointSecrets, KeyTree } from '@fulmen/keys';
 import { type CallContext, RpcError } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
+import type { ClaimSums } from './claim-sums.ts';
 import type { SignItemContext } from './enforcement/sign-item.ts';
 import { fenced, refuse } from './enforcement/refuse.ts';
 import type { PolicyLimits, Refusal, SignerChannelState } from './enforcement/types.ts';
@@ -45,6 +46,7 @@ export interface Signer {
   readonly ecdhBucket: TokenBucket;
   readonly health: { state: 'ready' | 'unreconciled' };
   readonly secretsCache: Map<string, HolderBasepointSecrets>;
+  readonly claimSums: ClaimSums;
   /** Justice signers that may have channels' revocation secrets. */
   readonly towerKeys: readonly Uint8Array[];
 }

@@ -8,6 +8,7 @@ import type { KeyTree } from '@fulmen/keys';
 import { type CallContext, type Handlers, RpcError, type RpcServer } from '@fulmen/rpc';
 import { type Logger, type Metrics, type RunningService, type Runtime, type Task } from '@fulmen/service';
 import { StoreError } from '@fulmen/store/error';
+import { ClaimSums } from './claim-sums.ts';
 import { DEFAULT_LIMITS } from './enforcement/limits.ts';
 import type { PolicyLimits } from './enforcement/types.ts';
 import { OwnershipLostError, SigningLane } from './lane.ts';
@@ -111,6 +112,7 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
     health: { state: health },
     towerKeys: options.towerKeys ?? [],
     secretsCache: new Map(),
+    claimSums: new ClaimSums(),
   };
   ports.rpcServer.add(SignerServiceService, handlers(signer));
   lane.start();

@@ -229,6 +229,7 @@ export class Wallet {
   async #sign(reservation: ReservationRecord): Promise<Uint8Array> {
     const { psbt } = await this.#ports.signer.signPsbt({
       psbt: Buffer.from(reservation.psbt),
+      delayedOutputs: [],
       ...(reservation.purpose === 'funding' && { channelKeysId: Buffer.from(reservation.key) }),
     });
     const final = finalizePsbt(Uint8Array.from(psbt));

@@ -37,6 +37,7 @@ describe.each(['anchors', 'static_remotekey'] as const)('claims on %s', (format)
   const ctx: ClaimContext = {
     ...signer.contexts.alice,
     maximumFeeSat: 10_000n,
+    otherInputsSat: 0n,
     isOwn: (_index, script) => equalBytes(script, own),
   };
   const [aliceSeed, bobSeed] = [
@@ -183,6 +184,16 @@ describe.each(['anchors', 'static_remotekey'] as const)('claims on %s', (format)
     expect(policy(sweep(100_000n, parties.bob.walletScript))).toBe('policy-claim-destination');
     expect(policy({ ...sweep(100_000n), outputs: [] })).toBe('policy-claim-output');
     expect(policy(sweep(50_000n))).toBe('policy-onchain-fee-range');
+    const anchorWithCoin = { ...sweep(50_000n), inputs: [...sweep(0n).inputs, ...sweep(0n).inputs] };
+    expect(policy(anchorWithCoin)).toBe('policy-onchain-fee-range');
+    expect(
+      signClaim(ctx, registration, {
+        transaction: anchorWithCoin,
+        inputIndex: 1,
+        spentValueSat: 330n,
+        output: { type: 'anchor' },
+      }).ok,
+    ).toBe(true);
     expect(policy(sweep(100_000n), output, 1)).toBe('policy-malformed-request');
     expect(
       policy(sweep(100_000n), { type: 'revoked_delayed', perCommitmentSecret: new Uint8Array(32) }),
@@ -215,6 +226,20 @@ test('over the contract: the claim capability, the shutdown script and wallet ad
   await expect(
     harness.clientWith(...ALL_CAPABILITIES.filter((one) => one !== 'claim')).signClaim(request),
   ).rejects.toMatchObject({ code: 'permission_denied' });
+  // Input by input each would lose little; together they would lose half.
+  const [input] = sweep(0n).inputs;
+  if (input === undefined) throw new RangeError('no input');
+  const two = encodeTx({
+    ...sweep(6_000_000n),
+    inputs: [input, { ...input, vout: 1 }],
+  });
+  const claimOf = (inputIndex: number) =>
+    harness.client.signClaim({ ...request, transaction: two, inputIndex, spentValueSat: 6_000_000n });
+  const firstInput = await claimOf(0);
+  await expect(claimOf(1)).rejects.toMatchObject({
+    metadata: { 'fulmen-refusal-policy': 'policy-onchain-fee-range' },
+  });
+  expect(await claimOf(0)).toEqual(firstInput);
   await expect(harness.client.signClaim({ ...request, output: undefined })).rejects.toMatchObject({
     code: 'failed_precondition',
   });

@@ -50,8 +50,10 @@ export interface ClaimSignature {
 }
 
 export interface ClaimContext extends EnforcementContext {
-  /** Highest fee of a claim with one input. */
+  /** Highest fee of a claim. */
   readonly maximumFeeSat: bigint;
+  /** What other inputs of the same transaction spend, as far as they were signed for before. */
+  readonly otherInputsSat: bigint;
   /** Whether a script of the transaction's output is the wallet's. */
   readonly isOwn: (outputIndex: number, script: Uint8Array) => boolean;
 }
@@ -98,7 +100,7 @@ function checkDestinations(
   // A second stage pays the holder's own delayed output. If the state were revoked it would be lost anyway, second stage or not.
   const delayed =
     output.type === 'holder_htlc'
-      ? p2wshScript(delayedScript(ctx, registration, 'holder', holderPoint(ctx, output.commitmentNumber)))
+      ? holderDelayedScriptPubKey(ctx, registration, output.commitmentNumber)
       : undefined;
   let outSat = 0n;
   for (const [index, { script, valueSat }] of transaction.outputs.entries()) {
@@ -107,10 +109,20 @@ function checkDestinations(
     return refuse('policy-claim-destination', `output ${index} does not pay the wallet`);
   }
   if (transaction.outputs.length === 0) return refuse('policy-claim-output', 'the claim pays nobody');
-  // Other inputs are the wallet's, whose own signatures look at the fee.
-  if (transaction.inputs.length === 1 && spentValueSat - outSat > ctx.maximumFeeSat)
-    return refuse('policy-onchain-fee-range', `fee of ${spentValueSat - outSat} sat`);
+  // Whatever else the transaction spends, this much of it would not come home.
+  const lostSat = ctx.otherInputsSat + spentValueSat - outSat;
+  if (lostSat > ctx.maximumFeeSat)
+    return refuse('policy-onchain-fee-range', `fee of at least ${lostSat} sat`);
   return ok(undefined);
+}
+
+/** Where the holder's second stages of a commitment pay: its own delayed output. */
+export function holderDelayedScriptPubKey(
+  ctx: EnforcementContext,
+  registration: ChannelRegistration,
+  commitmentNumber: bigint,
+): Uint8Array {
+  return p2wshScript(delayedScript(ctx, registration, 'holder', holderPoint(ctx, commitmentNumber)));
 }
 
 function holderPoint(ctx: EnforcementContext, commitmentNumber: bigint): Uint8Array {

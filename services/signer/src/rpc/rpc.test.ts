@@ -1,11 +1,13 @@
-import { createPsbt, extractPsbt, finalizePsbt } from '@fulmen/bitcoin/psbt';
+import { createPsbt, extractPsbt, finalizePsbt, psbtWitnesses } from '@fulmen/bitcoin/psbt';
 import { NETWORKS, p2wpkhScript, p2wshScript } from '@fulmen/bitcoin';
 import { Transaction } from '@scure/btc-signer';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import { sha256, sha256d } from '@fulmen/crypto';
 import { Writer, compareBytes, concatBytes, toHex } from '@fulmen/codec';
-import { decodeExtendedPublic, hardened, walletPublicKey } from '@fulmen/keys';
+import { channelSecrets, decodeExtendedPublic, hardened, walletPublicKey } from '@fulmen/keys';
 import { afterEach, describe, expect, test } from 'vitest';
+import { holderDelayedScriptPubKey } from '../enforcement/claim.ts';
+import { DEFAULT_LIMITS } from '../enforcement/limits.ts';
 import { registrationOf, testParties } from '../testing/channel.ts';
 import { type Harness, startSigner } from '../testing/harness.ts';
 import { wireRegistration } from '../testing/wire.ts';
@@ -94,6 +96,7 @@ describe('the wallet', () => {
   test('both kinds of inputs are signed, and the transaction is whole', async () => {
     const { client } = await startAlice();
     const { psbt: signed } = await client.signPsbt({
+      delayedOutputs: [],
       psbt: psbt([change, { script: foreign, valueSat: 500_000n }]),
     });
     const final = finalizePsbt(signed);
@@ -106,29 +109,30 @@ describe('the wallet', () => {
     const { client } = await startAlice({ onchain: { velocitySat: 700_000n, maximumFeeSat: 10_000n } });
     const pay = (valueSat: bigint) =>
       client.signPsbt({
+        delayedOutputs: [],
         psbt: psbt([
           { ...change, valueSat: 1_999_000n - valueSat },
           { script: foreign, valueSat },
         ]),
       });
     await expect(
-      client.signPsbt({ psbt: psbt([{ ...change, valueSat: 1_000_000n }]) }),
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([{ ...change, valueSat: 1_000_000n }]) }),
     ).rejects.toMatchObject(refused('policy-onchain-fee-range'));
     await expect(
-      client.signPsbt({ psbt: psbt([{ ...change, valueSat: 2_000_001n }]) }),
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([{ ...change, valueSat: 2_000_001n }]) }),
     ).rejects.toMatchObject(refused('policy-onchain-fee-range'));
     await pay(500_000n);
     await expect(pay(300_000n)).rejects.toMatchObject(refused('policy-onchain-velocity'));
     await pay(200_000n);
     // An origin that does not lead to the output's script does not make it the wallet's.
     const lie = { script: foreign, valueSat: 1_999_000n, origin: path(84, 1, 7) };
-    await expect(client.signPsbt({ psbt: psbt([lie]) })).rejects.toMatchObject(
+    await expect(client.signPsbt({ delayedOutputs: [], psbt: psbt([lie]) })).rejects.toMatchObject(
       refused('policy-onchain-velocity'),
     );
     await expect(
-      client.signPsbt({ psbt: psbt([{ ...change, valueSat: 1_999_500n }], 1) }),
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([{ ...change, valueSat: 1_999_500n }], 1) }),
     ).rejects.toMatchObject(refused('policy-onchain-velocity'));
-    await expect(client.signPsbt({ psbt: new Uint8Array(50) })).rejects.toMatchObject(
+    await expect(client.signPsbt({ delayedOutputs: [], psbt: new Uint8Array(50) })).rejects.toMatchObject(
       refused('policy-malformed-request'),
     );
   });
@@ -136,21 +140,91 @@ describe('the wallet', () => {
   test('a funding pays the channel and the wallet, and nobody else', async () => {
     const { client } = await startAlice();
     const funding = { script: p2wshScript(Uint8Array.of(0x51)), valueSat: 500_000n };
-    await client.signPsbt({ psbt: psbt([change, funding]), channelKeysId });
-    await expect(client.signPsbt({ psbt: psbt([change]), channelKeysId })).rejects.toMatchObject(
-      refused('policy-onchain-destination'),
-    );
+    await client.signPsbt({ delayedOutputs: [], psbt: psbt([change, funding]), channelKeysId });
+    await expect(
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([change]), channelKeysId }),
+    ).rejects.toMatchObject(refused('policy-onchain-destination'));
     await expect(
       client.signPsbt({
+        delayedOutputs: [],
         psbt: psbt([{ ...change, valueSat: 1_000_000n }, funding, { script: foreign, valueSat: 499_000n }]),
         channelKeysId,
       }),
     ).rejects.toMatchObject(refused('policy-onchain-destination'));
     await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
     // By now the script is known, and this is another.
-    await expect(client.signPsbt({ psbt: psbt([change, funding]), channelKeysId })).rejects.toMatchObject(
-      refused('policy-onchain-destination'),
+    await expect(
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([change, funding]), channelKeysId }),
+    ).rejects.toMatchObject(refused('policy-onchain-destination'));
+  });
+
+  /** A second stage of Alice's commitment 3, its fee paid by 1,000,000 sat of the wallet. */
+  function secondStage(commitmentNumber: bigint, changeSat: bigint): Uint8Array {
+    const registration = registrationOf(secp, parties, 'alice');
+    const delayed = holderDelayedScriptPubKey(
+      {
+        secp,
+        secrets: channelSecrets(secp, keys, channelKeysId),
+        limits: DEFAULT_LIMITS,
+      },
+      registration,
+      commitmentNumber,
     );
+    const coin = key(84, 0, 3);
+    const unsigned = createPsbt({
+      version: 2,
+      locktime: 700,
+      inputs: [
+        { script: p2wshScript(Uint8Array.of(0x51)), valueSat: 300_000n },
+        { script: coin.script, valueSat: 1_000_000n },
+      ].map((spent, i) => ({ txid: new Uint8Array(32).fill(i + 1), vout: 0, sequence: 1, spent })),
+      outputs: [
+        { script: delayed, valueSat: 300_000n },
+        { script: change.script, valueSat: changeSat },
+      ],
+    });
+    const tx = Transaction.fromPSBT(unsigned, { allowUnknownOutputs: true, disableScriptCheck: true });
+    const fingerprint = keys.masterFingerprint;
+    tx.updateInput(1, { bip32Derivation: [[coin.publicKey, { fingerprint, path: path(84, 0, 3) }]] });
+    tx.updateOutput(1, {
+      bip32Derivation: [[key(84, 1, 7).publicKey, { fingerprint, path: path(84, 1, 7) }]],
+    });
+    return tx.toPSBT();
+  }
+
+  test('it pays the fee of a second stage, whose output is the channel’s own and nobody else’s', async () => {
+    const { client } = await startAlice({ onchain: { velocitySat: 100_000n, maximumFeeSat: 10_000n } });
+    const delayedOutputs = [{ channelKeysId, commitmentNumber: 3n, outputIndex: 0 }];
+    const request = { psbt: secondStage(3n, 995_000n), delayedOutputs };
+    // A channel that is not registered has no script that could be told from a stranger's.
+    await expect(client.signPsbt(request)).rejects.toMatchObject(refused('policy-onchain-velocity'));
+    await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
+    const { psbt: signed } = await client.signPsbt(request);
+    const witnesses = psbtWitnesses(signed);
+    expect(witnesses.ok && witnesses.value.map((witness) => witness?.length)).toEqual([undefined, 2]);
+    // Not named, or of another commitment, it is a payment to a stranger.
+    await expect(client.signPsbt({ ...request, delayedOutputs: [] })).rejects.toMatchObject(
+      refused('policy-onchain-velocity'),
+    );
+    await expect(client.signPsbt({ ...request, psbt: secondStage(4n, 995_000n) })).rejects.toMatchObject(
+      refused('policy-onchain-velocity'),
+    );
+    // What the other input brings counts.
+    await expect(client.signPsbt({ ...request, psbt: secondStage(3n, 980_000n) })).rejects.toMatchObject(
+      refused('policy-onchain-fee-range'),
+    );
+    await expect(client.signPsbt({ ...request, channelKeysId })).rejects.toMatchObject(
+      refused('policy-malformed-request'),
+    );
+    const foreign = {
+      ...delayedOutputs[0],
+      channelKeysId: new Uint8Array(32),
+      commitmentNumber: 3n,
+      outputIndex: 1,
+    };
+    await expect(
+      client.signPsbt({ ...request, delayedOutputs: [...delayedOutputs, foreign] }),
+    ).rejects.toMatchObject(refused('policy-malformed-request'));
   });
 });
 

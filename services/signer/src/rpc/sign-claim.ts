@@ -45,11 +45,17 @@ export async function claim(
       const isOwn = (index: number, script: Uint8Array): boolean =>
         known.some((one) => equalBytes(one, script)) || isWallet(signer, script, decoded.paths.get(index));
       const signed = signClaim(
-        { ...contextOf(signer, channelKeysId), maximumFeeSat: signer.onchain.maximumFeeSat, isOwn },
+        {
+          ...contextOf(signer, channelKeysId),
+          maximumFeeSat: signer.onchain.maximumFeeSat,
+          otherInputsSat: signer.claimSums.otherInputsSat(decoded.transaction, decoded.inputIndex),
+          isOwn,
+        },
         channel.registration,
         decoded,
       );
       if (!signed.ok) return signed;
+      signer.claimSums.add(decoded.transaction, decoded.inputIndex, decoded.spentValueSat);
       const { signature, publicKey, witnessScript = new Uint8Array(0) } = signed.value;
       return ok({
         answer: { signature, publicKey, witnessScript },

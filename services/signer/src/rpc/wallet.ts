@@ -13,11 +13,12 @@ import { assertNever, equalBytes, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { encodeExtendedPublic, hardened, neuter } from '@fulmen/keys';
 import type { CallContext } from '@fulmen/rpc';
-import { decoding, fixed } from '../decode.ts';
+import { MalformedRequestError, commitmentNumber, decoding, fixed } from '../decode.ts';
+import { holderDelayedScriptPubKey } from '../enforcement/claim.ts';
 import { refuse } from '../enforcement/refuse.ts';
 import type { Refusal } from '../enforcement/types.ts';
 import type { LaneView } from '../lane.ts';
-import { orRefuse, requireCapability, runUnary } from '../signer.ts';
+import { contextOf, orRefuse, requireCapability, runUnary } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 import type { Velocity } from '../store/port.ts';
 import { walletKeyOf } from '../wallet/paths.ts';
@@ -59,7 +60,33 @@ interface ParsedPsbt {
   readonly transaction: Tx;
   readonly spent: readonly TxOutput[];
   readonly origins: PsbtOrigins;
+  /** Of the channel being funded. */
   readonly channelKeysId: Uint8Array | undefined;
+  readonly secondStage: SecondStage | undefined;
+}
+
+/** Outputs of a channel's second stages, by index, with the number of their commitment. */
+interface SecondStage {
+  readonly channelKeysId: Uint8Array;
+  readonly commitmentNumbers: ReadonlyMap<number, bigint>;
+}
+
+function decodeSecondStage(request: SignPsbtRequest): SecondStage | undefined {
+  const [first] = request.delayedOutputs;
+  if (first === undefined) return undefined;
+  if (request.channelKeysId !== undefined)
+    throw new MalformedRequestError('a funding has no second-stage outputs');
+  if (request.delayedOutputs.length > MAX_INPUTS)
+    throw new MalformedRequestError(`more than ${MAX_INPUTS} second-stage outputs`);
+  const channelKeysId = fixed('channel_keys_id', first.channelKeysId, 32);
+  const isOfOneChannel = request.delayedOutputs.every((one) => equalBytes(one.channelKeysId, channelKeysId));
+  if (!isOfOneChannel) throw new MalformedRequestError('second-stage outputs of several channels');
+  return {
+    channelKeysId,
+    commitmentNumbers: new Map(
+      request.delayedOutputs.map((one) => [one.outputIndex, commitmentNumber(one.commitmentNumber)]),
+    ),
+  };
 }
 
 function parse(request: SignPsbtRequest): Result<ParsedPsbt, Refusal> {
@@ -67,6 +94,8 @@ function parse(request: SignPsbtRequest): Result<ParsedPsbt, Refusal> {
     request.channelKeysId === undefined ? undefined : fixed('channel_keys_id', request.channelKeysId, 32),
   );
   if (!channelKeysId.ok) return channelKeysId;
+  const secondStage = decoding(() => decodeSecondStage(request));
+  if (!secondStage.ok) return secondStage;
   const bytes = Uint8Array.from(request.psbt);
   const transaction = psbtUnsignedTx(bytes);
   if (!transaction.ok) return refuse('policy-malformed-request', transaction.error.message);
@@ -82,13 +111,16 @@ function parse(request: SignPsbtRequest): Result<ParsedPsbt, Refusal> {
     spent: spent.value,
     origins: origins.value,
     channelKeysId: channelKeysId.value,
+    secondStage: secondStage.value,
   });
 }
 
 /**
  * Signs the inputs whose key origin leads to the wallet, and leaves the others
- * alone. Every output is the wallet's own (by its origin), the funding of a
- * channel, or a payment that the velocity limit allows.
+ * alone: they bring money of their own, which counts for the fee. Every output
+ * is the wallet's own (by its origin), the funding of a channel, the delayed
+ * output of a second stage of the holder's, or a payment that the velocity
+ * limit allows.
  */
 export async function signPsbt(
   signer: Signer,
@@ -99,8 +131,9 @@ export async function signPsbt(
   requireCapability(signer, context, operation, 'wallet');
   const psbt = orRefuse(signer, operation, parse(request));
   return runUnary<SignPsbtResponse>(signer, operation, {
-    priority: 'channel',
-    channelKeysId: psbt.channelKeysId,
+    // Second stages have deadlines.
+    priority: psbt.secondStage === undefined ? 'channel' : 'claim',
+    channelKeysId: psbt.channelKeysId ?? psbt.secondStage?.channelKeysId,
     evaluate: (view) => {
       const checked = checkOutputs(signer, view, psbt);
       if (!checked.ok) return checked;
@@ -108,7 +141,7 @@ export async function signPsbt(
       if (!signed.ok) return signed;
       const audit = {
         operation,
-        channelKeysId: psbt.channelKeysId,
+        channelKeysId: psbt.channelKeysId ?? psbt.secondStage?.channelKeysId,
         detail: txidOf(psbt.transaction),
       } as const;
       return ok({
@@ -136,6 +169,7 @@ function checkOutputs(
   for (const [index, output] of transaction.outputs.entries()) {
     if (isOwn(signer, output.script, origins.outputs[index] ?? [])) continue;
     if (channelKeysId !== undefined && isFunding(view, output)) fundings += 1;
+    else if (isSecondStage(signer, view, psbt, index)) continue;
     else foreignSat += output.valueSat;
   }
   if (channelKeysId !== undefined) {
@@ -159,6 +193,21 @@ function isFunding({ channel }: LaneView, output: TxOutput): boolean {
   if (channel === undefined) return scriptKind(output.script) === 'p2wsh';
   const { holderFundingPubkey, counterpartyFundingPubkey } = channel.registration.funding;
   return equalBytes(output.script, fundingScriptPubKey(holderFundingPubkey, counterpartyFundingPubkey));
+}
+
+/** The output pays the delayed script of the holder commitment that the request names for it. */
+function isSecondStage(
+  signer: Signer,
+  { channel }: LaneView,
+  { secondStage, transaction }: ParsedPsbt,
+  outputIndex: number,
+): boolean {
+  const number = secondStage?.commitmentNumbers.get(outputIndex);
+  const script = transaction.outputs[outputIndex]?.script;
+  if (secondStage === undefined || number === undefined || script === undefined || channel === undefined)
+    return false;
+  const ctx = contextOf(signer, secondStage.channelKeysId);
+  return equalBytes(script, holderDelayedScriptPubKey(ctx, channel.registration, number));
 }
 
 function spend(signer: Signer, velocity: Velocity, foreignSat: bigint): Result<Velocity, Refusal> {
