@@ -5,7 +5,8 @@
  */
 import type { NetworkName } from '@fulmen/bitcoin';
 import { NETWORKS, decodeTx, feerateSatPerKwFromBtcPerKvb, txidHex } from '@fulmen/bitcoin';
-import { fromHex, toHex } from '@fulmen/bitcoin/bytes';
+import { toHex } from '@fulmen/bitcoin/bytes';
+import { KNOWN_REASONS, bytesOf, hashOf, integer, malformed, packageOutcome, record } from './answers.ts';
 import type { BitcoindRpcConfig, RpcOutcome } from './bitcoind-rpc.ts';
 import { BitcoindRpc } from './bitcoind-rpc.ts';
 import type {
@@ -31,38 +32,8 @@ const RPC_MISC_ERROR = -1;
 /** RPC_VERIFY_ALREADY_IN_UTXO_SET. */
 const RPC_ALREADY_IN_CHAIN = -27;
 
-/** Reasons by which a node says that it has the transaction already. */
-const KNOWN_REASONS: ReadonlySet<string> = new Set(['txn-already-in-mempool', 'txn-already-known']);
-
 /** Outputs asked in one call; a call holds the mempool's lock for its length. */
 const MAX_OUTPOINTS_PER_CALL = 1_000;
-
-type Json = Record<string, unknown>;
-
-function malformed(what: string): ChainSourceError {
-  return new ChainSourceError('malformed', `the node's answer has no valid ${what}`);
-}
-
-function record(value: unknown, what: string): Json {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(what);
-  return value as Json;
-}
-
-function hashOf(value: unknown, what: string): string {
-  if (typeof value !== 'string' || !/^[0-9a-f]{64}$/.test(value)) throw malformed(what);
-  return value;
-}
-
-function integer(value: unknown, what: string): number {
-  if (typeof value !== 'number' || !Number.isSafeInteger(value)) throw malformed(what);
-  return value;
-}
-
-function bytesOf(value: unknown, what: string): Uint8Array {
-  if (typeof value !== 'string' || value.length % 2 !== 0 || !/^[0-9a-f]*$/.test(value))
-    throw malformed(what);
-  return fromHex(value);
-}
 
 /** Amounts arrive as decimal bitcoin; a double holds every satoshi amount below 21 million bitcoin exactly enough to round. */
 function satoshis(value: unknown, what: string): bigint {
@@ -277,20 +248,7 @@ export class BitcoindChainSource implements WholeBlockSource {
         rejections: txids.map((txid) => ({ txid, reason: outcome.error.message })),
       };
     }
-    const answer = record(outcome.value, 'package verdict');
-    const rejections: { txid: string; reason: string }[] = [];
-    for (const item of Object.values(record(answer['tx-results'], 'package verdict'))) {
-      const result = record(item, 'package verdict');
-      const reason = result['error'];
-      if (typeof reason === 'string' && !KNOWN_REASONS.has(reason))
-        rejections.push({ txid: hashOf(result['txid'], 'txid'), reason });
-    }
-    const message = answer['package_msg'];
-    if (rejections.length === 0 && message === 'success') return { kind: 'accepted', txids };
-    // The message is generic when single transactions failed; their reasons say more.
-    const specific =
-      message === 'transaction failed' || message === 'success' ? rejections[0]?.reason : undefined;
-    return { kind: 'rejected', reason: specific ?? String(message), rejections };
+    return packageOutcome(outcome.value, txids);
   }
 
   async estimateFeerateSatPerKw(

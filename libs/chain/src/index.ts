@@ -5,3 +5,5 @@ export * from './blocks.ts';
 export { BitcoindRpc } from './bitcoind-rpc.ts';
 export type { BitcoindAuth, BitcoindRpcConfig, RpcCall, RpcFailure, RpcOutcome } from './bitcoind-rpc.ts';
 export { BitcoindChainSource } from './bitcoind.ts';
+export { EsploraChainSource } from './esplora.ts';
+export type { EsploraConfig } from './esplora-http.ts';

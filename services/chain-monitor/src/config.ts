@@ -1,6 +1,6 @@
 /** The service's configuration from the environment. */
 import { networkByName } from '@fulmen/bitcoin';
-import type { BitcoindRpcConfig } from '@fulmen/chain';
+import type { BitcoindRpcConfig, EsploraConfig } from '@fulmen/chain';
 import { ConfigError, address, integer, list, readConfig } from '@fulmen/service';
 import { z } from 'zod';
 import type { ChainMonitorConfig } from './ports.ts';
@@ -13,7 +13,9 @@ const schema = z.object({
   FULMEN_DURABILITY: z.enum(['single', 'high_availability']).default('single'),
   FULMEN_NATS_SERVERS: list.default([]),
   FULMEN_SIGNER_ADDRESS: address,
-  FULMEN_BITCOIND_ADDRESS: address,
+  /** Bitcoin Core's RPC; or else an Esplora server. */
+  FULMEN_BITCOIND_ADDRESS: address.optional(),
+  FULMEN_ESPLORA_URL: z.url({ protocol: /^https?$/ }).optional(),
   FULMEN_BITCOIND_RPC_USER: z.string().optional(),
   FULMEN_BITCOIND_RPC_PASSWORD: z.string().optional(),
   /** The cookie file that the node writes at each start. */
@@ -36,6 +38,11 @@ const schema = z.object({
   FULMEN_TLS_KEY_FILE: z.string().optional(),
 });
 
+/** The one chain source. */
+export type SourceConfig =
+  | { readonly kind: 'bitcoind'; readonly rpc: BitcoindRpcConfig }
+  | { readonly kind: 'esplora'; readonly config: EsploraConfig };
+
 /** What a process needs beside the service's own configuration. */
 export interface ChainMonitorProcessConfig {
   readonly service: ChainMonitorConfig;
@@ -44,7 +51,7 @@ export interface ChainMonitorProcessConfig {
   readonly durability: 'single' | 'high_availability';
   readonly natsServers: readonly string[];
   readonly signerAddress: string;
-  readonly bitcoind: BitcoindRpcConfig;
+  readonly source: SourceConfig;
   readonly zmqEndpoint: string | undefined;
   /** Paths of PEM files; absent: plaintext. */
   readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
@@ -71,7 +78,6 @@ export function readChainMonitorConfig(
       'FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together',
     );
   }
-  const colon = values.FULMEN_BITCOIND_ADDRESS.lastIndexOf(':');
   return {
     service: {
       network,
@@ -95,20 +101,30 @@ export function readChainMonitorConfig(
     durability: values.FULMEN_DURABILITY,
     natsServers: values.FULMEN_NATS_SERVERS,
     signerAddress: values.FULMEN_SIGNER_ADDRESS,
-    bitcoind: {
-      host: values.FULMEN_BITCOIND_ADDRESS.slice(0, colon),
-      port: Number(values.FULMEN_BITCOIND_ADDRESS.slice(colon + 1)),
-      auth: authOf(
-        values.FULMEN_BITCOIND_COOKIE,
-        values.FULMEN_BITCOIND_RPC_USER,
-        values.FULMEN_BITCOIND_RPC_PASSWORD,
-      ),
-    },
+    source: sourceOf(values),
     zmqEndpoint: values.FULMEN_BITCOIND_ZMQ,
     tls:
       ca === undefined || certificate === undefined || key === undefined
         ? undefined
         : { ca, certificate, key },
+  };
+}
+
+function sourceOf(values: z.infer<typeof schema>): SourceConfig {
+  const { FULMEN_BITCOIND_ADDRESS: bitcoind, FULMEN_ESPLORA_URL: url } = values;
+  if ((bitcoind === undefined) === (url === undefined))
+    throw new ConfigError('exactly one of FULMEN_BITCOIND_ADDRESS and FULMEN_ESPLORA_URL must be set');
+  if (url !== undefined) return { kind: 'esplora', config: { url } };
+  const at = bitcoind ?? '';
+  const colon = at.lastIndexOf(':');
+  const auth = authOf(
+    values.FULMEN_BITCOIND_COOKIE,
+    values.FULMEN_BITCOIND_RPC_USER,
+    values.FULMEN_BITCOIND_RPC_PASSWORD,
+  );
+  return {
+    kind: 'bitcoind',
+    rpc: { host: at.slice(0, colon), port: Number(at.slice(colon + 1)), auth },
   };
 }
 

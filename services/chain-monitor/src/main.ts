@@ -1,7 +1,7 @@
 /** The process: ports of real adapters. */
 import { readFileSync } from 'node:fs';
 import { natsBus, MemoryBusHub } from '@fulmen/bus';
-import { BitcoindChainSource } from '@fulmen/chain';
+import { BitcoindChainSource, EsploraChainSource } from '@fulmen/chain';
 import { subscribeBlockHints } from '@fulmen/chain/zmq-hints';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
@@ -27,7 +27,10 @@ async function main({ runtime, logger, metrics, environment }: ProcessPorts): Pr
   await requireDurability(database, config.durability);
   await migrate(database, CHAIN_MIGRATIONS);
   const store = new PostgresChainStore(database);
-  const source = new BitcoindChainSource(config.bitcoind);
+  const source =
+    config.source.kind === 'bitcoind'
+      ? new BitcoindChainSource(config.source.rpc)
+      : new EsploraChainSource(config.source.config);
   const bus =
     config.natsServers.length === 0
       ? new MemoryBusHub().connect(replicaId)

@@ -1,18 +1,31 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
-import { BitcoindChainSource, BitcoindRpc } from '@fulmen/chain';
+import { BitcoindChainSource, BitcoindRpc, EsploraChainSource } from '@fulmen/chain';
 import { chainSourceCompliance } from '@fulmen/chain/compliance';
 import { DevChain } from './devchain.ts';
+import type { RunningEsploraFront } from './esplora-front.ts';
+import { startEsploraFront } from './esplora-front.ts';
 import { rpcCompliance } from './rpc-compliance.ts';
 import { MemoryChainSource } from './memory-chain-source.ts';
+import { MemoryFilteredSource } from './memory-filtered-source.ts';
 import type { RunningDevChain } from './start.ts';
 import { startDevChain } from './start.ts';
 
 /** One chain for a suite, as the cases are made for. */
 let running: RunningDevChain;
+let rpc: BitcoindRpc;
+let front: RunningEsploraFront;
 beforeAll(async () => {
   running = await startDevChain({ port: 0, rpcUser: 'user', rpcPassword: 'password', network: 'regtest' });
+  rpc = new BitcoindRpc({
+    host: running.host,
+    port: running.port,
+    auth: { kind: 'password', user: 'user', password: 'password' },
+  });
+  front = await startEsploraFront({ rpc });
 });
 afterAll(async () => {
+  await front.stop();
+  rpc.close();
   await running.stop();
 });
 
@@ -34,12 +47,21 @@ describe('the port', () => {
       ...control(memory),
       close: async () => undefined,
     })),
+    ...chainSourceCompliance('in process, by registration', async () => ({
+      source: new MemoryFilteredSource(memory),
+      ...control(memory),
+      close: async () => undefined,
+    })),
     ...chainSourceCompliance('over RPC', async () => {
       const source = new BitcoindChainSource({
         host: running.host,
         port: running.port,
         auth: { kind: 'password', user: 'user', password: 'password' },
       });
+      return { source, ...control(running.devChain), close: async () => source.close() };
+    }),
+    ...chainSourceCompliance('by Esplora', async () => {
+      const source = new EsploraChainSource({ url: front.url });
       return { source, ...control(running.devChain), close: async () => source.close() };
     }),
   ];
