@@ -22,9 +22,13 @@ function reestablish(
     stage: 'open_funded_by_peer',
     act: async (scene) => {
       // Some numbers and secrets first.
-      scene.pay(40_000_000n);
-      await scene.until('a payment ends', () => scene.hostile.payments.every(({ state }) => state === 'fulfilled'));
-      await scene.pause(300);
+      for (const amountMsat of [40_000_000n, 30_000_000n, 20_000_000n]) {
+        scene.pay(amountMsat);
+        await scene.until('a payment ends', () =>
+          scene.hostile.payments.every(({ state }) => state === 'fulfilled'),
+        );
+        await scene.pause(300);
+      }
       scene.change('channel_reestablish', (message) => ({ ...message, ...change(message) }));
       await scene.reconnect();
     },
@@ -43,7 +47,7 @@ function closing(name: string, change: (signature: Uint8Array) => Uint8Array): R
       scene.change('closing_signed', (message) => ({ ...message, signature: change(message.signature) }));
       scene.hostile.close();
     },
-    reaction: 'error',
+    reaction: 'warning_disconnect',
   };
 }
 
@@ -54,7 +58,9 @@ export const CLOSE_RULES: readonly Rule[] = [
     sentence: 'if the `scriptpubkey` is not in one of the above forms: SHOULD send a `warning`.',
     stage: 'open_funded_by_fleet',
     act: (scene) =>
-      scene.send(make('shutdown', { channelId: scene.channelId, scriptpubkey: Uint8Array.from([0x51, 0x51, 0x51]) })),
+      scene.send(
+        make('shutdown', { channelId: scene.channelId, scriptpubkey: Uint8Array.from([0x51, 0x51, 0x51]) }),
+      ),
     reaction: 'warning_disconnect',
   },
   {

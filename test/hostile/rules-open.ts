@@ -24,14 +24,19 @@ function open(
   };
 }
 
-function accept(name: string, sentence: string, change: (message: Accept) => Partial<Accept>): Rule {
+function accept(
+  name: string,
+  sentence: string,
+  change: (message: Accept) => Partial<Accept>,
+  reaction: Rule['reaction'] = 'error',
+): Rule {
   return {
     name: `accept_channel: ${name}`,
     section: 'The `accept_channel` Message',
     sentence,
     stage: 'opening_by_fleet',
     act: (scene) => scene.change('accept_channel', (message) => ({ ...message, ...change(message) })),
-    reaction: 'error',
+    reaction,
   };
 }
 
@@ -63,8 +68,12 @@ export const OPEN_RULES: readonly Rule[] = [
     `${FAIL_IF} \`push_msat\` is greater than \`funding_satoshis\` * 1000.`,
     ({ fundingSatoshis }) => ({ pushMsat: fundingSatoshis * 1_000n + 1n }),
   ),
-  open('an endless delay', `${FAIL_IF} \`to_self_delay\` is unreasonably large.`, () => ({ toSelfDelay: 60_000 })),
-  open('484 HTLCs', `${FAIL_IF} \`max_accepted_htlcs\` is greater than 483.`, () => ({ maxAcceptedHtlcs: 484 })),
+  open('an endless delay', `${FAIL_IF} \`to_self_delay\` is unreasonably large.`, () => ({
+    toSelfDelay: 60_000,
+  })),
+  open('484 HTLCs', `${FAIL_IF} \`max_accepted_htlcs\` is greater than 483.`, () => ({
+    maxAcceptedHtlcs: 484,
+  })),
   open(
     'a feerate too small',
     `${FAIL_IF} it considers \`feerate_per_kw\` too small for timely processing or unreasonably large.`,
@@ -76,12 +85,20 @@ export const OPEN_RULES: readonly Rule[] = [
     () => ({ feeratePerKw: 1_000_000 }),
   ),
   ...(
-    ['fundingPubkey', 'revocationBasepoint', 'htlcBasepoint', 'paymentBasepoint', 'delayedPaymentBasepoint'] as const
+    [
+      'fundingPubkey',
+      'revocationBasepoint',
+      'htlcBasepoint',
+      'paymentBasepoint',
+      'delayedPaymentBasepoint',
+    ] as const
   ).map((field) =>
     open(
       `no key as ${field}`,
       `${FAIL_IF} \`funding_pubkey\`, \`revocation_basepoint\`, \`htlc_basepoint\`, \`payment_basepoint\`, or \`delayed_payment_basepoint\` are not valid secp256k1 pubkeys in compressed format.`,
       () => ({ [field]: NO_POINT }),
+      // Bytes that do not decode end the connection, and an opening does not survive that.
+      { reaction: 'warning_disconnect' },
     ),
   ),
   open(
@@ -89,11 +106,9 @@ export const OPEN_RULES: readonly Rule[] = [
     `${FAIL_IF} \`dust_limit_satoshis\` is greater than \`channel_reserve_satoshis\`.`,
     ({ channelReserveSatoshis }) => ({ dustLimitSatoshis: channelReserveSatoshis + 1n }),
   ),
-  open(
-    'dust of 353',
-    `${FAIL_IF} \`dust_limit_satoshis\` is smaller than \`354 satoshis\`.`,
-    () => ({ dustLimitSatoshis: 353n }),
-  ),
+  open('dust of 353', `${FAIL_IF} \`dust_limit_satoshis\` is smaller than \`354 satoshis\`.`, () => ({
+    dustLimitSatoshis: 353n,
+  })),
   open(
     'a funder that cannot pay the fee',
     `${FAIL_IF} the funder's amount for the initial commitment transaction is not sufficient for full fee payment.`,
@@ -133,16 +148,22 @@ export const OPEN_RULES: readonly Rule[] = [
     'if `channel_reserve_satoshis` from the `open_channel` message is less than `dust_limit_satoshis`: MUST fail the channel.',
     () => ({ dustLimitSatoshis: 900_000n, channelReserveSatoshis: 900_000n }),
   ),
-  accept("no channel type", "if the message doesn't include a `channel_type`: MUST fail the channel.", withoutType),
+  accept(
+    'no channel type',
+    "if the message doesn't include a `channel_type`: MUST fail the channel.",
+    withoutType,
+  ),
   accept(
     'another channel type',
     'if `channel_type` does not match the `channel_type` from `open_channel`: MUST fail the channel.',
-    ({ tlvs }) => ({ tlvs: { ...tlvs, channelType: FeatureBits.of({ static_remotekey: 'required' }).encode() } }),
+    ({ tlvs }) => ({
+      tlvs: { ...tlvs, channelType: FeatureBits.of({ static_remotekey: 'required' }).encode() },
+    }),
   ),
   accept('dust of 353', SAME, () => ({ dustLimitSatoshis: 353n })),
   accept('484 HTLCs', SAME, () => ({ maxAcceptedHtlcs: 484 })),
   accept('an endless delay', SAME, () => ({ toSelfDelay: 60_000 })),
-  accept('no key as fundingPubkey', SAME, () => ({ fundingPubkey: NO_POINT })),
+  accept('no key as fundingPubkey', SAME, () => ({ fundingPubkey: NO_POINT }), 'warning_disconnect'),
   ...(['spoiled', 'high-S'] as const).flatMap((kind): Rule[] => {
     const change = kind === 'spoiled' ? spoiled : highS;
     const sentence =
@@ -154,7 +175,10 @@ export const OPEN_RULES: readonly Rule[] = [
         sentence,
         stage: 'opening_by_peer',
         act: (scene) =>
-          scene.change('funding_created', (message) => ({ ...message, signature: change(message.signature) })),
+          scene.change('funding_created', (message) => ({
+            ...message,
+            signature: change(message.signature),
+          })),
         reaction: 'error',
       },
       {

@@ -9,7 +9,8 @@ type Commitment = MessageOf<'commitment_signed'>;
 type Revocation = MessageOf<'revoke_and_ack'>;
 
 const ADDING = 'Adding an HTLC: `update_add_htlc`';
-const REMOVING = 'Removing an HTLC: `update_fulfill_htlc`, `update_fail_htlc`, and `update_fail_malformed_htlc`';
+const REMOVING =
+  'Removing an HTLC: `update_fulfill_htlc`, `update_fail_htlc`, and `update_fail_malformed_htlc`';
 const COMMITTING = 'Committing Updates So Far: `commitment_signed`';
 const REVOKING = 'Completing the Transition to the Updated State: `revoke_and_ack`';
 const FEES = 'Updating Fees: `update_fee`';
@@ -17,7 +18,12 @@ const OR = 'send a `warning` and close the connection, or send an `error` and fa
 const AMOUNT_MSAT = 50_000_000n;
 
 /** An add of the peer's, changed; what signs for it stays away. */
-function add(name: string, sentence: string, change: (message: Add) => Partial<Add>, reaction: Rule['reaction']): Rule {
+function add(
+  name: string,
+  sentence: string,
+  change: (message: Add) => Partial<Add>,
+  reaction: Rule['reaction'],
+): Rule {
   return {
     name: `update_add_htlc: ${name}`,
     section: ADDING,
@@ -35,7 +41,10 @@ function add(name: string, sentence: string, change: (message: Add) => Partial<A
 function removal(
   name: string,
   sentence: string,
-  message: (scene: Scene, htlc: { readonly id: bigint; readonly preimage: Uint8Array }) => Parameters<Scene['send']>[0],
+  message: (
+    scene: Scene,
+    htlc: { readonly id: bigint; readonly preimage: Uint8Array },
+  ) => Parameters<Scene['send']>[0],
 ): Rule {
   return {
     name,
@@ -46,11 +55,15 @@ function removal(
       const htlc = await scene.receive(AMOUNT_MSAT);
       scene.send(message(scene, htlc));
     },
-    reaction: 'error',
+    reaction: 'warning_disconnect',
   };
 }
 
-function commitment(name: string, sentence: string, change: (message: Commitment) => Partial<Commitment>): Rule {
+function commitment(
+  name: string,
+  sentence: string,
+  change: (message: Commitment) => Partial<Commitment>,
+): Rule {
   return {
     name: `commitment_signed: ${name}`,
     section: COMMITTING,
@@ -64,7 +77,11 @@ function commitment(name: string, sentence: string, change: (message: Commitment
   };
 }
 
-function revocation(name: string, sentence: string, change: (message: Revocation) => Partial<Revocation>): Rule {
+function revocation(
+  name: string,
+  sentence: string,
+  change: (message: Revocation) => Partial<Revocation>,
+): Rule {
   return {
     name: `revoke_and_ack: ${name}`,
     section: REVOKING,
@@ -85,11 +102,12 @@ function fee(name: string, sentence: string, stage: Rule['stage'], feeratePerKw:
     sentence,
     stage,
     act: (scene) => scene.send(make('update_fee', { channelId: scene.channelId, feeratePerKw })),
-    reaction: 'error',
+    reaction: 'warning_disconnect',
   };
 }
 
-const UNKNOWN_ID = 'if the `id` does not correspond to an HTLC in its current commitment transaction: MUST ' + OR;
+const UNKNOWN_ID =
+  'if the `id` does not correspond to an HTLC in its current commitment transaction: MUST ' + OR;
 const NO_SECRET =
   'if `per_commitment_secret` is not a valid secret key or does not generate the previous `per_commitment_point`: MUST send an `error` and fail the channel.';
 
@@ -98,19 +116,20 @@ export const UPDATE_RULES: readonly Rule[] = [
     'an amount of 0',
     'receiving an `amount_msat` equal to 0, OR less than its own `htlc_minimum_msat`: SHOULD ' + OR,
     () => ({ amountMsat: 0n }),
-    'error',
+    'warning_disconnect',
   ),
   add(
     'more than the peer has',
-    'receiving an `amount_msat` that the sending node cannot afford at the current `feerate_per_kw`: SHOULD ' + OR,
+    'receiving an `amount_msat` that the sending node cannot afford at the current `feerate_per_kw`: SHOULD ' +
+      OR,
     () => ({ amountMsat: 699_000_000n }),
-    'error',
+    'warning_disconnect',
   ),
   add(
     'an expiry that is a time',
     'if sending node sets `cltv_expiry` to greater or equal to 500000000: SHOULD ' + OR,
     () => ({ cltvExpiry: 500_000_000 }),
-    'error',
+    'warning_disconnect',
   ),
   {
     name: 'update_add_htlc: one more than max_accepted_htlcs',
@@ -134,7 +153,7 @@ export const UPDATE_RULES: readonly Rule[] = [
           }),
         );
     },
-    reaction: 'error',
+    reaction: 'warning_disconnect',
   },
   {
     name: 'update_add_htlc: two of one payment_hash',
@@ -160,7 +179,9 @@ export const UPDATE_RULES: readonly Rule[] = [
       await scene.pause(200);
       scene.hostile.tamper = (message) => [message];
       await scene.reconnect();
-      await scene.until('the payment ends', () => scene.hostile.payments.every(({ state }) => state === 'fulfilled'));
+      await scene.until('the payment ends', () =>
+        scene.hostile.payments.every(({ state }) => state === 'fulfilled'),
+      );
     },
     // The act itself cut the connection.
     reaction: 'disconnect',
@@ -217,12 +238,14 @@ export const UPDATE_RULES: readonly Rule[] = [
   }),
   commitment(
     'one HTLC signature too many',
-    'if `num_htlcs` is not equal to the number of HTLC outputs in the local commitment transaction: MUST ' + OR,
+    'if `num_htlcs` is not equal to the number of HTLC outputs in the local commitment transaction: MUST ' +
+      OR,
     ({ signature, htlcSignatures }) => ({ htlcSignatures: [...htlcSignatures, signature] }),
   ),
   commitment(
     'no HTLC signature',
-    'if `num_htlcs` is not equal to the number of HTLC outputs in the local commitment transaction: MUST ' + OR,
+    'if `num_htlcs` is not equal to the number of HTLC outputs in the local commitment transaction: MUST ' +
+      OR,
     () => ({ htlcSignatures: [] }),
   ),
   revocation('a secret of nothing', NO_SECRET, () => ({ perCommitmentSecret: new Uint8Array(32).fill(3) })),

@@ -108,7 +108,8 @@ export class Scene {
     );
     await scene.#scheduler.runUntil(() => outcome !== undefined || scene.#faults.length > 0, MAX_EVENTS);
     const heard = scene.heard.map(({ type, text }) => (text === '' ? type : `${type}: ${text}`));
-    if (scene.#faults.length > 0) throw new SceneError(`${scene.#faults.join('; ')} (heard ${heard.join(', ')})`);
+    if (scene.#faults.length > 0)
+      throw new SceneError(`${scene.#faults.join('; ')} (heard ${heard.join(', ')})`);
     if (outcome === undefined) throw new SceneError('the scene did not end');
     if ('error' in outcome) throw outcome.error;
     return { reaction: outcome.reaction, heard };
@@ -124,10 +125,10 @@ export class Scene {
     if (this.#stage === 'opening_by_peer' || this.#stage === 'open_funded_by_peer') hostile.wish = wish;
     await this.#fleet.start();
     await this.until('connected', () => hostile.isConnected && honest.isConnected);
-    if (this.#stage === 'opening_by_fleet' || this.#stage === 'open_funded_by_fleet') await this.#openByFleet();
-    if (opensLater) {
-      this.#connection = [...hostile.connections].at(-1);
-    } else {
+    this.#connection = [...hostile.connections].at(-1);
+    if (this.#stage === 'opening_by_fleet' || this.#stage === 'open_funded_by_fleet')
+      await this.#openByFleet();
+    if (!opensLater) {
       await this.until('open', () => hostile.isOpen && honest.isOpen && this.#phase() === 'open');
       this.heard.length = 0;
       this.#connection = [...hostile.connections].at(-1);
@@ -153,7 +154,8 @@ export class Scene {
       } catch (error) {
         if (!(error instanceof RpcError)) throw error;
         // The peer's bad answer is the end of the opening.
-        if (this.#stage === 'opening_by_fleet' && this.heard.some(({ type }) => type === 'open_channel')) return;
+        if (this.#stage === 'opening_by_fleet' && this.heard.some(({ type }) => type === 'open_channel'))
+          return;
         manager = error.metadata['fulmen-owner-address'] ?? manager;
         await this.#scheduler.delay(100, 'operator tries again');
       }
@@ -258,7 +260,9 @@ export class Scene {
   #payment(payee: SimPeer, amountMsat: bigint): Payment {
     const preimage = sha256(utf8Encode(`preimage ${payee.name} ${amountMsat}`));
     payee.preimages.set(toHex(sha256(preimage)), preimage);
-    const row = this.#fleet.database.state.channels.get(toHex(payee.channel?.channelId ?? new Uint8Array()))?.row;
+    const row = this.#fleet.database.state.channels.get(
+      toHex(payee.channel?.channelId ?? new Uint8Array()),
+    )?.row;
     return {
       paymentHash: sha256(preimage),
       amountMsat,
