@@ -1,6 +1,12 @@
 /** The matrix: what is varied, and the name of each case, by which it is replayed alone. */
 
-export const COMMITMENTS = ['holder', 'counterparty', 'counterparty_next', 'revoked_1', 'revoked_100'] as const;
+export const COMMITMENTS = [
+  'holder',
+  'counterparty',
+  'counterparty_next',
+  'revoked_1',
+  'revoked_100',
+] as const;
 export const HTLC_SETS = ['offered', 'received', 'dust', 'identical'] as const;
 export const KNOWLEDGE = ['known', 'unknown', 'late_block', 'late_mempool'] as const;
 export const FEERATES = ['calm', 'spiking'] as const;

@@ -140,8 +140,7 @@ export class Counterparty {
     const totalSat = outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
     const unsigned: Tx = {
       version: 2,
-      locktime:
-        preimage === undefined ? Math.max(...outputs.map(({ htlc }) => htlc.cltvExpiryHeight)) : 0,
+      locktime: preimage === undefined ? Math.max(...outputs.map(({ htlc }) => htlc.cltvExpiryHeight)) : 0,
       inputs: outputs.map(({ outputIndex }) => ({
         txid: built.txid,
         vout: outputIndex,

@@ -62,7 +62,11 @@ export class FleetNode extends TestNode {
   /** Offers an HTLC that came from elsewhere. */
   forward(
     source: HtlcSource,
-    htlc: { readonly amountMsat: bigint; readonly paymentHash: Uint8Array; readonly cltvExpiryHeight: number },
+    htlc: {
+      readonly amountMsat: bigint;
+      readonly paymentHash: Uint8Array;
+      readonly cltvExpiryHeight: number;
+    },
   ): void {
     const htlcId = this.channel.changes.nextOutboundHtlcId;
     const onion = new Uint8Array(1366).fill(7);

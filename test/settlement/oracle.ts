@@ -36,7 +36,8 @@ export function ownerOf(one: Case, scenario: Scenario, output: CommitmentOutput)
 function htlcOwner(one: Case, htlc: PlannedHtlc): Owner {
   if (htlc.direction === 'inbound') return one.knowledge === 'unknown' ? 'counterparty' : 'fleet';
   // Shown in the mempool only, a preimage pays nobody downstream.
-  if (htlc.role === 'extra' || one.knowledge === 'unknown' || one.knowledge === 'late_mempool') return 'fleet';
+  if (htlc.role === 'extra' || one.knowledge === 'unknown' || one.knowledge === 'late_mempool')
+    return 'fleet';
   return 'counterparty';
 }
 
@@ -102,7 +103,9 @@ export function followMoney(context: OracleContext): { readonly ledger: Ledger; 
     const { stored } = spender;
     const isTheirs = theirs.has(stored.txid);
     if (!isTheirs) note(stored.txid, stored.tx);
-    const index = stored.tx.inputs.findIndex((input) => displayHash(input.txid) === id && input.vout === vout);
+    const index = stored.tx.inputs.findIndex(
+      (input) => displayHash(input.txid) === id && input.vout === vout,
+    );
     const paired = stored.tx.outputs[index];
     if (stored.tx.outputs.every(({ script }) => isWalletScript(script))) return !isTheirs;
     // A second stage: its output at the same place must come home in turn.
@@ -112,8 +115,17 @@ export function followMoney(context: OracleContext): { readonly ledger: Ledger; 
     }
     return home(stored.txid, index, `${what}, second stage`);
   };
-  const note = (id: string, tx: { readonly inputs: readonly { txid: Uint8Array; vout: number }[]; readonly outputs: readonly { valueSat: bigint }[] }): void => {
-    const inSat = tx.inputs.reduce((sum, input) => sum + valueOf(world, displayHash(input.txid), input.vout), 0n);
+  const note = (
+    id: string,
+    tx: {
+      readonly inputs: readonly { txid: Uint8Array; vout: number }[];
+      readonly outputs: readonly { valueSat: bigint }[];
+    },
+  ): void => {
+    const inSat = tx.inputs.reduce(
+      (sum, input) => sum + valueOf(world, displayHash(input.txid), input.vout),
+      0n,
+    );
     ours.set(id, { inSat, outSat: tx.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n) });
   };
   for (const output of scenario.built.outputs) {

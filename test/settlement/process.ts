@@ -168,7 +168,8 @@ export class Process {
       get: (target, name) => {
         const member: unknown = Reflect.get(target, name);
         if (typeof member !== 'function') return member;
-        return (...given: unknown[]) => this.#call(String(name), () => Reflect.apply(member, target, given), given);
+        return (...given: unknown[]) =>
+          this.#call(String(name), () => Reflect.apply(member, target, given), given);
       },
     });
   }

@@ -4,30 +4,26 @@
  * the faults of the case. Then the oracle looks.
  */
 import { displayHash } from '@fulmen/bitcoin';
-import { ANYONE_SCRIPT, spendAnyone } from '@fulmen/chain/compliance';
-import { InternalError } from '@fulmen/codec';
-import { MemoryChainState } from '@fulmen/store/chain/memory';
-import type { MemoryManagerState } from '@fulmen/store/manager/memory-state';
-import { hexKey, sourceKey } from '@fulmen/store/manager/source';
+import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
+import { sourceKey } from '@fulmen/store/manager/source';
 import { storeTx } from '@fulmen/testing/devchain';
 import { Actor } from './actor.ts';
 import { type Case, nameOf } from './cases.ts';
 import type { FleetSigner } from './fleet-signer.ts';
 import { type Ledger, followMoney, upstreamOf } from './oracle.ts';
-import { Clock, LEASE_MS, type Machine, Process } from './process.ts';
-import { type Scenario, scenarioOf } from './scenario.ts';
-import { World } from './world.ts';
+import { scenarioOf } from './scenario.ts';
+import { CALM_SAT_PER_KVB, INITIAL_SAT, Stage } from './stage.ts';
+import type { World } from './world.ts';
 
-const WALLET_COINS = 4;
-const WALLET_COIN_SAT = 150_000n;
 const BLOCK_MS = 40_000;
 /** Blocks after which everything must have ended. */
 const MAX_BLOCKS = 320;
-const CALM_SAT_PER_KVB = 2_000;
 const SPIKE_SAT_PER_KVB = 80_000;
 const SPIKE_BLOCKS = 30;
-/** Deeper than any reorganisation of these tests, so that what is final is seen to be. */
-const REORGS = 40;
+/** What is shown in the mempool stays there for so many blocks. */
+const SHOWN_BLOCKS = 3;
+/** Lives within one look: each of the first dies after one to five writes. */
+const LIVES = 6;
 
 export interface Outcome {
   readonly name: string;
@@ -36,112 +32,74 @@ export interface Outcome {
   readonly blocks: number;
   readonly processes: number;
   readonly reorgs: number;
-  readonly broadcasts: number;
   /** Everything that chain-monitor handed to the node. */
-  readonly transactions: readonly (readonly Uint8Array[])[];
+  readonly broadcasts: readonly (readonly Uint8Array[])[];
+  /** Warnings and errors of its log. */
   readonly complaints: readonly string[];
 }
 
 export async function runCase(one: Case, signer: FleetSigner): Promise<Outcome> {
-  const run = new Run(one, scenarioOf(one), signer);
-  await signer.learn(run.scenario.signer);
-  return run.play();
+  const scenario = scenarioOf(one);
+  await signer.learn(scenario.signer);
+  // With anchors, a spike lifts what a mempool takes above the feerate of the commitment.
+  const isSpiking = one.feerate === 'spiking' && one.format === 'anchors';
+  return new Run(
+    one,
+    new Stage(scenario, signer, { minRelayFeerateSatPerKvb: isSpiking ? 2_000 : 1_000 }),
+  ).play();
 }
 
 class Run {
-  readonly scenario: Scenario;
   readonly #one: Case;
+  readonly #stage: Stage;
   readonly #world: World;
-  readonly #manager: MemoryManagerState;
-  readonly #machine: Machine;
   readonly #actor: Actor;
   readonly #faults: string[] = [];
-  #process: Process | undefined;
-  #processes = 0;
+  readonly #confirmed = new Set<string>();
+  readonly #shown = new Map<
+    string,
+    { readonly until: number; readonly tx: Parameters<World['forget']>[0] }
+  >();
   #reorgs = 0;
   #closedAt: number | undefined;
-  #shown = new Set<string>();
 
-  constructor(one: Case, scenario: Scenario, signer: FleetSigner) {
+  constructor(one: Case, stage: Stage) {
     this.#one = one;
-    this.scenario = scenario;
-    // With anchors, a spike lifts what a mempool takes above the feerate of the commitment.
-    const isSpiking = one.feerate === 'spiking' && one.format === 'anchors';
-    this.#world = new World({ minRelayFeerateSatPerKvb: isSpiking ? 2_000 : 1_000 });
-    this.#world.chain.feerateEstimateSatPerKvb = CALM_SAT_PER_KVB;
-    this.#manager = scenario.rows();
-    const clock = new Clock();
-    this.#machine = {
-      world: this.#world,
-      state: new MemoryChainState(this.#manager, () => clock.nowMs),
-      signer: signer.client(),
-      clock,
-      broadcasts: [],
-      refused: [],
-      complaints: [],
-    };
-    this.#actor = new Actor(this.#world, scenario, one);
+    this.#stage = stage;
+    this.#world = stage.world;
+    this.#actor = new Actor(stage.world, stage.scenario, one);
   }
 
   async play(): Promise<Outcome> {
-    let initialSat = 0n;
     let blocks = 0;
-    try {
-      initialSat = await this.#open();
-      await this.#close();
-      for (; blocks < MAX_BLOCKS && !this.#isOver(); blocks++) await this.#block();
+    const attempt = async <T>(what: () => T | Promise<T>): Promise<T | undefined> => {
+      try {
+        return await what();
+      } catch (error) {
+        this.#faults.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
+        return undefined;
+      }
+    };
+    await attempt(async () => {
+      await this.#stage.open();
+      this.#closedAt = this.#world.height;
+      if (this.#one.commitment === 'holder') await this.#stage.forceClose();
+      for (; blocks < MAX_BLOCKS && !this.#stage.isOver(); blocks++) await this.#block();
       await this.#end();
-    } catch (error) {
-      this.#faults.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
-    }
-    const ledger = this.#judge(initialSat);
-    this.#process?.kill();
+    });
+    const ledger = await attempt(() => this.#judge());
+    this.#stage.process.kill();
+    const { broadcasts, complaints } = this.#stage.machine;
     return {
       name: nameOf(this.#one),
       faults: this.#faults,
       ledger,
       blocks,
-      processes: this.#processes,
+      processes: this.#stage.processes,
       reorgs: this.#reorgs,
-      broadcasts: this.#machine.broadcasts.length,
-      transactions: this.#machine.broadcasts,
-      complaints: this.#machine.complaints,
+      broadcasts,
+      complaints,
     };
-  }
-
-  /** A funded channel and a wallet with coins, six blocks deep. */
-  async #open(): Promise<bigint> {
-    const process = await this.#start(undefined);
-    const scripts: Uint8Array[] = [];
-    for (let i = 0; i < WALLET_COINS; i++) {
-      const address = process.wallet.newAddress({ addressType: 'p2wpkh' });
-      await process.turn();
-      scripts.push(Uint8Array.from((await address).scriptPubkey));
-    }
-    const coin = this.#world.freshCoin();
-    const gifts = spendAnyone(
-      [{ txid: displayHash(coin.txid), vout: coin.vout }],
-      [coin.valueSat - BigInt(WALLET_COINS) * WALLET_COIN_SAT - 5_000n],
-    );
-    const outputs = [...scripts.map((script) => ({ script, valueSat: WALLET_COIN_SAT })), ...gifts.outputs];
-    this.#world.mine([this.scenario.fundingTx, { ...gifts, outputs }]);
-    for (let i = 0; i < 6; i++) this.#world.mine();
-    await this.#turn();
-    return BigInt(WALLET_COINS) * WALLET_COIN_SAT;
-  }
-
-  async #close(): Promise<void> {
-    this.#closedAt = this.#world.height;
-    if (this.#one.commitment !== 'holder') return;
-    const key = hexKey(this.scenario.channelId);
-    const closing = this.scenario.closingRows();
-    const entry = closing.channels.get(key);
-    const log = closing.monitorLog.get(key) ?? [];
-    const before = this.scenario.rows().monitorLog.get(key)?.length ?? 0;
-    if (entry === undefined) throw new InternalError('the manager has no such channel');
-    this.#manager.channels.set(key, entry);
-    this.#manager.monitorLog.set(key, [...(this.#manager.monitorLog.get(key) ?? []), ...log.slice(before)]);
-    await this.#turn();
   }
 
   async #block(): Promise<void> {
@@ -150,11 +108,11 @@ class Run {
     this.#show();
     await this.#turn();
     world.mine(this.#actor.byHand());
-    this.#machine.clock.advance(BLOCK_MS);
+    this.#stage.machine.clock.advance(BLOCK_MS);
     // What is shown is shown before the fleet sees the block: a race that it must win all the same.
     this.#show();
     await this.#turn();
-    if (this.#one.fault === 'reorg' && this.#reorgs < REORGS && this.#touchesChannel(world.height)) {
+    if (this.#one.fault === 'reorg' && this.#isNews(world.height)) {
       this.#reorgs += 1;
       const depth = Math.min(this.#reorgs % 3 === 0 ? 6 : 1, world.height - (this.#closedAt ?? world.height));
       if (depth > 0) world.chain.reorg(depth, ANYONE_SCRIPT);
@@ -171,129 +129,121 @@ class Run {
     this.#world.floorSatPerKvb = isSpike ? SPIKE_SAT_PER_KVB * 0.6 : 0;
   }
 
-  /** Claims go to the mempool once, where no miner takes them, and are forgotten three blocks later. */
+  /** Claims go to the mempool once, where no miner takes them, and are forgotten some blocks later. */
   #show(): void {
     for (const tx of this.#actor.show()) {
       const { txid } = storeTx(tx);
       if (this.#shown.has(txid)) continue;
       this.#world.unmined.add(txid);
       if (this.#world.offer(tx) !== undefined) continue;
-      this.#shown.add(txid);
-      this.#forgetAt.set(txid, { at: this.#world.height + 3, tx });
+      this.#shown.set(txid, { until: this.#world.height + SHOWN_BLOCKS, tx });
     }
-    for (const [txid, { at, tx }] of this.#forgetAt) {
-      if (this.#world.height < at) continue;
-      this.#world.forget(tx);
-      this.#forgetAt.delete(txid);
-    }
+    for (const { until, tx } of this.#shown.values()) if (this.#world.height >= until) this.#world.forget(tx);
   }
 
-  readonly #forgetAt = new Map<string, { readonly at: number; readonly tx: Parameters<World['forget']>[0] }>();
-
-  #touchesChannel(height: number): boolean {
-    const block = this.#world.chain.chain.at(height);
-    return (block?.transactions.length ?? 0) > 1;
-  }
-
-  async #start(writes: number | undefined): Promise<Process> {
-    this.#processes += 1;
-    this.#process = await Process.start(this.#machine, writes);
-    return this.#process;
+  /** Whether a transaction confirms in this block that never did before. */
+  #isNews(height: number): boolean {
+    const txids =
+      this.#world.chain.chain
+        .at(height)
+        ?.transactions.slice(1)
+        .map(({ txid }) => txid) ?? [];
+    const fresh = txids.filter((txid) => !this.#confirmed.has(txid));
+    for (const txid of fresh) this.#confirmed.add(txid);
+    return fresh.length > 0;
   }
 
   /** One look; with restarts, as many lives as it takes. */
   async #turn(): Promise<void> {
     if (this.#one.fault !== 'restart' || this.#closedAt === undefined) {
-      await this.#process?.turn();
+      await this.#stage.process.turn();
       return;
     }
-    for (let lives = 0; lives < 6; lives++) {
-      // Lives of one to five writes, each number now and then.
-      this.#process?.kill();
-      this.#machine.clock.advance(LEASE_MS + 1);
-      const process = await this.#start(lives === 5 ? undefined : 1 + ((this.#processes * 7) % 5));
+    for (let life = 1; life <= LIVES; life++) {
+      const writes = life === LIVES ? undefined : 1 + ((this.#stage.processes * 7) % 5);
+      const process = await this.#stage.start(writes);
       await process.turn();
       if (!process.isDead) return;
     }
   }
 
-  #isOver(): boolean {
-    const { settlements, claims, sweeps } = this.#machine.state.settlement;
-    const settlement = settlements.get(hexKey(this.scenario.channelId));
-    return settlement?.stage === 'resolved' && claims.size === 0 && sweeps.size === 0;
-  }
-
   /** Nothing is under way any more, and more blocks change nothing. */
   async #end(): Promise<void> {
-    if (!this.#isOver()) {
-      const { settlements, claims, sweeps } = this.#machine.state.settlement;
-      const settlement = settlements.get(hexKey(this.scenario.channelId));
+    const { claims } = this.#stage.machine.state.settlement;
+    if (!this.#stage.isOver()) {
+      const waiting = [...claims.values()].map(({ kind, nextAction }) => `${kind}: ${nextAction}`).join('; ');
+      const { settlement } = this.#stage;
       this.#faults.push(
-        `not over: ${settlement?.stage ?? 'no settlement'}, ${claims.size} claims, ${sweeps.size} sweeps: ${settlement?.summary ?? ''} ${[...claims.values()].map(({ kind, nextAction }) => `${kind}: ${nextAction}`).join('; ')}`,
+        `not over: ${settlement?.stage ?? 'no settlement'} ${settlement?.summary ?? ''} ${waiting}`,
       );
     }
     for (let i = 0; i < 110; i++) this.#world.mine();
     for (let i = 0; i < 8; i++) await this.#turn();
-    if (this.#machine.state.broadcasts.size > 0)
-      this.#faults.push(`${this.#machine.state.broadcasts.size} broadcasts are pending`);
+    const { broadcasts } = this.#stage.machine.state;
+    if (broadcasts.size > 0) this.#faults.push(`${broadcasts.size} broadcasts are pending`);
   }
 
-  #judge(initialSat: bigint): Ledger | undefined {
-    const { state, refused } = this.#machine;
-    const isWalletScript = (script: Uint8Array): boolean => state.addresses.has(hexKey(script));
-    try {
-      const { ledger, faults } = followMoney({
-        one: this.#one,
-        scenario: this.scenario,
-        world: this.#world,
-        theirs: this.#actor.txids,
-        isWalletScript,
-        initialSat,
-      });
-      this.#faults.push(...faults);
-      this.#judgeUpstream();
-      this.#judgeEvents();
-      for (const { outcome, height } of refused)
-        if (!isExpectedRefusal(outcome.reason))
-          this.#faults.push(`refused at ${height}: ${outcome.reason} ${JSON.stringify(outcome.rejections)}`);
-      const knownSat = [...state.utxos.values()].reduce(
-        (sum, { spentBy, valueSat }) => (spentBy === undefined ? sum + valueSat : sum),
-        0n,
-      );
-      if (knownSat !== ledger.balanceSat)
-        this.#faults.push(`the wallet knows of ${knownSat} sat instead of ${ledger.balanceSat}`);
-      return ledger;
-    } catch (error) {
-      this.#faults.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
-      return undefined;
+  #judge(): Ledger {
+    const { scenario, machine } = this.#stage;
+    const { ledger, faults } = followMoney({
+      one: this.#one,
+      scenario,
+      world: this.#world,
+      theirs: this.#actor.txids,
+      isWalletScript: (script) => this.#stage.isWalletScript(script),
+      initialSat: INITIAL_SAT,
+    });
+    this.#faults.push(...faults);
+    this.#judgeUpstream();
+    for (const { type, body } of this.#stage.manager.outbox)
+      if (type.includes('alarm')) this.#faults.push(`alarm: ${type} ${body}`);
+    this.#judgeRefusals();
+    const knownSat = [...machine.state.utxos.values()].reduce(
+      (sum, { spentBy, valueSat }) => (spentBy === undefined ? sum + valueSat : sum),
+      0n,
+    );
+    if (knownSat !== ledger.balanceSat)
+      this.#faults.push(`the wallet knows of ${knownSat} sat instead of ${ledger.balanceSat}`);
+    return ledger;
+  }
+
+  /** A node refuses nothing that the fleet hands it, but what it has, and a commitment that nobody pays for yet. */
+  #judgeRefusals(): void {
+    const commitmentId = displayHash(this.#stage.scenario.built.txid);
+    const unexpected = new Map<string, { first: number; times: number }>();
+    for (const { outcome, height } of this.#stage.machine.refused) {
+      const ids = outcome.rejections.map(({ txid }) => txid).join(' ');
+      const isUnpaid = outcome.reason === 'min relay fee not met' && ids === commitmentId;
+      if (isUnpaid || EXPECTED_REFUSALS.has(outcome.reason)) continue;
+      const key = `${outcome.reason} ${ids}`;
+      const known = unexpected.get(key);
+      if (known === undefined) unexpected.set(key, { first: height, times: 1 });
+      else known.times += 1;
     }
+    for (const [what, { first, times }] of unexpected)
+      this.#faults.push(`refused ${times} times, first at ${first}: ${what}`);
   }
 
   #judgeUpstream(): void {
-    for (const htlc of this.scenario.htlcs) {
+    const { scenario, manager } = this.#stage;
+    for (const htlc of scenario.htlcs) {
       const { source } = htlc;
       if (source === undefined) continue;
       const what = `upstream of outbound ${htlc.id} (${htlc.role})`;
-      const resolution = this.#manager.resolutions.get(sourceKey(source))?.resolution.outcome.type;
-      const preimage = this.#manager.preimages.get(sourceKey(source));
+      const resolution = manager.resolutions.get(sourceKey(source))?.resolution.outcome.type;
+      const preimage = manager.preimages.get(sourceKey(source));
       const expected = upstreamOf(this.#one, htlc);
       const is = resolution === undefined ? 'nothing' : resolution === 'fulfilled' ? 'fulfilled' : 'failed';
       if (is === 'nothing') this.#faults.push(`${what}: nothing was said`);
       else if (expected !== 'either' && is !== expected)
         this.#faults.push(`${what}: ${is} instead of ${expected}`);
       if ((is === 'fulfilled') !== (preimage !== undefined))
-        this.#faults.push(`${what}: ${is}, and the preimage is ${preimage === undefined ? 'missing' : 'known'}`);
+        this.#faults.push(
+          `${what}: ${is}, and the preimage is ${preimage === undefined ? 'missing' : 'known'}`,
+        );
     }
   }
-
-  #judgeEvents(): void {
-    for (const { type, body } of this.#manager.outbox)
-      if (type.includes('alarm')) this.#faults.push(`alarm: ${type} ${body}`);
-  }
 }
 
-/** What a node may say to an honest broadcast: it knows it, or somebody else was first. */
-function isExpectedRefusal(reason: string): boolean {
-  return ['txn-already-in-mempool', 'txn-already-known'].includes(reason);
-}
-
+/** What a node may say to an honest broadcast: that it knows it. */
+const EXPECTED_REFUSALS: ReadonlySet<string> = new Set(['txn-already-in-mempool', 'txn-already-known']);

@@ -123,7 +123,11 @@ export function scenarioOf(one: Case): Scenario {
 
 const FUNDING_COIN = new World({ minRelayFeerateSatPerKvb: 1000 }).coinAt(1);
 
-function build(name: string, { format, commitment, htlcs, knowledge }: Case, feerateSatPerKw: number): Scenario {
+function build(
+  name: string,
+  { format, commitment, htlcs, knowledge }: Case,
+  feerateSatPerKw: number,
+): Scenario {
   const channel = new OffChain(secp256k1, fleetKeys(secp256k1), {
     name,
     format,
@@ -255,7 +259,8 @@ class Life {
   #learnOutbound(): void {
     const { fleet, peer } = this.#channel;
     for (const { direction, id, seed, role } of this.htlcs) {
-      if (direction === 'outbound' && role !== 'extra') peer.must({ type: 'fulfil_htlc', id, preimage: preimageOf(seed) });
+      if (direction === 'outbound' && role !== 'extra')
+        peer.must({ type: 'fulfil_htlc', id, preimage: preimageOf(seed) });
     }
     for (const message of peer.outbox.splice(0)) this.#channel.receive(fleet, message);
   }
@@ -311,4 +316,3 @@ function snapshot(state: MemoryManagerState): () => MemoryManagerState {
   const frozen = structuredClone(Object.fromEntries(Object.entries(state)));
   return () => Object.assign(new MemoryManagerState(), structuredClone(frozen));
 }
-

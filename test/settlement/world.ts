@@ -102,7 +102,9 @@ export class World {
     return this.#spends().get(outpoint);
   }
 
-  #spendsAt: { readonly tip: string; readonly map: Map<string, { stored: StoredTx; height: number }> } | undefined;
+  #spendsAt:
+    | { readonly tip: string; readonly map: Map<string, { stored: StoredTx; height: number }> }
+    | undefined;
 
   #spends(): Map<string, { stored: StoredTx; height: number }> {
     const { tip } = this.chain.chain;
@@ -124,7 +126,9 @@ export function inputsOf({ tx }: StoredTx): string[] {
 /** The funding of a channel, from the same coin in every world. */
 export function fundingFrom(coin: FeeCoin, script: Uint8Array, valueSat: bigint): Tx {
   const feeSat = 5_000n;
-  const base = spendAnyone([{ txid: displayHash(coin.txid), vout: coin.vout }], [coin.valueSat - valueSat - feeSat]);
+  const base = spendAnyone(
+    [{ txid: displayHash(coin.txid), vout: coin.vout }],
+    [coin.valueSat - valueSat - feeSat],
+  );
   return { ...base, outputs: [{ script, valueSat }, ...base.outputs] };
 }
-
