@@ -15,6 +15,8 @@ export type HintSubject =
   | 'fulmen.gossip'
   /** Monitor log grew. */
   | 'fulmen.monitor'
+  /** Channels came or went, or a new static backup is there. */
+  | 'fulmen.backup'
   /** A tower has something new to fetch. */
   | 'fulmen.tower.update'
   /** A tower acknowledged something. */

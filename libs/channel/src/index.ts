@@ -19,6 +19,8 @@ export type { HolderKeys } from './open/terms.ts';
 export { decodeChannelType, encodeChannelType, isTypeNegotiated } from './open/channel-type.ts';
 export type { ChannelTypeMeaning } from './open/channel-type.ts';
 export { channelIdOf } from './open/establish.ts';
+export { restoreStatically } from './open/restore-static.ts';
+export type { StaticRestoration } from './open/restore-static.ts';
 export { canCommit } from './commit.ts';
 export { isHeld } from './freeze.ts';
 export { requiredHolderPoints, signerProgress, signerWork } from './signer-work.ts';

@@ -62,12 +62,13 @@ export function connect(state: EstablishedChannel, features: NegotiatedFeatures)
         effects: [...lost.effects, sendReady(errorMessage(state.channelId, phase.reason))],
       };
     case 'passive':
-      // The stale numbers prove to the peer that it must close.
+      // BOLT 2: "if next_commitment_number is zero: MUST immediately fail the channel and broadcast any relevant latest
+      // commitment transaction." Older peers act on the error, or on revocation numbers that lie behind.
       return {
         state: reestablishing,
         effects: [
           ...lost.effects,
-          reestablishEffect(lost.state),
+          reestablishEffect(lost.state, 0n),
           sendReady(errorMessage(state.channelId, phase.reason)),
         ],
       };
@@ -80,7 +81,10 @@ export function connect(state: EstablishedChannel, features: NegotiatedFeatures)
   }
 }
 
-function reestablishEffect(state: EstablishedChannel): ChannelEffect {
+function reestablishEffect(
+  state: EstablishedChannel,
+  nextCommitmentNumber = state.changes.holderCommitmentNumber + 1n,
+): ChannelEffect {
   const { holderCommitmentNumber, counterpartySecrets } = state.changes;
   // BOLT 2: "if next_revocation_number equals 0: MUST set your_last_per_commitment_secret to all zeroes; otherwise: MUST set
   // your_last_per_commitment_secret to the last per_commitment_secret it received".
@@ -93,7 +97,7 @@ function reestablishEffect(state: EstablishedChannel): ChannelEffect {
       message: {
         type: 'channel_reestablish',
         channelId: state.channelId,
-        nextCommitmentNumber: holderCommitmentNumber + 1n,
+        nextCommitmentNumber,
         nextRevocationNumber: counterpartySecrets.count,
         yourLastPerCommitmentSecret: secret,
         tlvs: {},

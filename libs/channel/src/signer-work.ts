@@ -39,6 +39,8 @@ export function signerWork(
   state: EstablishedChannel,
   since: SignerProgress,
 ): Result<SignerWork, SignerMismatch> {
+  // A passive channel signs nothing, and what it missed is lost.
+  if (state.phase.type === 'passive') return ok({ counterpartyRevocations: [] });
   const { holderCommitmentNumber, counterpartySecrets } = state.changes;
   if (
     since.holderCommitmentNumber > holderCommitmentNumber ||

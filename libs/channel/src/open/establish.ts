@@ -193,7 +193,8 @@ function firstState(opening: OpeningChannel, with_: Establishment): EstablishedC
   };
 }
 
-function monitorParameters(state: EstablishedChannel): MonitorParameters {
+/** What the channel's monitor is born with. */
+export function monitorParameters(state: EstablishedChannel): MonitorParameters {
   const { parameters } = state;
   const party = (own: PartyParameters, other: PartyParameters): MonitorParty => ({
     fundingPubkey: own.fundingPubkey,
