@@ -102,6 +102,8 @@ export interface FundingWatch {
   readonly fundingValueSat: bigint;
   readonly scriptPubKey: Uint8Array;
   readonly minimumDepth: number;
+  /** Of a channel that came from a backup: its output may have been spent in any block from this height on. */
+  readonly searchFromHeight?: number;
 }
 
 /** What chain-monitor found so far. */

@@ -2,6 +2,7 @@
  * The truth of the in-memory twin, and its group commit: synchronous, so that
  * every operation is one point in time. It outlives the handles that use it.
  */
+import { MemoryBackupTables } from './backup/tables.ts';
 import type { HtlcBody, HtlcRemoval, PersistedChannel, PersistedDelta } from '@fulmen/channel';
 import type {
   BroadcastOrder,
@@ -86,6 +87,9 @@ export class MemoryManagerState {
   >();
   readonly broadcasts: BroadcastOrder[] = [];
   readonly watches = new Map<string, { readonly watch: FundingWatch; status: FundingStatus }>();
+  /** Heights from which spends of a restored channel's funding output are looked for. */
+  readonly fundingSearches = new Map<string, number>();
+  readonly backupTables = new MemoryBackupTables();
   readonly peers = new Map<
     string,
     { readonly peerNodeId: Uint8Array; host?: string; port?: number; wanted: boolean }

@@ -20,6 +20,8 @@ export interface BackupStore {
   /** Those of these channels that are known here to be closed. */
   closedChannels(channelIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
   latestBackup(): Promise<StoredBackup | undefined>;
+  /** Of the latest backup; 0n for none. */
+  latestSequence(): Promise<bigint>;
   /**
    * Adds a backup after the one that the writer read (0n: none). conflict: another one came between. A few of the
    * backups before stay.
@@ -45,11 +47,7 @@ export interface BackupStore {
   prunePeerStorage(blockHeight: number, keepBlocks: number): Promise<number>;
 
   /** Remembers a backup of ours that a peer gave back, one for each peer. */
-  putReturnedBackup(
-    fence: Fence,
-    peerNodeId: Uint8Array,
-    sealed: Uint8Array,
-  ): Promise<'ok' | 'fence_lost'>;
+  putReturnedBackup(fence: Fence, peerNodeId: Uint8Array, sealed: Uint8Array): Promise<'ok' | 'fence_lost'>;
   /** The newest first. */
   returnedBackups(
     limit: number,

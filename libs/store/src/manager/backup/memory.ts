@@ -5,17 +5,7 @@ import type { MemoryManagerDatabase } from '../memory.ts';
 import type { MemoryManagerState } from '../memory-state.ts';
 import { hexKey } from '../source.ts';
 import { OLDER_BACKUPS_KEPT, type BackupStore, type StoredBackup } from './backup-store.ts';
-
-/** The tables; one object for each database. */
-export class MemoryBackupTables {
-  readonly backups = new Map<bigint, Uint8Array>();
-  readonly peerStorage = new Map<
-    string,
-    { readonly peerNodeId: Uint8Array; blob: Uint8Array; channelHeight: number }
-  >();
-  /** In the order of their arrival. */
-  readonly returned = new Map<string, { readonly peerNodeId: Uint8Array; readonly sealed: Uint8Array }>();
-}
+import type { MemoryBackupTables } from './tables.ts';
 
 export class MemoryBackupStore implements BackupStore {
   readonly #state: MemoryManagerState;
@@ -63,6 +53,10 @@ export class MemoryBackupStore implements BackupStore {
       const sealed = backups.get(sequence);
       return sealed === undefined ? undefined : { sequence, sealed };
     });
+  }
+
+  latestSequence(): Promise<bigint> {
+    return this.#do((_state, { backups }) => newest(backups));
   }
 
   putBackup(
@@ -113,11 +107,7 @@ export class MemoryBackupStore implements BackupStore {
     });
   }
 
-  putReturnedBackup(
-    fence: Fence,
-    peerNodeId: Uint8Array,
-    sealed: Uint8Array,
-  ): Promise<'ok' | 'fence_lost'> {
+  putReturnedBackup(fence: Fence, peerNodeId: Uint8Array, sealed: Uint8Array): Promise<'ok' | 'fence_lost'> {
     return this.#fenced(fence, (_state, { returned }) => {
       returned.delete(hexKey(peerNodeId));
       returned.set(hexKey(peerNodeId), { peerNodeId, sealed });
@@ -125,9 +115,7 @@ export class MemoryBackupStore implements BackupStore {
     });
   }
 
-  returnedBackups(
-    limit: number,
-  ): Promise<readonly { peerNodeId: Uint8Array; sealed: Uint8Array }[]> {
+  returnedBackups(limit: number): Promise<readonly { peerNodeId: Uint8Array; sealed: Uint8Array }[]> {
     return this.#do((_state, { returned }) => [...returned.values()].toReversed().slice(0, limit));
   }
 

@@ -52,6 +52,14 @@ class PostgresBackupStore implements BackupStore {
     return row;
   }
 
+  async latestSequence(): Promise<bigint> {
+    const [row] = await this.#database.read<{ sequence: bigint }>(
+      'SELECT coalesce(max(sequence), 0)::int8 AS sequence FROM backup',
+      [],
+    );
+    return row?.sequence ?? 0n;
+  }
+
   putBackup(
     fence: Fence,
     previousSequence: bigint,
@@ -106,11 +114,7 @@ class PostgresBackupStore implements BackupStore {
     return gone.length;
   }
 
-  putReturnedBackup(
-    fence: Fence,
-    peerNodeId: Uint8Array,
-    sealed: Uint8Array,
-  ): Promise<'ok' | 'fence_lost'> {
+  putReturnedBackup(fence: Fence, peerNodeId: Uint8Array, sealed: Uint8Array): Promise<'ok' | 'fence_lost'> {
     return this.#put(
       fence,
       `INSERT INTO returned_backup (peer_node_id, sealed) VALUES ($1, $2)
@@ -119,9 +123,7 @@ class PostgresBackupStore implements BackupStore {
     );
   }
 
-  async returnedBackups(
-    limit: number,
-  ): Promise<readonly { peerNodeId: Uint8Array; sealed: Uint8Array }[]> {
+  async returnedBackups(limit: number): Promise<readonly { peerNodeId: Uint8Array; sealed: Uint8Array }[]> {
     const rows = await this.#database.read<{ peer_node_id: Uint8Array; sealed: Uint8Array }>(
       'SELECT peer_node_id, sealed FROM returned_backup ORDER BY created_at DESC, peer_node_id LIMIT $1',
       [limit],
@@ -143,7 +145,7 @@ class PostgresBackupStore implements BackupStore {
   }
 
   #put(fence: Fence, sql: string, values: readonly Parameter[]): Promise<'ok' | 'fence_lost'> {
-    return this.#fenced(fence, async (session) => {
+    return this.#fenced<'ok'>(fence, async (session) => {
       await session.query(sql, values);
       return 'ok';
     });
