@@ -5,13 +5,12 @@ import { balanceSheet, holdings } from './balance-sheet.ts';
 import { chainTransactions, descendants } from './chain-transactions.ts';
 import { closedBy, closingInMempool, closingOf, mineUntil, nothingPending, tellClosing } from './closing.ts';
 import { bookEnded, hold, type HeldPayment } from './held-payments.ts';
-import { type Ledger, newLedger, startPayments } from './payments.ts';
+import { type Ledger, newLedger, payOnce, startPayments } from './payments.ts';
 import { closeChannel, fund, type Outcome, openChannels, PUSHED_TO_BOB_MSAT } from './scenario.ts';
 import { ensure, until } from './waiting.ts';
 import type { World } from './world.ts';
 
 const CALM_PAYMENTS = 6;
-const OUTCOME_MS = 60_000;
 /** What Alice would take back: paid after the state that she broadcasts. */
 const STOLEN_MSAT = 2_000_000_000n;
 const MAX_BLOCKS = 200;
@@ -46,7 +45,7 @@ export async function breachStory(world: World): Promise<Outcome> {
   await world.alice.call('snapshot', { dir: snapshotDir });
   report.say('Alice’s state is copied, with a payment in flight each way');
   await endHeld(world, ledger, inFlight);
-  await pay(world, ledger, STOLEN_MSAT);
+  await payOnce(world, ledger, STOLEN_MSAT);
   await Promise.all([world.balancesAgree(world.alice, 'Alice'), world.balancesAgree(bob, 'Bob')]);
   const channel = await world.fleetChannel(world.alice);
   ensure(channel !== undefined, 'Alice’s channel is gone');
@@ -110,15 +109,4 @@ async function endHeld(world: World, ledger: Ledger, payments: readonly HeldPaym
     waiting = bookEnded(world, ledger, waiting);
     return Promise.resolve(waiting.length === 0 ? true : undefined);
   });
-}
-
-async function pay(world: World, ledger: Ledger, amountMsat: bigint): Promise<void> {
-  const { bolt11 } = await world.bob.call('createInvoice', { amountMsat });
-  const { paymentId } = await world.alice.call('pay', { bolt11 });
-  const outcome = await world.alice.outcome(paymentId, OUTCOME_MS);
-  ensure(outcome.event === 'payment_sent', 'Alice could not pay Bob');
-  ledger.aliceMsat -= amountMsat + (outcome.feePaidMsat ?? 0n);
-  ledger.bobMsat += amountMsat;
-  ledger.fleetMsat += outcome.feePaidMsat ?? 0n;
-  ledger.settled += 1;
 }

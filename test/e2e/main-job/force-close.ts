@@ -13,12 +13,14 @@ import {
   tellClosing,
 } from './closing.ts';
 import { bookEnded, type HeldPayment, hold, htlcsWith, inFlight } from './held-payments.ts';
-import { newLedger, startPayments } from './payments.ts';
+import { newLedger, payOnce, startPayments } from './payments.ts';
 import { fund, type Outcome, openChannels, PUSHED_TO_BOB_MSAT } from './scenario.ts';
 import { ensure } from './waiting.ts';
 import type { World } from './world.ts';
 
 const CALM_PAYMENTS = 6;
+/** Paid to Bob, so that the fleet can pay Alice afterwards. */
+const ROOM_MSAT = 500_000_000n;
 /** Below the dust limits of both sides' commitments. */
 const DUST_SAT = 200;
 /** Blocks between the close and the moment in which the payees let the preimages out. */
@@ -40,7 +42,8 @@ export async function forceCloseStory(world: World): Promise<Outcome> {
   ledger.bobMsat += PUSHED_TO_BOB_MSAT;
   const calm = await startPayments(world, ledger, CALM_PAYMENTS, 4);
   await calm.done;
-  report.say(`${CALM_PAYMENTS} payments from Alice to Bob settled`);
+  await payOnce(world, ledger, ROOM_MSAT);
+  report.say(`${CALM_PAYMENTS + 1} payments from Alice to Bob settled`);
   await Promise.all([world.balancesAgree(alice, 'Alice'), world.balancesAgree(world.bob, 'Bob')]);
 
   report.step('2. Payments stay in flight, both ways through both channels');

@@ -88,6 +88,18 @@ async function payBob(
   }
 }
 
+/** Alice pays Bob an amount, without a second try. */
+export async function payOnce(world: World, ledger: Ledger, amountMsat: bigint): Promise<void> {
+  const { bolt11 } = await world.bob.call('createInvoice', { amountMsat });
+  const { paymentId } = await world.alice.call('pay', { bolt11 });
+  const outcome = await world.alice.outcome(paymentId, OUTCOME_MS);
+  ensure(outcome.event === 'payment_sent', 'Alice could not pay Bob');
+  ledger.aliceMsat -= amountMsat + (outcome.feePaidMsat ?? 0n);
+  ledger.bobMsat += amountMsat;
+  ledger.fleetMsat += outcome.feePaidMsat ?? 0n;
+  ledger.settled += 1;
+}
+
 /** Some payments at once; resolves with the promise of their end as soon as the first is under way. */
 export async function startPayments(
   world: World,
