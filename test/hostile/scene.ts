@@ -69,6 +69,7 @@ export class Scene {
       random: random.fork('fleet'),
       secp: secp256k1,
       latencyMs: 2,
+      towers: 'none',
       onViolation,
       onLog: () => undefined,
     });

@@ -22,6 +22,7 @@ import {
 } from '@fulmen/testing/simulation/index';
 import { MemorySockets, type SocketAddress } from '@fulmen/testing/socket';
 import { SimChain } from './chain.ts';
+import { SimTowers } from './towers.ts';
 import { busFor, connectorFor, serverFor, socketsFor } from './process-ports.ts';
 
 export const LEASE_MS = 2_000;
@@ -39,6 +40,8 @@ export interface FleetOptions {
   readonly secp: Secp256k1;
   /** Slowest message, in milliseconds; each takes its own part of it. */
   readonly latencyMs: number;
+  /** Whether a monitor update is complete only once towers have it. */
+  readonly towers: 'none' | 'some';
   readonly onViolation: (text: string) => void;
   readonly onLog: (line: string) => void;
 }
@@ -58,6 +61,7 @@ export class Fleet {
   readonly network: MemoryNetwork;
   readonly sockets: MemorySockets;
   readonly chain: SimChain;
+  readonly towers: SimTowers | undefined;
   /** Probability that a call to the managers' store fails, by how. */
   storeFaults = { unavailable: 0, unknown: 0 };
   /** A process whose messages take longer. */
@@ -85,6 +89,10 @@ export class Fleet {
       // Hints may be lost (law 6).
       if (options.random.chance(0.9)) scheduler.schedule(this.#latency(), `hint ${from} > ${to}`, run);
     });
+    this.towers =
+      options.towers === 'none'
+        ? undefined
+        : new SimTowers(scheduler, this.database, options.random.fork('towers'));
     const chainBus = this.#bus.connect('chain');
     this.chain = new SimChain(scheduler, this.database, () => chainBus.publish('fulmen.block'));
   }
@@ -234,6 +242,12 @@ export class Fleet {
           signerConnector: connectorFor(process, scheduler, signer),
           connector: connectorFor(process, scheduler, others),
           store: this.#calls(process, 'store', this.database.connect(process.name), 'sometimes'),
+          ...(this.towers !== undefined && {
+            towers: {
+              required: this.towers.required,
+              acknowledgements: this.#calls(process, 'towers', this.towers, 'sometimes'),
+            },
+          }),
           bus: busFor(process, bus),
           runtime: process.runtime,
           logger: this.#logger(process),

@@ -64,6 +64,7 @@ export async function run(seed: number, options: RunOptions): Promise<RunReport>
     random: random.fork('fleet'),
     secp: fakeSecp256k1,
     latencyMs: random.fork('latency').pick([2, 8, 30]),
+    towers: random.fork('whether towers').chance(0.4) ? 'some' : 'none',
     onViolation,
     onLog: (line) => onLine?.(line),
   });
@@ -136,6 +137,25 @@ class Life {
       });
     this.#alice = peer('alice');
     this.#bob = peer('bob');
+    for (const one of [this.#alice, this.#bob]) this.#holdToTowers(one, onViolation);
+  }
+
+  /** No revocation and no signature before enough towers have what is behind it. */
+  #holdToTowers(peer: SimPeer, onViolation: (text: string) => void): void {
+    const { towers } = this.#fleet;
+    if (towers === undefined) return;
+    peer.onMessage = (message) => {
+      const { channel } = peer;
+      if (channel === undefined) return;
+      const { changes, channelId } = channel;
+      const early =
+        message.type === 'revoke_and_ack'
+          ? towers.early(channelId, 'latest_holder_commitment', changes.counterpartySecrets.count + 1n)
+          : message.type === 'commitment_signed'
+            ? towers.early(channelId, 'latest_counterparty_commitment', changes.holderCommitmentNumber + 1n)
+            : undefined;
+      if (early !== undefined) onViolation(`${peer.name} got ${message.type} too early: ${early}`);
+    };
   }
 
   get payments(): readonly Payment[] {
