@@ -32,11 +32,26 @@ export interface Registration {
   >;
 }
 
+export type TestSecrets = Readonly<
+  Record<'funding' | 'revocation' | 'payment' | 'delayed' | 'htlc' | 'seed', Uint8Array>
+>;
+
+/** The secrets of the test signer of this name. */
+export function testSecrets(name: string): TestSecrets {
+  const secret = (label: string) => sha256(concatBytes(utf8Encode(name), utf8Encode(label)));
+  return {
+    funding: secret('funding'),
+    revocation: secret('revocation'),
+    payment: secret('payment'),
+    delayed: secret('delayed'),
+    htlc: secret('htlc'),
+    seed: secret('seed'),
+  };
+}
+
 export class TestSigner {
   readonly secp: Secp256k1;
-  readonly #secrets: Readonly<
-    Record<'funding' | 'revocation' | 'payment' | 'delayed' | 'htlc' | 'seed', Uint8Array>
-  >;
+  readonly #secrets: TestSecrets;
   #validated = 0n;
   #revocations = 0n;
   #lastSigned: { readonly number: bigint; readonly fingerprint: string } | undefined;
@@ -44,15 +59,7 @@ export class TestSigner {
 
   constructor(secp: Secp256k1, name: string) {
     this.secp = secp;
-    const secret = (label: string) => sha256(concatBytes(utf8Encode(name), utf8Encode(label)));
-    this.#secrets = {
-      funding: secret('funding'),
-      revocation: secret('revocation'),
-      payment: secret('payment'),
-      delayed: secret('delayed'),
-      htlc: secret('htlc'),
-      seed: secret('seed'),
-    };
+    this.#secrets = testSecrets(name);
   }
 
   get progress(): SignerProgress {
