@@ -18,6 +18,7 @@ export async function holdings(world: World): Promise<Holdings> {
 /** An HTLC that a commitment carried when it was broadcast. */
 export type HeldHtlc = {
   readonly amountMsat: bigint;
+  readonly offeredBy: Party;
   /** Who got it in the end. */
   readonly winner: Party;
   /** Below the dust limit: it has no output, and its amount went to the miner. */
@@ -31,7 +32,7 @@ export type ClosedChannel = {
   readonly wallet: Party;
   readonly fundingTxid: string;
   readonly closingTxid: string;
-  /** HTLCs apart. */
+  /** What each side had besides the HTLCs. */
   readonly fleetMsat: bigint;
   readonly walletMsat: bigint;
   readonly htlcs: readonly HeldHtlc[];

@@ -17,12 +17,14 @@ export function closingOf(
   wallet: 'alice' | 'bob',
   htlcs: readonly HeldHtlc[],
 ): Closing {
-  const heldMsat = htlcs.reduce((sum, { amountMsat }) => sum + amountMsat, 0n);
   const { capacitySat, holderBalanceMsat, counterpartyBalanceMsat } = channel;
   ensure(
-    holderBalanceMsat + counterpartyBalanceMsat + heldMsat === capacitySat * 1000n,
-    `the balances of the channel with ${wallet} and its HTLCs are not its capacity`,
+    holderBalanceMsat + counterpartyBalanceMsat === capacitySat * 1000n,
+    `the balances of the channel with ${wallet} are not its capacity`,
   );
+  // An HTLC belongs to who offered it until it is settled.
+  const offeredMsat = (party: Party): bigint =>
+    htlcs.filter(({ offeredBy }) => offeredBy === party).reduce((sum, one) => sum + one.amountMsat, 0n);
   const funder: Party = channel.holderIsFunder ? 'fleet' : wallet;
   return {
     how,
@@ -30,8 +32,8 @@ export function closingOf(
     wallet,
     fundingTxid: display(channel.fundingTxid),
     fundingVout: channel.fundingOutputIndex,
-    fleetMsat: holderBalanceMsat,
-    walletMsat: counterpartyBalanceMsat,
+    fleetMsat: holderBalanceMsat - offeredMsat('fleet'),
+    walletMsat: counterpartyBalanceMsat - offeredMsat(wallet),
     htlcs,
   };
 }

@@ -77,7 +77,12 @@ export function htlcsWith(party: Wallet, payments: readonly HeldPayment[]): read
     const isPayers = party === payer;
     const toPayee = end === 'claimed';
     const winner = isPayers ? (toPayee ? 'fleet' : payer) : toPayee ? payee : 'fleet';
-    return { amountMsat: isPayers ? amountMsat + feeMsat : amountMsat, winner, trimmed };
+    return {
+      amountMsat: isPayers ? amountMsat + feeMsat : amountMsat,
+      offeredBy: isPayers ? payer : 'fleet',
+      winner,
+      trimmed,
+    };
   });
 }
 
