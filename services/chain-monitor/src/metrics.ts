@@ -27,9 +27,34 @@ export function chainMetrics(metrics: Metrics) {
       'chain_turn_errors_total',
       'Turns of the writer that failed and are repeated.',
     ),
+    closes: metrics.counter('chain_channel_closes_total', 'Closes that confirmed, by whose they are.', [
+      'type',
+    ]),
+    closingChannels: metrics.gauge(
+      'chain_closing_channels',
+      'Closed channels that are not settled for good.',
+    ),
+    faultySettlements: metrics.gauge(
+      'chain_settlements_faulty',
+      'Closed channels that cannot be settled: they need an operator.',
+    ),
+    closesDecided: metrics.counter(
+      'chain_closes_decided_total',
+      'Channels that were closed without their manager, because an HTLC could not wait.',
+    ),
+    htlcsAbandoned: metrics.counter(
+      'chain_htlcs_abandoned_total',
+      'HTLCs past their deadline that are worth less than closing their channel.',
+    ),
     closeFailures: metrics.counter(
       'chain_force_close_failures_total',
       'Holder commitments that the signer did not sign.',
     ),
+    sweepClaims: metrics.gauge(
+      'chain_sweep_claims',
+      'Outputs of closed channels that are being brought home.',
+    ),
+    sweeps: metrics.gauge('chain_sweeps', 'Transactions of the sweeper that are not buried.'),
+    sweepFailures: metrics.counter('chain_sweep_failures_total', 'Sweeps that the signer did not sign.'),
   };
 }

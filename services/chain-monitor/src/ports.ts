@@ -10,7 +10,7 @@ import type { ChainStore } from '@fulmen/store/chain/chain-store';
 
 export type SignerClient = Pick<
   Client<SignerServiceService>,
-  'getWalletDescriptors' | 'signPsbt' | 'signHolderCommitment'
+  'getWalletDescriptors' | 'signPsbt' | 'signHolderCommitment' | 'signClaim'
 >;
 
 export interface ChainMonitorPorts {
@@ -40,6 +40,8 @@ export interface ChainMonitorConfig {
   readonly rebroadcastMs: number;
   /** How long a source may stand behind the stored chain before this counts as a fault. */
   readonly behindGraceMs: number;
+  /** A best block older than this counts as a fault: the source may be cut off. Absent: any age. */
+  readonly maximumBlockAgeMs: number | undefined;
   /** The wallet's first block when it is older than this installation; scanned once. */
   readonly rescanHeight: number | undefined;
   /** Feerate while the source has no estimate; absent: EstimateFee fails instead. */

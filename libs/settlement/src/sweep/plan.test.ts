@@ -99,7 +99,7 @@ describe('batching', () => {
         ],
       }),
     );
-    expect(plan.sweeps.map(({ inputs }) => inputs.length).sort()).toEqual([1, 2]);
+    expect(plan.sweeps.map(({ inputs }) => inputs.length).sort((a, b) => a - b)).toEqual([1, 2]);
   });
 
   test('an input spent by somebody else vanishes, and the rest is planned again', () => {

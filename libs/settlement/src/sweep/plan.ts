@@ -241,7 +241,8 @@ function priceJob(
     group,
     firstHeight: Math.min(...progress.map(({ firstHeight }) => firstHeight)),
     lastSatPerKw: last,
-    outbidSatPerKw: outbidOf(pending, last, rivals),
+    // What an anchor's child may meet is another commitment: no fee of its own helps against that.
+    outbidSatPerKw: group.shape === 'child' ? undefined : outbidOf(pending, last, rivals),
     requestedSatPerKw: requested === 0 ? undefined : requested,
     // A rival in the mempool has ours put out of it.
     replaced: rivals.length > 0 ? rivals : ours,

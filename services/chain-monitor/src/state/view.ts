@@ -100,11 +100,13 @@ export class ChainView {
     return this.blocks.at(-1);
   }
 
-  /** Outpoints that reservations hold. */
+  /** Outpoints that reservations, and sweeps under way, hold. */
   reservedOutPoints(): Set<string> {
     const held = new Set<string>();
     for (const { inputs } of this.reservations.values())
       for (const { txid, outputIndex } of inputs) held.add(outPointKey(txid, outputIndex));
+    for (const { walletInputs } of this.sweeps.values())
+      for (const { txid, outputIndex } of walletInputs) held.add(outPointKey(txid, outputIndex));
     return held;
   }
 

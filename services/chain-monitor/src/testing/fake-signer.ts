@@ -13,7 +13,11 @@ import {
   taprootOutputSecret,
   walletSecretKey,
 } from '@fulmen/keys';
-import type { SignHolderCommitmentRequest } from '@fulmen/proto/signer/v1/signer';
+import type {
+  SignClaimRequest,
+  SignClaimResponse,
+  SignHolderCommitmentRequest,
+} from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import type { SignerClient } from '../ports.ts';
 
@@ -21,9 +25,17 @@ const CHAINS = ['receive', 'change'] as const;
 const INDEXES = 40;
 
 export interface FakeSigner extends SignerClient {
-  readonly calls: { readonly psbts: Uint8Array[]; readonly closes: SignHolderCommitmentRequest[] };
+  readonly calls: {
+    readonly psbts: Uint8Array[];
+    readonly closes: SignHolderCommitmentRequest[];
+    readonly claims: SignClaimRequest[];
+  };
   /** What the next calls do. */
-  answers: { holderCommitment: Uint8Array | undefined; signing: 'yes' | 'unavailable' };
+  answers: {
+    holderCommitment: Uint8Array | undefined;
+    signing: 'yes' | 'unavailable';
+    claim: ((request: SignClaimRequest) => SignClaimResponse) | undefined;
+  };
 }
 
 export function fakeSigner(secp: Secp256k1, seed: Uint8Array, network: Network): FakeSigner {
@@ -47,8 +59,8 @@ export function fakeSigner(secp: Secp256k1, seed: Uint8Array, network: Network):
     }),
   );
   const signer: FakeSigner = {
-    calls: { psbts: [], closes: [] },
-    answers: { holderCommitment: undefined, signing: 'yes' },
+    calls: { psbts: [], closes: [], claims: [] },
+    answers: { holderCommitment: undefined, signing: 'yes', claim: undefined },
     getWalletDescriptors: async () => ({
       bip84AccountXpub: xpub(tree.segwitAccount),
       bip86AccountXpub: xpub(tree.taprootAccount),
@@ -79,6 +91,12 @@ export function fakeSigner(secp: Secp256k1, seed: Uint8Array, network: Network):
       );
       if (!signed.ok) throw new RpcError('invalid_argument', signed.error.message);
       return { psbt: Buffer.from(signed.value) };
+    },
+    signClaim: async (request) => {
+      signer.calls.claims.push(request);
+      const { claim, signing } = signer.answers;
+      if (claim === undefined || signing === 'unavailable') throw new RpcError('unavailable', 'not now');
+      return claim(request);
     },
     signHolderCommitment: async (request) => {
       signer.calls.closes.push(request);

@@ -10,7 +10,7 @@ import {
   txWeight,
   txid as txidOf,
 } from '@fulmen/bitcoin';
-import { type PsbtFundingInput, createPsbt, psbtUnsignedTx } from '@fulmen/bitcoin/psbt';
+import { type PsbtFundingInput, type PsbtTemplate, createPsbt, psbtUnsignedTx } from '@fulmen/bitcoin/psbt';
 import { toHex } from '@fulmen/codec';
 import type { AddressRecord, UtxoRecord } from '@fulmen/store/chain/chain-store';
 import { selectUTXO } from '@scure/btc-signer';
@@ -164,25 +164,32 @@ function weightOf(inputs: readonly UtxoRecord[], outputs: readonly TxOutput[]): 
   return stripped + SEGWIT_MARKER_WEIGHT + witnesses;
 }
 
-/** The PSBT with the origin of every key of ours, from which the signer derives what it signs and what is change. */
 function describe(
-  request: PaymentRequest,
+  { book, addressOf }: PaymentRequest,
   chosen: readonly UtxoRecord[],
   outputs: readonly TxOutput[],
 ): Uint8Array {
-  const { book, addressOf } = request;
   const inputs = chosen.map(({ txid, outputIndex, valueSat, script }): PsbtFundingInput => ({
     txid,
     vout: outputIndex,
     spent: { valueSat, script },
     sequence: SEQUENCE_RBF,
   }));
-  const psbt = Psbt.fromBuffer(createPsbt({ version: 2, locktime: 0, inputs, outputs }).slice());
-  for (const [index, { script }] of chosen.entries()) {
-    const address = addressOf(script);
+  return psbtWithOrigins({ version: 2, locktime: 0, inputs, outputs }, book, addressOf);
+}
+
+/** A PSBT with the origin of every key of ours, from which the signer derives what it signs and what is change. */
+export function psbtWithOrigins(
+  template: PsbtTemplate,
+  book: AddressBook,
+  addressOf: (script: Uint8Array) => AddressRecord | undefined,
+): Uint8Array {
+  const psbt = Psbt.fromBuffer(createPsbt(template).slice());
+  for (const [index, { spent }] of template.inputs.entries()) {
+    const address = addressOf(spent.script);
     if (address !== undefined) psbt.updateInput(index, originFields(address, book.origin(address)));
   }
-  for (const [index, { script }] of outputs.entries()) {
+  for (const [index, { script }] of template.outputs.entries()) {
     const address = addressOf(script);
     if (address !== undefined) psbt.updateOutput(index, originFields(address, book.origin(address)));
   }

@@ -84,6 +84,7 @@ export class Housekeeping {
         if (utxo.height === undefined && utxo.origin !== 'own') txids.set(toHex(utxo.txid), utxo.txid);
       // Ours are broadcast until they are buried.
       for (const [key] of txids) if (view.ordersByTxid.has(key)) txids.delete(key);
+      for (const { txid } of view.sweeps.values()) txids.delete(toHex(txid));
       return [...txids.values()];
     });
     const gone: Uint8Array[] = [];

@@ -1,7 +1,7 @@
 /** Transactions against the wallet: outputs that pay it, inputs that spend it, in a block or in the mempool. */
 import { equalBytes, toHex } from '@fulmen/codec';
 import type { Tx } from '@fulmen/bitcoin';
-import type { UtxoRecord } from '@fulmen/store/chain/chain-store';
+import type { SweepRecord, UtxoRecord } from '@fulmen/store/chain/chain-store';
 import type { Draft } from '../state/draft.ts';
 import { outPointKey } from '../state/keys.ts';
 
@@ -81,10 +81,32 @@ export function observeTransaction(
 function labelOf(draft: Draft, tx: Tx, txid: Uint8Array): string {
   for (const { txid: reserved, purpose } of draft.view.reservations.values())
     if (equalBytes(reserved, txid)) return purpose;
+  for (const sweep of draft.settlement.sweeps())
+    if (equalBytes(sweep.txid, txid)) return sweepLabel(draft, sweep);
   const closes = tx.inputs.some((input) =>
     draft.view.fundingsByOutPoint.has(outPointKey(input.txid, input.vout)),
   );
   return closes ? 'channel close' : '';
+}
+
+/** What a transaction of the sweeper's is for; several kinds of claims share one only without hurry. */
+function sweepLabel(draft: Draft, { claims, walletInputs }: SweepRecord): string {
+  const [first] = claims;
+  const kind =
+    first === undefined
+      ? undefined
+      : draft.settlement.claim(outPointKey(first.txid, first.outputIndex))?.kind;
+  switch (kind) {
+    case 'anchor':
+      return walletInputs.length > 0 ? 'commitment fee' : 'sweep';
+    case 'holder_htlc':
+      return 'HTLC second stage';
+    case 'revoked_delayed':
+    case 'revoked_htlc':
+      return 'justice';
+    default:
+      return 'sweep';
+  }
 }
 
 /** Undoes an unconfirmed transaction that another one replaced, or that left the mempool; its children go with it. */

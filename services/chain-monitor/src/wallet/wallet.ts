@@ -17,7 +17,6 @@ import { sha256 } from '@fulmen/crypto';
 import type {
   AddressKind,
   ReservationRecord,
-  UtxoRecord,
   WalletTransactionRecord,
 } from '@fulmen/store/chain/chain-store';
 import type { Draft } from '../state/draft.ts';
@@ -29,9 +28,7 @@ import type { SignerClient } from '../ports.ts';
 import { orderIdOf } from '../broadcast/order-id.ts';
 import type { AddressBook } from './address-book.ts';
 import { type PaymentPlan, planPayment } from './coins.ts';
-
-/** Blocks until a coinbase may be spent. */
-const COINBASE_MATURITY = 100;
+import { isMature, spendable } from './spendable.ts';
 
 /** The request cannot be served. */
 export class WalletError extends Error {
@@ -268,22 +265,6 @@ function paymentOf({ txid, outputIndex, feeSat }: ReservationRecord, transaction
 function sameRequest(reservation: ReservationRecord, requestDigest: Uint8Array): ReservationRecord {
   if (equalBytes(reservation.requestDigest, requestDigest)) return reservation;
   throw new WalletError('conflict', 'this key was used for another payment');
-}
-
-function isMature(view: ChainView, { height, origin }: UtxoRecord): boolean {
-  if (height === undefined) return false;
-  return origin !== 'coinbase' || (view.tip?.height ?? 0) - height + 1 >= COINBASE_MATURITY;
-}
-
-/** Confirmed and mature, or unconfirmed change of our own. */
-function spendable(view: ChainView): readonly UtxoRecord[] {
-  const held = view.reservedOutPoints();
-  return [...view.utxos.values()].filter(
-    (utxo) =>
-      utxo.spentBy === undefined &&
-      !held.has(outPointKey(utxo.txid, utxo.outputIndex)) &&
-      (isMature(view, utxo) || (utxo.height === undefined && utxo.origin === 'own')),
-  );
 }
 
 /** True once the reservation's own transaction was seen. */

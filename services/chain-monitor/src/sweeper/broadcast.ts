@@ -1,0 +1,111 @@
+/** Broadcasts stored sweeps, each with the commitment that it pays for, again and again until they are in a block. */
+import { decodeTx, txid as txidOf } from '@fulmen/bitcoin';
+import { type BroadcastOutcome, type ChainSource, ChainSourceError } from '@fulmen/chain';
+import { equalBytes, toHex } from '@fulmen/codec';
+import type { Logger, Runtime } from '@fulmen/service';
+import type { ChannelClaims } from '@fulmen/settlement/sweep/index';
+import type { SweepRecord } from '@fulmen/store/chain/chain-store';
+import type { ChainMetrics } from '../metrics.ts';
+import type { Writer } from '../state/writer.ts';
+import type { AddressBook } from '../wallet/address-book.ts';
+
+/** What the node says when a higher fee would please it. */
+const FEE_REFUSAL = /insufficient fee|fee not met|mempool full|mempool-conflict/i;
+/** The longest of its words that are kept. */
+const MAX_REASON_LENGTH = 500;
+
+export interface SweepBroadcasterPorts {
+  readonly source: ChainSource;
+  readonly writer: Writer;
+  readonly runtime: Pick<Runtime, 'monotonicMs'>;
+  readonly logger: Logger;
+  readonly metrics: ChainMetrics;
+  readonly book: () => AddressBook | undefined;
+  readonly rebroadcastMs: number;
+}
+
+export class SweepBroadcaster {
+  readonly #ports: SweepBroadcasterPorts;
+  /** By txid; of this process alone: after a restart everything is due. */
+  readonly #attempts = new Map<string, { readonly atMs: number; readonly tip: string }>();
+
+  constructor(ports: SweepBroadcasterPorts) {
+    this.#ports = ports;
+  }
+
+  /** Broadcasts what waits and is due. @throws ChainSourceError */
+  async repeat(channels: readonly ChannelClaims[]): Promise<void> {
+    const { writer, runtime, rebroadcastMs, metrics } = this.#ports;
+    const waiting = new Set(
+      channels.flatMap(({ commitments }) => commitments.map(({ commitment }) => toHex(commitment.txid))),
+    );
+    const due = await writer.exclusive(async (view) => {
+      const known = new Set([...view.sweeps.values()].map(({ txid }) => toHex(txid)));
+      for (const txid of this.#attempts.keys()) if (!known.has(txid)) this.#attempts.delete(txid);
+      const tip = toHex(view.tip?.hash ?? new Uint8Array(0));
+      const nowMs = runtime.monotonicMs();
+      return [...view.sweeps.values()].filter((sweep) => {
+        const last = this.#attempts.get(toHex(sweep.txid));
+        const isDue = last === undefined || last.tip !== tip || nowMs - last.atMs >= rebroadcastMs;
+        return sweep.confirmedHeight === undefined && isDue;
+      });
+    });
+    for (const sweep of due) {
+      if (this.#attempts.has(toHex(sweep.txid))) metrics.rebroadcasts.inc();
+      // A parent in a block is none any more.
+      const parents = sweep.parents.filter((raw) => {
+        const tx = decodeTx(raw);
+        return tx.ok && waiting.has(toHex(txidOf(tx.value)));
+      });
+      await this.broadcast(sweep, parents);
+    }
+  }
+
+  /** @throws ChainSourceError when the node does not answer: it is stored, and goes out later. */
+  async broadcast(
+    sweep: SweepRecord,
+    parents: readonly Uint8Array[],
+  ): Promise<'accepted' | 'fee' | 'refused'> {
+    const { writer, runtime, logger, metrics } = this.#ports;
+    const outcome = await this.#submit([...parents, sweep.transaction]);
+    metrics.broadcasts.inc({ outcome: outcome.kind });
+    const tip = toHex(writer.view?.tip?.hash ?? new Uint8Array(0));
+    const isFirst = !this.#attempts.has(toHex(sweep.txid));
+    this.#attempts.set(toHex(sweep.txid), { atMs: runtime.monotonicMs(), tip });
+    const reason = outcome.kind === 'rejected' ? outcome.reason.slice(0, MAX_REASON_LENGTH) : undefined;
+    if (reason !== undefined && reason !== sweep.rejectReason)
+      logger.warn({ sweep: sweep.sweepId, txid: sweep.txid, reason }, 'a sweep was refused');
+    if (reason === undefined && isFirst)
+      logger.info({ sweep: sweep.sweepId, txid: sweep.txid, feeSat: sweep.feeSat }, 'sweep broadcast');
+    await writer.turn((draft) => {
+      const current = draft.settlement.sweep(toHex(sweep.sweepId));
+      if (current === undefined || !equalBytes(current.txid, sweep.txid)) return;
+      if (current.confirmedHeight !== undefined) return;
+      const { rejectReason, ...rest } = current;
+      if (rejectReason !== reason)
+        draft.settlement.putSweep({ ...rest, ...(reason !== undefined && { rejectReason: reason }) });
+      const tx = decodeTx(sweep.transaction);
+      if (reason !== undefined || !tx.ok || isSeen(draft.view.utxos.values(), sweep.txid)) return;
+      // The wallet sees what comes home, and what it paid, at once.
+      this.#ports.book()?.observe(draft, [{ tx: tx.value, txid: sweep.txid, sighting: { type: 'mempool' } }]);
+    });
+    if (reason === undefined) return 'accepted';
+    return FEE_REFUSAL.test(reason) ? 'fee' : 'refused';
+  }
+
+  /** Bytes that the node cannot even read are its refusal. */
+  async #submit(transactions: readonly Uint8Array[]): Promise<BroadcastOutcome> {
+    try {
+      return await this.#ports.source.broadcastPackage(transactions);
+    } catch (error) {
+      if (!(error instanceof ChainSourceError) || error.code !== 'refused') throw error;
+      return { kind: 'rejected', reason: error.message, rejections: [] };
+    }
+  }
+}
+
+/** The wallet knows what the transaction pays already. */
+function isSeen(utxos: Iterable<{ readonly txid: Uint8Array }>, txid: Uint8Array): boolean {
+  for (const utxo of utxos) if (equalBytes(utxo.txid, txid)) return true;
+  return false;
+}

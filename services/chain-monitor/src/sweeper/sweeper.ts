@@ -1,0 +1,322 @@
+/**
+ * Brings home what closed channels leave on the chain. At every block, and
+ * whenever the claims change, it plans from the claims that can be made now;
+ * what is new or raised is signed, stored, and only then broadcast, so that
+ * whatever dies in between, the same transaction goes out again. What waits is
+ * broadcast again at every block, and every half minute.
+ */
+import { displayHash, encodeTx, txid as txidOf } from '@fulmen/bitcoin';
+import type { ChainSource } from '@fulmen/chain';
+import { equalBytes, toHex } from '@fulmen/codec';
+import { RpcError } from '@fulmen/rpc';
+import type { Logger, Runtime } from '@fulmen/service';
+import {
+  type ChannelClaims,
+  type PlannedSweep,
+  type SweepFeerates,
+  type SweepPlan,
+  type SweepPolicy,
+  outPointKeyOf,
+  planSweeps,
+} from '@fulmen/settlement/sweep/index';
+import type { SweepRecord, WalletOutPoint } from '@fulmen/store/chain/chain-store';
+import { type FeeEstimator, NoFeeEstimateError } from '../fees/estimator.ts';
+import type { ChainMetrics } from '../metrics.ts';
+import type { SignerClient } from '../ports.ts';
+import type { Draft } from '../state/draft.ts';
+import type { ChainView } from '../state/view.ts';
+import type { Writer } from '../state/writer.ts';
+import type { AddressBook } from '../wallet/address-book.ts';
+import { forgetTransaction } from '../wallet/observe.ts';
+import { SweepBroadcaster } from './broadcast.ts';
+import { claimRecordOf, isSameClaim, planInputOf } from './planning.ts';
+import { findRivals } from './rivals.ts';
+import { SweepSigningError, encodeSweep, signSweep } from './signing.ts';
+
+/** Plans made at once: a transaction refused for its fee is raised in the same block. */
+const MAX_ROUNDS = 4;
+/** Pause after the signer or the node did not answer. */
+const RETRY_MS = 5_000;
+/** Bitcoin Core's default: 1,000 sat per 1,000 vbytes. */
+const INCREMENTAL_RELAY_SAT_PER_KW = 250;
+
+export interface SweeperPorts {
+  readonly source: ChainSource;
+  readonly writer: Writer;
+  readonly signer: Pick<SignerClient, 'signClaim' | 'signPsbt'>;
+  readonly fees: Pick<FeeEstimator, 'estimateSatPerKw'>;
+  readonly runtime: Pick<Runtime, 'monotonicMs'>;
+  readonly logger: Logger;
+  readonly metrics: ChainMetrics;
+  readonly book: () => AddressBook | undefined;
+  readonly policy: SweepPolicy;
+  readonly rebroadcastMs: number;
+  /** There is something to do. */
+  readonly wake: () => void;
+}
+
+export class Sweeper {
+  readonly #ports: SweeperPorts;
+  readonly #broadcaster: SweepBroadcaster;
+  /** What the last plan was made from; another one means another plan. */
+  #planned = '';
+  #retryAtMs = Number.POSITIVE_INFINITY;
+  /** Addresses handed out for sweeps that were not signed then. */
+  #spareScripts: Uint8Array[] = [];
+
+  constructor(ports: SweeperPorts) {
+    this.#ports = ports;
+    this.#broadcaster = new SweepBroadcaster(ports);
+  }
+
+  /** Everything that is due, for all channels that have something to claim. @throws ChainSourceError */
+  async run(channels: readonly ChannelClaims[]): Promise<void> {
+    const { writer, runtime } = this.#ports;
+    const state = await writer.exclusive(async (view) =>
+      channels.length + view.sweeps.size + view.claims.size === 0 ? undefined : stateOf(view, channels),
+    );
+    // A plan is due when something moved, or when the last one could not be carried out.
+    if (state !== undefined && (state !== this.#planned || runtime.monotonicMs() >= this.#retryAtMs)) {
+      this.#retryAtMs = Number.POSITIVE_INFINITY;
+      for (let round = 1; ; round++) {
+        const outcome = await this.#plan(channels);
+        if (outcome === 'incomplete') this.#retryAtMs = runtime.monotonicMs() + RETRY_MS;
+        if (outcome !== 'refused' || round === MAX_ROUNDS) break;
+      }
+      this.#planned = await writer.exclusive(async (view) => stateOf(view, channels));
+    }
+    await this.#broadcaster.repeat(channels);
+  }
+
+  /**
+   * An operator wants a claim to pay at least this, from now on. The feerate may exceed the budget, but never what the
+   * claim is worth.
+   *
+   * @throws RpcError not_found when no such output is being claimed.
+   */
+  async bump(outPoint: WalletOutPoint, feerateSatPerKw: number): Promise<void> {
+    await this.#ports.writer.turn((draft) => {
+      const claim = draft.settlement.claim(outPointKeyOf(outPoint));
+      if (claim === undefined)
+        throw new RpcError(
+          'not_found',
+          `nothing claims ${displayHash(outPoint.txid)}:${outPoint.outputIndex}`,
+        );
+      const requested = Math.max(claim.requestedFeerateSatPerKw ?? 0, feerateSatPerKw);
+      draft.settlement.putClaim({ ...claim, requestedFeerateSatPerKw: requested });
+    });
+    this.#planned = '';
+    this.#ports.wake();
+  }
+
+  /** refused: something was refused for its fee and may be raised; incomplete: something did not answer. */
+  async #plan(channels: readonly ChannelClaims[]): Promise<'done' | 'refused' | 'incomplete'> {
+    const { source, writer, policy } = this.#ports;
+    const feerates = await this.#feerates();
+    const ours = await writer.exclusive(
+      async (view) => new Set([...view.sweeps.values()].map(({ txid }) => toHex(txid))),
+    );
+    const claimed = channels.flatMap(({ claims }) => claims);
+    const rivals = await findRivals(source, claimed, (txid) => ours.has(toHex(txid)));
+    const plan = await writer.exclusive(async (view) =>
+      planSweeps(planInputOf({ view, channels, feerates, policy, rivals })),
+    );
+    await this.#keepBooks(plan);
+    let outcome: 'done' | 'refused' | 'incomplete' = 'done';
+    for (const planned of plan.sweeps) {
+      const record = await this.#make(plan, planned);
+      if (record === undefined) {
+        outcome = 'incomplete';
+        continue;
+      }
+      const refusal = await this.#broadcaster.broadcast(record, record.parents);
+      if (refusal === 'fee' && outcome === 'done') outcome = 'refused';
+    }
+    return outcome;
+  }
+
+  async #feerates(): Promise<SweepFeerates> {
+    const { source, fees } = this.#ports;
+    const mempoolMinimumSatPerKw = await source.mempoolMinFeerateSatPerKw();
+    const estimate = async (target: 'output_spending_fee' | 'urgent_on_chain_sweep'): Promise<number> => {
+      try {
+        return await fees.estimateSatPerKw(target);
+      } catch (error) {
+        if (!(error instanceof NoFeeEstimateError)) throw error;
+        // The least that relays is better than nothing: it rises with the deadline.
+        return mempoolMinimumSatPerKw;
+      }
+    };
+    return {
+      mempoolMinimumSatPerKw,
+      normalSatPerKw: await estimate('output_spending_fee'),
+      urgentSatPerKw: await estimate('urgent_on_chain_sweep'),
+      incrementalRelaySatPerKw: INCREMENTAL_RELAY_SAT_PER_KW,
+    };
+  }
+
+  /** Everything of a plan that needs no signature. */
+  async #keepBooks(plan: SweepPlan): Promise<void> {
+    const { metrics, writer } = this.#ports;
+    const signed = new Set(plan.sweeps.map(({ sweepId }) => toHex(sweepId)));
+    await writer.turn((draft) => {
+      for (const { sweepId, txid, confirmedHeight } of plan.dropped) {
+        draft.settlement.dropSweep(sweepId);
+        if (confirmedHeight === undefined) forgetUnconfirmed(draft, txid);
+      }
+      const planned = new Set<string>();
+      for (const claim of plan.claims) {
+        planned.add(outPointKeyOf(claim.outPoint));
+        // Written with its transaction.
+        if (claim.sweepId !== undefined && signed.has(toHex(claim.sweepId))) continue;
+        const record = claimRecordOf(claim);
+        const known = draft.settlement.claim(outPointKeyOf(claim.outPoint));
+        if (known === undefined || !isSameClaim(known, record)) draft.settlement.putClaim(record);
+      }
+      forgetOthers(draft, planned);
+    });
+    metrics.sweepClaims.set(plan.claims.length);
+    metrics.sweeps.set(plan.sweeps.length + plan.kept.length);
+  }
+
+  /** Signs and stores; undefined when it could not be signed, which is tried again. */
+  async #make(plan: SweepPlan, planned: PlannedSweep): Promise<SweepRecord | undefined> {
+    const { signer, logger, metrics, writer } = this.#ports;
+    const book = this.#ports.book();
+    // Nothing to pay home to yet.
+    if (book === undefined) return undefined;
+    try {
+      const homeScript = planned.homeScript ?? (await this.#freshScript(book));
+      const addressOf = (script: Uint8Array) => writer.view?.addresses.get(toHex(script));
+      const tx = await signSweep({ signer, book, addressOf }, planned, homeScript);
+      const record: SweepRecord = {
+        sweepId: planned.sweepId,
+        txid: txidOf(tx),
+        transaction: encodeSweep(tx),
+        parents: planned.parent === undefined ? [] : [encodeTx(planned.parent)],
+        claims: planned.inputs.flatMap((one) => (one.type === 'claim' ? [one.claimed.claim.outPoint] : [])),
+        walletInputs: planned.inputs.flatMap((one) => (one.type === 'coin' ? [one.coin.outPoint] : [])),
+        feeSat: planned.feeSat,
+        feerateSatPerKw: planned.feerateSatPerKw,
+        createdHeight: writer.view?.tip?.height ?? 0,
+      };
+      const stored = await writer.turn((draft) => this.#store(draft, plan, planned, record));
+      if (stored === 'overtaken') return undefined;
+      this.#spareScripts = this.#spareScripts.filter((script) => !equalBytes(script, homeScript));
+      return record;
+    } catch (error) {
+      if (!(error instanceof RpcError) && !(error instanceof SweepSigningError)) throw error;
+      metrics.sweepFailures.inc();
+      logger.error(
+        { sweep: planned.sweepId, error: error.name, reason: error.message },
+        'a sweep could not be signed; tried again',
+      );
+      await this.#tell(
+        plan,
+        planned,
+        `the signer did not sign (${error.message.slice(0, 200)}): tried again`,
+      );
+      return undefined;
+    }
+  }
+
+  /** Under the lock: what it spends is still there, and what it replaces still has the fee that it outbids. */
+  #store(draft: Draft, plan: SweepPlan, planned: PlannedSweep, record: SweepRecord): 'stored' | 'overtaken' {
+    const { settlement } = draft;
+    const current = settlement.sweep(toHex(record.sweepId));
+    const isConfirmed = current?.confirmedHeight !== undefined;
+    const isHeld = [...settlement.sweeps()].some(
+      (other) =>
+        !equalBytes(other.sweepId, record.sweepId) &&
+        !planned.replaces.some((old) => equalBytes(old.sweepId, other.sweepId)) &&
+        other.walletInputs.some((at) => record.walletInputs.some((mine) => isSame(at, mine))),
+    );
+    if (isConfirmed || isHeld) return 'overtaken';
+    for (const old of planned.replaces) {
+      if (!equalBytes(old.txid, record.txid)) forgetUnconfirmed(draft, old.txid);
+      if (!equalBytes(old.sweepId, record.sweepId)) settlement.dropSweep(old.sweepId);
+    }
+    settlement.putSweep(record);
+    for (const claim of plan.claims)
+      if (claim.sweepId !== undefined && equalBytes(claim.sweepId, record.sweepId))
+        settlement.putClaim(claimRecordOf(claim));
+    return 'stored';
+  }
+
+  async #tell(plan: SweepPlan, planned: PlannedSweep, words: string): Promise<void> {
+    await this.#ports.writer.turn((draft) => {
+      for (const claim of plan.claims) {
+        if (claim.sweepId === undefined || !equalBytes(claim.sweepId, planned.sweepId)) continue;
+        const known = draft.settlement.claim(outPointKeyOf(claim.outPoint));
+        // No attempt was made: what the last one paid stands.
+        const { sweepId: _, ...rest } = claimRecordOf(claim, words);
+        draft.settlement.putClaim({
+          ...rest,
+          attempts: known?.attempts ?? 0,
+          feerateSatPerKw: known?.feerateSatPerKw ?? 0,
+          ...(known?.sweepId !== undefined && { sweepId: known.sweepId }),
+        });
+      }
+    });
+  }
+
+  async #freshScript(book: AddressBook): Promise<Uint8Array> {
+    const [spare] = this.#spareScripts;
+    if (spare !== undefined) return spare;
+    const script = await this.#ports.writer.turn((draft) => {
+      book.extend(draft);
+      return book.handOut(draft, 'p2wpkh', 'change').script;
+    });
+    this.#spareScripts.push(script);
+    return script;
+  }
+}
+
+function isSame(a: WalletOutPoint, b: WalletOutPoint): boolean {
+  return a.outputIndex === b.outputIndex && equalBytes(a.txid, b.txid);
+}
+
+/** The wallet forgets a sweep that another takes the place of; one in a block stays. */
+function forgetUnconfirmed(draft: Draft, txid: Uint8Array): void {
+  const outputs = [...draft.utxos()].filter((utxo) => equalBytes(utxo.txid, txid));
+  if (outputs.every(({ height }) => height === undefined)) forgetTransaction(draft, txid);
+}
+
+/** Claims that cannot be made any more, unless a sweep that is not buried holds them. */
+function forgetOthers(draft: Draft, planned: ReadonlySet<string>): void {
+  const held = new Map([...draft.settlement.sweeps()].map((sweep) => [toHex(sweep.sweepId), sweep]));
+  for (const claim of [...draft.settlement.claims()]) {
+    if (planned.has(outPointKeyOf(claim.outPoint))) continue;
+    const sweep = claim.sweepId === undefined ? undefined : held.get(toHex(claim.sweepId));
+    if (sweep?.confirmedHeight === undefined) {
+      draft.settlement.dropClaim(claim.outPoint);
+      continue;
+    }
+    const nextAction = `confirmed in block ${sweep.confirmedHeight}; done when it is buried`;
+    if (claim.nextAction !== nextAction) draft.settlement.putClaim({ ...claim, nextAction });
+  }
+}
+
+/** All that a plan depends on, but for fees, which count at each block. */
+function stateOf(view: ChainView, channels: readonly ChannelClaims[]): string {
+  const claims = channels.flatMap(({ claims: some, commitments }) => [
+    ...some.map(
+      (claim) => `${outPointKeyOf(claim.outPoint)} ${claim.deadlineHeight ?? ''} ${claim.kind.type}`,
+    ),
+    ...commitments.map(
+      ({ commitment }) =>
+        `pay ${outPointKeyOf(commitment.anchor.outPoint)} ${commitment.anchor.deadlineHeight ?? ''}`,
+    ),
+  ]);
+  const held = view.reservedOutPoints();
+  const coins = [...view.utxos].map(
+    ([key, { height, spentBy }]) =>
+      `${key} ${height ?? ''} ${spentBy === undefined ? '' : toHex(spentBy.txid)} ${held.has(key) ? 'held' : ''}`,
+  );
+  const sweeps = [...view.sweeps].map(
+    ([id, { txid, confirmedHeight, rejectReason }]) =>
+      `${id} ${toHex(txid)} ${confirmedHeight ?? ''} ${rejectReason === undefined ? '' : 'refused'}`,
+  );
+  const asked = [...view.claims].map(([key, claim]) => `${key} ${claim.requestedFeerateSatPerKw ?? ''}`);
+  return [toHex(view.tip?.hash ?? new Uint8Array(0)), ...claims, ...coins, ...sweeps, ...asked].join('\n');
+}
