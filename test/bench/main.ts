@@ -6,6 +6,10 @@ const BENCHES: Readonly<Record<string, { readonly file: string; readonly what: s
     file: 'test/bench/forward.ts',
     what: 'payments through the fleet: sender → fleet → receiver, closed loop',
   },
+  chain: {
+    file: 'test/bench/chain.ts',
+    what: 'monitors: a busy block, a start, a million revoked states, a breach',
+  },
   pathfinding: { file: 'test/bench/pathfinding.ts', what: 'routes on a network of mainnet’s size' },
   store: { file: 'test/bench/store.ts', what: 'group commits on Postgres' },
 };

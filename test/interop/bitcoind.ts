@@ -1,93 +1,23 @@
 /**
  * Holds the development chain's compliance cases against a real bitcoind:
- * what both answer alike is what the fleet may rely on.
- *
- * The binary is FULMEN_BITCOIND, else the one that
- * `test/interop/peers/get-bitcoind.sh` put under `.fulmen/peers`, else the
- * one on the PATH. The node runs on loopback with a temporary folder.
+ * what both answer alike is what the fleet may rely on. Then every transaction
+ * of a slice of the matrix of closes goes through its mempool.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { NETWORKS, encodeAddress } from '@fulmen/bitcoin';
-import type { BitcoindRpcConfig } from '@fulmen/chain';
-import { BitcoindChainSource, BitcoindRpc, ChainSourceError } from '@fulmen/chain';
+import { BitcoindChainSource } from '@fulmen/chain';
 import { chainSourceCompliance } from '@fulmen/chain/compliance';
 import { rpcCompliance } from '@fulmen/testing/devchain/rpc-compliance';
-
-const START_TIMEOUT_MS = 60_000;
-const POLL_MS = 100;
-
-function findBitcoind(): string | undefined {
-  const ours = join(import.meta.dirname, '../../.fulmen/peers/bitcoind/bin/bitcoind');
-  for (const candidate of [process.env['FULMEN_BITCOIND'], ours]) {
-    if (candidate !== undefined && candidate !== '' && existsSync(candidate)) return candidate;
-  }
-  return spawnSync('bitcoind', ['-version']).status === 0 ? 'bitcoind' : undefined;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
-async function waitUntilReady(rpc: BitcoindRpc): Promise<void> {
-  const deadline = performance.now() + START_TIMEOUT_MS;
-  for (;;) {
-    try {
-      await rpc.call('getblockcount');
-      return;
-    } catch (error) {
-      if (!(error instanceof ChainSourceError) || !error.isTransient || performance.now() > deadline)
-        throw error;
-      await delay(POLL_MS);
-    }
-  }
-}
+import { settlementCases } from './settlement.ts';
+import { findBitcoind, startBitcoind } from './start-bitcoind.ts';
 
 const bitcoind = findBitcoind();
 if (bitcoind === undefined) {
   process.stderr.write('no bitcoind: run test/interop/peers/get-bitcoind.sh, or set FULMEN_BITCOIND\n');
   process.exit(1);
 }
-const dataDir = mkdtempSync(join(tmpdir(), 'fulmen-bitcoind-'));
-const port = await freePort();
-const config: BitcoindRpcConfig = {
-  host: '127.0.0.1',
-  port,
-  auth: { kind: 'cookie', path: join(dataDir, 'regtest', '.cookie') },
-};
-const args = [
-  '-regtest',
-  `-datadir=${dataDir}`,
-  `-rpcport=${port}`,
-  '-listen=0',
-  '-server=1',
-  '-txindex=1',
-  '-fallbackfee=0.0001',
-  '-dustrelayfee=0',
-  '-mempooltruc=enforce',
-  '-printtoconsole=0',
-  ...(process.env['FULMEN_BITCOIND_ARGS'] ?? '').split(' ').filter((arg) => arg !== ''),
-];
-const child = spawn(bitcoind, args, { stdio: ['ignore', 'ignore', 'inherit'] });
-const exited = once(child, 'exit');
-const rpc = new BitcoindRpc(config);
+const { config, rpc, stop } = await startBitcoind(bitcoind);
 let failures = 0;
 try {
-  await Promise.race([
-    waitUntilReady(rpc),
-    exited.then(() => Promise.reject(new ChainSourceError('unreachable', 'bitcoind ended'))),
-  ]);
   const cases = [
     ...rpcCompliance('bitcoind RPC', async () => rpc),
     ...chainSourceCompliance('bitcoind port', async () => {
@@ -122,9 +52,6 @@ try {
   }
   process.stdout.write(`${cases.length - failures} of ${cases.length} cases agree\n`);
 } finally {
-  rpc.close();
-  child.kill('SIGTERM');
-  await exited;
-  rmSync(dataDir, { recursive: true, force: true });
+  await stop();
 }
 process.exitCode = failures === 0 ? 0 : 1;

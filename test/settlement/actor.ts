@@ -103,7 +103,7 @@ export class Actor {
     const { kept, counterparty, built } = this.#scenario;
     const tx =
       kept === undefined
-        ? counterparty.claim(built, [output], preimage, FEE_SAT)
+        ? counterparty.claim(built, output, preimage, { feeSat: FEE_SAT })
         : counterparty.secondStage(kept, output, preimage, {
             coin: this.#world.freshCoin(),
             feeSat: FEE_SAT,

@@ -13,7 +13,7 @@ import type { BuiltCommitment, CommitmentOutput } from '@fulmen/channel/commitme
 import { primaryFunding } from '@fulmen/channel/state';
 import type { TestNode } from '@fulmen/channel/testing/node';
 import { SIGHASH, type Tx, segwitV0Sighash } from '@fulmen/bitcoin';
-import { ANYONE_WITNESS_SCRIPT } from '@fulmen/chain/compliance';
+import { ANYONE_SCRIPT, ANYONE_WITNESS_SCRIPT } from '@fulmen/chain/compliance';
 import { InternalError, concatBytes, utf8Encode } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { commitmentPoint, derivePrivateKey } from '@fulmen/keys';
@@ -130,43 +130,43 @@ export class Counterparty {
   /** Takes an HTLC of the fleet's commitment: with a preimage what the fleet offered, without what it offered itself and took back. */
   claim(
     built: BuiltCommitment,
-    outputs: readonly HtlcOutput[],
+    output: HtlcOutput,
     preimage: Uint8Array | undefined,
-    feeSat: bigint,
+    fee: { readonly coin?: FeeCoin; readonly feeSat: bigint },
   ): Tx {
     const { secp, channel } = this.#node;
-    const sequence = channel.parameters.commitmentFormat === 'anchors' ? 1 : 0xffff_fffd;
-    const secret = this.#htlcSecret(built, channel.changes.counterpartyPoints.current);
-    const totalSat = outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
-    const unsigned: Tx = {
+    const { outputIndex, valueSat, witnessScript, htlc } = output;
+    const { coin, feeSat } = fee;
+    const alone: Tx = {
       version: 2,
-      locktime: preimage === undefined ? Math.max(...outputs.map(({ htlc }) => htlc.cltvExpiryHeight)) : 0,
-      inputs: outputs.map(({ outputIndex }) => ({
-        txid: built.txid,
-        vout: outputIndex,
-        scriptSig: new Uint8Array(0),
-        sequence,
-        witness: [],
-      })),
-      outputs: [{ script: PEER_SCRIPT, valueSat: totalSat - feeSat }],
+      locktime: preimage === undefined ? htlc.cltvExpiryHeight : 0,
+      inputs: [
+        {
+          txid: built.txid,
+          vout: outputIndex,
+          scriptSig: new Uint8Array(0),
+          sequence: channel.parameters.commitmentFormat === 'anchors' ? 1 : 0xffff_fffd,
+          witness: [],
+        },
+      ],
+      outputs: [{ script: PEER_SCRIPT, valueSat: coin === undefined ? valueSat - feeSat : valueSat }],
     };
+    const unsigned = coin === undefined ? alone : withFee(alone, { coin, feeSat });
+    const secret = this.#htlcSecret(built, channel.changes.counterpartyPoints.current);
+    const sighash = segwitV0Sighash(unsigned, 0, witnessScript, valueSat, SIGHASH.ALL);
+    const signature = secp.sign(sighash, secret);
+    const witness =
+      preimage === undefined
+        ? htlcTimeoutClaimWitness(signature, witnessScript)
+        : htlcPreimageClaimWitness(signature, preimage, witnessScript);
     return {
       ...unsigned,
-      inputs: unsigned.inputs.map((input, i) => {
-        const output = outputs[i];
-        if (output === undefined) return input;
-        const sighash = segwitV0Sighash(unsigned, i, output.witnessScript, output.valueSat, SIGHASH.ALL);
-        const signature = secp.sign(sighash, secret);
-        const witness =
-          preimage === undefined
-            ? htlcTimeoutClaimWitness(signature, output.witnessScript)
-            : htlcPreimageClaimWitness(signature, preimage, output.witnessScript);
-        return { ...input, witness };
-      }),
+      inputs: unsigned.inputs.map((input, i) => (i === 0 ? { ...input, witness } : input)),
     };
   }
 }
 
+/** Pays for a transaction with a coin, whose change anyone can spend again. */
 function withFee(tx: Tx, { coin, feeSat }: { readonly coin: FeeCoin; readonly feeSat: bigint }): Tx {
   return {
     ...tx,
@@ -180,7 +180,7 @@ function withFee(tx: Tx, { coin, feeSat }: { readonly coin: FeeCoin; readonly fe
         witness: [ANYONE_WITNESS_SCRIPT],
       },
     ],
-    outputs: [...tx.outputs, { script: PEER_SCRIPT, valueSat: coin.valueSat - feeSat }],
+    outputs: [...tx.outputs, { script: ANYONE_SCRIPT, valueSat: coin.valueSat - feeSat }],
   };
 }
 

@@ -38,7 +38,7 @@ const sum = (of: (outcome: Outcome) => number): number => outcomes.reduce((all, 
 process.stdout.write(
   `${outcomes.length - failed.length} of ${outcomes.length} cases end as BOLT 5 says; ` +
     `${sum(({ blocks }) => blocks)} blocks, ${sum(({ processes }) => processes)} processes, ` +
-    `${sum(({ reorgs }) => reorgs)} reorganisations, ${sum(({ broadcasts }) => broadcasts.length)} broadcasts, ` +
+    `${sum(({ reorgs }) => reorgs)} reorganisations, ${sum(({ broadcasts }) => broadcasts)} broadcasts, ` +
     `${((performance.now() - startedMs) / 1000).toFixed(1)} s\n`,
 );
 process.exitCode = failed.length === 0 ? 0 : 1;

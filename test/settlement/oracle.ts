@@ -123,7 +123,7 @@ export function followMoney(context: OracleContext): { readonly ledger: Ledger; 
     },
   ): void => {
     const inSat = tx.inputs.reduce(
-      (sum, input) => sum + valueOf(world, displayHash(input.txid), input.vout),
+      (sum, input) => sum + (world.outputOf(displayHash(input.txid), input.vout)?.valueSat ?? 0n),
       0n,
     );
     ours.set(id, { inSat, outSat: tx.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n) });
@@ -153,11 +153,6 @@ export function followMoney(context: OracleContext): { readonly ledger: Ledger; 
   if (balanceSat !== expectedSat)
     faults.push(`the wallet has ${balanceSat} sat on the chain instead of ${expectedSat}`);
   return { ledger: { claimedSat, feesSat, balanceSat, transactions: ours.size }, faults };
-}
-
-function valueOf(world: World, id: string, vout: number): bigint {
-  const found = world.chain.chain.transaction(id);
-  return found?.node.transactions[found.index]?.tx.outputs[vout]?.valueSat ?? 0n;
 }
 
 /** What unspent outputs of the chain pay the wallet. */

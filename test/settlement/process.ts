@@ -205,6 +205,7 @@ export class Process {
     broadcasts.push(transactions);
     (answer as Promise<BroadcastOutcome>).then(
       (outcome) => {
+        world.events.push({ type: 'broadcast', transactions, outcome });
         if (outcome.kind === 'rejected') refused.push({ height: world.height, transactions, outcome });
       },
       () => undefined,

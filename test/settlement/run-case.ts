@@ -4,7 +4,6 @@
  * the faults of the case. Then the oracle looks.
  */
 import { displayHash } from '@fulmen/bitcoin';
-import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import { sourceKey } from '@fulmen/store/manager/source';
 import { storeTx } from '@fulmen/testing/devchain';
 import { Actor } from './actor.ts';
@@ -13,7 +12,7 @@ import type { FleetSigner } from './fleet-signer.ts';
 import { type Ledger, followMoney, upstreamOf } from './oracle.ts';
 import { scenarioOf } from './scenario.ts';
 import { CALM_SAT_PER_KVB, INITIAL_SAT, Stage } from './stage.ts';
-import type { World } from './world.ts';
+import type { World, WorldEvent } from './world.ts';
 
 const BLOCK_MS = 40_000;
 /** Blocks after which everything must have ended. */
@@ -32,8 +31,10 @@ export interface Outcome {
   readonly blocks: number;
   readonly processes: number;
   readonly reorgs: number;
-  /** Everything that chain-monitor handed to the node. */
-  readonly broadcasts: readonly (readonly Uint8Array[])[];
+  /** How often chain-monitor handed something to the node. */
+  readonly broadcasts: number;
+  /** The blocks, and what chain-monitor broadcast between them. */
+  readonly events: readonly WorldEvent[];
   /** Warnings and errors of its log. */
   readonly complaints: readonly string[];
 }
@@ -90,6 +91,7 @@ class Run {
     const ledger = await attempt(() => this.#judge());
     this.#stage.process.kill();
     const { broadcasts, complaints } = this.#stage.machine;
+    const { events } = this.#world;
     return {
       name: nameOf(this.#one),
       faults: this.#faults,
@@ -97,7 +99,8 @@ class Run {
       blocks,
       processes: this.#stage.processes,
       reorgs: this.#reorgs,
-      broadcasts,
+      broadcasts: broadcasts.length,
+      events,
       complaints,
     };
   }
@@ -115,7 +118,7 @@ class Run {
     if (this.#one.fault === 'reorg' && this.#isNews(world.height)) {
       this.#reorgs += 1;
       const depth = Math.min(this.#reorgs % 3 === 0 ? 6 : 1, world.height - (this.#closedAt ?? world.height));
-      if (depth > 0) world.chain.reorg(depth, ANYONE_SCRIPT);
+      if (depth > 0) world.reorg(depth);
       await this.#turn();
     }
   }

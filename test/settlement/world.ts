@@ -1,5 +1,6 @@
 /** One case's chain: a development chain, coins of strangers, and a miner that takes what pays enough. */
-import { type Tx, displayHash, parseDisplayHash } from '@fulmen/bitcoin';
+import { type Tx, type TxOutput, displayHash, parseDisplayHash } from '@fulmen/bitcoin';
+import type { BroadcastOutcome } from '@fulmen/chain';
 import { ANYONE_SCRIPT, spendAnyone } from '@fulmen/chain/compliance';
 import { InternalError } from '@fulmen/codec';
 import { type BlockNode, DevChain, Rejection, type StoredTx, storeTx } from '@fulmen/testing/devchain';
@@ -15,8 +16,19 @@ export interface WorldOptions {
   readonly minRelayFeerateSatPerKvb: number;
 }
 
+/** What a node that follows a case lives through: the same blocks, and the same transactions between them. */
+export type WorldEvent =
+  | { readonly type: 'block'; readonly raw: Uint8Array }
+  | { readonly type: 'invalidate'; readonly hash: string }
+  | {
+      readonly type: 'broadcast';
+      readonly transactions: readonly Uint8Array[];
+      readonly outcome: BroadcastOutcome;
+    };
+
 export class World {
   readonly chain: DevChain;
+  readonly events: WorldEvent[] = [];
   /** The miner takes nothing that pays less, in sat per 1000 vbytes of a transaction with its ancestors. */
   floorSatPerKvb = 0;
   /** Transactions that the miner does not see. */
@@ -26,7 +38,11 @@ export class World {
   constructor({ minRelayFeerateSatPerKvb }: WorldOptions) {
     let seconds = START_UNIX_SECONDS;
     this.chain = new DevChain({ now: () => seconds++, policy: { minRelayFeerateSatPerKvb } });
-    this.chain.mine(MATURITY + COINS, ANYONE_SCRIPT);
+    for (const node of this.chain.mine(MATURITY + COINS, ANYONE_SCRIPT)) this.#record(node);
+  }
+
+  #record({ raw }: BlockNode): void {
+    this.events.push({ type: 'block', raw });
   }
 
   get height(): number {
@@ -67,7 +83,16 @@ export class World {
       chosen.push(stored);
       for (const input of inputsOf(stored)) spent.add(input);
     }
-    return this.chain.mineWith(chosen, ANYONE_SCRIPT);
+    const node = this.chain.mineWith(chosen, ANYONE_SCRIPT);
+    this.#record(node);
+    return node;
+  }
+
+  /** Replaces the last blocks by one more, all empty. */
+  reorg(depth: number): void {
+    const first = this.chain.chain.at(this.height - depth + 1);
+    if (first !== undefined) this.events.push({ type: 'invalidate', hash: first.hash });
+    for (const node of this.chain.reorg(depth, ANYONE_SCRIPT)) this.#record(node);
   }
 
   /** Whether the miner earns enough by this transaction, or by a descendant that pays for it. */
@@ -95,6 +120,12 @@ export class World {
   /** Nobody remembers the transaction, nor what spends it. */
   forget(tx: Tx): void {
     this.chain.mempool.remove(this.chain.mempool.withDescendants([storeTx(tx).txid]));
+  }
+
+  /** An output of the best chain, spent or not. */
+  outputOf(txid: string, vout: number): TxOutput | undefined {
+    const found = this.chain.chain.transaction(txid);
+    return found?.node.transactions[found.index]?.tx.outputs[vout];
   }
 
   /** Where an output went on the best chain. */
