@@ -11,6 +11,8 @@ import { ensure, until } from './waiting.ts';
 import type { World } from './world.ts';
 
 const CALM_PAYMENTS = 6;
+/** Paid to Bob, so that the fleet can pay Alice afterwards. */
+const ROOM_MSAT = 500_000_000n;
 /** What Alice would take back: paid after the state that she broadcasts. */
 const STOLEN_MSAT = 2_000_000_000n;
 const MAX_BLOCKS = 200;
@@ -37,6 +39,7 @@ export async function breachStory(world: World): Promise<Outcome> {
   report.step('2. Alice and Bob pay each other; Alice keeps a copy of an old state');
   const calm = await startPayments(world, ledger, CALM_PAYMENTS, 4);
   await calm.done;
+  await payOnce(world, ledger, ROOM_MSAT);
   const inFlight = [
     await hold(world, { payer: 'alice', amountSat: 150_000, end: 'claimed' }),
     await hold(world, { payer: 'bob', amountSat: 90_000, end: 'claimed' }),
