@@ -38,6 +38,7 @@ try {
         close: async () => source.close(),
       };
     }),
+    ...settlementCases(bitcoind),
   ];
   for (const { name, run } of cases) {
     try {
