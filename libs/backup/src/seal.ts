@@ -37,8 +37,8 @@ export const SALT_LENGTH = 32;
 const HEADER_LENGTH = MAGIC.length + 1 + 33 + 8 + SALT_LENGTH;
 /** Bytes that a sealed backup has beside its content. */
 export const SEAL_OVERHEAD = HEADER_LENGTH + 4 + AEAD_TAG_LENGTH;
-/** The largest backup that is read: tens of thousands of channels. */
-export const MAX_BACKUP_BYTES = 32 * 1024 * 1024;
+/** The largest backup that is made or read: some 12,000 channels, and one message of an RPC. */
+export const MAX_BACKUP_BYTES = 4 * 1024 * 1024 - 4096;
 
 /** What anybody can read of a backup; true only once the backup was opened. */
 export interface BackupHeader {

@@ -37,6 +37,8 @@ export interface ActorHost {
   bounced(actor: ChannelActor, intent: Intent): void;
   /** A resolution changed between its reading and its use. */
   readResolutionsAgain(): void;
+  /** A channel came or went for good: a backup is due. */
+  channelsChanged(): void;
   /** The channel got its final id. */
   established(actor: ChannelActor, temporaryChannelId: Uint8Array): void;
   /** The opening came to nothing. */

@@ -18,6 +18,7 @@ import type { Fence, HtlcSource, Intent, Verdict } from '@fulmen/store';
 import { make } from '@fulmen/wire';
 import { PaymentHub } from '../payments/payment-hub.ts';
 import type { PaymentHost } from '../payments/payment-host.ts';
+import { Backups, type BackupsOptions } from '../backup/backups.ts';
 import { PeerHub } from '../peers/peer-hub.ts';
 import type { Peer } from '../peers/peer.ts';
 import type { ShardHandler, ShardKeeper } from '../lease/shard-keeper.ts';
@@ -39,6 +40,7 @@ export interface EngineOptions {
   readonly replicaId: string;
   readonly openings: OpeningLimits;
   readonly policy: PolicySettings;
+  readonly backups: BackupsOptions;
 }
 
 export class Engine implements ActorHost, PaymentHost, ShardHandler {
@@ -48,6 +50,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   readonly payments: PaymentHub;
   readonly openings: Openings;
   readonly policies: PolicyDefaults;
+  readonly backups: Backups;
   readonly towers: TowerWatch | undefined;
   readonly #registration: Registration;
   readonly #fences = new Map<number, Fence>();
@@ -72,7 +75,12 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
       {
         openChannelReceived: (peer, message, generation) => this.openings.received(peer, message, generation),
         unknownChannel: (peer, channelId, generation) => this.#unknownChannel(peer, channelId, generation),
-        connected: () => this.#wakeWork(),
+        connected: (peer) => {
+          this.backups.storage.connected(peer);
+          this.#wakeWork();
+        },
+        keptFor: (nodeId) => this.backups.storage.kept(nodeId),
+        storageReceived: (peer, message) => this.backups.storageReceived(peer, message),
       },
     );
     this.openings = new Openings(this, options.openings, this.policies, () => this.#pendingChannels());
@@ -84,6 +92,18 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     });
     this.#gossip = new GossipPublisher(this);
     this.payments = new PaymentHub(this);
+    this.backups = new Backups(
+      {
+        ports,
+        node,
+        fenceOf: (shard) => this.#fences.get(shard),
+        ownerAddress: (shard) => this.#keeper?.ownerOf(shard)?.address,
+        peers: () => this.peers.peers(),
+        adopt: (fence, channel) => this.#adopt(fence, channel),
+        reload: (fence, reason) => this.dropShard(fence, reason),
+      },
+      options.backups,
+    );
   }
 
   /** The keeper of shards is made with this engine as its handler. */
@@ -105,6 +125,20 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.peers.announceOwnership();
     if (loaded.channels.length > 0) void this.peers.reconnectWanted();
     this.#wakeWork();
+  }
+
+  /** A channel that was just recovered: its peer may be there already, and is dialled otherwise. */
+  #adopt(fence: Fence, restored: RestoredChannel): void {
+    if (this.#fences.get(fence.shard)?.epoch !== fence.epoch) return;
+    this.#revive(fence, restored);
+    const { connection } = this.peers.find(restored.state.parameters.counterpartyNodeId) ?? {};
+    if (connection === undefined) void this.peers.reconnectWanted();
+    else
+      this.channel(restored.state.channelId)?.post({
+        kind: 'connected',
+        generation: connection.generation,
+        features: connection.features,
+      });
   }
 
   #revive(fence: Fence, restored: RestoredChannel): void {
@@ -210,12 +244,19 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     peer.openings.delete(toHex(temporaryChannelId));
     this.#register(actor, peer);
     this.openings.established(actor);
+    this.channelsChanged();
     void this.ports.store.setPolicy(actor.fence, actor.channelId, actor.policy).catch((error: unknown) => {
       this.ports.logger.warn(
         { err: error },
         'a new channel’s policy was not stored; its defaults apply after a restart',
       );
     });
+  }
+
+  /** A backup is due. */
+  channelsChanged(): void {
+    this.backups.keeper.due();
+    this.ports.bus.publish('fulmen.backup');
   }
 
   abandoned(actor: ChannelActor, reason: string): void {

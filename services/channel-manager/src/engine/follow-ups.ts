@@ -59,6 +59,8 @@ export class FollowUps {
       if (state.phase.type === 'abandoned') this.#host.abandoned(this.#actor, state.phase.reason);
       return;
     }
+    const wasClosed = before.type === 'established' && before.phase.type === 'closed';
+    if (state.phase.type === 'closed' && !wasClosed) this.#host.channelsChanged();
     const wasUsable =
       before.type === 'established' && before.phase.type === 'open' && before.connection.type === 'connected';
     if (!wasUsable && state.phase.type === 'open' && state.connection.type === 'connected')

@@ -4,6 +4,7 @@ import {
   type ChannelParameters,
   type ChannelState,
   type EstablishedChannel,
+  type Funding,
   type OutboundMessage,
   type PartyParameters,
   primaryFunding,
@@ -11,10 +12,20 @@ import {
 import { InternalError } from '@fulmen/codec';
 import type { Party, RegisterChannelRequest } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
+import type { Fence } from '@fulmen/store';
 import type { ChannelActor } from './channel-actor.ts';
 import type { EnginePorts } from './ports.ts';
 
 const RETRY_MS = 100;
+
+type RegisteredFunding = Pick<
+  Funding,
+  | 'fundingTxid'
+  | 'fundingOutputIndex'
+  | 'fundingValueSat'
+  | 'holderFundingPubkey'
+  | 'counterpartyFundingPubkey'
+>;
 
 export class Registration {
   readonly #ports: EnginePorts;
@@ -63,29 +74,9 @@ export class Registration {
     actor: ChannelActor,
     parameters: ChannelParameters,
     channelId: Uint8Array,
-    funding: {
-      readonly fundingTxid: Uint8Array;
-      readonly fundingOutputIndex: number;
-      readonly fundingValueSat: bigint;
-      readonly holderFundingPubkey: Uint8Array;
-      readonly counterpartyFundingPubkey: Uint8Array;
-    },
+    funding: RegisteredFunding,
   ): Promise<void> {
-    const request: RegisterChannelRequest = {
-      channelKeysId: parameters.channelKeysId,
-      channelId,
-      counterpartyNodeId: parameters.counterpartyNodeId,
-      holderIsFunder: parameters.funder === 'holder',
-      commitmentFormat: parameters.commitmentFormat,
-      holder: partyOf(parameters.holder),
-      counterparty: partyOf(parameters.counterparty),
-      funding,
-      shard: actor.fence.shard,
-      epoch: actor.fence.epoch,
-      channelType: parameters.channelType,
-      announce: parameters.announce,
-      restored: false,
-    };
+    const request = requestOf(parameters, channelId, funding, actor.fence);
     while (!actor.stopped) {
       try {
         await this.#ports.signer.registerChannel(request);
@@ -98,6 +89,42 @@ export class Registration {
       }
     }
   }
+}
+
+/** What the signer is told of a channel that exists. */
+export function registrationOf(state: EstablishedChannel, fence: Fence): RegisterChannelRequest {
+  return requestOf(state.parameters, state.channelId, primaryFunding(state), fence);
+}
+
+function requestOf(
+  parameters: ChannelParameters,
+  channelId: Uint8Array,
+  funding: RegisteredFunding,
+  fence: Fence,
+): RegisterChannelRequest {
+  const { fundingTxid, fundingOutputIndex, fundingValueSat, holderFundingPubkey, counterpartyFundingPubkey } =
+    funding;
+  return {
+    channelKeysId: parameters.channelKeysId,
+    channelId,
+    counterpartyNodeId: parameters.counterpartyNodeId,
+    holderIsFunder: parameters.funder === 'holder',
+    commitmentFormat: parameters.commitmentFormat,
+    holder: partyOf(parameters.holder),
+    counterparty: partyOf(parameters.counterparty),
+    funding: {
+      fundingTxid,
+      fundingOutputIndex,
+      fundingValueSat,
+      holderFundingPubkey,
+      counterpartyFundingPubkey,
+    },
+    shard: fence.shard,
+    epoch: fence.epoch,
+    channelType: parameters.channelType,
+    announce: parameters.announce,
+    restored: false,
+  };
 }
 
 function partyOf(party: PartyParameters): Party {

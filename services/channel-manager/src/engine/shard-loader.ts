@@ -59,7 +59,7 @@ export async function loadShard(ports: EnginePorts, fence: Fence): Promise<Loade
       loaded: channel,
       state,
       ...compare(state, signer, channel.closingDecision),
-      points: { first: signer?.firstPointNumber ?? 0n, points: signer?.perCommitmentPoints ?? [] },
+      points: await pointsOf(ports, state, signer),
       policy: await ports.store.getPolicy(state.channelId),
     });
   }
@@ -81,6 +81,20 @@ async function signerStates(
   return result;
 }
 
+/** The holder's points that the channel will speak of. A passive one speaks of its own last commitment, wherever the signer is. */
+async function pointsOf(
+  { signer: client }: EnginePorts,
+  state: EstablishedChannel,
+  signer: SignerChannelState | undefined,
+): Promise<RestoredChannel['points']> {
+  if (state.phase.type !== 'passive')
+    return { first: signer?.firstPointNumber ?? 0n, points: signer?.perCommitmentPoints ?? [] };
+  const first = state.changes.holderCommitmentNumber;
+  const { channelKeysId } = state.parameters;
+  const { points } = await client.getPerCommitmentPoints({ channelKeysId, commitmentNumbers: [first] });
+  return { first, points };
+}
+
 /** Where the signer stands beside the rows. */
 export function compare(
   state: EstablishedChannel,
@@ -100,12 +114,11 @@ export function compare(
     holderCommitmentNumber: signer.nextHolderCommitment - 1n,
     counterpartyRevocations: signer.nextCounterpartyRevocation,
   };
+  // It never signs again, whatever the signer did before.
+  if (state.phase.type === 'passive') return { signer: progress, contradiction: undefined };
   // chain-monitor may have closed it while nobody owned it: then the manager follows.
   const isOpen =
-    closingDecision === undefined &&
-    state.phase.type !== 'closing_force' &&
-    state.phase.type !== 'closed' &&
-    state.phase.type !== 'passive';
+    closingDecision === undefined && state.phase.type !== 'closing_force' && state.phase.type !== 'closed';
   const contradiction =
     progress.holderCommitmentNumber > holderCommitmentNumber
       ? 'the signer has validated a holder commitment that the database does not know: the database was set back'

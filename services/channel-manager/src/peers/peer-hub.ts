@@ -16,11 +16,11 @@ import type {
 } from '@fulmen/proto/link/v1/link';
 import { type DuplexStream, RpcError } from '@fulmen/rpc';
 import type { Fence } from '@fulmen/store';
-import { decodeMessage, make, type Message, type MessageOf } from '@fulmen/wire';
+import { decodeMessage, encodeMessage, make, type Message, type MessageOf } from '@fulmen/wire';
 import type { ChannelActor } from '../engine/channel-actor.ts';
 import type { EnginePorts } from '../engine/ports.ts';
 import { GatewayStream } from '../link/outbound.ts';
-import { negotiatedFeatures, Peer } from './peer.ts';
+import { negotiatedFeatures, offersStorage, Peer } from './peer.ts';
 
 /** Messages that name their channel by its final id. */
 type ChannelMessage = MessageOf<
@@ -44,6 +44,9 @@ export interface PeerHubHandler {
   unknownChannel(peer: Peer, channelId: Uint8Array, generation: bigint): void;
   /** A peer's connection was accepted. */
   connected(peer: Peer): void;
+  /** The blob that this node keeps for a peer, to be returned before any channel is reestablished. */
+  keptFor(nodeId: Uint8Array): Promise<Uint8Array | undefined>;
+  storageReceived(peer: Peer, message: MessageOf<'peer_storage' | 'peer_storage_retrieval'>): void;
 }
 
 /** Longest wait for a peer that the operator wants connected. */
@@ -196,12 +199,10 @@ export class PeerHub {
   }
 
   async #accept(peer: Peer, gateway: GatewayStream, message: PeerConnected): Promise<void> {
-    const outcome = await this.#ports.store.acceptConnection(
-      peer.fence,
-      peer.nodeId,
-      gateway.gatewayId,
-      message.connectionId,
-    );
+    const [outcome, kept] = await Promise.all([
+      this.#ports.store.acceptConnection(peer.fence, peer.nodeId, gateway.gatewayId, message.connectionId),
+      this.#handler.keptFor(peer.nodeId),
+    ]);
     if (outcome.type === 'fence_lost' || this.#peers.get(peer.key) !== peer || gateway.broken) return;
     const before = peer.connection;
     if (before !== undefined) {
@@ -215,6 +216,7 @@ export class PeerHub {
       connectionId: message.connectionId,
       generation,
       features,
+      offersStorage: offersStorage(message.theirFeatures),
       outbound: 0n,
       inbound: 0n,
       open: new Set(),
@@ -229,6 +231,8 @@ export class PeerHub {
         shard: peer.fence.shard,
       },
     });
+    if (kept !== undefined)
+      peer.sendBytes(encodeMessage(make('peer_storage_retrieval', { blob: kept })), generation);
     for (const actor of peer.channels.values()) actor.post({ kind: 'connected', generation, features });
     this.#handler.connected(peer);
   }
@@ -325,6 +329,10 @@ export class PeerHub {
       case 'announcement_signatures':
       case 'stfu':
         return this.#toChannel(peer, message, generation, frame);
+      case 'peer_storage':
+      case 'peer_storage_retrieval':
+        this.#handler.storageReceived(peer, message);
+        return false;
       default:
         // Everything else is the gateway's or the router's; what got here anyway is dropped.
         return false;

@@ -12,6 +12,8 @@ export interface Connection {
   readonly connectionId: bigint;
   readonly generation: bigint;
   readonly features: NegotiatedFeatures;
+  /** The peer offers to keep a blob for us (BOLT 1, peer storage). */
+  readonly offersStorage: boolean;
   /** Number of the last frame sent. */
   outbound: bigint;
   /** Number of the last frame received. */
@@ -88,6 +90,11 @@ export class Peer {
       value: { peerNodeId: this.nodeId, generation, through, creditBytes: CREDIT_BYTES },
     });
   }
+}
+
+/** Whether a peer's init offers peer storage. */
+export function offersStorage(theirFeatures: Uint8Array): boolean {
+  return FeatureBits.decode(theirFeatures).supports('provide_storage');
 }
 
 /** What both sides support, as far as channels care; `init` at the gateway offered our side. */

@@ -1,6 +1,7 @@
 /** ManagerService, one file for each RPC. */
 import type { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
 import type { Handlers } from '@fulmen/rpc';
+import { getBackup, recoverChannels, verifyBackup } from './backup.ts';
 import { closeChannel } from './close-channel.ts';
 import { connectPeer } from './connect-peer.ts';
 import { createInvoice } from './create-invoice.ts';
@@ -38,5 +39,8 @@ export function managerHandlers(deps: ManagerDeps): Handlers<ManagerServiceServi
     lookupPayment: (request) => storeErrors(() => lookupPayment(deps, request)),
     listPayments: (request) => storeErrors(() => listPayments(deps, request)),
     listForwards: (request) => storeErrors(() => listForwards(deps, request)),
+    getBackup: () => storeErrors(() => getBackup(deps)),
+    verifyBackup: (request) => storeErrors(() => verifyBackup(deps, request)),
+    recoverChannels: (request) => storeErrors(() => recoverChannels(deps, request)),
   };
 }

@@ -15,6 +15,7 @@ export const HOLDER_FEATURES: FeatureBits = FeatureBits.of({
   support_large_channel: 'optional',
   anchors: 'optional',
   shutdown_anysegwit: 'optional',
+  provide_storage: 'optional',
   channel_type: 'optional',
   scid_alias: 'optional',
 });
