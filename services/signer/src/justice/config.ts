@@ -17,7 +17,7 @@ const variables = z.object({
   /** The only script that is ever paid, in hex: an address of the operator's, of no machine near the node. */
   FULMEN_JUSTICE_DESTINATION_SCRIPT: z.string().regex(/^([0-9a-fA-F]{2}){4,42}$/, 'must be a script in hex'),
   /** Of what a claim brings in, what may go to miners at most. */
-  FULMEN_JUSTICE_MAX_FEE_PERCENT: integer(1, 100).default(80),
+  FULMEN_JUSTICE_MAX_FEE_PERCENT: integer(1, 100).default(95),
 });
 
 export interface JusticeConfig {

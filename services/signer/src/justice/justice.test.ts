@@ -118,6 +118,7 @@ describe.each(['anchors', 'static_remotekey'] as const)('a revoked commitment of
         {
           ...signer.contexts.alice,
           maximumFeeSat: 10_000n,
+          otherInputsSat: 0n,
           isOwn: (_index, script) => equalBytes(script, keys.destinationScript),
         },
         registration,
@@ -201,6 +202,11 @@ describe.each(['anchors', 'static_remotekey'] as const)('a revoked commitment of
     const identity = await clientWith('tower').getJusticeNode({});
     expect(toHex(identity.publicKey)).toBe(toHex(towerKey));
     expect(toHex(identity.destinationScript)).toBe(toHex(keys.destinationScript));
+    const tampered = sealed.sealedKey.map((byte, at) => (at === 50 ? byte ^ 1 : byte));
+    await clientWith('tower').checkKey({ parameters: base.parameters, sealedKey: sealed.sealedKey });
+    await expect(
+      clientWith('tower').checkKey({ parameters: base.parameters, sealedKey: tampered }),
+    ).rejects.toMatchObject({ metadata: { 'fulmen-policy': 'policy-justice-key' } });
     const request = (script: Uint8Array) => ({
       transaction: encodeTx(payment(90_000n, script)),
       inputs: [{ ...base, sealedKey: sealed.sealedKey, htlc: undefined }],

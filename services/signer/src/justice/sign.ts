@@ -113,12 +113,11 @@ function checkPayment(
   return ok(undefined);
 }
 
-function signInput(
+/** The channel's parameters and its revocation basepoint secret, if they belong together and to this tower. */
+export function openKey(
   { secp, secret }: JusticeKeys,
-  tx: Tx,
-  index: number,
-  input: RevokedOutput,
-): Result<JusticeSignature, JusticeRefusal> {
+  input: Pick<RevokedOutput, 'parameters' | 'sealedKey'>,
+): Result<{ readonly parameters: MonitorParameters; readonly basepointSecret: Uint8Array }, JusticeRefusal> {
   const parameters = decodeMonitorParameters(input.parameters);
   if (!parameters.ok) return refuse('policy-malformed-request', parameters.error.message);
   const basepointSecret = openJusticeKey(secp, input.sealedKey, parameters.value.channelKeysId, secret);
@@ -126,9 +125,22 @@ function signInput(
     return refuse('policy-justice-key', 'the key is not sealed to this tower, or of another channel');
   if (!equalBytes(secp.publicKeyOf(basepointSecret), parameters.value.holder.revocationBasepoint))
     return refuse('policy-justice-key', 'the key is not of these parameters');
+  return ok({ parameters: parameters.value, basepointSecret });
+}
+
+function signInput(
+  keys: JusticeKeys,
+  tx: Tx,
+  index: number,
+  input: RevokedOutput,
+): Result<JusticeSignature, JusticeRefusal> {
+  const { secp } = keys;
+  const opened = openKey(keys, input);
+  if (!opened.ok) return opened;
+  const { parameters, basepointSecret } = opened.value;
   if (input.perCommitmentSecret.length !== 32 || !secp.isSecretKey(input.perCommitmentSecret))
     return refuse('policy-malformed-request', 'the per-commitment secret is no scalar');
-  const witnessScript = revokedScript(secp, parameters.value, input);
+  const witnessScript = revokedScript(secp, parameters, input);
   const privateKey = deriveRevocationPrivateKey(secp, basepointSecret, input.perCommitmentSecret);
   const sighash = segwitV0Sighash(tx, index, witnessScript, input.valueSat, SIGHASH.ALL);
   return ok({

@@ -7,7 +7,7 @@ import type { SignJusticeRequest, SignJusticeResponse } from '@fulmen/proto/towe
 import { toHex } from '@fulmen/codec';
 import { type CallContext, RpcError, type RpcServer } from '@fulmen/rpc';
 import type { Logger, Metrics, RunningService } from '@fulmen/service';
-import { type JusticeKeys, type RevokedOutput, signJustice } from './sign.ts';
+import { type JusticeKeys, openKey, type RevokedOutput, signJustice } from './sign.ts';
 
 export interface JusticeSignerPorts {
   readonly rpcServer: RpcServer;
@@ -29,6 +29,18 @@ export async function startJusticeSigner(
     getJusticeNode: async (_request, context) => {
       requireTower(context);
       return { publicKey, destinationScript: keys.destinationScript };
+    },
+    checkKey: async (request, context) => {
+      requireTower(context);
+      const opened = openKey(keys, {
+        parameters: Uint8Array.from(request.parameters),
+        sealedKey: Uint8Array.from(request.sealedKey),
+      });
+      if (!opened.ok)
+        throw new RpcError('permission_denied', opened.error.reason, {
+          'fulmen-policy': opened.error.policy,
+        });
+      return {};
     },
     signJustice: async (request: SignJusticeRequest, context): Promise<SignJusticeResponse> => {
       requireTower(context);
