@@ -21,6 +21,8 @@ import { answer } from './errors.ts';
 /** Closed channels of one answer. */
 const MAX_LISTED = 1_000;
 const DEFAULT_LISTED = 100;
+/** Outputs of one answer; the channels beyond them are left out, the oldest first. */
+const MAX_OUTPUTS = 10_000;
 /** Claims of one answer: the most urgent ones. */
 const MAX_SWEEPS = 5_000;
 
@@ -50,7 +52,11 @@ export function settlementHandlers(parts: SettlementServiceParts): Handlers<Sett
           resolved: includeResolved ? 'include' : 'exclude',
           limit: limit === 0 ? DEFAULT_LISTED : limit,
         });
-        return { channels: settlements.map(closingChannel) };
+        let outputs = 0;
+        const channels = settlements
+          .map(closingChannel)
+          .filter((channel) => (outputs += channel.outputs.length) <= MAX_OUTPUTS);
+        return { channels };
       }, leaderAddress),
     listSweeps: () =>
       answer(async () => {
