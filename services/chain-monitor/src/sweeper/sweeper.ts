@@ -5,7 +5,7 @@
  * whatever dies in between, the same transaction goes out again. What waits is
  * broadcast again at every block, and every half minute.
  */
-import { displayHash, encodeTx, txid as txidOf } from '@fulmen/bitcoin';
+import { type Tx, displayHash, encodeTx, txid as txidOf } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
 import { equalBytes, toHex } from '@fulmen/codec';
 import { RpcError } from '@fulmen/rpc';
@@ -40,6 +40,14 @@ const RETRY_MS = 5_000;
 /** Bitcoin Core's default: 1,000 sat per 1,000 vbytes. */
 const INCREMENTAL_RELAY_SAT_PER_KW = 250;
 
+/** Where sweeps go and who signs them, in place of the wallet and its signer. */
+export interface SweepHome {
+  /** The same for every sweep. */
+  readonly script: Uint8Array;
+  /** @throws RpcError when it is not signed; SweepSigningError */
+  readonly sign: (planned: PlannedSweep, homeScript: Uint8Array) => Promise<Tx>;
+}
+
 export interface SweeperPorts {
   readonly source: ChainSource;
   readonly writer: Writer;
@@ -49,6 +57,8 @@ export interface SweeperPorts {
   readonly logger: Logger;
   readonly metrics: ChainMetrics;
   readonly book: () => AddressBook | undefined;
+  /** Absent: the wallet. */
+  readonly home?: SweepHome;
   readonly policy: SweepPolicy;
   readonly rebroadcastMs: number;
   /** There is something to do. */
@@ -181,14 +191,12 @@ export class Sweeper {
 
   /** Signs and stores; undefined when it could not be signed, which is tried again. */
   async #make(plan: SweepPlan, planned: PlannedSweep): Promise<SweepRecord | undefined> {
-    const { signer, logger, metrics, writer } = this.#ports;
-    const book = this.#ports.book();
-    // Nothing to pay home to yet.
-    if (book === undefined) return undefined;
+    const { logger, metrics, writer } = this.#ports;
     try {
-      const homeScript = planned.homeScript ?? (await this.#freshScript(book));
-      const addressOf = (script: Uint8Array) => writer.view?.addresses.get(toHex(script));
-      const tx = await signSweep({ signer, book, addressOf }, planned, homeScript);
+      const signed = await this.#sign(planned);
+      // Nothing to pay home to yet.
+      if (signed === undefined) return undefined;
+      const { tx, homeScript } = signed;
       const record: SweepRecord = {
         sweepId: planned.sweepId,
         txid: txidOf(tx),
@@ -218,6 +226,19 @@ export class Sweeper {
       );
       return undefined;
     }
+  }
+
+  async #sign(
+    planned: PlannedSweep,
+  ): Promise<{ readonly tx: Tx; readonly homeScript: Uint8Array } | undefined> {
+    const { signer, writer, home } = this.#ports;
+    if (home !== undefined)
+      return { tx: await home.sign(planned, home.script), homeScript: home.script };
+    const book = this.#ports.book();
+    if (book === undefined) return undefined;
+    const homeScript = planned.homeScript ?? (await this.#freshScript(book));
+    const addressOf = (script: Uint8Array) => writer.view?.addresses.get(toHex(script));
+    return { tx: await signSweep({ signer, book, addressOf }, planned, homeScript), homeScript };
   }
 
   /** Under the lock: what it spends is still there, and what it replaces still has the fee that it outbids. */
