@@ -1,43 +1,15 @@
 /** Every kind of close, with real signatures and every witness run: whose it was, what comes home, how HTLCs ended. */
 import { preimageOf } from '@fulmen/channel/testing/pair';
-import { htlcKey } from '@fulmen/monitor';
 import { describe, expect, test } from 'vitest';
 import { ANTI_REORG_DELAY_BLOCKS, IRREVOCABLE_DEPTH } from './constants.ts';
 import { claimTransaction, claimTransactions, claimableOf } from './testing/claims.ts';
 import { TestChain } from './testing/test-chain.ts';
 import { TestChannel } from './testing/test-channel.ts';
-import type { Settlement } from './types.ts';
+import { outcomes, words } from './testing/words.ts';
 
 const FORMATS = ['static_remotekey', 'anchors'] as const;
 /** Of every HTLC here. */
 const EXPIRY = 500;
-
-/** Outcomes by key, as words. */
-function outcomes({ htlcs }: Settlement): Record<string, string> {
-  return Object.fromEntries(
-    htlcs.map((outcome) => [
-      htlcKey(outcome.htlc),
-      outcome.type === 'failed' ? `failed ${outcome.reason}` : outcome.type,
-    ]),
-  );
-}
-
-/** Outputs as words: kind, HTLC, status. */
-function words({ outputs }: Settlement): string[] {
-  return outputs.map(({ kind, htlc, status }) => {
-    const what = htlc === undefined ? kind : `${kind} ${htlc.id}`;
-    switch (status.type) {
-      case 'maturing':
-        return `${what}: at ${status.height}`;
-      case 'claimable':
-        return `${what}: ${status.claim.kind.type}`;
-      case 'preimage_unknown':
-        return `${what}: unknown until ${status.expiryHeight}`;
-      case 'spent':
-        return `${what}: ${status.how} by ${status.by}, ${status.finality}`;
-    }
-  });
-}
 
 /**
  * Alice offers 0 (kept), 1 (dust); bob offers 0 (preimage known), 1 (unknown), 2 (dust). All are on both newest

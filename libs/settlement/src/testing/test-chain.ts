@@ -10,10 +10,16 @@ import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding'
 import { runInput } from '@fulmen/channel/commitment/testing/interpreter';
 import { InternalError, toHex } from '@fulmen/codec';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
+import type { ChannelMonitor } from '@fulmen/monitor';
 import { settle } from '../settle.ts';
 import { outPointKey } from '../spends.ts';
 import type { ConfirmedSpend, Settlement, SettlementFacts } from '../types.ts';
 import type { Side, TestChannel } from './test-channel.ts';
+
+export interface SettledFacts {
+  readonly settlement: Settlement;
+  readonly facts: SettlementFacts;
+}
 
 interface Coin {
   readonly valueSat: bigint;
@@ -149,8 +155,15 @@ export class TestChain {
     channel: TestChannel,
     side: Side,
     preimages: ReadonlyMap<string, Uint8Array> = new Map(),
-  ): { readonly settlement: Settlement; readonly facts: SettlementFacts } {
-    const monitor = channel.monitor(side);
+  ): SettledFacts {
+    return this.settlementOf(channel.monitor(side), preimages);
+  }
+
+  /** Settles any monitor, a stale one for example. */
+  settlementOf(
+    monitor: ChannelMonitor,
+    preimages: ReadonlyMap<string, Uint8Array> = new Map(),
+  ): SettledFacts {
     const all = this.confirmed();
     let facts: SettlementFacts = { confirmed: [], unconfirmed: [], bestHeight: this.height, preimages };
     for (;;) {
