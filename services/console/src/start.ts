@@ -2,6 +2,7 @@
 import type { Bus } from '@fulmen/bus';
 import type { Secp256k1 } from '@fulmen/crypto';
 import {
+  BackupServiceService,
   ChannelServiceService,
   EventServiceService,
   InvoiceServiceService,
@@ -17,6 +18,7 @@ import type { TokenSource } from './auth/tokens.ts';
 import type { ConsoleConfig, FleetService } from './config.ts';
 import { EventFeed } from './events/feed.ts';
 import type { EventReader } from './events/reader.ts';
+import { backupService } from './rpc/backup.ts';
 import { channelService } from './rpc/channels.ts';
 import { type ConsoleContext, replicaSets } from './rpc/context.ts';
 import { eventService } from './rpc/events.ts';
@@ -81,6 +83,7 @@ export async function startConsole(config: ConsoleConfig, ports: ConsolePorts): 
   server.add(InvoiceServiceService, invoiceService(context));
   server.add(PaymentServiceService, paymentService(context));
   server.add(OnChainServiceService, onChainService(context));
+  server.add(BackupServiceService, backupService(context));
   server.add(EventServiceService, eventService(context, feed));
   const stopWork = async (): Promise<void> => {
     unsubscribe();

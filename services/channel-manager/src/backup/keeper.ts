@@ -96,7 +96,7 @@ export class BackupKeeper {
   secret(): Promise<Uint8Array> {
     this.#secret ??= this.#ports.signer
       .getDerivedSecret({ purpose: 'peer-storage' })
-      .then(({ secret }) => secret)
+      .then(({ secret }) => Uint8Array.from(secret))
       .catch((error: unknown) => {
         this.#secret = undefined;
         throw error;

@@ -10,6 +10,10 @@ export interface CliIo {
   /** Rejects when the file cannot be read. */
   readonly readFile: (path: string) => Promise<string>;
   readonly appendFile: (path: string, text: string) => Promise<void>;
+  /** Undefined when there is no such file. */
+  readonly readBytes: (path: string) => Promise<Uint8Array | undefined>;
+  /** Whole or not at all, also when the machine dies; readable by its owner alone. */
+  readonly replaceBytes: (path: string, bytes: Uint8Array) => Promise<void>;
   readonly randomBytes: (length: number) => Uint8Array;
   readonly sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Made when the first call is: loading gRPC takes a while, and `--help` needs none. */

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RpcConnector } from '@fulmen/rpc';
+import { readBytes, replaceBytes } from './files.ts';
 import { EXIT } from './io.ts';
 import { runCli } from './program.ts';
 
@@ -30,6 +31,8 @@ const code = await runCli(process.argv.slice(2), {
   environment: process.env,
   readFile: (file) => readFile(file, 'utf8'),
   appendFile: (file, text) => appendFile(file, text, { mode: 0o600 }),
+  readBytes,
+  replaceBytes,
   randomBytes: (length) => new Uint8Array(randomBytes(length)),
   sleep: (ms, signal) => delay(ms, undefined, { signal }),
   connector: async () => {

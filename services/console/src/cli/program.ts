@@ -1,6 +1,7 @@
 /** The command line as a function: arguments and the outside in, an exit code out. */
 import { Command, CommanderError, Option } from 'commander';
 import { VERSION } from '../version.ts';
+import { backupCommands } from './commands/backup.ts';
 import { channelCommands } from './commands/channels.ts';
 import { eventCommands } from './commands/events.ts';
 import { invoiceCommands } from './commands/invoices.ts';
@@ -53,6 +54,7 @@ export function buildProgram(io: CliIo): Command {
   walletCommands(program, context);
   sweepCommands(program, context);
   eventCommands(program, context);
+  backupCommands(program, context);
   tokenCommands(program, context);
   return program;
 }

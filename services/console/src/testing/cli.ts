@@ -64,6 +64,8 @@ export async function startCli(handlers: Partial<ManagerHandlers>) {
       readFile: (file) =>
         files[file] === undefined ? Promise.reject(new RangeError(file)) : Promise.resolve(files[file]),
       appendFile: () => Promise.resolve(),
+      readBytes: () => Promise.resolve(undefined),
+      replaceBytes: () => Promise.resolve(),
       randomBytes: (length) => new Uint8Array(length).fill(1),
       sleep: () => Promise.resolve(),
       connector: () =>
