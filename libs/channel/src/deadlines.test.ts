@@ -5,7 +5,7 @@ import {
   HTLC_FAIL_BACK_BUFFER_BLOCKS,
   LATENCY_GRACE_PERIOD_BLOCKS,
 } from './config.ts';
-import { htlcDeadlines, nextDeadlineHeight } from './deadlines.ts';
+import { htlcDeadlines, nextDeadlineHeight, weighClosing } from './deadlines.ts';
 import { Pair, addCommand, preimageOf } from './testing/pair.ts';
 
 test('the constants keep their relations', () => {
@@ -20,7 +20,13 @@ test('an outbound HTLC demands the chain three blocks after its expiry, an uncom
   pair.alice.must({ type: 'commit' });
   expect(htlcDeadlines(pair.alice.channel, 502)).toEqual([]);
   expect(htlcDeadlines(pair.alice.channel, 503)).toEqual([
-    { direction: 'outbound', id: 0n, deadlineHeight: 503, reason: 'outbound_expired' },
+    {
+      direction: 'outbound',
+      id: 0n,
+      amountMsat: 1_000_000n,
+      deadlineHeight: 503,
+      reason: 'outbound_expired',
+    },
   ]);
 });
 
@@ -37,4 +43,13 @@ test('an inbound HTLC demands the chain 36 blocks before its expiry once its pre
   expect(htlcDeadlines(pair.bob.channel, 464)).toMatchObject([
     { direction: 'inbound', id: 0n, reason: 'inbound_preimage_known' },
   ]);
+});
+
+test('force close weighs value at stake against cost', () => {
+  const tenSat = { amountMsat: 10_000n };
+  expect(weighClosing([tenSat], 253)).toEqual({ verdict: 'not_worth_it', atStakeSat: 10n, costSat: 506n });
+  // Many small ones count together: what is given up never exceeds what one close costs.
+  expect(weighClosing(Array(483).fill({ amountMsat: 300_000n }), 253)).toMatchObject({ verdict: 'close' });
+  expect(weighClosing([{ amountMsat: 506_999n }], 253).verdict).toBe('close');
+  expect(weighClosing([{ amountMsat: 506_999n }], 2_530)).toMatchObject({ costSat: 5_065n });
 });

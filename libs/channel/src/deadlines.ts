@@ -7,6 +7,7 @@ import { isFulfilled } from './updates/transitions.ts';
 export interface HtlcDeadline {
   readonly direction: HtlcDirection;
   readonly id: bigint;
+  readonly amountMsat: bigint;
   /** From this height on the channel is to be force-closed. */
   readonly deadlineHeight: number;
   readonly reason: 'outbound_expired' | 'inbound_preimage_known';
@@ -35,11 +36,12 @@ export function nextDeadlineHeight(state: EstablishedChannel): number | undefine
 function allDeadlines(state: EstablishedChannel): readonly HtlcDeadline[] {
   const deadlines: HtlcDeadline[] = [];
   for (const htlc of state.changes.htlcs) {
-    const { direction, id, cltvExpiryHeight } = htlc.body;
+    const { direction, id, amountMsat, cltvExpiryHeight } = htlc.body;
     if (direction === 'outbound' && htlc.state !== 'add_pending') {
       deadlines.push({
         direction,
         id,
+        amountMsat,
         deadlineHeight: cltvExpiryHeight + LATENCY_GRACE_PERIOD_BLOCKS,
         reason: 'outbound_expired',
       });
@@ -47,10 +49,35 @@ function allDeadlines(state: EstablishedChannel): readonly HtlcDeadline[] {
       deadlines.push({
         direction,
         id,
+        amountMsat,
         deadlineHeight: cltvExpiryHeight - CLTV_CLAIM_BUFFER_BLOCKS,
         reason: 'inbound_preimage_known',
       });
     }
   }
   return deadlines;
+}
+
+/** What going on-chain costs beside the channel itself: a commitment, and for each HTLC its output and one claim (BOLT 3's weights). */
+const COMMITMENT_WEIGHT = 1_124n;
+const HTLC_WEIGHT = 172n + 706n;
+
+export interface ClosingBalance {
+  readonly verdict: 'close' | 'not_worth_it';
+  readonly atStakeSat: bigint;
+  readonly costSat: bigint;
+}
+
+/**
+ * Weighs what a force close saves against what it costs. All HTLCs past their deadline count together, those that were
+ * not worth it before included: so whatever a peer does, never more is given up than a close costs.
+ */
+export function weighClosing(
+  htlcs: readonly { readonly amountMsat: bigint }[],
+  feerateSatPerKw: number,
+): ClosingBalance {
+  const atStakeSat = htlcs.reduce((sum, { amountMsat }) => sum + amountMsat, 0n) / 1_000n;
+  const weight = COMMITMENT_WEIGHT + HTLC_WEIGHT * BigInt(htlcs.length);
+  const costSat = (weight * BigInt(feerateSatPerKw)) / 1_000n;
+  return { verdict: atStakeSat >= costSat ? 'close' : 'not_worth_it', atStakeSat, costSat };
 }

@@ -25,7 +25,7 @@ export { canCommit } from './commit.ts';
 export { isHeld } from './freeze.ts';
 export { requiredHolderPoints, signerProgress, signerWork } from './signer-work.ts';
 export type { SignerMismatch, SignerProgress } from './signer-work.ts';
-export { htlcDeadlines, nextDeadlineHeight } from './deadlines.ts';
+export { htlcDeadlines, nextDeadlineHeight, weighClosing } from './deadlines.ts';
 export type { HtlcDeadline } from './deadlines.ts';
 export { summary, unresolvedInboundHtlcs } from './summary.ts';
 export type { ChannelSummary } from './summary.ts';

@@ -13,6 +13,7 @@ import {
   applyReaction,
   channelStep,
   htlcDeadlines,
+  weighClosing,
   isHeld,
 } from '@fulmen/channel';
 import { displayHash } from '@fulmen/bitcoin';
@@ -239,12 +240,21 @@ export class Turn {
   /** Goes on-chain when an HTLC cannot wait any longer (LDK's deadlines). */
   #block(height: number): void {
     if (this.#state.type !== 'established') return;
-    const [deadline] = htlcDeadlines(this.#state, height);
-    if (deadline !== undefined)
-      this.#input({
-        type: 'force_close',
-        reason: `${deadline.direction} HTLC ${deadline.id} must be settled on-chain before it is too late`,
-      });
+    const due = htlcDeadlines(this.#state, height);
+    const [deadline] = due;
+    if (deadline === undefined) return;
+    const { verdict, atStakeSat, costSat } = weighClosing(
+      due,
+      this.#context.core.feerates.closeTargetSatPerKw,
+    );
+    // chain-monitor gives up what is not worth a channel, and tells whoever it came from.
+    if (verdict === 'not_worth_it') return;
+    this.#input({
+      type: 'force_close',
+      reason:
+        `${deadline.direction} HTLC ${deadline.id} must be settled on-chain before it is too late: ` +
+        `${atStakeSat} sat at stake in ${due.length} HTLCs, about ${costSat} sat to close`,
+    });
   }
 
   /** A confirmed spend ends the channel at once; its rows live on until chain-monitor has settled the last output. */
