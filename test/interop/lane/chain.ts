@@ -1,0 +1,114 @@
+/** The lane's chain: one real bitcoind on regtest, with a miner's wallet. */
+import { BitcoindRpc } from '@fulmen/chain';
+import { freePort } from '../../e2e/support/state.ts';
+import { startBitcoind } from '../start-bitcoind.ts';
+
+/** How a process reaches the node. */
+export interface BitcoindAccess {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  /** ZMQ endpoints of raw blocks and transactions. */
+  readonly zmqBlock: string;
+  readonly zmqTx: string;
+  height(): Promise<number>;
+}
+
+const USER = 'fulmen';
+const PASSWORD = 'fulmen';
+/** Of user and password above: salt, and HMAC-SHA256 of the password under it (Bitcoin Core's rpcauth). */
+const RPC_AUTH =
+  'fulmen:7d9ba5ae63c3d4dc30583ff4fe65a67e$8abd981357f9cb97968002b1d637bdfd3fd3fd3cdd8bdbd1aa5363abd8fb0ba5';
+/** Mature coins for every case. */
+const FIRST_BLOCKS = 150;
+
+export class Chain implements BitcoindAccess {
+  readonly host = '127.0.0.1';
+  readonly user = USER;
+  readonly password = PASSWORD;
+  readonly port: number;
+  readonly zmqBlock: string;
+  readonly zmqTx: string;
+  readonly version: string;
+  readonly rpc: BitcoindRpc;
+  readonly #stop: () => Promise<void>;
+  readonly #miner: string;
+
+  private constructor(parts: {
+    port: number;
+    zmqBlock: string;
+    zmqTx: string;
+    version: string;
+    rpc: BitcoindRpc;
+    stop: () => Promise<void>;
+    miner: string;
+  }) {
+    this.port = parts.port;
+    this.zmqBlock = parts.zmqBlock;
+    this.zmqTx = parts.zmqTx;
+    this.version = parts.version;
+    this.rpc = parts.rpc;
+    this.#stop = parts.stop;
+    this.#miner = parts.miner;
+  }
+
+  static async start(bitcoind: string): Promise<Chain> {
+    const zmqBlock = `tcp://127.0.0.1:${await freePort()}`;
+    const zmqTx = `tcp://127.0.0.1:${await freePort()}`;
+    const {
+      config,
+      rpc: cookieRpc,
+      stop,
+    } = await startBitcoind(bitcoind, [
+      `-rpcauth=${RPC_AUTH}`,
+      `-zmqpubrawblock=${zmqBlock}`,
+      `-zmqpubrawtx=${zmqTx}`,
+    ]);
+    const rpc = new BitcoindRpc({
+      host: config.host,
+      port: config.port,
+      auth: { kind: 'password', user: USER, password: PASSWORD },
+    });
+    await cookieRpc.call('createwallet', 'miner');
+    const miner = String(await cookieRpc.call('getnewaddress'));
+    await rpc.call('generatetoaddress', FIRST_BLOCKS, miner);
+    const { subversion } = (await rpc.call('getnetworkinfo')) as { readonly subversion: string };
+    return new Chain({
+      port: config.port,
+      zmqBlock,
+      zmqTx,
+      version: `bitcoind ${subversion.replaceAll('/', '')}`,
+      rpc,
+      stop: async () => {
+        rpc.close();
+        await stop();
+      },
+      miner,
+    });
+  }
+
+  get url(): string {
+    return `http://${USER}:${PASSWORD}@${this.host}:${this.port}`;
+  }
+
+  async height(): Promise<number> {
+    return Number(await this.rpc.call('getblockcount'));
+  }
+
+  async mine(blocks: number): Promise<void> {
+    await this.rpc.call('generatetoaddress', blocks, this.#miner);
+  }
+
+  async fund(address: string, valueSat: bigint): Promise<void> {
+    await this.rpc.call('sendtoaddress', address, Number(valueSat) / 1e8);
+  }
+
+  async mempool(): Promise<readonly string[]> {
+    return (await this.rpc.call('getrawmempool')) as readonly string[];
+  }
+
+  async stop(): Promise<void> {
+    await this.#stop();
+  }
+}

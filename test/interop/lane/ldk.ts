@@ -1,0 +1,217 @@
+/** LDK as a peer: the wallet of test/ldk-wallet in its own process. */
+import { createRequire } from 'node:module';
+import { until } from '../../e2e/main-job/waiting.ts';
+import { LdkWallet } from '../../ldk-wallet/client.ts';
+import type { BitcoindAccess } from './chain.ts';
+import {
+  type InteropPeer,
+  type InvoiceOptions,
+  NotApplicable,
+  type OpenOptions,
+  type PeerChannel,
+  type PeerPayment,
+} from './peer.ts';
+
+const PAYMENT_TIMEOUT_MS = 60_000;
+
+export function ldkVersion(): string {
+  const require = createRequire(import.meta.url);
+  const { version } = require('lightningdevkit/package.json') as { readonly version: string };
+  return `ldk ${version} (npm)`;
+}
+
+export class Ldk implements InteropPeer {
+  readonly kind = 'ldk';
+  readonly version = ldkVersion();
+  readonly name: string;
+  readonly wallet: LdkWallet;
+  readonly #chain: BitcoindAccess;
+
+  private constructor(name: string, wallet: LdkWallet, chain: BitcoindAccess) {
+    this.name = name;
+    this.wallet = wallet;
+    this.#chain = chain;
+  }
+
+  static async start(options: {
+    readonly name: string;
+    readonly dataDir: string;
+    readonly chain: BitcoindAccess;
+  }): Promise<Ldk> {
+    const { name, dataDir, chain } = options;
+    const chainUrl = `http://${chain.user}:${chain.password}@${chain.host}:${chain.port}`;
+    return new Ldk(name, await LdkWallet.start({ dataDir, chainUrl }), chain);
+  }
+
+  get nodeId(): string {
+    return this.wallet.nodeId;
+  }
+
+  get port(): number {
+    return this.wallet.port;
+  }
+
+  async sync(): Promise<void> {
+    await until(`${this.name} at the tip`, async () => {
+      const { heightSynced } = await this.wallet.call('sync');
+      return heightSynced >= (await this.#chain.height()) ? true : undefined;
+    });
+  }
+
+  async newAddress(): Promise<string> {
+    return (await this.wallet.call('newAddress')).address;
+  }
+
+  async onchainSat(): Promise<bigint> {
+    return BigInt((await this.wallet.call('info')).onchainSat);
+  }
+
+  async connect(nodeId: string, port: number): Promise<void> {
+    await this.wallet.call('connect', { nodeId, host: '127.0.0.1', port });
+  }
+
+  async disconnect(nodeId: string): Promise<void> {
+    await this.wallet.call('disconnect', { nodeId });
+  }
+
+  async isConnected(nodeId: string): Promise<boolean> {
+    return (await this.wallet.call('info')).peers.includes(nodeId);
+  }
+
+  async open({ nodeId, fundingSat, pushMsat, announce, format }: OpenOptions): Promise<void> {
+    const before = this.wallet.events.length;
+    const { temporaryChannelId, userChannelId } = await this.wallet.call('openChannel', {
+      nodeId,
+      sat: Number(fundingSat),
+      ...(pushMsat !== undefined && { pushMsat }),
+      announced: announce === 'announced',
+      anchors: format !== 'static_remotekey',
+    });
+    await until('the opening has an outcome', async () => {
+      const since = this.wallet.events.slice(before);
+      const failed = since.find(
+        (event) => event.event === 'open_failed' && event.temporaryChannelId === temporaryChannelId,
+      );
+      if (failed?.event === 'open_failed') throw new OpenRefused(failed.text);
+      return since.some((event) => event.event === 'channel_pending' && event.userChannelId === userChannelId)
+        ? true
+        : undefined;
+    });
+  }
+
+  async channels(): Promise<readonly PeerChannel[]> {
+    const channels = await this.wallet.call('listChannels');
+    return channels.flatMap((channel): PeerChannel[] =>
+      channel.fundingTxid === null || channel.fundingIndex === null
+        ? []
+        : [
+            {
+              channelId: channel.channelId,
+              counterpartyNodeId: channel.counterpartyNodeId,
+              isUsable: channel.usable,
+              isAnnounced: channel.announced,
+              isAnchors: channel.anchors,
+              capacitySat: BigInt(channel.capacitySat),
+              balanceMsat: channel.outboundMsat + BigInt(channel.reserveSat ?? 0) * 1_000n,
+              htlcsInFlight: channel.pendingInboundHtlcs + channel.pendingOutboundHtlcs,
+              fundingTxid: channel.fundingTxid,
+              fundingOutputIndex: channel.fundingIndex,
+              shortChannelId: scidOf(channel.shortChannelId),
+            },
+          ],
+    );
+  }
+
+  async invoice(options: InvoiceOptions): Promise<{ readonly bolt11: string; readonly paymentHash: string }> {
+    const { bolt11, paymentHash } = await this.wallet.call('createInvoice', {
+      ...(options.amountMsat !== undefined && { amountMsat: options.amountMsat }),
+      ...(options.description !== undefined && { description: options.description }),
+      ...(options.expirySeconds !== undefined && { expirySeconds: options.expirySeconds }),
+      hold: options.hold === 'hold',
+    });
+    return { bolt11, paymentHash };
+  }
+
+  async isHeld(paymentHash: string): Promise<boolean> {
+    return this.wallet.events.some(
+      (event) => event.event === 'payment_claimable' && event.paymentHash === paymentHash,
+    );
+  }
+
+  async settle(paymentHash: string): Promise<void> {
+    await this.wallet.call('claim', { paymentHash });
+  }
+
+  async cancel(paymentHash: string): Promise<void> {
+    await this.wallet.call('failPayment', { paymentHash });
+  }
+
+  async pay(bolt11: string, amountMsat?: bigint): Promise<PeerPayment> {
+    const { paymentId } = await this.wallet.call('pay', {
+      bolt11,
+      attempts: 3,
+      ...(amountMsat !== undefined && { amountMsat }),
+    });
+    return this.#outcome(paymentId);
+  }
+
+  async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
+    const { paymentId } = await this.wallet.call('keysend', { nodeId, amountMsat });
+    return this.#outcome(paymentId);
+  }
+
+  async #outcome(paymentId: string): Promise<PeerPayment> {
+    return until(
+      'the payment has an outcome',
+      async () => {
+        for (const event of this.wallet.events) {
+          if (event.event === 'payment_sent' && event.paymentId === paymentId)
+            return {
+              status: 'succeeded' as const,
+              preimage: event.preimage,
+              feeMsat: event.feePaidMsat ?? 0n,
+            };
+          if (event.event !== 'payment_failed' || event.paymentId !== paymentId) continue;
+          const path = this.wallet.events.findLast(
+            (one) => one.event === 'payment_path_failed' && one.paymentId === paymentId,
+          );
+          const failure = path?.event === 'payment_path_failed' ? path.failure : null;
+          return { status: 'failed' as const, failure: failure ?? event.reason, failureHop: undefined };
+        }
+        return undefined;
+      },
+      PAYMENT_TIMEOUT_MS,
+    );
+  }
+
+  async close(channelId: string, how: 'cooperative' | 'force'): Promise<void> {
+    await this.wallet.call('closeChannel', { channelId, force: how === 'force' });
+  }
+
+  graphChannels(): Promise<number> {
+    return Promise.reject(new NotApplicable('the wallet does not show its graph'));
+  }
+
+  async restart(how: 'clean' | 'kill9'): Promise<void> {
+    if (how === 'clean') await this.wallet.stop();
+    else await this.wallet.kill9();
+    await this.wallet.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.wallet.stop();
+  }
+}
+
+/** The opening came to nothing; the message is what was said. */
+export class OpenRefused extends Error {
+  override readonly name = 'OpenRefused';
+}
+
+/** `block x transaction x output` as a number. */
+function scidOf(text: string | null): bigint | undefined {
+  const parts = text?.split('x').map(BigInt);
+  if (parts === undefined) return undefined;
+  const [block = 0n, tx = 0n, output = 0n] = parts;
+  return (block << 40n) | (tx << 16n) | output;
+}

@@ -1,0 +1,372 @@
+/** LND as a peer: its process on a bitcoind, driven through its REST interface. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import https from 'node:https';
+import path from 'node:path';
+import { guardChild } from '../../e2e/support/guard.ts';
+import { freePort } from '../../e2e/support/state.ts';
+import { until } from '../../e2e/main-job/waiting.ts';
+import type { BitcoindAccess } from './chain.ts';
+import {
+  type InteropPeer,
+  type InvoiceOptions,
+  type OpenOptions,
+  type PeerChannel,
+  PeerError,
+  type PeerPayment,
+} from './peer.ts';
+
+const CALL_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 120_000;
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Path of an lnd: FULMEN_LND, or what `peers/get-lnd.sh` built. */
+export function findLnd(): string | undefined {
+  const ours = path.join(import.meta.dirname, '../../../.fulmen/peers/lnd/bin/lnd');
+  for (const candidate of [process.env['FULMEN_LND'], ours])
+    if (candidate !== undefined && candidate !== '' && fs.existsSync(candidate)) return candidate;
+  return undefined;
+}
+
+export function lndVersion(binary: string): string {
+  const said = spawnSync(binary, ['--version'], { encoding: 'utf8' }).stdout;
+  return `lnd ${/version (\S+)/.exec(said)?.[1] ?? 'of unknown version'}`;
+}
+
+export interface LndOptions {
+  readonly name: string;
+  readonly binary: string;
+  readonly dataDir: string;
+  readonly chain: BitcoindAccess;
+  readonly extra?: readonly string[];
+}
+
+const hexOf = (base64: unknown): string => Buffer.from(String(base64 ?? ''), 'base64').toString('hex');
+const list = (value: unknown): readonly Json[] => (Array.isArray(value) ? (value as Json[]) : []);
+
+export class Lnd implements InteropPeer {
+  readonly kind = 'lnd';
+  readonly version: string;
+  readonly name: string;
+  nodeId = '';
+  readonly port: number;
+  readonly #options: LndOptions;
+  readonly #ports: { readonly rest: number; readonly rpc: number };
+  #child: ChildProcess | undefined;
+
+  private constructor(options: LndOptions, ports: { p2p: number; rest: number; rpc: number }) {
+    this.#options = options;
+    this.name = options.name;
+    this.port = ports.p2p;
+    this.#ports = ports;
+    this.version = lndVersion(options.binary);
+  }
+
+  static async start(options: LndOptions): Promise<Lnd> {
+    const lnd = new Lnd(options, { p2p: await freePort(), rest: await freePort(), rpc: await freePort() });
+    await lnd.#start();
+    return lnd;
+  }
+
+  async #start(): Promise<void> {
+    const { binary, dataDir, chain, name, extra = [] } = this.#options;
+    fs.mkdirSync(dataDir, { recursive: true });
+    const log = fs.openSync(path.join(dataDir, 'out.log'), 'a');
+    const args = [
+      `--lnddir=${dataDir}`,
+      `--alias=${name}`,
+      '--noseedbackup',
+      '--bitcoin.regtest',
+      '--bitcoin.node=bitcoind',
+      `--bitcoind.rpchost=${chain.host}:${chain.port}`,
+      `--bitcoind.rpcuser=${chain.user}`,
+      `--bitcoind.rpcpass=${chain.password}`,
+      `--bitcoind.zmqpubrawblock=${chain.zmqBlock}`,
+      `--bitcoind.zmqpubrawtx=${chain.zmqTx}`,
+      `--listen=127.0.0.1:${this.port}`,
+      `--rpclisten=127.0.0.1:${this.#ports.rpc}`,
+      `--restlisten=127.0.0.1:${this.#ports.rest}`,
+      '--accept-keysend',
+      '--maxpendingchannels=10',
+      '--trickledelay=200',
+      '--protocol.wumbo-channels',
+      ...extra,
+    ];
+    const child = spawn(binary, args, { stdio: ['ignore', log, log] });
+    fs.closeSync(log);
+    guardChild(child, 'TERM');
+    this.#child = child;
+    const info = await until(
+      `${name} answers`,
+      async () => {
+        const got = await this.#call('GET', '/v1/getinfo');
+        return got['synced_to_chain'] === true ? got : undefined;
+      },
+      START_TIMEOUT_MS,
+    );
+    this.nodeId = String(info['identity_pubkey']);
+  }
+
+  async #call(method: 'GET' | 'POST' | 'DELETE', route: string, body?: Json): Promise<Json> {
+    const text = await this.#request(method, route, body);
+    const parsed = JSON.parse(text) as Json;
+    return parsed;
+  }
+
+  /** Streams end with their last line. */
+  async #stream(route: string, body: Json): Promise<readonly Json[]> {
+    const text = await this.#request('POST', route, body);
+    return text
+      .split('\n')
+      .filter((line) => line.trim() !== '')
+      .map((line) => (JSON.parse(line) as { readonly result: Json }).result);
+  }
+
+  async #request(method: string, route: string, body: Json | undefined): Promise<string> {
+    const { dataDir } = this.#options;
+    const macaroon = fs
+      .readFileSync(path.join(dataDir, 'data/chain/bitcoin/regtest/admin.macaroon'))
+      .toString('hex');
+    const request = https.request({
+      host: '127.0.0.1',
+      port: this.#ports.rest,
+      path: route,
+      method,
+      ca: fs.readFileSync(path.join(dataDir, 'tls.cert')),
+      headers: { 'Grpc-Metadata-macaroon': macaroon },
+      timeout: CALL_TIMEOUT_MS,
+      agent: false,
+    });
+    request.on('timeout', () => request.destroy(new PeerError(`${route}: no answer`)));
+    request.end(body === undefined ? undefined : JSON.stringify(body));
+    const [response] = (await once(request, 'response')) as [import('node:http').IncomingMessage];
+    const parts: Buffer[] = [];
+    for await (const part of response) parts.push(part as Buffer);
+    const text = Buffer.concat(parts).toString();
+    if (response.statusCode !== 200) {
+      const { message = text } = JSON.parse(text) as { readonly message?: string };
+      throw new PeerError(`${this.name} refuses ${route}: ${message}`);
+    }
+    return text;
+  }
+
+  async sync(): Promise<void> {
+    const { chain } = this.#options;
+    await until(`${this.name} at the tip`, async () => {
+      const info = await this.#call('GET', '/v1/getinfo');
+      return Number(info['block_height']) >= (await chain.height()) && info['synced_to_chain'] === true
+        ? true
+        : undefined;
+    });
+  }
+
+  async newAddress(): Promise<string> {
+    return String((await this.#call('GET', '/v1/newaddress?type=0'))['address']);
+  }
+
+  async onchainSat(): Promise<bigint> {
+    return BigInt(String((await this.#call('GET', '/v1/balance/blockchain'))['total_balance']));
+  }
+
+  async connect(nodeId: string, port: number): Promise<void> {
+    const addr = { pubkey: nodeId, host: `127.0.0.1:${port}` };
+    await this.#call('POST', '/v1/peers', { addr, perm: true }).catch((error: unknown) => {
+      if (!(error instanceof PeerError) || !/already connected/.test(error.message)) throw error;
+    });
+  }
+
+  async disconnect(nodeId: string): Promise<void> {
+    await this.#call('DELETE', `/v1/peers/${nodeId}`);
+  }
+
+  async isConnected(nodeId: string): Promise<boolean> {
+    const { peers } = await this.#call('GET', '/v1/peers');
+    return list(peers).some((peer) => peer['pub_key'] === nodeId);
+  }
+
+  async open(options: OpenOptions): Promise<void> {
+    await this.#call('POST', '/v1/channels', {
+      node_pubkey: Buffer.from(options.nodeId, 'hex').toString('base64'),
+      local_funding_amount: String(options.fundingSat),
+      push_sat: String((options.pushMsat ?? 0n) / 1_000n),
+      private: options.announce !== 'announced',
+      spend_unconfirmed: true,
+      commitment_type: options.format === 'static_remotekey' ? 'STATIC_REMOTE_KEY' : 'ANCHORS',
+    });
+  }
+
+  async channels(): Promise<readonly PeerChannel[]> {
+    const { channels } = await this.#call('GET', '/v1/channels');
+    return list(channels).map((channel): PeerChannel => {
+      const [fundingTxid = '', fundingOutputIndex = '0'] = String(channel['channel_point']).split(':');
+      const isFunder = channel['initiator'] === true;
+      const ownSat = BigInt(String(channel['local_balance']));
+      // What the funder pays for the commitment is its own.
+      const feeSat = isFunder ? BigInt(String(channel['commit_fee'])) : 0n;
+      const isAnchors = channel['commitment_type'] === 'ANCHORS';
+      return {
+        channelId: channelIdOf(fundingTxid, Number(fundingOutputIndex)),
+        counterpartyNodeId: String(channel['remote_pubkey']),
+        isUsable: channel['active'] === true,
+        isAnnounced: channel['private'] !== true,
+        isAnchors,
+        capacitySat: BigInt(String(channel['capacity'])),
+        balanceMsat: (ownSat + feeSat + (isFunder && isAnchors ? 660n : 0n)) * 1_000n,
+        htlcsInFlight: list(channel['pending_htlcs']).length,
+        fundingTxid,
+        fundingOutputIndex: Number(fundingOutputIndex),
+        shortChannelId: BigInt(String(channel['chan_id'] ?? 0)),
+      };
+    });
+  }
+
+  async invoice(options: InvoiceOptions): Promise<{ readonly bolt11: string; readonly paymentHash: string }> {
+    const common = {
+      memo: options.description ?? '',
+      value_msat: String(options.amountMsat ?? 0n),
+      expiry: String(options.expirySeconds ?? 3_600),
+      private: true,
+    };
+    if (options.hold !== 'hold') {
+      const made = await this.#call('POST', '/v1/invoices', common);
+      return { bolt11: String(made['payment_request']), paymentHash: hexOf(made['r_hash']) };
+    }
+    const preimage = crypto.getRandomValues(new Uint8Array(32));
+    const hash = Buffer.from(await crypto.subtle.digest('SHA-256', preimage));
+    this.#held.set(hash.toString('hex'), Buffer.from(preimage).toString('base64'));
+    const made = await this.#call('POST', '/v2/invoices/hodl', { ...common, hash: hash.toString('base64') });
+    return { bolt11: String(made['payment_request']), paymentHash: hash.toString('hex') };
+  }
+
+  /** Preimages of hold invoices, by hash. */
+  readonly #held = new Map<string, string>();
+
+  async isHeld(paymentHash: string): Promise<boolean> {
+    const invoice = await this.#call('GET', `/v1/invoice/${paymentHash}`);
+    return invoice['state'] === 'ACCEPTED';
+  }
+
+  async settle(paymentHash: string): Promise<void> {
+    const preimage = this.#held.get(paymentHash);
+    if (preimage === undefined) throw new PeerError('no such hold invoice');
+    await this.#call('POST', '/v2/invoices/settle', { preimage });
+  }
+
+  async cancel(paymentHash: string): Promise<void> {
+    await this.#call('POST', '/v2/invoices/cancel', {
+      payment_hash: Buffer.from(paymentHash, 'hex').toString('base64'),
+    });
+  }
+
+  async pay(bolt11: string, amountMsat?: bigint): Promise<PeerPayment> {
+    return this.#send({
+      payment_request: bolt11,
+      ...(amountMsat !== undefined && { amt_msat: String(amountMsat) }),
+    });
+  }
+
+  async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
+    const preimage = Buffer.from(crypto.getRandomValues(new Uint8Array(32)));
+    const hash = Buffer.from(await crypto.subtle.digest('SHA-256', preimage));
+    return this.#send({
+      dest: Buffer.from(nodeId, 'hex').toString('base64'),
+      amt_msat: String(amountMsat),
+      payment_hash: hash.toString('base64'),
+      final_cltv_delta: 80,
+      dest_custom_records: { '5482373484': preimage.toString('base64') },
+    });
+  }
+
+  async #send(request: Json): Promise<PeerPayment> {
+    const updates = await this.#stream('/v2/router/send', {
+      timeout_seconds: 40,
+      fee_limit_msat: '100000000',
+      no_inflight_updates: true,
+      ...request,
+    });
+    const last = updates.at(-1);
+    if (last === undefined) throw new PeerError('the payment has no outcome');
+    if (last['status'] === 'SUCCEEDED')
+      return {
+        status: 'succeeded',
+        preimage: String(last['payment_preimage']),
+        feeMsat: BigInt(String(last['fee_msat'])),
+      };
+    const failed = list(last['htlcs']).at(-1)?.['failure'] as Json | undefined;
+    return {
+      status: 'failed',
+      failure: String(failed?.['code'] ?? last['failure_reason']).toLowerCase(),
+      failureHop: failed === undefined ? undefined : Number(failed['failure_source_index'] ?? 0),
+    };
+  }
+
+  async close(channelId: string, how: 'cooperative' | 'force'): Promise<void> {
+    const channel = (await this.channels()).find((candidate) => candidate.channelId === channelId);
+    if (channel === undefined) throw new PeerError('no such channel');
+    // A stream of updates that stays open: its first line tells that the close is under way.
+    await this.#firstLine(
+      'DELETE',
+      `/v1/channels/${channel.fundingTxid}/${channel.fundingOutputIndex}?force=${how === 'force'}${how === 'force' ? '' : '&sat_per_vbyte=2'}`,
+    );
+  }
+
+  async #firstLine(method: string, route: string): Promise<void> {
+    const { dataDir } = this.#options;
+    const request = https.request({
+      host: '127.0.0.1',
+      port: this.#ports.rest,
+      path: route,
+      method,
+      ca: fs.readFileSync(path.join(dataDir, 'tls.cert')),
+      headers: {
+        'Grpc-Metadata-macaroon': fs
+          .readFileSync(path.join(dataDir, 'data/chain/bitcoin/regtest/admin.macaroon'))
+          .toString('hex'),
+      },
+      agent: false,
+    });
+    request.end();
+    const [response] = (await once(request, 'response')) as [import('node:http').IncomingMessage];
+    try {
+      for await (const part of response) {
+        const text = String(part);
+        if (response.statusCode !== 200 || text.includes('"error"')) throw new PeerError(`${route}: ${text}`);
+        return;
+      }
+    } finally {
+      request.destroy();
+    }
+  }
+
+  async graphChannels(): Promise<number> {
+    const { edges } = await this.#call('GET', '/v1/graph?include_unannounced=false');
+    return list(edges).length;
+  }
+
+  async restart(how: 'clean' | 'kill9'): Promise<void> {
+    await this.#end(how === 'clean' ? 'SIGTERM' : 'SIGKILL');
+    await this.#start();
+  }
+
+  async #end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null) return;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    await exited;
+  }
+
+  async stop(): Promise<void> {
+    await this.#end('SIGTERM');
+  }
+}
+
+/** BOLT 2: the funding txid XOR the output index in its last two bytes. */
+export function channelIdOf(fundingTxid: string, outputIndex: number): string {
+  const bytes = Buffer.from(fundingTxid, 'hex').reverse();
+  bytes[30] = (bytes[30] ?? 0) ^ (outputIndex >> 8);
+  bytes[31] = (bytes[31] ?? 0) ^ (outputIndex & 0xff);
+  return bytes.toString('hex');
+}

@@ -1,0 +1,93 @@
+/**
+ * A Lightning node that nobody here wrote, as the cases see it: what any
+ * implementation can do, in its own process, on its own data. Bytes are hex,
+ * txids in display order. A thing that an implementation cannot do is an
+ * `NotApplicable` with the reason, which the matrix shows as n/a.
+ */
+
+/** The peer cannot do this; the reason is for the matrix. */
+export class NotApplicable extends Error {
+  override readonly name = 'NotApplicable';
+}
+
+/** The peer failed, or answered what it should not. */
+export class PeerError extends Error {
+  override readonly name = 'PeerError';
+}
+
+export type PeerKind = 'ldk' | 'lnd';
+
+export interface PeerChannel {
+  readonly channelId: string;
+  readonly counterpartyNodeId: string;
+  readonly isUsable: boolean;
+  readonly isAnnounced: boolean;
+  readonly isAnchors: boolean;
+  readonly capacitySat: bigint;
+  /** What the peer owns, its reserve included. */
+  readonly balanceMsat: bigint;
+  readonly htlcsInFlight: number;
+  readonly fundingTxid: string;
+  readonly fundingOutputIndex: number;
+  readonly shortChannelId: bigint | undefined;
+}
+
+export type PeerPayment =
+  | { readonly status: 'succeeded'; readonly preimage: string; readonly feeMsat: bigint }
+  | {
+      readonly status: 'failed';
+      /** For example `incorrect_or_unknown_payment_details`; the implementation's own words when no hop said it. */
+      readonly failure: string;
+      /** Which hop said it: 0 is the payer itself. */
+      readonly failureHop: number | undefined;
+    };
+
+export interface OpenOptions {
+  readonly nodeId: string;
+  readonly fundingSat: bigint;
+  readonly pushMsat?: bigint;
+  readonly announce?: 'announced' | 'private';
+  readonly format?: 'anchors' | 'static_remotekey';
+}
+
+export interface InvoiceOptions {
+  /** Absent: the payer chooses. */
+  readonly amountMsat?: bigint;
+  readonly description?: string;
+  readonly expirySeconds?: number;
+  /** The payment is held until `settle` or `cancel`. */
+  readonly hold?: 'hold' | 'settle_at_once';
+}
+
+export interface InteropPeer {
+  readonly kind: PeerKind;
+  /** For example `lnd 0.21.2-beta`. */
+  readonly version: string;
+  readonly name: string;
+  readonly nodeId: string;
+  readonly port: number;
+
+  /** Resolves once it follows the chain's tip. */
+  sync(): Promise<void>;
+  newAddress(): Promise<string>;
+  onchainSat(): Promise<bigint>;
+  connect(nodeId: string, port: number): Promise<void>;
+  disconnect(nodeId: string): Promise<void>;
+  isConnected(nodeId: string): Promise<boolean>;
+  /** Resolves once the funding is broadcast, or rejects with the refusal. */
+  open(options: OpenOptions): Promise<void>;
+  channels(): Promise<readonly PeerChannel[]>;
+  invoice(options: InvoiceOptions): Promise<{ readonly bolt11: string; readonly paymentHash: string }>;
+  /** Whether a held payment has arrived. */
+  isHeld(paymentHash: string): Promise<boolean>;
+  settle(paymentHash: string): Promise<void>;
+  cancel(paymentHash: string): Promise<void>;
+  pay(bolt11: string, amountMsat?: bigint): Promise<PeerPayment>;
+  keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment>;
+  close(channelId: string, how: 'cooperative' | 'force'): Promise<void>;
+  /** Number of channels in its public graph. */
+  graphChannels(): Promise<number>;
+  /** Clean stop and start on the same data. */
+  restart(how: 'clean' | 'kill9'): Promise<void>;
+  stop(): Promise<void>;
+}

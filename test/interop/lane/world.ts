@@ -1,0 +1,203 @@
+/** What a case has: the fleet on a real bitcoind, and peers of its own that end with it. */
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { Channel } from '@fulmen/proto/manager/v1/manager';
+import { Fleet } from '../../e2e/support/fleet.ts';
+import { connectNode, type NodeClient } from '../../e2e/support/node-client.ts';
+import { until } from '../../e2e/main-job/waiting.ts';
+import { Chain } from './chain.ts';
+import { Ldk } from './ldk.ts';
+import { Lnd, findLnd } from './lnd.ts';
+import { type InteropPeer, NotApplicable, type PeerChannel, type PeerKind } from './peer.ts';
+
+const FLEET_FUNDING_SAT = 500_000_000n;
+const PEER_FUNDING_SAT = 100_000_000n;
+
+export class World {
+  readonly chain: Chain;
+  readonly fleet: Fleet;
+  readonly node: NodeClient;
+  readonly nodeId: string;
+  readonly dir: string;
+  #peers: InteropPeer[] = [];
+  #born = 0;
+
+  private constructor(parts: { chain: Chain; fleet: Fleet; node: NodeClient; nodeId: string; dir: string }) {
+    this.chain = parts.chain;
+    this.fleet = parts.fleet;
+    this.node = parts.node;
+    this.nodeId = parts.nodeId;
+    this.dir = parts.dir;
+  }
+
+  static async start(bitcoind: string, say: (text: string) => void): Promise<World> {
+    const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fulmen-interop-'));
+    say('starting bitcoind');
+    const chain = await Chain.start(bitcoind);
+    const fleet = await Fleet.start({
+      stateDir: path.join(dir, 'fleet'),
+      chainUrl: chain.url,
+      onProgress: (what) => say(`starting ${what}`),
+    });
+    const node = connectNode(fleet.consoleAddress, fleet.token());
+    const info = await until('an answer of the console', () => node.node.getInfo({}, node.auth()));
+    const world = new World({ chain, fleet, node, nodeId: Buffer.from(info.nodeId).toString('hex'), dir });
+    const { address } = await node.onchain.newAddress({ addressType: 'p2wpkh' }, node.auth());
+    for (let i = 0; i < 5; i++) await chain.fund(address, FLEET_FUNDING_SAT / 5n);
+    await world.mine(1);
+    return world;
+  }
+
+  /** A fresh peer with money, connected to nobody. */
+  async peer(kind: PeerKind, extra: readonly string[] = []): Promise<InteropPeer> {
+    this.#born += 1;
+    const name = `${kind}-${this.#born}`;
+    const common = { name, dataDir: path.join(this.dir, name), chain: this.chain };
+    const peer = kind === 'ldk' ? await Ldk.start(common) : await startLnd({ ...common, extra });
+    this.#peers.push(peer);
+    const address = await peer.newAddress();
+    await this.chain.fund(address, PEER_FUNDING_SAT);
+    await this.mine(1);
+    await until(`${name} sees its money`, async () => ((await peer.onchainSat()) > 0n ? true : undefined));
+    return peer;
+  }
+
+  /** Ends the peers of a case. */
+  async forgetPeers(): Promise<void> {
+    const peers = this.#peers;
+    this.#peers = [];
+    for (const peer of peers) {
+      await this.node.peers
+        .disconnectPeer({ nodeId: Buffer.from(peer.nodeId, 'hex') }, this.node.auth())
+        .catch(() => undefined);
+      await peer.stop();
+    }
+  }
+
+  get gatewayPort(): number {
+    const [port] = this.fleet.lightningPorts.values();
+    if (port === undefined) throw new NotApplicable('the fleet has no gateway');
+    return port;
+  }
+
+  /** Mines, and waits until the fleet and every peer followed. */
+  async mine(blocks: number): Promise<void> {
+    await this.chain.mine(blocks);
+    const height = await this.chain.height();
+    await until(`the fleet at block ${height}`, async () => {
+      const info = await this.node.node.getInfo({}, this.node.auth());
+      return info.blockHeight >= height ? true : undefined;
+    });
+    for (const peer of this.#peers) await peer.sync();
+  }
+
+  /** Connects a peer to the fleet, by the peer's dialling. */
+  async connect(peer: InteropPeer): Promise<void> {
+    await peer.connect(this.nodeId, this.gatewayPort);
+    await until(`${peer.name} is connected`, async () =>
+      (await peer.isConnected(this.nodeId)) && (await this.isConnected(peer)) ? true : undefined,
+    );
+  }
+
+  async isConnected(peer: InteropPeer): Promise<boolean> {
+    const { peers } = await this.node.peers.listPeers({}, this.node.auth());
+    return peers.some(
+      ({ nodeId, connected }) => connected && Buffer.from(nodeId).toString('hex') === peer.nodeId,
+    );
+  }
+
+  /** The fleet's channels with a peer that are not closed. */
+  async fleetChannels(peer: InteropPeer): Promise<readonly Channel[]> {
+    const { channels } = await this.node.channels.listChannels({ includeClosed: false }, this.node.auth());
+    return channels.filter(
+      (channel) =>
+        Buffer.from(channel.counterpartyNodeId).toString('hex') === peer.nodeId && channel.phase !== 'closed',
+    );
+  }
+
+  /** Opens a channel from either side and waits until both can use it. */
+  async open(
+    peer: InteropPeer,
+    by: 'peer' | 'fleet',
+    options: {
+      readonly fundingSat?: bigint;
+      readonly pushMsat?: bigint;
+      readonly announce?: 'announced' | 'private';
+      readonly format?: 'anchors' | 'static_remotekey';
+    } = {},
+  ): Promise<{ readonly ours: Channel; readonly theirs: PeerChannel }> {
+    const { fundingSat = 5_000_000n, pushMsat = 2_000_000_000n, announce = 'private' } = options;
+    if (by === 'peer') {
+      await peer.open({ nodeId: this.nodeId, fundingSat, pushMsat, announce, ...pick(options.format) });
+    } else {
+      await this.node.channels.openChannel(
+        {
+          nodeId: Buffer.from(peer.nodeId, 'hex'),
+          fundingSat,
+          pushMsat,
+          announce: announce === 'announced',
+          fundingFeerateSatPerKw: undefined,
+          idempotencyKey: `${peer.name}-${Math.random()}`,
+        },
+        this.node.auth(),
+      );
+    }
+    await until('the funding is in the mempool', async () =>
+      (await this.chain.mempool()).length > 0 ? true : undefined,
+    );
+    await this.mine(6);
+    return this.usable(peer);
+  }
+
+  /** Both sides say that the channel can be used. */
+  async usable(peer: InteropPeer): Promise<{ readonly ours: Channel; readonly theirs: PeerChannel }> {
+    return until(`a usable channel of ${peer.name}`, async () => {
+      const theirs = (await peer.channels()).find(({ isUsable }) => isUsable);
+      const ours = (await this.fleetChannels(peer)).find(
+        ({ phase, peerConnected }) => phase === 'open' && peerConnected,
+      );
+      return theirs === undefined || ours === undefined ? undefined : { ours, theirs };
+    });
+  }
+
+  /** Both sides agree on the balance to the millisatoshi, with nothing in flight. */
+  async agree(peer: InteropPeer): Promise<void> {
+    await until(`agreement with ${peer.name}`, async () => {
+      const theirs = (await peer.channels()).find(({ isUsable }) => isUsable);
+      const ours = (await this.fleetChannels(peer)).find(({ phase }) => phase === 'open');
+      if (theirs === undefined || ours === undefined) return undefined;
+      if (theirs.htlcsInFlight > 0 || ours.htlcsInFlight > 0) return undefined;
+      // LND shows whole satoshis.
+      const difference = theirs.balanceMsat - ours.counterpartyBalanceMsat;
+      const tolerance = peer.kind === 'lnd' ? 1_000n : 0n;
+      return difference <= tolerance && -difference <= tolerance ? true : undefined;
+    });
+  }
+
+  async waitUntilHeld(peer: InteropPeer, paymentHash: string): Promise<void> {
+    await until(`${peer.name} holds the payment`, async () =>
+      (await peer.isHeld(paymentHash)) ? true : undefined,
+    );
+  }
+
+  async stop(): Promise<void> {
+    await this.forgetPeers();
+    this.node.close();
+    await this.fleet.stop();
+    await this.chain.stop();
+    fs.rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+function pick(format: 'anchors' | 'static_remotekey' | undefined): {
+  readonly format?: 'anchors' | 'static_remotekey';
+} {
+  return format === undefined ? {} : { format };
+}
+
+async function startLnd(options: Omit<Parameters<typeof Lnd.start>[0], 'binary'>): Promise<Lnd> {
+  const binary = findLnd();
+  if (binary === undefined) throw new NotApplicable('there is no lnd');
+  return Lnd.start({ ...options, binary });
+}
