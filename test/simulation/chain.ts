@@ -59,7 +59,14 @@ export class SimChain {
     const chain = network.server('chain');
     chain.add(ChainServiceService, {
       getBestBlock: () =>
-        Promise.resolve({ blockHash: '', height: this.height, timeUnixSeconds: 0, network: 'regtest' }),
+        Promise.resolve({
+          blockHash: '',
+          height: this.height,
+          timeUnixSeconds: 0,
+          network: 'regtest',
+          halted: false,
+          haltReason: '',
+        }),
       estimateFee: ({ target }: { target: FeeTarget }) =>
         Promise.resolve({ feerateSatPerKw: FEERATES[target] ?? LOWEST_FEERATE }),
     } as unknown as Handlers<typeof ChainServiceService>);

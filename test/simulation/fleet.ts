@@ -12,6 +12,7 @@ import { type Client, MemoryNetwork } from '@fulmen/rpc';
 import { type Logger, Metrics } from '@fulmen/service';
 import { memoryMarker, MemorySignerDatabase, MemorySignerStore, start as startSigner } from '@fulmen/signer';
 import { StoreError } from '@fulmen/store';
+import { MemoryBackupStore } from '@fulmen/store/manager/backup/memory';
 import { MemoryManagerDatabase } from '@fulmen/store/manager/memory';
 import {
   type CallFault,
@@ -228,6 +229,7 @@ export class Fleet {
           replicaId: name,
           network: 'regtest',
           leaseMs: LEASE_MS,
+          chainStaleMs: 120_000,
           minimumDepth: 2,
           maxAcceptedHtlcs: 30,
           maxPendingPerPeer: 4,
@@ -242,6 +244,7 @@ export class Fleet {
           signerConnector: connectorFor(process, scheduler, signer),
           connector: connectorFor(process, scheduler, others),
           store: this.#calls(process, 'store', this.database.connect(process.name), 'sometimes'),
+          backupStore: this.#calls(process, 'backups', new MemoryBackupStore(this.database), 'sometimes'),
           ...(this.towers !== undefined && {
             towers: {
               required: this.towers.required,

@@ -1,5 +1,5 @@
 /** The service's configuration from the environment. */
-import { networkByName } from '@fulmen/bitcoin';
+import { type Network, networkByName } from '@fulmen/bitcoin';
 import type { BitcoindRpcConfig, EsploraConfig } from '@fulmen/chain';
 import { ConfigError, address, integer, list, readConfig } from '@fulmen/service';
 import { z } from 'zod';
@@ -28,6 +28,8 @@ const schema = z.object({
   FULMEN_CHAIN_MEMPOOL_SCAN_LIMIT: integer(0, 100_000).default(5_000),
   FULMEN_CHAIN_REBROADCAST_MS: integer(1_000, 3_600_000).default(30_000),
   FULMEN_CHAIN_BEHIND_GRACE_MS: integer(0, 86_400_000).default(600_000),
+  /** 0: of any age. */
+  FULMEN_CHAIN_MAX_BLOCK_AGE_MS: integer(0, 604_800_000).optional(),
   FULMEN_WALLET_RESCAN_HEIGHT: integer(0, 0xff_ffff).optional(),
   FULMEN_FALLBACK_FEERATE_SAT_PER_KW: integer(253, 1_000_000).optional(),
   FULMEN_MAXIMUM_FEERATE_SAT_PER_KW: integer(253, 10_000_000).default(250_000),
@@ -55,6 +57,15 @@ export interface ChainMonitorProcessConfig {
   readonly zmqEndpoint: string | undefined;
   /** Paths of PEM files; absent: plaintext. */
   readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
+}
+
+/** In three hours without a block there is one chance in 60 million that nobody found one. */
+const MAX_BLOCK_AGE_MS = 3 * 3_600_000;
+
+/** Blocks of regtest come when somebody asks for them. */
+function maximumBlockAge(asked: number | undefined, { name }: Network): number | undefined {
+  const ageMs = asked ?? (name === 'regtest' ? 0 : MAX_BLOCK_AGE_MS);
+  return ageMs === 0 ? undefined : ageMs;
 }
 
 /** Feerate on regtest, where no node ever has an estimate. */
@@ -88,6 +99,7 @@ export function readChainMonitorConfig(
       mempoolScanLimit: values.FULMEN_CHAIN_MEMPOOL_SCAN_LIMIT,
       rebroadcastMs: values.FULMEN_CHAIN_REBROADCAST_MS,
       behindGraceMs: values.FULMEN_CHAIN_BEHIND_GRACE_MS,
+      maximumBlockAgeMs: maximumBlockAge(values.FULMEN_CHAIN_MAX_BLOCK_AGE_MS, network),
       rescanHeight: values.FULMEN_WALLET_RESCAN_HEIGHT,
       fallbackFeerateSatPerKw:
         values.FULMEN_FALLBACK_FEERATE_SAT_PER_KW ??

@@ -7,6 +7,7 @@ import type { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import type { Client, RpcServer } from '@fulmen/rpc';
 import type { Logger, Metrics, Runtime } from '@fulmen/service';
 import type { ChainStore } from '@fulmen/store/chain/chain-store';
+import type { NodeTowers } from './towers/serve.ts';
 
 export type SignerClient = Pick<
   Client<SignerServiceService>,
@@ -23,6 +24,8 @@ export interface ChainMonitorPorts {
   readonly secp: Secp256k1;
   readonly server: RpcServer;
   readonly signer: SignerClient;
+  /** Absent: nobody asks for towers. */
+  readonly towers?: NodeTowers;
   /** Calls back when the node announces a block; absent: polls alone. */
   readonly blockHints?: (onHint: () => void) => Promise<{ close(): Promise<void> }>;
 }

@@ -1,10 +1,12 @@
 /** Composes the service; a test, the all-in-one node and a container do it the same way. */
-import { ChainServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
+import { ChainServiceService, SettlementServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
 import { equalBytes } from '@fulmen/codec';
 import type { RunningService } from '@fulmen/service';
+import { DEFAULT_SWEEP_POLICY } from '@fulmen/settlement/sweep/index';
 import { Broadcaster } from './broadcast/broadcaster.ts';
 import { FeeEstimator } from './fees/estimator.ts';
 import { BlockIndex } from './follower/block-index.ts';
+import { ChainHealth } from './follower/health.ts';
 import { Follower } from './follower/follower.ts';
 import { registerFundings, registerOrders, registerWallet } from './follower/registered.ts';
 import { UtxoLookup } from './gossip/utxo-lookup.ts';
@@ -13,9 +15,14 @@ import { Closer } from './monitors/closer.ts';
 import { MonitorDrain } from './monitors/drain.ts';
 import type { ChainMonitorConfig, ChainMonitorPorts } from './ports.ts';
 import { chainHandlers } from './rpc/chain-service.ts';
+import { settlementHandlers } from './rpc/settlement-service.ts';
 import { walletHandlers } from './rpc/wallet-service.ts';
+import { DeadlineKeeper } from './settlement/deadline-keeper.ts';
 import { limboOf } from './settlement/limbo.ts';
+import { Settler } from './settlement/settler.ts';
 import { Writer } from './state/writer.ts';
+import { Sweeper } from './sweeper/sweeper.ts';
+import { serveTowers } from './towers/serve.ts';
 import type { AddressBook } from './wallet/address-book.ts';
 import { Housekeeping } from './wallet/housekeeping.ts';
 import { Wallet } from './wallet/wallet.ts';
@@ -42,25 +49,7 @@ export async function start(
   const writer: Writer = new Writer(ports.store, () => worker.stepDown());
   const index = new BlockIndex(source, config.network);
   const lookup = new UtxoLookup(source);
-  const drain = new MonitorDrain({ writer, logger, metrics });
-  const follower = new Follower({
-    source,
-    writer,
-    runtime,
-    logger,
-    metrics,
-    index,
-    network: config.network,
-    behindGraceMs: config.behindGraceMs,
-    rescanHeight: config.rescanHeight,
-    book: bookOf,
-    registrars: [registerFundings, registerOrders, registerWallet],
-    drainMonitors: async () => void (await drain.run()),
-    onBlock: () => {
-      lookup.forget();
-      bus.publish('fulmen.block');
-    },
-  });
+  const settler = new Settler({ source, writer, secp: ports.secp, runtime, logger, metrics });
   const fees = new FeeEstimator({
     source,
     runtime,
@@ -68,35 +57,92 @@ export async function start(
     maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
     cacheMs: config.feeCacheMs,
   });
+  const deadlines = new DeadlineKeeper({ writer, fees, runtime, logger, metrics });
+  const drain = new MonitorDrain({
+    writer,
+    logger,
+    metrics,
+    onMoved: (channelId, monitor, closeState) => {
+      settler.monitorMoved(channelId, monitor);
+      deadlines.monitorMoved(channelId, monitor, closeState);
+    },
+  });
+  const health = new ChainHealth({
+    runtime,
+    logger,
+    metrics,
+    behindGraceMs: config.behindGraceMs,
+    maximumBlockAgeMs: config.maximumBlockAgeMs,
+    // Managers ask every second; nobody needs to be woken.
+    onChange: () => undefined,
+  });
+  const follower = new Follower({
+    source,
+    writer,
+    logger,
+    metrics,
+    index,
+    health,
+    network: config.network,
+    rescanHeight: config.rescanHeight,
+    book: bookOf,
+    registrars: [registerFundings, registerOrders, registerWallet, settler.register],
+    facts: settler,
+    drainMonitors: async () => void (await drain.run()),
+    onBlock: () => {
+      lookup.forget();
+      bus.publish('fulmen.block');
+    },
+  });
+  const sweeper = new Sweeper({
+    source,
+    writer,
+    signer,
+    fees,
+    runtime,
+    logger,
+    metrics,
+    book: bookOf,
+    policy: { ...DEFAULT_SWEEP_POLICY, maximumFeerateSatPerKw: config.maximumFeerateSatPerKw },
+    rebroadcastMs: config.rebroadcastMs,
+    wake: () => worker.wake(),
+  });
   const worker: Worker = new Worker({
     config,
     ports,
     writer,
     metrics,
     index,
+    health,
     follower,
     drain,
-    broadcaster: new Broadcaster({
-      source,
-      writer,
-      runtime,
-      logger,
-      metrics,
-      index,
-      rebroadcastMs: config.rebroadcastMs,
+    settler,
+    sweeper,
+    ownDuties: {
+      signer,
+      deadlines,
+      broadcaster: new Broadcaster({
+        source,
+        writer,
+        runtime,
+        logger,
+        metrics,
+        index,
+        rebroadcastMs: config.rebroadcastMs,
+        book: bookOf,
+      }),
+      closer: new Closer({ writer, signer, runtime, logger, metrics }),
+      housekeeping: new Housekeeping({
+        source,
+        writer,
+        logger,
+        book: bookOf,
+        mempoolScanLimit: config.mempoolScanLimit,
+        reservationExpiryBlocks: config.reservationExpiryBlocks,
+      }),
       book: bookOf,
-    }),
-    closer: new Closer({ writer, signer, runtime, logger, metrics }),
-    housekeeping: new Housekeeping({
-      source,
-      writer,
-      logger,
-      book: bookOf,
-      mempoolScanLimit: config.mempoolScanLimit,
-      reservationExpiryBlocks: config.reservationExpiryBlocks,
-    }),
-    book: bookOf,
-    setBook: (made) => (book = made),
+      setBook: (made) => (book = made),
+    },
   });
   const wallet = new Wallet({
     writer,
@@ -113,7 +159,7 @@ export async function start(
       network: config.network.name,
       source,
       writer,
-      follower,
+      health,
       fees,
       lookup,
       metrics,
@@ -138,6 +184,21 @@ export async function start(
       ),
     ),
   );
+  ports.server.add(
+    SettlementServiceService,
+    settlementHandlers({
+      store: ports.store,
+      underWay: () =>
+        writer.exclusive((view) =>
+          Promise.resolve({ claims: [...view.claims.values()], sweeps: [...view.sweeps.values()] }),
+        ),
+      sweeper,
+      leaderAddress,
+      maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
+    }),
+  );
+  const stopTowers =
+    ports.towers === undefined ? undefined : await serveTowers(ports.towers, ports);
   const address = await ports.server.listen();
   const unsubscribe = bus.subscribe('fulmen.monitor', () => worker.wake());
   // Standbys keep their lookups fresh too.
@@ -152,6 +213,7 @@ export async function start(
       unsubscribe();
       unsubscribeBlocks();
       await hints?.close();
+      await stopTowers?.();
       await ports.server.stop(STOP_GRACE_MS);
       await worker.stop();
     },

@@ -10,12 +10,17 @@ import { RpcError } from '@fulmen/rpc';
 import { type Broadcaster, ORDER_BATCH } from './broadcast/broadcaster.ts';
 import type { BlockIndex } from './follower/block-index.ts';
 import type { Follower } from './follower/follower.ts';
+import type { ChainHealth, Halt } from './follower/health.ts';
 import { WATCH_BATCH, takeWatches } from './follower/watches.ts';
 import type { ChainMetrics } from './metrics.ts';
 import type { Closer } from './monitors/closer.ts';
 import type { MonitorDrain } from './monitors/drain.ts';
 import type { ChainMonitorConfig, ChainMonitorPorts } from './ports.ts';
+import type { DeadlineKeeper } from './settlement/deadline-keeper.ts';
+import type { Settler } from './settlement/settler.ts';
 import { NotWriterError, type Writer } from './state/writer.ts';
+import { channelClaimsOf } from './sweeper/claims.ts';
+import type { Sweeper } from './sweeper/sweeper.ts';
 import { AddressBook } from './wallet/address-book.ts';
 import type { Housekeeping } from './wallet/housekeeping.ts';
 
@@ -31,19 +36,30 @@ class WorkerError extends Error {
   override readonly name = 'WorkerError';
 }
 
-export interface WorkerParts {
-  readonly config: ChainMonitorConfig;
-  readonly ports: ChainMonitorPorts;
-  readonly writer: Writer;
-  readonly metrics: ChainMetrics;
-  readonly index: BlockIndex;
-  readonly follower: Follower;
+/** What a node's own chain-monitor does, and a tower does not. */
+export interface OwnDuties {
+  readonly signer: ChainMonitorPorts['signer'];
   readonly broadcaster: Broadcaster;
-  readonly drain: MonitorDrain;
+  readonly deadlines: DeadlineKeeper;
   readonly closer: Closer;
   readonly housekeeping: Housekeeping;
   readonly setBook: (book: AddressBook) => void;
   readonly book: () => AddressBook | undefined;
+}
+
+export interface WorkerParts {
+  readonly config: ChainMonitorConfig;
+  readonly ports: Omit<ChainMonitorPorts, 'signer'>;
+  readonly writer: Writer;
+  readonly metrics: ChainMetrics;
+  readonly index: BlockIndex;
+  readonly health: ChainHealth;
+  readonly follower: Follower;
+  readonly drain: MonitorDrain;
+  readonly settler: Settler;
+  readonly sweeper: Pick<Sweeper, 'run'>;
+  /** Absent in a tower. */
+  readonly ownDuties: OwnDuties | undefined;
 }
 
 export class Worker {
@@ -58,6 +74,7 @@ export class Worker {
   #expiredAtHeight = -1;
   #wake: (() => void) | undefined;
   #woken = false;
+  #yieldedFor: Halt | undefined;
   #tasks: readonly Task[] = [];
 
   constructor(parts: WorkerParts) {
@@ -113,13 +130,23 @@ export class Worker {
     this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
   }
 
+  /** A source that lied never writes again; for one that is only in trouble another replica gets one chance. */
+  #shallYield(): boolean {
+    const { halt } = this.#parts.health;
+    if (halt === undefined || halt.type === 'chain_stale') return false;
+    if (halt.type === 'source_contradicts') return true;
+    const isNew = halt !== this.#yieldedFor;
+    this.#yieldedFor = halt;
+    return isNew;
+  }
+
   async #keepLease(signal: AbortSignal): Promise<void> {
-    const { config, writer, metrics, follower } = this.#parts;
+    const { config, writer, metrics } = this.#parts;
     while (!signal.aborted) {
       // Counted from before the question: the database's lease ends later than ours.
       const askedMs = this.#runtime.monotonicMs();
       try {
-        if (follower.halt?.type === 'source_contradicts') {
+        if (this.#shallYield()) {
           // Another replica may have a better source.
           const { lease } = writer;
           this.#stepDown();
@@ -187,6 +214,8 @@ export class Worker {
 
   /** Sleeps, until somebody wakes it. */
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    // Stopped in the middle of a turn.
+    if (signal.aborted) return;
     if (this.#woken) {
       this.#woken = false;
       return;
@@ -206,11 +235,11 @@ export class Worker {
   }
 
   async #turn(): Promise<'more' | 'idle'> {
-    const { drain, closer, broadcaster, follower, housekeeping, config } = this.#parts;
-    await this.#learnDescriptors();
+    const { drain, follower, config, settler, sweeper, ownDuties } = this.#parts;
+    if (ownDuties !== undefined) await this.#learnDescriptors(ownDuties);
     await drain.run();
-    await closer.run();
-    const orders = await broadcaster.takeOrders();
+    await ownDuties?.closer.run();
+    const orders = (await ownDuties?.broadcaster.takeOrders()) ?? 0;
     const watches = await takeWatches({
       ...this.#parts.ports,
       writer: this.#parts.writer,
@@ -218,26 +247,33 @@ export class Worker {
     });
     const followed = await follower.catchUp(BLOCKS_A_TURN);
     if (followed === 'more') return 'more';
-    await broadcaster.run();
+    const isMempoolDue = followed === 'at_tip' && this.#runtime.monotonicMs() >= this.#nextMempoolMs;
+    if (isMempoolDue) await settler.lookIntoMempool();
+    await settler.run();
+    // What it closes is drained and signed by the next turn: the monitor must have all that was committed before.
+    const closed = followed === 'at_tip' ? ((await ownDuties?.deadlines.run()) ?? 0) : 0;
+    await ownDuties?.broadcaster.run();
+    await sweeper.run(channelClaimsOf(settler.closing.values()));
+    if (closed > 0) return 'more';
     if (orders === ORDER_BATCH || watches === WATCH_BATCH) return 'more';
     const height = this.#parts.writer.view?.tip?.height ?? -1;
-    if (followed === 'at_tip' && this.#runtime.monotonicMs() >= this.#nextMempoolMs) {
+    if (isMempoolDue) {
       this.#nextMempoolMs = this.#runtime.monotonicMs() + config.mempoolPollMs;
-      await housekeeping.lookIntoMempool();
+      await ownDuties?.housekeeping.lookIntoMempool();
     }
     if (height !== this.#expiredAtHeight) {
-      await housekeeping.expireReservations();
+      await ownDuties?.housekeeping.expireReservations();
       this.#expiredAtHeight = height;
     }
     return 'idle';
   }
 
   /** The wallet waits for the signer; the rest does not. */
-  async #learnDescriptors(): Promise<void> {
-    const { ports, config, writer, book, setBook } = this.#parts;
+  async #learnDescriptors({ signer, book, setBook }: OwnDuties): Promise<void> {
+    const { ports, config, writer } = this.#parts;
     if (book() !== undefined) return;
     try {
-      const descriptors = await ports.signer.getWalletDescriptors(
+      const descriptors = await signer.getWalletDescriptors(
         {},
         { deadlineMs: DESCRIPTORS_DEADLINE_MS },
       );

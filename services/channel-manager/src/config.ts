@@ -17,6 +17,7 @@ const schema = z.object({
   FULMEN_TLS_KEY_FILE: z.string().optional(),
   FULMEN_NETWORK: z.enum(['mainnet', 'testnet', 'signet', 'regtest']),
   FULMEN_LEASE_MS: integer(500, 120_000).default(10_000),
+  FULMEN_CHAIN_STALE_MS: integer(1_000, 86_400_000).default(120_000),
   FULMEN_MINIMUM_DEPTH: integer(1, 144).default(6),
   FULMEN_FEE_BASE_MSAT: integer(0, 4_294_967_295).default(1000),
   FULMEN_FEE_PPM: integer(0, 4_294_967_295).default(0),
@@ -27,6 +28,8 @@ const schema = z.object({
   /** Towers that must have a monitor update before a channel goes on; every replica and chain-monitor alike. */
   FULMEN_TOWERS_REQUIRED: integer(0, 16).default(0),
   FULMEN_STEP_CONNECTIONS: integer(2, 100).default(4),
+  /** Where this replica keeps the node's static channel backup as a file, beside the peers' and the database's. */
+  FULMEN_BACKUP_FILE: z.string().min(1).optional(),
   /** Whether one server is trusted, or a synchronous standby is demanded. */
   FULMEN_DURABILITY: z.enum(['single', 'high_availability']).default('single'),
 });

@@ -6,6 +6,8 @@ import { grpcConnector, grpcServer } from '@fulmen/rpc';
 import { runService } from '@fulmen/service';
 import { Database, migrate, requireDurability } from '@fulmen/store';
 import { MANAGER_MIGRATIONS, MANAGER_SCHEMA, openManagerStore } from '@fulmen/store/manager/postgres/store';
+import { openBackupStore } from '@fulmen/store/manager/backup/postgres';
+import { backupFile } from './backup/file.ts';
 import { managerConfig } from './config.ts';
 import { openTowerFeedStore } from '@fulmen/store/tower/feed-postgres';
 import { start } from './start.ts';
@@ -55,6 +57,7 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       replicaId: config.FULMEN_REPLICA_ID,
       network: config.FULMEN_NETWORK,
       leaseMs: config.FULMEN_LEASE_MS,
+      chainStaleMs: config.FULMEN_CHAIN_STALE_MS,
       minimumDepth: config.FULMEN_MINIMUM_DEPTH,
       maxAcceptedHtlcs: config.FULMEN_MAX_ACCEPTED_HTLCS,
       maxPendingPerPeer: config.FULMEN_MAX_PENDING_CHANNELS_PER_PEER,
@@ -80,6 +83,10 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       signerConnector: grpcConnector(tls === undefined ? {} : { tls }),
       connector: grpcConnector(tls === undefined ? {} : { tls }),
       store,
+      backupStore: openBackupStore({ connectionString, applicationName }),
+      ...(config.FULMEN_BACKUP_FILE === undefined
+        ? {}
+        : { backupFile: backupFile(config.FULMEN_BACKUP_FILE) }),
       ...(towers !== undefined && {
         towers: { required: config.FULMEN_TOWERS_REQUIRED, acknowledgements: towers },
       }),

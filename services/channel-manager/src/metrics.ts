@@ -30,5 +30,8 @@ export function observe(metrics: Metrics, engine: Engine, ports: EnginePorts): v
     'How long the oldest of those has waited',
     () => (engine.towers?.longestWaitMs ?? 0) / 1000,
   );
+  read('manager_chain_in_doubt', '1 while no HTLC is added because the chain is not followed', () =>
+    engine.node.chainDoubt() === undefined ? 0 : 1,
+  );
   read('manager_lease_valid', '1 while this replica may send', () => (ports.lease.isValid() ? 1 : 0));
 }

@@ -11,11 +11,14 @@ import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import type { RpcConnector, RpcServer } from '@fulmen/rpc';
 import type { Logger, Metrics, RunningService, Runtime } from '@fulmen/service';
 import type { ManagerStore } from '@fulmen/store';
+import { ChainWatch } from './engine/chain-watch.ts';
 import { EngineCommands } from './engine/commands.ts';
 import { Committer } from './engine/committer.ts';
 import { Engine } from './engine/engine.ts';
 import type { EnginePorts, NodeView, RequiredTowers } from './engine/ports.ts';
 import { PeriodicJob, wakeByHints } from './engine/work-finder.ts';
+import type { BackupStore } from '@fulmen/store/manager/backup/backup-store';
+import type { BackupFile } from './backup/file.ts';
 import { Lease } from './lease/lease.ts';
 import { ShardKeeper } from './lease/shard-keeper.ts';
 import { observe } from './metrics.ts';
@@ -28,6 +31,8 @@ export interface ManagerOptions {
   readonly leaseMs: number;
   readonly minimumDepth: number;
   readonly maxAcceptedHtlcs: number;
+  /** Silence of chain-monitor after which no HTLC is added. */
+  readonly chainStaleMs: number;
   readonly maxPendingPerPeer: number;
   readonly maxPendingTotal: number;
   readonly policy: {
@@ -48,6 +53,9 @@ export interface ManagerPorts {
   readonly signerConnector: RpcConnector;
   readonly connector: RpcConnector;
   readonly store: ManagerStore;
+  readonly backupStore: BackupStore;
+  /** Where the node's static backup is kept as a file; absent: this replica writes none. */
+  readonly backupFile?: BackupFile;
   /** Absent: no tower has to acknowledge anything. */
   readonly towers?: RequiredTowers;
   readonly bus: Bus;
@@ -64,6 +72,8 @@ const EVENT_INTERVAL_MS = 100;
 const TOWER_INTERVAL_MS = 100;
 const TICK_INTERVAL_MS = 1_000;
 const PRUNE_INTERVAL_MS = 5_000;
+const BACKUP_INTERVAL_MS = 5_000;
+const PRUNE_STORAGE_INTERVAL_MS = 600_000;
 const PRUNE_LIMIT = 2_000;
 const IDEMPOTENCY_MS = 7 * 24 * 3_600_000;
 const EVENTS_AT_ONCE = 1_000;
@@ -96,9 +106,10 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   };
 
   const { nodeId } = await untilAnswered(runtime, logger, 'the signer', () => signer.getNode({}));
-  const { height: startHeight } = await untilAnswered(runtime, logger, 'chain-monitor', () =>
-    chain.getBestBlock({}),
-  );
+  const startBlock = await untilAnswered(runtime, logger, 'chain-monitor', () => chain.getBestBlock({}));
+  const { height: startHeight } = startBlock;
+  const chainWatch = new ChainWatch(runtime, logger, options.chainStaleMs);
+  chainWatch.heard(startBlock);
   const { chainHash } = NETWORKS[options.network];
   const node: NodeView = {
     nodeId,
@@ -110,11 +121,13 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     },
     feerates: await untilAnswered(runtime, logger, 'chain-monitor', () => readFeerates(chain)),
     blockHeight: startHeight,
+    chainDoubt: () => chainWatch.doubt(),
   };
   const engine = new Engine(enginePorts, node, {
     replicaId: options.replicaId,
     openings: { maxPendingPerPeer: options.maxPendingPerPeer, maxPendingTotal: options.maxPendingTotal },
     policy: options.policy,
+    backups: { store: ports.backupStore, network: options.network, file: ports.backupFile },
   });
   const commands = new EngineCommands(engine);
   ports.server.add(PeerLinkServiceService, { link: (stream) => engine.peers.serve(stream) });
@@ -123,6 +136,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     managerHandlers({
       engine: commands,
       payments: engine.payments,
+      backups: engine.backups,
       store,
       node,
       secp: ports.secp,
@@ -155,7 +169,9 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       name: 'follow the chain',
       intervalMs: BLOCK_INTERVAL_MS,
       run: async () => {
-        const { height } = await chain.getBestBlock({});
+        const best = await chain.getBestBlock({});
+        chainWatch.heard(best);
+        const { height } = best;
         const isNews = height !== node.blockHeight;
         node.blockHeight = height;
         await engine.readFundingStatuses();
@@ -175,10 +191,16 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
           runtime,
           logger,
         );
+  const backups = new PeriodicJob(
+    { name: 'backups', intervalMs: BACKUP_INTERVAL_MS, run: () => engine.backups.run() },
+    runtime,
+    logger,
+  );
   const jobs = [
     work,
     blocks,
     ...(towerWatch === undefined ? [] : [towerWatch]),
+    backups,
     new PeriodicJob(
       {
         name: 'fee estimates',
@@ -219,6 +241,15 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       logger,
     ),
     new PeriodicJob(
+      {
+        name: 'prune peer storage',
+        intervalMs: PRUNE_STORAGE_INTERVAL_MS,
+        run: () => engine.backups.storage.prune(),
+      },
+      runtime,
+      logger,
+    ),
+    new PeriodicJob(
       { name: 'wanted peers', intervalMs: 5_000, run: () => engine.peers.reconnectWanted() },
       runtime,
       logger,
@@ -230,6 +261,10 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     block: () => blocks.wake(),
   });
   const unsubscribeTowers = bus.subscribe('fulmen.tower.ack', () => towerWatch?.wake());
+  const unsubscribeBackups = bus.subscribe('fulmen.backup', () => {
+    engine.backups.keeper.due();
+    backups.wake();
+  });
   observe(ports.metrics, engine, enginePorts);
   await keeper.start();
   logger.info({ address, shards: keeper.ownedShards().length }, 'channel-manager serves');
@@ -240,6 +275,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     stop: async () => {
       unsubscribe();
       unsubscribeTowers();
+      unsubscribeBackups();
       await keeper.stop();
       await Promise.all(jobs.map((job) => job.stop()));
       engine.peers.close();
@@ -249,6 +285,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       ports.signerConnector.close();
       await bus.close();
       await store.close();
+      await ports.backupStore.close();
       await ports.towers?.acknowledgements.close();
     },
   };

@@ -376,7 +376,14 @@ describe('the node', () => {
     const none = () => Promise.reject(new RpcError('unimplemented', 'none'));
     server.add(ChainServiceService, {
       getBestBlock: () =>
-        Promise.resolve({ blockHash: 'ab', height, timeUnixSeconds: 1, network: 'regtest' }),
+        Promise.resolve({
+          blockHash: 'ab',
+          height,
+          timeUnixSeconds: 1,
+          network: 'regtest',
+          halted: false,
+          haltReason: '',
+        }),
       getUtxo: none,
       estimateFee: none,
       broadcast: none,

@@ -18,6 +18,7 @@ import {
 /** The tables of the manager that chain-monitor reads and reports to; `MemoryManagerState` has them. */
 export interface ManagerTables extends ManagerOutcomes {
   readonly watches: Map<string, { readonly watch: FundingWatch; status: FundingStatus }>;
+  readonly fundingSearches: ReadonlyMap<string, number>;
   readonly broadcasts: BroadcastOrder[];
   readonly monitorBirths: ReadonlyMap<string, Uint8Array>;
   readonly monitorLog: Map<string, { readonly updateId: bigint; readonly payload: Uint8Array }[]>;
@@ -30,6 +31,7 @@ export function emptyManagerTables(): ManagerTables & {
 } {
   return {
     watches: new Map(),
+    fundingSearches: new Map(),
     broadcasts: [],
     monitorBirths: new Map(),
     monitorLog: new Map(),
@@ -62,6 +64,7 @@ export class MemoryChainState {
       readonly updateId: bigint;
       readonly snapshot: Uint8Array;
       readonly closeState: port.CloseState;
+      readonly nextDeadlineHeight?: number;
     }
   >();
   readonly settlement: MemorySettlementTables = new MemorySettlementTables();
@@ -113,7 +116,10 @@ export class MemoryChainStore implements port.ChainStore {
       this.#state;
     return {
       blocks: [...blocks],
-      fundings: [...fundings.values()],
+      fundings: [...fundings.values()].filter(
+        ({ settledHeight }) =>
+          settledHeight === undefined || settledHeight > (blocks.at(-1)?.height ?? 0) - KEPT_BLOCKS,
+      ),
       broadcasts: [...broadcasts.values()],
       addresses: [...addresses.values()],
       utxos: [...utxos.values()],
@@ -190,7 +196,10 @@ export class MemoryChainStore implements port.ChainStore {
       );
     };
     return [...manager.watches.values()]
-      .map(({ watch }) => watch)
+      .map(({ watch }) => {
+        const searchFromHeight = manager.fundingSearches.get(hexKey(watch.channelId));
+        return searchFromHeight === undefined ? watch : { ...watch, searchFromHeight };
+      })
       .filter(isNew)
       .slice(0, limit);
   }
@@ -264,9 +273,15 @@ export class MemoryChainStore implements port.ChainStore {
       if ((this.#state.monitors.get(hexKey(channelId))?.updateId ?? 0n) !== expectedUpdateId)
         throw new ChainConflictError('a monitor moved');
     }
-    for (const { channelId, updateId, snapshot, closeState } of monitors) {
+    for (const { channelId, updateId, snapshot, closeState, nextDeadlineHeight } of monitors) {
       const key = hexKey(channelId);
-      this.#state.monitors.set(key, { channelId, updateId, snapshot, closeState });
+      this.#state.monitors.set(key, {
+        channelId,
+        updateId,
+        snapshot,
+        closeState,
+        ...(nextDeadlineHeight !== undefined && { nextDeadlineHeight }),
+      });
       const rest = (this.#state.manager.monitorLog.get(key) ?? []).filter(
         (entry) => entry.updateId > updateId,
       );
@@ -275,13 +290,30 @@ export class MemoryChainStore implements port.ChainStore {
     }
   }
 
-  async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.LoadedMonitor[]> {
+  async monitorDeadlines(
+    after: Uint8Array | undefined,
+    limit: number,
+  ): Promise<readonly port.MonitorDeadline[]> {
+    const from = after === undefined ? '' : hexKey(after);
+    return [...this.#state.monitors]
+      .filter(([key, { closeState }]) => closeState === 'open' && key > from)
+      .sort(([a], [b]) => byHex(a, b))
+      .flatMap(([, { channelId, nextDeadlineHeight: height }]) =>
+        height === undefined ? [] : [{ channelId, height }],
+      )
+      .slice(0, limit);
+  }
+
+  async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.PendingClose[]> {
     const from = after === undefined ? '' : hexKey(after);
     const pending = [...this.#state.monitors]
       .filter(([key, { closeState }]) => closeState === 'pending' && key > from)
       .filter(([key]) => (this.#state.manager.monitorLog.get(key) ?? []).length === 0)
       .sort(([a], [b]) => byHex(a, b));
-    return pending.slice(0, limit).map(([, { channelId }]) => this.#loaded(channelId));
+    return pending.slice(0, limit).map(([key, { channelId }]) => ({
+      ...this.#loaded(channelId),
+      managerUpdateId: this.#state.manager.channels.get(key)?.monitorUpdateId,
+    }));
   }
 
   async commitClose(
@@ -302,6 +334,7 @@ export class MemoryChainStore implements port.ChainStore {
     lease: port.ChainLease,
     channelId: Uint8Array,
     reason: string,
+    event?: port.ChainEvent,
   ): Promise<'decided' | 'closing'> {
     this.#fence(lease);
     const key = hexKey(channelId);
@@ -315,6 +348,8 @@ export class MemoryChainStore implements port.ChainStore {
     if (row === undefined) throw new ChainConflictError('no such monitor');
     channel.closingDecision = reason;
     if (row.closeState === 'open') this.#state.monitors.set(key, { ...row, closeState: 'pending' });
+    if (event !== undefined)
+      this.#state.manager.outbox.push({ type: event.type, timeUnixMs: event.timeUnixMs, body: event.body });
     return 'decided';
   }
 

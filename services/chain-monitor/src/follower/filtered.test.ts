@@ -154,7 +154,7 @@ describe('a source that shows only what is registered', () => {
     // Known now, it is not told of again; and a reorg takes it back as any other.
     await harness.mine(1);
     expect(await harness.metrics.registry.metrics()).toMatch(/fulmen_chain_late_sightings_total\{[^}]*\} 1/);
-    harness.devChain.reorg(6, ANYONE_SCRIPT);
+    harness.devChain.reorg(5, ANYONE_SCRIPT);
     await harness.turn();
     expect(harness.status(watch)?.type).toBe('confirmed');
   });

@@ -9,14 +9,13 @@ import {
   type ChainBlock,
   type ChainFilter,
   type ChainSource,
-  ChainSourceError,
   type ChainTip,
   isWithin,
   readBlock,
   union,
 } from '@fulmen/chain';
 import { equalBytes } from '@fulmen/codec';
-import type { Logger, Runtime } from '@fulmen/service';
+import type { Logger } from '@fulmen/service';
 import type { StoredBlock } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
 import type { Writer } from '../state/writer.ts';
@@ -25,101 +24,69 @@ import type { AddressBook } from '../wallet/address-book.ts';
 import { pruneSpent, unscanWallet } from '../wallet/observe.ts';
 import type { BlockIndex } from './block-index.ts';
 import { reportFundings, scanFundings, unscanFundings } from './fundings.ts';
+import { type ChainHealth, ContradictionError } from './health.ts';
+import { finishSweeps, scanSweeps, unscanSweeps } from '../sweeper/scan.ts';
 import { finishOrders, scanOrders, unscanOrders } from './orders.ts';
 import { type Registrar, registerWallet, registered } from './registered.ts';
+import type { Settler } from '../settlement/settler.ts';
 
 /** How often a block that does not decode is fetched before the source is not believed. */
 const FETCHES = 3;
 
-/** Why the chain is not followed. */
-export type Halt =
-  /** For good: the source lied, or is of another chain. */
-  | { readonly type: 'source_contradicts'; readonly reason: string }
-  /** Until the source has caught up. */
-  | { readonly type: 'source_behind'; readonly reason: string };
-
 export interface FollowerPorts {
   readonly source: ChainSource;
   readonly writer: Writer;
-  readonly runtime: Pick<Runtime, 'monotonicMs'>;
   readonly logger: Logger;
   readonly metrics: ChainMetrics;
   readonly network: Network;
-  readonly behindGraceMs: number;
+  readonly health: ChainHealth;
   readonly rescanHeight: number | undefined;
   readonly index: BlockIndex;
   readonly book: () => AddressBook | undefined;
   /** What the records wait for, told to sources that show only that. */
   readonly registrars: readonly Registrar[];
+  /** Spends of what closed channels watch. */
+  readonly facts: Pick<Settler, 'scan' | 'unscan'>;
   /** Before a block is acted on: the monitors must know everything that was committed. */
   readonly drainMonitors: () => Promise<void>;
   readonly onBlock: () => void;
 }
 
-/** The source's answers cannot all be true. */
-class ContradictionError extends Error {
-  override readonly name = 'ContradictionError';
-}
-
 export class Follower {
   readonly #ports: FollowerPorts;
-  #halt: Halt | undefined;
   #behindReason: string | undefined;
-  #stuckSinceMs: number | undefined;
   #identified = false;
 
   constructor(ports: FollowerPorts) {
     this.#ports = ports;
   }
 
-  get halt(): Halt | undefined {
-    return this.#halt;
-  }
-
   /** Moves by at most `limit` blocks. @throws ChainSourceError, store errors */
   async catchUp(limit: number): Promise<'at_tip' | 'more' | 'waiting'> {
-    if (this.#halt?.type === 'source_contradicts') return 'waiting';
+    const { health } = this.#ports;
+    if (health.halt?.type === 'source_contradicts') return 'waiting';
     try {
       await this.#identify();
       for (let moved = 0; moved < limit; moved++) {
         const outcome = await this.#step();
-        this.#noteProgress(outcome);
+        await this.#note(outcome);
         if (outcome !== 'moved') return outcome;
       }
       return 'more';
     } catch (error) {
-      if (error instanceof ContradictionError)
-        this.#stop({ type: 'source_contradicts', reason: error.message });
-      else if (error instanceof ChainSourceError && error.code === 'malformed')
-        this.#stop({ type: 'source_contradicts', reason: `the source answers nonsense: ${error.message}` });
-      else throw error;
+      if (!health.failed(error)) throw error;
       return 'waiting';
     }
   }
 
-  /** A source may answer half for a moment, between two states; one that goes on so withholds a block. */
-  #noteProgress(outcome: 'moved' | 'at_tip' | 'waiting'): void {
-    if (outcome !== 'waiting') {
-      this.#stuckSinceMs = undefined;
-      if (this.#halt?.type === 'source_behind') this.#resume();
-      return;
-    }
-    const nowMs = this.#ports.runtime.monotonicMs();
-    this.#stuckSinceMs ??= nowMs;
-    if (nowMs - this.#stuckSinceMs >= this.#ports.behindGraceMs) {
-      const reason = this.#behindReason ?? 'the source announces a block that it does not give';
-      this.#stop({ type: 'source_behind', reason });
-    }
-  }
-
-  #stop(halt: Halt): void {
-    if (this.#halt?.type === halt.type) return;
-    this.#halt = halt;
-    this.#ports.metrics.halted.set(1);
-    this.#ports.logger.error(
-      { reason: halt.reason, halt: halt.type },
-      'the chain source is not believed: no block is processed',
-    );
+  async #note(outcome: 'moved' | 'at_tip' | 'waiting'): Promise<void> {
+    const { health, writer } = this.#ports;
+    if (outcome === 'moved') health.progressed(undefined);
+    else if (outcome === 'waiting')
+      health.waited(
+        this.#behindReason ?? 'the source announces a block that it does not give; it may be pruned',
+      );
+    else health.progressed((await writer.exclusive(async (view) => view.tip))?.timeUnixSeconds);
   }
 
   /** Once a process: the source is of our network, by its name and its first block. */
@@ -139,7 +106,7 @@ export class Follower {
     const { source, writer } = this.#ports;
     const tip = await writer.exclusive(async (view) => view.tip);
     const best = await source.getBestBlock();
-    this.#ports.metrics.lag.set(Math.max(0, best.height - (tip?.height ?? best.height)));
+    this.#ports.health.heard(Math.max(0, best.height - (tip?.height ?? best.height)));
     if (tip === undefined) return this.#begin(best);
     this.#ports.metrics.height.set(tip.height);
     // For a while that may be: the source restarts, or is in the middle of a reorg.
@@ -182,12 +149,6 @@ export class Follower {
     return 'moved';
   }
 
-  #resume(): void {
-    this.#halt = undefined;
-    this.#ports.metrics.halted.set(0);
-    this.#ports.logger.info({}, 'the chain source has caught up');
-  }
-
   /** The best chain does not have our tip: takes it back, provided that it has one of our blocks. */
   async #disconnect(tip: StoredBlock): Promise<'moved' | 'waiting'> {
     const { source, writer } = this.#ports;
@@ -209,6 +170,8 @@ export class Follower {
       unscanFundings(draft, tip.height);
       unscanOrders(draft, tip.height);
       unscanWallet(draft, tip.height);
+      unscanSweeps(draft, tip.height);
+      this.#ports.facts.unscan(draft, tip.height);
       reportFundings(draft, tip.height - 1);
     });
     this.#ports.metrics.disconnected.inc();
@@ -260,8 +223,8 @@ export class Follower {
       const late = await this.#readEarlier(block, filter);
       if (late === undefined) return 'waiting';
       await this.#ports.drainMonitors();
-      const wider = await writer.turn((draft) => {
-        for (const one of late) this.#scan(draft, one.block, one.height);
+      const wider = await writer.turn(async (draft) => {
+        for (const one of late) await this.#scan(draft, one.block, one.height);
         draft.block = {
           type: 'connect',
           block: {
@@ -271,9 +234,10 @@ export class Follower {
             timeUnixSeconds: block.header.time,
           },
         };
-        this.#scan(draft, block, height);
+        await this.#scan(draft, block, height);
         reportFundings(draft, height);
         finishOrders(draft, height);
+        finishSweeps(draft, height);
         pruneSpent(draft, height);
         if (block.coverage === 'whole') return undefined;
         // What this block brought may wait for more of it: its transactions are asked for before anything is committed.
@@ -294,10 +258,12 @@ export class Follower {
     }
   }
 
-  #scan(draft: Draft, block: ChainBlock, height: number): void {
+  async #scan(draft: Draft, block: ChainBlock, height: number): Promise<void> {
     scanFundings(draft, block, height);
     scanOrders(draft, block, height);
+    scanSweeps(draft, block, height);
     scanWallet(draft, this.#ports.book(), block, height);
+    await this.#ports.facts.scan(draft, block, height);
   }
 
   /** Earlier blocks of which the source tells something only now: they are read again, or facts would be missing. */

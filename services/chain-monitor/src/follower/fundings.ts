@@ -27,7 +27,13 @@ export function fundingStatus(record: FundingRecord, bestHeight: number): Fundin
   const depthOf = (height: number): number => Math.min(bestHeight - height + 1, REPORTED_DEPTH);
   if (seen?.fault !== undefined) return { type: 'mismatch', reason: seen.fault };
   if (spent !== undefined)
-    return { type: 'spent', txid: spent.txid, height: spent.height, depth: depthOf(spent.height) };
+    return {
+      type: 'spent',
+      txid: spent.txid,
+      height: spent.height,
+      depth: depthOf(spent.height),
+      ...(record.settledHeight !== undefined && { settlement: 'resolved' }),
+    };
   if (seen !== undefined)
     return { type: 'confirmed', height: seen.height, txIndex: seen.txIndex, depth: depthOf(seen.height) };
   return { type: 'unconfirmed' };
@@ -57,12 +63,13 @@ export function scanFundings(draft: Draft, block: ChainBlock, height: number): v
 /** Takes back what a disconnected block said. */
 export function unscanFundings(draft: Draft, height: number): void {
   for (const record of draft.view.fundings.values()) {
-    const { seen, spent, ...rest } = record;
+    const { seen, spent, settledHeight, ...rest } = record;
     if (seen?.height !== height && spent?.height !== height) continue;
     draft.putFunding({
       ...rest,
       ...(seen !== undefined && seen.height !== height && { seen }),
       ...(spent !== undefined && spent.height !== height && { spent }),
+      ...(settledHeight !== undefined && spent?.height !== height && { settledHeight }),
     });
   }
 }

@@ -4,7 +4,7 @@ import type { ChainSource } from '@fulmen/chain';
 import { FeeTarget, type ChainServiceService } from '@fulmen/proto/chain/v1/chain';
 import { type Handlers, RpcError } from '@fulmen/rpc';
 import type { FeeEstimator, FeerateTarget } from '../fees/estimator.ts';
-import type { Follower } from '../follower/follower.ts';
+import type { ChainHealth } from '../follower/health.ts';
 import type { UtxoLookup } from '../gossip/utxo-lookup.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import type { Writer } from '../state/writer.ts';
@@ -14,7 +14,7 @@ export interface ChainServiceParts {
   readonly network: string;
   readonly source: ChainSource;
   readonly writer: Writer;
-  readonly follower: Follower;
+  readonly health: ChainHealth;
   readonly fees: FeeEstimator;
   readonly lookup: UtxoLookup;
   readonly metrics: ChainMetrics;
@@ -38,20 +38,30 @@ const TARGETS: ReadonlyMap<FeeTarget, FeerateTarget> = new Map([
   [FeeTarget.FEE_TARGET_OUTPUT_SPENDING_FEE, 'output_spending_fee'],
 ]);
 
+/** Why the best block is not to be relied on. The replica that writes knows; a standby has the writer's word. */
+function doubtOf({ writer, health, leaderAddress }: ChainServiceParts): string | undefined {
+  if (writer.lease !== undefined) return health.doubt;
+  if (leaderAddress() !== undefined) return undefined;
+  return health.halt?.reason ?? 'no replica follows the chain';
+}
+
 export function chainHandlers(parts: ChainServiceParts): Handlers<ChainServiceService> {
-  const { source, writer, follower, fees, lookup, metrics, leaderAddress } = parts;
+  const { source, writer, health, fees, lookup, metrics, leaderAddress } = parts;
   return {
     getBestBlock: () =>
       answer(async () => {
-        const { halt } = follower;
-        if (halt !== undefined) throw new RpcError('failed_precondition', `halted: ${halt.reason}`);
+        const doubt = doubtOf(parts);
         const tip = writer.view?.tip ?? (await writer.store.tip());
+        if (tip === undefined && health.halt !== undefined)
+          throw new RpcError('failed_precondition', `halted: ${health.halt.reason}`);
         if (tip === undefined) throw new RpcError('unavailable', 'no block was processed yet');
         return {
           blockHash: displayHash(tip.hash),
           height: tip.height,
           timeUnixSeconds: tip.timeUnixSeconds,
           network: parts.network,
+          halted: doubt !== undefined,
+          haltReason: doubt ?? '',
         };
       }, leaderAddress),
     getUtxo: ({ shortChannelId }) =>

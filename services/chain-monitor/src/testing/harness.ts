@@ -25,6 +25,7 @@ export const TEST_CONFIG: ChainMonitorConfig = {
   mempoolScanLimit: 1_000,
   rebroadcastMs: 30_000,
   behindGraceMs: 10_000,
+  maximumBlockAgeMs: undefined,
   rescanHeight: undefined,
   fallbackFeerateSatPerKw: 1_000,
   maximumFeerateSatPerKw: 100_000,

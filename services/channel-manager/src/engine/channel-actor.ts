@@ -305,11 +305,14 @@ export class ChannelActor {
         nowUnixMs: ports.runtime.wallClockMs(),
         decisions: this.#inbound.decisions,
         outgoing: this.#outgoing,
+        newHtlcs: node.chainDoubt() === undefined ? 'taken' : 'held',
         updatesComplete: this.#host.towers === undefined ? 'at_commit' : 'at_towers',
         isTakenUp: (id) => this.#inbound.isTakenUp(id),
         sharedSecretOf: (id) => this.#inbound.sharedSecretOf(id),
         refuseForward: (intent) =>
-          forwardPolicyOf(this.#state, this.policy, intent, node.blockHeight, ports.runtime.wallClockMs()),
+          node.chainDoubt() === undefined
+            ? forwardPolicyOf(this.#state, this.policy, intent, node.blockHeight, ports.runtime.wallClockMs())
+            : { kind: 'temporary_node_failure' },
         cannotCarry: (_intent, error) => refusalOf(error),
       },
       this.#state,

@@ -45,4 +45,6 @@ export interface NodeView {
   /** Latest estimates; the engine renews them. */
   feerates: FeerateEstimates;
   blockHeight: number;
+  /** Why heights and confirmations cannot be relied on; undefined while they can. */
+  readonly chainDoubt: () => string | undefined;
 }

@@ -132,7 +132,7 @@ export class TurnHtlcs {
     const claim = { source, outcome: 'taken' } as const;
     if (
       state.type === 'established' &&
-      (state.connection.type !== 'connected' || isFrozen(state)) &&
+      (state.connection.type !== 'connected' || isFrozen(state) || this.#context.newHtlcs === 'held') &&
       mayWait(intent, this.#context.nowUnixMs)
     ) {
       this.postponed.push(source);

@@ -20,6 +20,8 @@ export interface TurnContext {
   readonly nowUnixMs: number;
   /** Where a monitor update is complete: with its commit, or when enough towers have it (LDK `InProgress` until then). */
   readonly updatesComplete: 'at_commit' | 'at_towers';
+  /** held: the chain is not known as it is; new HTLCs wait, and fail when they have waited long enough. */
+  readonly newHtlcs: 'taken' | 'held';
   readonly decisions: ReadonlyMap<bigint, HtlcDecision>;
   readonly outgoing: ReadonlyMap<bigint, OutgoingLink>;
   /** Whether an inbound HTLC's intent is written. */

@@ -18,6 +18,7 @@ import {
   SCID,
   START_MS,
 } from '../payments/testing/bench.ts';
+import type { Backups } from '../backup/backups.ts';
 import { managerHandlers } from './manager-handlers.ts';
 
 const FEATURES = FeatureBits.of({ var_onion_optin: 'required', payment_secret: 'required' });
@@ -68,6 +69,8 @@ beforeEach(async () => {
     managerHandlers({
       engine,
       payments,
+      // Backups have tests of their own.
+      backups: {} as unknown as Backups,
       store,
       node,
       secp: secp256k1,
@@ -171,6 +174,7 @@ describe('channels and peers', () => {
       nodeId: NODE.nodeId,
       network: 'regtest',
       blockHeight: HEIGHT,
+      chainDoubt: () => undefined,
       channelsOpen: 1,
       channelsPending: 0,
       replicas: [{ replicaId: 'replica-1', shards: 256 }],

@@ -1,6 +1,6 @@
 import { MAX_INVOICE_LENGTH } from '@fulmen/invoice';
 import type { Payment, SendPaymentRequest } from '@fulmen/proto/manager/v1/manager';
-import type { CallContext } from '@fulmen/rpc';
+import { type CallContext, RpcError } from '@fulmen/rpc';
 import type { ManagerDeps } from './deps.ts';
 import { paymentMessage } from './messages.ts';
 import { atOwner } from './owner.ts';
@@ -10,7 +10,7 @@ const MAX_TIMEOUT_SECONDS = 3_600;
 
 /** Pays an invoice. The payment outlives the call, whether it waits or not. */
 export async function sendPayment(
-  { engine, payments }: ManagerDeps,
+  { engine, payments, node }: ManagerDeps,
   request: SendPaymentRequest,
   context: Pick<CallContext, 'signal'>,
 ): Promise<Payment> {
@@ -28,6 +28,9 @@ export async function sendPayment(
         ? undefined
         : requireRange('timeout_seconds', timeoutSeconds, 1, MAX_TIMEOUT_SECONDS),
   };
+  const doubt = node.chainDoubt();
+  // Payments under way go on; a new one would add HTLCs whose expiry nobody could watch.
+  if (doubt !== undefined) throw new RpcError('unavailable', `the chain is not followed: ${doubt}`);
   return atOwner(engine, async () => {
     const { paymentHash, row } = await payments.sendPayment(payment);
     if (!request.wait || row.status !== 'pending') return paymentMessage(paymentHash, row);

@@ -122,6 +122,8 @@ export class Fleet {
           height: chain.height,
           timeUnixSeconds: NOW_SECONDS,
           network: 'regtest',
+          halted: false,
+          haltReason: '',
         }),
       getUtxo: ({ shortChannelId }) => {
         chain.asked += 1;

@@ -209,6 +209,7 @@ export class Replica {
       nodeId: NODE.nodeId,
       chainHash: NETWORKS.regtest.chainHash,
       blockHeight: HEIGHT,
+      chainDoubt: () => undefined,
     } as NodeView;
     const ports = {
       store,
