@@ -31,6 +31,7 @@ function memoryHarness(): ChainStoreHarness {
       channel: async (channelId, channelKeysId, phase = 'open') =>
         void tables.channels.set(hexKey(channelId), {
           row: { channelKeysId, phase, shard: 0 },
+          monitorUpdateId: 0n,
           outgoing: new Map(),
         }),
       closingDecision: async (channelId) => tables.channels.get(hexKey(channelId))?.closingDecision,

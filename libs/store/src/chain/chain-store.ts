@@ -50,6 +50,8 @@ export interface FundingRecord {
   /** The transaction is in this block; `fault`: but its output is not the one asked for. */
   readonly seen?: { readonly height: number; readonly txIndex: number; readonly fault?: string };
   readonly spent?: { readonly txid: Uint8Array; readonly height: number };
+  /** The best height at which its close was settled for good; history once no reorganisation reaches it. */
+  readonly settledHeight?: number;
 }
 
 /** What the manager is told; ignored when it watches another outpoint by now. */
@@ -270,9 +272,9 @@ export interface ChainSnapshot {
   readonly addresses: readonly AddressRecord[];
   readonly utxos: readonly UtxoRecord[];
   readonly reservations: readonly ReservationRecord[];
-  /** Of channels that are not resolved, in the order of the chain. */
+  /** Those that a reorganisation could still undo, in the order of the chain. */
   readonly spends: readonly SpendRecord[];
-  /** Not resolved. */
+  /** Of the channels that have spends. */
   readonly settlements: readonly SettlementRecord[];
   readonly claims: readonly ClaimRecord[];
   readonly sweeps: readonly SweepRecord[];
@@ -300,6 +302,18 @@ export interface LoadedMonitor {
   readonly closeState: CloseState;
 }
 
+/** A monitor whose close is to be ordered. */
+export interface PendingClose extends LoadedMonitor {
+  /** The last update that the manager's row knows of; undefined without that row. Another than the monitor's: somebody restored half. */
+  readonly managerUpdateId: bigint | undefined;
+}
+
+/** From which height on an HTLC of an open channel may demand the chain; unknown: nobody looked yet. */
+export interface MonitorDeadline {
+  readonly channelId: Uint8Array;
+  readonly height: number | 'unknown';
+}
+
 export interface DrainedMonitor {
   readonly channelId: Uint8Array;
   /** Of the row read; 0 for none. */
@@ -307,6 +321,8 @@ export interface DrainedMonitor {
   readonly updateId: bigint;
   readonly snapshot: Uint8Array;
   readonly closeState: CloseState;
+  /** Absent: no HTLC of it can demand the chain. */
+  readonly nextDeadlineHeight?: number;
 }
 
 export interface ChainStore {
@@ -344,8 +360,10 @@ export interface ChainStore {
   loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly LoadedMonitor[]>;
   /** Replaces snapshots and removes the drained entries. @throws ChainConflictError when one is not at its expected update. */
   commitMonitors(lease: ChainLease, monitors: readonly DrainedMonitor[]): Promise<void>;
-  /** Monitors with a force close that is not ordered yet, in order of channel id. */
-  pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly LoadedMonitor[]>;
+  /** Open monitors of which an HTLC may demand the chain some day, in order of channel id. */
+  monitorDeadlines(after: Uint8Array | undefined, limit: number): Promise<readonly MonitorDeadline[]>;
+  /** Monitors with a force close that is not ordered yet and whose log is drained, in order of channel id. */
+  pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly PendingClose[]>;
   /** A monitor's force close is ordered: its broadcast with the new state, or that state alone. */
   commitClose(
     lease: ChainLease,
@@ -356,9 +374,14 @@ export interface ChainStore {
   /**
    * The chain's side decides to close a channel: from then on the manager commits nothing for it but its own closing
    * (`closing_decided`). Also marks the monitor's close as pending. First decision wins; `closing`: it was decided
-   * before, by either side.
+   * before, by either side, or the manager does not know the channel. `event` is written with the decision.
    */
-  decideClose(lease: ChainLease, channelId: Uint8Array, reason: string): Promise<'decided' | 'closing'>;
+  decideClose(
+    lease: ChainLease,
+    channelId: Uint8Array,
+    reason: string,
+    event?: ChainEvent,
+  ): Promise<'decided' | 'closing'>;
   /** Preimages of inbound HTLCs of these channels, from whichever commit learnt them. */
   preimages(
     channelIds: readonly Uint8Array[],

@@ -1,6 +1,6 @@
 /** What every ChainStore must do about closed channels and their settlement. */
 import { deepStrictEqual, rejects, strictEqual } from 'node:assert/strict';
-import type { ClaimRecord, SettlementRecord, SpendRecord, SweepRecord } from './chain-store.ts';
+import type { ChainEvent, ClaimRecord, SettlementRecord, SpendRecord, SweepRecord } from './chain-store.ts';
 import { type ChainStoreCase, connect, id, leaseOf } from './compliance-fixtures.ts';
 
 const SPEND: SpendRecord = { channelId: id(1), txid: id(30), height: 7, txIndex: 3, transaction: id(31) };
@@ -37,6 +37,13 @@ const SWEEP: SweepRecord = {
   feerateSatPerKw: 900,
   createdHeight: 8,
 };
+
+const event = (type: string, channel: number): ChainEvent => ({
+  type,
+  channelId: id(channel),
+  timeUnixMs: 1_700_000_000_123,
+  body: '{}',
+});
 
 export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
   {
@@ -166,17 +173,74 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
     run: async ({ store, manager }) => {
       const lease = await leaseOf(store);
       await manager.channel(id(1), id(40));
-      const event = (type: string, channel: number) => ({
-        type,
-        channelId: id(channel),
-        timeUnixMs: 1_700_000_000_123,
-        body: '{}',
-      });
       await store.commit(lease, { events: [event('first', 1), event('second', 2)] });
       deepStrictEqual(await manager.events(), [
         { type: 'first', timeUnixMs: 1_700_000_000_123, body: '{}' },
         { type: 'second', timeUnixMs: 1_700_000_000_123, body: '{}' },
       ]);
+    },
+  },
+  {
+    name: 'start-up is O(open channels): what is settled for good is loaded only while a reorganisation could reach it',
+    run: async ({ store, manager }) => {
+      const lease = await leaseOf(store);
+      const funding = {
+        channelId: id(1),
+        fundingTxid: id(2),
+        fundingOutputIndex: 0,
+        fundingValueSat: 5n,
+        scriptPubKey: id(3),
+        minimumDepth: 3,
+        spent: { txid: id(4), height: 1 },
+      };
+      const fundings = [funding, { ...funding, channelId: id(5), settledHeight: 2 }];
+      await manager.watch(funding);
+      await store.commit(lease, { ...connect(100, 1, 0), fundings });
+      const loaded = async () =>
+        (await store.load()).fundings
+          .map(({ channelId, settledHeight }) => [channelId[0], settledHeight])
+          .sort();
+      deepStrictEqual(await loaded(), [
+        [1, undefined],
+        [5, 2],
+      ]);
+      for (let height = 101; height <= 290; height++)
+        await store.commit(
+          lease,
+          connect(height, (height % 200) + 3, height === 101 ? 1 : ((height - 1) % 200) + 3),
+        );
+      deepStrictEqual(await loaded(), [[1, undefined]]);
+      await store.commit(lease, { fundings: [{ ...funding, settledHeight: 2 }] });
+      deepStrictEqual(await loaded(), []);
+      // It stays followed: the manager's watch of it is not new.
+      deepStrictEqual(await store.newWatches(5), []);
+    },
+  },
+  {
+    name: 'deadlines are told of open monitors that have one',
+    run: async ({ store }) => {
+      const lease = await leaseOf(store);
+      const monitor = (n: number) => ({
+        channelId: id(n),
+        expectedUpdateId: 0n,
+        updateId: 1n,
+        snapshot: id(9),
+        closeState: 'open' as const,
+      });
+      await store.commitMonitors(lease, [
+        { ...monitor(1), nextDeadlineHeight: 500 },
+        monitor(2),
+        { ...monitor(3), nextDeadlineHeight: 400 },
+        { ...monitor(4), nextDeadlineHeight: 300, closeState: 'pending' },
+      ]);
+      deepStrictEqual(await store.monitorDeadlines(undefined, 9), [
+        { channelId: id(1), height: 500 },
+        { channelId: id(3), height: 400 },
+      ]);
+      deepStrictEqual(await store.monitorDeadlines(undefined, 1), [{ channelId: id(1), height: 500 }]);
+      deepStrictEqual(await store.monitorDeadlines(id(1), 9), [{ channelId: id(3), height: 400 }]);
+      await store.commitMonitors(lease, [{ ...monitor(1), expectedUpdateId: 1n, updateId: 2n }]);
+      deepStrictEqual(await store.monitorDeadlines(undefined, 9), [{ channelId: id(3), height: 400 }]);
     },
   },
   {
@@ -190,7 +254,10 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
       const monitor = { channelId: id(1), expectedUpdateId: 0n, updateId: 1n, snapshot: id(71) };
       await store.commitMonitors(lease, [{ ...monitor, closeState: 'open' }]);
       await manager.log(id(1), 2n, id(72));
-      strictEqual(await store.decideClose(lease, id(1), 'an HTLC expired'), 'decided');
+      strictEqual(
+        await store.decideClose(lease, id(1), 'an HTLC expired', event('channel_closing', 1)),
+        'decided',
+      );
       strictEqual(await store.decideClose(lease, id(1), 'again'), 'closing');
       strictEqual(await manager.closingDecision(id(1)), 'an HTLC expired');
       // Whatever was committed before the decision must be in the snapshot that is signed.
@@ -199,9 +266,16 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
         { channelId: id(1), expectedUpdateId: 1n, updateId: 2n, snapshot: id(73), closeState: 'pending' },
       ]);
       deepStrictEqual(
-        (await store.pendingCloses(undefined, 5)).map(({ snapshot, closeState }) => [snapshot, closeState]),
-        [[id(73), 'pending']],
+        (await store.pendingCloses(undefined, 5)).map(({ snapshot, closeState, managerUpdateId }) => [
+          snapshot,
+          closeState,
+          managerUpdateId,
+        ]),
+        [[id(73), 'pending', 0n]],
       );
+      deepStrictEqual(await manager.events(), [
+        { type: 'channel_closing', timeUnixMs: 1_700_000_000_123, body: '{}' },
+      ]);
       await manager.channel(id(2), id(41), 'closing_force');
       await store.commitMonitors(lease, [{ ...monitor, channelId: id(2), closeState: 'passive' }]);
       strictEqual(await store.decideClose(lease, id(2), 'late'), 'closing');

@@ -8,6 +8,8 @@ import type * as port from './chain-store.ts';
 export interface ManagerChannel {
   readonly row: { readonly channelKeysId: Uint8Array; readonly shard?: number; readonly phase?: string };
   readonly outgoing?: ReadonlyMap<bigint, { readonly source: HtlcSource; readonly sourceShard: number }>;
+  /** The last update of its monitor that its row knows of. */
+  readonly monitorUpdateId?: bigint;
   closingDecision?: string | undefined;
 }
 

@@ -18,11 +18,16 @@ import {
   type Columns,
 } from './rows.ts';
 import { readClaim, readSettlement, readSpend, readSweep } from './settlement-rows.ts';
+import { KEPT_BLOCKS } from './memory.ts';
+import { insertEvents } from './write-settlement.ts';
 import { writeTurn } from './write-turn.ts';
 
 export const CHAIN_SCHEMA = 'chain';
 export const CHAIN_MIGRATIONS: URL = new URL('./migrations/', import.meta.url);
 const LEASE_NAME = 'chain';
+
+/** `next_deadline_height` of a monitor without one. */
+const NO_DEADLINE = 2_147_483_647;
 
 /** What the server says of a table or schema that is not there. */
 const MISSING_TABLE: ReadonlySet<string> = new Set(['42P01', '3F000']);
@@ -91,7 +96,13 @@ export class PostgresChainStore implements port.ChainStore {
       const [progress] = await session.query<Columns>('SELECT rescan_from, scanned_from FROM progress');
       return {
         blocks: (await session.query<Columns>('SELECT * FROM block ORDER BY height')).map(readBlock),
-        fundings: (await session.query<Columns>('SELECT * FROM funding')).map(readFunding),
+        fundings: (
+          await session.query<Columns>(
+            `SELECT * FROM funding WHERE settled_height IS NULL
+             UNION ALL SELECT * FROM funding WHERE settled_height > (SELECT max(height) FROM block) - $1::int4`,
+            [KEPT_BLOCKS],
+          )
+        ).map(readFunding),
         broadcasts: (await session.query<Columns>('SELECT * FROM broadcast')).map(readBroadcast),
         addresses: (await session.query<Columns>('SELECT * FROM wallet_address')).map(readAddress),
         utxos: (await session.query<Columns>('SELECT * FROM wallet_utxo')).map(readUtxo),
@@ -143,7 +154,8 @@ export class PostgresChainStore implements port.ChainStore {
   async newWatches(limit: number): Promise<readonly FundingWatch[]> {
     const rows = await this.#unlessMissing(
       this.#database.read<Columns>(
-        `SELECT w.* FROM ${MANAGER_SCHEMA}.funding_watch AS w
+        `SELECT w.*, s.from_height FROM ${MANAGER_SCHEMA}.funding_watch AS w
+         LEFT JOIN ${MANAGER_SCHEMA}.funding_search AS s USING (channel_id)
          WHERE NOT EXISTS (SELECT FROM funding AS f WHERE f.channel_id = w.channel_id
            AND f.funding_txid = w.funding_txid AND f.funding_output_index = w.funding_output_index) LIMIT $1`,
         [limit],
@@ -156,6 +168,7 @@ export class PostgresChainStore implements port.ChainStore {
       fundingValueSat: row['funding_value_sat'] as bigint,
       scriptPubKey: row['script_pubkey'] as Uint8Array,
       minimumDepth: row['minimum_depth'] as number,
+      ...(row['from_height'] !== null && { searchFromHeight: row['from_height'] as number }),
     }));
   }
 
@@ -235,11 +248,12 @@ export class PostgresChainStore implements port.ChainStore {
     const updateIds = int8Array(monitors.map(({ updateId }) => updateId));
     await this.#fenced(lease, async (session) => {
       const written = await session.query(
-        `INSERT INTO monitor AS m (channel_id, update_id, close_state, snapshot)
-         SELECT n.id, n.update_id, n.close_state, n.snapshot
-         FROM unnest($1::bytea[], $2::int8[], $3::int8[], $4::text[], $5::bytea[]) AS n(id, update_id, expected, close_state, snapshot)
+        `INSERT INTO monitor AS m (channel_id, update_id, close_state, snapshot, next_deadline_height)
+         SELECT n.id, n.update_id, n.close_state, n.snapshot, n.deadline
+         FROM unnest($1::bytea[], $2::int8[], $3::int8[], $4::text[], $5::bytea[], $6::int4[]) AS n(id, update_id, expected, close_state, snapshot, deadline)
          LEFT JOIN monitor AS o ON o.channel_id = n.id WHERE coalesce(o.update_id, 0) = n.expected
-         ON CONFLICT (channel_id) DO UPDATE SET update_id = excluded.update_id, close_state = excluded.close_state, snapshot = excluded.snapshot
+         ON CONFLICT (channel_id) DO UPDATE SET update_id = excluded.update_id, close_state = excluded.close_state, snapshot = excluded.snapshot,
+           next_deadline_height = excluded.next_deadline_height
          RETURNING 1`,
         [
           ids,
@@ -247,6 +261,7 @@ export class PostgresChainStore implements port.ChainStore {
           int8Array(monitors.map(({ expectedUpdateId }) => expectedUpdateId)),
           textArray(monitors.map(({ closeState }) => closeState)),
           byteaArray(monitors.map(({ snapshot }) => snapshot)),
+          int4Array(monitors.map(({ nextDeadlineHeight }) => nextDeadlineHeight ?? NO_DEADLINE)),
         ],
       );
       if (written.length !== monitors.length) throw new ChainConflictError('a monitor moved');
@@ -258,16 +273,37 @@ export class PostgresChainStore implements port.ChainStore {
     });
   }
 
-  async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.LoadedMonitor[]> {
+  async monitorDeadlines(
+    after: Uint8Array | undefined,
+    limit: number,
+  ): Promise<readonly port.MonitorDeadline[]> {
+    const rows = await this.#database.read<Columns>(
+      `SELECT channel_id, next_deadline_height FROM monitor
+       WHERE close_state = 'open' AND (next_deadline_height IS NULL OR next_deadline_height < ${NO_DEADLINE}) AND channel_id > $1
+       ORDER BY channel_id LIMIT $2`,
+      [after ?? new Uint8Array(0), limit],
+    );
+    return rows.map((row) => ({
+      channelId: row['channel_id'] as Uint8Array,
+      height: (row['next_deadline_height'] as number | null) ?? 'unknown',
+    }));
+  }
+
+  async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.PendingClose[]> {
     const rows = await this.#unlessMissing(
       this.#database.read<Columns>(
-        `SELECT channel_id, update_id, snapshot, close_state FROM monitor AS m WHERE close_state = 'pending' AND channel_id > $1
+        `SELECT m.channel_id, m.update_id, m.snapshot, m.close_state, c.monitor_update_id FROM monitor AS m
+         LEFT JOIN ${MANAGER_SCHEMA}.channel AS c ON c.channel_id = m.channel_id
+         WHERE m.close_state = 'pending' AND m.channel_id > $1
          AND NOT EXISTS (SELECT FROM ${MANAGER_SCHEMA}.monitor_update AS u WHERE u.channel_id = m.channel_id)
-         ORDER BY channel_id LIMIT $2`,
+         ORDER BY m.channel_id LIMIT $2`,
         [after ?? new Uint8Array(0), limit],
       ),
     );
-    return rows.map(readLoaded);
+    return rows.map((row) => ({
+      ...readLoaded(row),
+      managerUpdateId: (row['monitor_update_id'] as bigint | null) ?? undefined,
+    }));
   }
 
   async commitClose(
@@ -290,6 +326,7 @@ export class PostgresChainStore implements port.ChainStore {
     lease: port.ChainLease,
     channelId: Uint8Array,
     reason: string,
+    event?: port.ChainEvent,
   ): Promise<'decided' | 'closing'> {
     return this.#fenced(lease, async (session) => {
       // Waits for a commit of the channel that is under way, and sees its phase; the next one sees the decision.
@@ -305,6 +342,7 @@ export class PostgresChainStore implements port.ChainStore {
         [channelId],
       );
       if (marked.length === 0) throw new ChainConflictError('no such monitor');
+      await insertEvents(session, event === undefined ? [] : [event], MANAGER_SCHEMA);
       return 'decided';
     });
   }

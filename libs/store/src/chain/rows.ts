@@ -23,6 +23,7 @@ export function readFunding(row: Columns): port.FundingRecord {
   const height = optional<number>(row, 'seen_height');
   const fault = optional<string>(row, 'seen_fault');
   const spentTxid = optional<Uint8Array>(row, 'spent_txid');
+  const settledHeight = optional<number>(row, 'settled_height');
   return {
     channelId: bytes(row, 'channel_id'),
     fundingTxid: bytes(row, 'funding_txid'),
@@ -34,6 +35,7 @@ export function readFunding(row: Columns): port.FundingRecord {
       seen: { height, txIndex: number(row, 'seen_tx_index'), ...(fault !== undefined && { fault }) },
     }),
     ...(spentTxid !== undefined && { spent: { txid: spentTxid, height: number(row, 'spent_height') } }),
+    ...(settledHeight !== undefined && { settledHeight }),
   };
 }
 

@@ -19,7 +19,7 @@ export async function writeSettlement(
   await writeOutcomes(session, turn.outcomes ?? [], managerSchema);
   await writeClaims(session, turn);
   await writeSweeps(session, turn);
-  await writeEvents(session, turn.events ?? [], managerSchema);
+  await insertEvents(session, turn.events ?? [], managerSchema);
 }
 
 async function writeSpends(
@@ -206,7 +206,7 @@ async function writeSweeps(
 }
 
 /** The channel's shard numbers the event; a channel that the manager does not know has shard 0. */
-async function writeEvents(
+export async function insertEvents(
   session: Session,
   events: NonNullable<ChainTurn['events']>,
   managerSchema: string,
