@@ -11,13 +11,17 @@ import { type HtlcOutput, htlcOutputs } from './counterparty.ts';
 import { type PlannedHtlc, type Scenario, OUTBOUND_EXPIRY_HEIGHT } from './scenario.ts';
 import type { World } from './world.ts';
 
-const FEE_SAT = 500n;
+/** Enough for every mempool of these tests. */
+const FEE_SAT = 1_000n;
 
 export class Actor {
   readonly #world: World;
   readonly #scenario: Scenario;
   readonly #case: Case;
   readonly #made = new Map<string, Tx>();
+  /** By transaction: the outbound HTLC whose preimage it shows. */
+  readonly #shows = new Map<string, bigint>();
+  readonly #revealed = new Set<bigint>();
 
   constructor(world: World, scenario: Scenario, one: Case) {
     this.#world = world;
@@ -30,6 +34,17 @@ export class Actor {
     const { kept } = this.#scenario;
     const all = [...this.#made.values(), ...(kept === undefined ? [] : [kept.tx])];
     return new Set(all.map((tx) => storeTx(tx).txid));
+  }
+
+  /** A transaction of its own was seen by everybody. */
+  seen(txid: string): void {
+    const htlcId = this.#shows.get(txid);
+    if (htlcId !== undefined) this.#revealed.add(htlcId);
+  }
+
+  /** Whether the preimage of an outbound HTLC was ever on the chain or in the mempool. */
+  hasRevealed(htlcId: bigint): boolean {
+    return this.#revealed.has(htlcId);
   }
 
   /** What the next block must contain. */
@@ -109,6 +124,7 @@ export class Actor {
             feeSat: FEE_SAT,
           });
     this.#made.set(key, tx);
+    if (preimage !== undefined) this.#shows.set(storeTx(tx).txid, output.htlc.id);
     return tx;
   }
 }

@@ -4,10 +4,12 @@
  *   npm run matrix                   all cases
  *   npm run matrix -- --case NAME    those whose name contains NAME, with what went wrong
  *   npm run matrix -- --slice        what `npm test` runs
+ *   --log, --events                  what chain-monitor complained of; blocks with transactions, and broadcasts
  */
 import { secp256k1 } from '@fulmen/crypto/default';
 import { CASES, SLICE, nameOf } from './cases.ts';
 import { FleetSigner } from './fleet-signer.ts';
+import { storyOf } from './story.ts';
 import { fleetKeys } from './policy-signer.ts';
 import { type Outcome, runCase } from './run-case.ts';
 
@@ -30,6 +32,7 @@ for (const one of cases) {
     `${isGood ? 'ok  ' : 'FAIL'} ${outcome.name} (${Math.round(performance.now() - caseMs)} ms, ${outcome.blocks} blocks, ${outcome.processes} processes, ${outcome.reorgs} reorgs, fees ${outcome.ledger?.feesSat ?? '?'} sat)\n`,
   );
   for (const fault of outcome.faults) process.stdout.write(`     ${fault}\n`);
+  if (args.includes('--events')) for (const line of storyOf(outcome.events)) process.stdout.write(`     · ${line}\n`);
   if (args.includes('--log')) for (const line of outcome.complaints) process.stdout.write(`     | ${line}\n`);
 }
 await signer.stop();

@@ -51,14 +51,21 @@ function plannedOf(
   return found;
 }
 
-/** How the upstream half of a forward must have ended. */
-export function upstreamOf(one: Case, htlc: PlannedHtlc): 'fulfilled' | 'failed' | 'either' {
+/**
+ * How the upstream half of a forward must have ended. `isRevealed`: the counterparty showed this HTLC's preimage on the
+ * chain or in the mempool; a cheater that is punished first never does.
+ */
+export function upstreamOf(
+  one: Case,
+  htlc: PlannedHtlc,
+  isRevealed: boolean,
+): 'fulfilled' | 'failed' | 'either' {
   if (htlc.endedOffChain !== undefined) return htlc.endedOffChain;
+  if (isRevealed) return 'fulfilled';
   if (htlc.role === 'extra' || one.knowledge === 'unknown') return 'failed';
-  // Dust has no output that would show its preimage: a twin's may come before or after it is given up.
-  const isDust = one.htlcs === 'dust' && htlc.role === 'subject';
-  if (isDust && one.knowledge !== 'known') return 'either';
-  return 'fulfilled';
+  if (one.knowledge === 'known') return 'fulfilled';
+  // Dust has no output that would show its preimage; a twin's is another HTLC's.
+  return one.htlcs === 'dust' && htlc.role === 'subject' ? 'either' : 'failed';
 }
 
 /** What the chain gave the fleet, and what it paid for it. */
@@ -93,27 +100,29 @@ export function followMoney(context: OracleContext): { readonly ledger: Ledger; 
     faults.push(`the funding was spent by ${funding?.stored.txid ?? 'nobody'}, not by ${commitmentId}`);
   const ours = new Map<string, { readonly inSat: bigint; readonly outSat: bigint }>();
   let claimedSat = 0n;
-  /** The output's value, once it is on a script of the wallet. */
-  const home = (id: string, vout: number, what: string): boolean => {
+  /** What of an output came home; nothing, and a fault, when it did not. A cheater's second stage pays its fee out of it. */
+  const home = (id: string, vout: number, what: string): bigint => {
     const spender = world.spenderOf(`${id}:${vout}`);
+    const valueSat = world.outputOf(id, vout)?.valueSat ?? 0n;
     if (spender === undefined) {
       faults.push(`${what} is nobody’s: ${id}:${vout} is unspent`);
-      return false;
+      return 0n;
     }
     const { stored } = spender;
     const isTheirs = theirs.has(stored.txid);
     if (!isTheirs) note(stored.txid, stored.tx);
+    if (!isTheirs && stored.tx.outputs.every(({ script }) => isWalletScript(script))) return valueSat;
+    // A second stage: its output at the same place must come home in turn.
     const index = stored.tx.inputs.findIndex(
       (input) => displayHash(input.txid) === id && input.vout === vout,
     );
     const paired = stored.tx.outputs[index];
-    if (stored.tx.outputs.every(({ script }) => isWalletScript(script))) return !isTheirs;
-    // A second stage: its output at the same place must come home in turn.
     if (paired === undefined || isWalletScript(paired.script)) {
       faults.push(`${what} left in ${stored.txid}`);
-      return false;
+      return 0n;
     }
-    return home(stored.txid, index, `${what}, second stage`);
+    const cameHomeSat = home(stored.txid, index, `${what}, second stage`);
+    return isTheirs ? cameHomeSat : cameHomeSat === 0n ? 0n : valueSat;
   };
   const note = (
     id: string,
@@ -133,7 +142,7 @@ export function followMoney(context: OracleContext): { readonly ledger: Ledger; 
     const spender = world.spenderOf(`${commitmentId}:${output.outputIndex}`);
     switch (ownerOf(one, scenario, output)) {
       case 'fleet':
-        if (home(commitmentId, output.outputIndex, what)) claimedSat += output.valueSat;
+        claimedSat += home(commitmentId, output.outputIndex, what);
         break;
       case 'counterparty':
         if (spender !== undefined && !theirs.has(spender.stored.txid))

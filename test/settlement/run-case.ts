@@ -110,7 +110,7 @@ class Run {
     this.#weather();
     this.#show();
     await this.#turn();
-    world.mine(this.#actor.byHand());
+    for (const { txid } of world.mine(this.#actor.byHand()).transactions) this.#actor.seen(txid);
     this.#stage.machine.clock.advance(BLOCK_MS);
     // What is shown is shown before the fleet sees the block: a race that it must win all the same.
     this.#show();
@@ -139,6 +139,7 @@ class Run {
       if (this.#shown.has(txid)) continue;
       this.#world.unmined.add(txid);
       if (this.#world.offer(tx) !== undefined) continue;
+      this.#actor.seen(txid);
       this.#shown.set(txid, { until: this.#world.height + SHOWN_BLOCKS, tx });
     }
     for (const { until, tx } of this.#shown.values()) if (this.#world.height >= until) this.#world.forget(tx);
@@ -235,7 +236,7 @@ class Run {
       const what = `upstream of outbound ${htlc.id} (${htlc.role})`;
       const resolution = manager.resolutions.get(sourceKey(source))?.resolution.outcome.type;
       const preimage = manager.preimages.get(sourceKey(source));
-      const expected = upstreamOf(this.#one, htlc);
+      const expected = upstreamOf(this.#one, htlc, this.#actor.hasRevealed(htlc.id));
       const is = resolution === undefined ? 'nothing' : resolution === 'fulfilled' ? 'fulfilled' : 'failed';
       if (is === 'nothing') this.#faults.push(`${what}: nothing was said`);
       else if (expected !== 'either' && is !== expected)
