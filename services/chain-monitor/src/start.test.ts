@@ -14,6 +14,8 @@ import { RpcError } from '@fulmen/rpc';
 import { storeRawTx } from '@fulmen/testing/devchain';
 import { type Harness, type HarnessOptions, payFrom, startHarness } from './testing/harness.ts';
 
+/** Nothing waits in closed channels. */
+const NO_LIMBO = { limboSat: 0n, limbo: [] };
 const open: Harness[] = [];
 afterEach(async () => {
   for (const harness of open.splice(0)) await harness.stop();
@@ -188,12 +190,14 @@ describe('wallet', () => {
       confirmedSat: 0n,
       unconfirmedSat: 3_000_000n,
       reservedSat: 0n,
+      ...NO_LIMBO,
     });
     await harness.mine(1);
     expect(await harness.wallet.getBalance({})).toEqual({
       confirmedSat: 3_000_000n,
       unconfirmedSat: 0n,
       reservedSat: 0n,
+      ...NO_LIMBO,
     });
     return harness;
   }
@@ -237,6 +241,7 @@ describe('wallet', () => {
       confirmedSat: 0n,
       unconfirmedSat: changeSat,
       reservedSat: 0n,
+      ...NO_LIMBO,
     });
     // Unconfirmed change of our own can be spent.
     const second = await harness.wallet.fundChannel({
@@ -254,6 +259,7 @@ describe('wallet', () => {
       confirmedSat: changeSat,
       unconfirmedSat: 0n,
       reservedSat: 0n,
+      ...NO_LIMBO,
     });
     const { transactions } = await harness.wallet.listTransactions({ limit: 10 });
     expect(
@@ -301,6 +307,7 @@ describe('wallet', () => {
       confirmedSat: 0n,
       unconfirmedSat: 3_000_000n,
       reservedSat: 0n,
+      ...NO_LIMBO,
     });
     // Another spend of the same coin gets mined instead.
     const other = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 1_000n }]);
@@ -311,6 +318,7 @@ describe('wallet', () => {
       confirmedSat: 0n,
       unconfirmedSat: 0n,
       reservedSat: 0n,
+      ...NO_LIMBO,
     });
   });
 
@@ -364,6 +372,7 @@ describe('wallet', () => {
       confirmedSat: 3_000_000n,
       unconfirmedSat: 0n,
       reservedSat: 0n,
+      ...NO_LIMBO,
     });
     expect(harness.state.rescanFrom).toBeUndefined();
   });

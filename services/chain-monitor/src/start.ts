@@ -1,5 +1,9 @@
 /** Composes the service; a test, the all-in-one node and a container do it the same way. */
-import { ChainServiceService, SettlementServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
+import {
+  ChainServiceService,
+  SettlementServiceService,
+  WalletServiceService,
+} from '@fulmen/proto/chain/v1/chain';
 import { equalBytes } from '@fulmen/codec';
 import type { RunningService } from '@fulmen/service';
 import { DEFAULT_SWEEP_POLICY } from '@fulmen/settlement/sweep/index';
@@ -197,8 +201,7 @@ export async function start(
       maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
     }),
   );
-  const stopTowers =
-    ports.towers === undefined ? undefined : await serveTowers(ports.towers, ports);
+  const stopTowers = ports.towers === undefined ? undefined : await serveTowers(ports.towers, ports);
   const address = await ports.server.listen();
   const unsubscribe = bus.subscribe('fulmen.monitor', () => worker.wake());
   // Standbys keep their lookups fresh too.

@@ -273,10 +273,7 @@ export class Worker {
     const { ports, config, writer } = this.#parts;
     if (book() !== undefined) return;
     try {
-      const descriptors = await signer.getWalletDescriptors(
-        {},
-        { deadlineMs: DESCRIPTORS_DEADLINE_MS },
-      );
+      const descriptors = await signer.getWalletDescriptors({}, { deadlineMs: DESCRIPTORS_DEADLINE_MS });
       const made = new AddressBook(ports.secp, config.network, descriptors);
       await writer.turn((draft) => void made.extend(draft));
       setBook(made);

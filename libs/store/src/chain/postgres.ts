@@ -25,6 +25,8 @@ import { writeTurn } from './write-turn.ts';
 export const CHAIN_SCHEMA = 'chain';
 export const CHAIN_MIGRATIONS: URL = new URL('./migrations/', import.meta.url);
 const LEASE_NAME = 'chain';
+/** The monitor update that brings the first commitments of both sides. */
+const FIRST_UPDATE = 1;
 
 /** `next_deadline_height` of a monitor without one. */
 const NO_DEADLINE = 2_147_483_647;
@@ -47,9 +49,12 @@ export function openChainDatabase(options: PostgresChainStoreOptions): Database 
 
 export class PostgresChainStore implements port.ChainStore {
   readonly #database: Database;
+  readonly #towersRequired: number;
 
-  constructor(database: Database) {
+  /** `towersRequired`: a funding is not taken for broadcast before so many towers have the channel. */
+  constructor(database: Database, towersRequired = 0) {
     this.#database = database;
+    this.#towersRequired = towersRequired;
   }
 
   async acquireLease(holder: string, address: string, leaseMs: number): Promise<port.LeaseOutcome> {
@@ -184,9 +189,11 @@ export class PostgresChainStore implements port.ChainStore {
     return this.#fenced(lease, async (session) => {
       const taken = await session.query<Columns>(
         `DELETE FROM ${MANAGER_SCHEMA}.broadcast WHERE broadcast_id IN
-           (SELECT broadcast_id FROM ${MANAGER_SCHEMA}.broadcast ORDER BY broadcast_id LIMIT $1 FOR UPDATE SKIP LOCKED)
+           (SELECT b.broadcast_id FROM ${MANAGER_SCHEMA}.broadcast AS b
+            WHERE $2::int4 = 0 OR b.kind <> 'funding' OR ${MANAGER_SCHEMA}.towers_with(b.channel_id, ${FIRST_UPDATE}) >= $2::int4
+            ORDER BY b.broadcast_id LIMIT $1 FOR UPDATE SKIP LOCKED)
          RETURNING broadcast_id, channel_id, kind, transactions`,
-        [limit],
+        [limit, this.#towersRequired],
       );
       taken.sort((a, b) => ((a['broadcast_id'] as bigint) < (b['broadcast_id'] as bigint) ? -1 : 1));
       const fresh: port.BroadcastRecord[] = [];

@@ -287,11 +287,13 @@ export class Follower {
     return late;
   }
 
-  /** Scans one old block for the wallet, when the operator asked for blocks before the first start. */
+  /**
+   * Scans one old block: the operator asked for blocks before the first start, or a channel came from a backup whose
+   * funding output may have been spent there. What is found again is what is known.
+   */
   async #rescan(tip: StoredBlock): Promise<'more' | 'done'> {
-    const { source, writer, rescanHeight } = this.#ports;
-    const book = this.#ports.book();
-    if (book === undefined) return 'done';
+    const { source, writer, registrars, rescanHeight } = this.#ports;
+    if (this.#ports.book() === undefined) return 'done';
     const from = await writer.turn((draft) => {
       const { scannedFrom, rescanFrom } = draft.view;
       if (rescanHeight === undefined || scannedFrom === undefined || rescanHeight >= scannedFrom)
@@ -302,13 +304,16 @@ export class Follower {
     });
     if (from === undefined) return 'done';
     const hash = from > tip.height ? undefined : await source.getBlockHash(from);
-    let filter = await this.#filter([registerWallet]);
+    let filter = await this.#filter(registrars);
     for (;;) {
       const block = hash === undefined ? undefined : await this.#read({ hash, height: from }, filter);
-      const wider = await writer.turn((draft) => {
-        if (block !== undefined) scanWallet(draft, book, block, from);
+      const wider = await writer.turn(async (draft) => {
+        if (block !== undefined) {
+          await this.#scan(draft, block, from);
+          reportFundings(draft, tip.height);
+        }
         draft.rescanFrom = block === undefined || from >= tip.height ? null : from + 1;
-        const needed = block?.coverage === 'registered' ? registered(draft, [registerWallet]) : filter;
+        const needed = block?.coverage === 'registered' ? registered(draft, registrars) : filter;
         if (isWithin(needed, filter)) return undefined;
         draft.abandon();
         return union(filter, needed);

@@ -21,6 +21,7 @@ import type {
   MonitorLogEntry,
 } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
+import { nextDeadlineOf } from '../settlement/deadlines.ts';
 import type { Writer } from '../state/writer.ts';
 
 /** Updates read at once. */
@@ -29,7 +30,7 @@ const PAGE = 256;
 const MAX_PAGES = 64;
 
 /** A monitor's log contradicts it. */
-class MonitorFaultError extends Error {
+export class MonitorFaultError extends Error {
   override readonly name = 'MonitorFaultError';
 }
 
@@ -37,6 +38,8 @@ export interface DrainPorts {
   readonly writer: Writer;
   readonly logger: Logger;
   readonly metrics: ChainMetrics;
+  /** A monitor moved, and its new state is stored. */
+  readonly onMoved: (channelId: Uint8Array, monitor: ChannelMonitor, closeState: CloseState) => void;
 }
 
 export class MonitorDrain {
@@ -46,6 +49,11 @@ export class MonitorDrain {
 
   constructor(ports: DrainPorts) {
     this.#ports = ports;
+  }
+
+  /** Channels whose log does not apply, by id in hex, with why. */
+  get broken(): ReadonlyMap<string, string> {
+    return this.#broken;
   }
 
   /** Drains everything that was in the log when it began; resolves with how many updates. */
@@ -76,7 +84,7 @@ export class MonitorDrain {
       const loaded = await writer.store.loadMonitors(
         [...byChannel.values()].flatMap(([first]) => (first === undefined ? [] : [first.channelId])),
       );
-      const results: DrainedMonitor[] = [];
+      const results: { drained: DrainedMonitor; monitor: ChannelMonitor }[] = [];
       let count = 0;
       for (const monitor of loaded) {
         const updates = byChannel.get(toHex(monitor.channelId)) ?? [];
@@ -85,25 +93,36 @@ export class MonitorDrain {
         results.push(result);
         count += updates.length;
       }
-      results.sort((a, b) => compareBytes(a.channelId, b.channelId));
-      await writer.store.commitMonitors(lease, results);
+      results.sort((a, b) => compareBytes(a.drained.channelId, b.drained.channelId));
+      await writer.store.commitMonitors(
+        lease,
+        results.map(({ drained }) => drained),
+      );
+      for (const { drained, monitor } of results)
+        this.#ports.onMoved(drained.channelId, monitor, drained.closeState);
       metrics.drained.inc(count);
       return count;
     });
   }
 
-  #advance(loaded: LoadedMonitor, updates: readonly MonitorLogEntry[]): DrainedMonitor | undefined {
+  #advance(
+    loaded: LoadedMonitor,
+    updates: readonly MonitorLogEntry[],
+  ): { readonly drained: DrainedMonitor; readonly monitor: ChannelMonitor } | undefined {
     const key = toHex(loaded.channelId);
     try {
       const monitor = updates.reduce(applyEntry, monitorOf(loaded));
       this.#broken.delete(key);
-      return {
+      const nextDeadlineHeight = nextDeadlineOf(monitor);
+      const drained: DrainedMonitor = {
         channelId: loaded.channelId,
         expectedUpdateId: loaded.updateId,
         updateId: monitor.updateId,
         snapshot: encodeMonitor(monitor),
         closeState: nextCloseState(loaded.closeState, monitor),
+        ...(nextDeadlineHeight !== undefined && { nextDeadlineHeight }),
       };
+      return { drained, monitor };
     } catch (error) {
       if (!(error instanceof MonitorFaultError)) throw error;
       if (this.#broken.get(key) !== error.message)

@@ -210,7 +210,10 @@ export class DeadlineKeeper {
       this.#abandoned.add(keyOf(one));
       metrics.htlcsAbandoned.inc();
     }
-    logger.warn({ channelId: at.channelId, htlcs: fresh.length }, 'HTLCs are worth less than closing for them');
+    logger.warn(
+      { channelId: at.channelId, htlcs: fresh.length },
+      'HTLCs are worth less than closing for them',
+    );
   }
 }
 

@@ -24,9 +24,7 @@ export function writeSettlement(draft: Draft, settlement: Settlement, at: Channe
   if (close === undefined) return 0;
   const id = toHex(at.channelId);
   const before = draft.settlement.settlement(id);
-  const sweepFees = new Map(
-    [...draft.settlement.sweeps()].map(({ txid, feeSat }) => [toHex(txid), feeSat]),
-  );
+  const sweepFees = new Map([...draft.settlement.sweeps()].map(({ txid, feeSat }) => [toHex(txid), feeSat]));
   for (const event of settlementEvents(before, settlement, {
     channelId: at.channelId,
     timeUnixMs: at.timeUnixMs,
@@ -125,8 +123,7 @@ function tellManager(draft: Draft, settlement: Settlement, { channelId, bestHeig
   const record = draft.funding(toHex(channelId));
   if (record === undefined || settlement.close === undefined) return;
   const isBuried = bestHeight - settlement.close.height + 1 >= ANTI_REORG_DELAY_BLOCKS;
-  const isSettled =
-    settlement.stage === 'resolved' || (settlement.close.type === 'mutual' && isBuried);
+  const isSettled = settlement.stage === 'resolved' || (settlement.close.type === 'mutual' && isBuried);
   if (isSettled === (record.settledHeight !== undefined)) return;
   const { settledHeight: _, ...rest } = record;
   const changed = isSettled ? { ...rest, settledHeight: bestHeight } : rest;

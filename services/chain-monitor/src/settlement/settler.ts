@@ -103,8 +103,7 @@ export class Settler {
     for (const [id, spends] of draft.view.spends) {
       const gone = [...spends.values()].filter((record) => record.height === height);
       for (const record of gone) draft.settlement.forgetSpend(record);
-      if (gone.length > 0 && gone.length === spends.size)
-        draft.settlement.forgetSettlement(fromHex(id));
+      if (gone.length > 0 && gone.length === spends.size) draft.settlement.forgetSettlement(fromHex(id));
     }
   }
 
@@ -244,7 +243,9 @@ export class Settler {
   /** Rows of preimages by channel and HTLC, from whichever commit learnt them. */
   async #preimages(ids: readonly string[]): Promise<ReadonlyMap<string, Map<string, Uint8Array>>> {
     const result = new Map<string, Map<string, Uint8Array>>();
-    for (const { channelId, htlcId, preimage } of await this.#ports.writer.store.preimages(ids.map(fromHex))) {
+    for (const { channelId, htlcId, preimage } of await this.#ports.writer.store.preimages(
+      ids.map(fromHex),
+    )) {
       const id = toHex(channelId);
       const ofChannel = result.get(id) ?? new Map<string, Uint8Array>();
       result.set(id, ofChannel.set(`in:${htlcId}`, preimage));
@@ -273,18 +274,23 @@ export class Settler {
   #write(draft: Draft, channelId: Uint8Array, settlement: Settlement, bestHeight: number): number {
     const at = { channelId, bestHeight, timeUnixMs: this.#ports.runtime.wallClockMs() };
     if (settlement.close === undefined) return this.#writeEarly(draft, settlement, at);
-    if (draft.settlement.settlement(toHex(channelId)) === undefined) this.#alarm(channelId, settlement.close.type);
+    if (draft.settlement.settlement(toHex(channelId)) === undefined)
+      this.#alarm(channelId, settlement.close.type);
     return writeSettlement(draft, settlement, at);
   }
 
   #alarm(channelId: Uint8Array, type: string): void {
     const { logger, metrics } = this.#ports;
     metrics.closes.inc({ type });
-    if (type === 'revoked') logger.error({ channelId }, 'ALARM: a revoked commitment confirmed: it is punished');
+    if (type === 'revoked')
+      logger.error({ channelId }, 'ALARM: a revoked commitment confirmed: it is punished');
     else if (type === 'unknown')
       logger.error({ channelId }, 'ALARM: a transaction that nobody can explain spent a funding output');
     else if (type === 'data_loss')
-      logger.error({ channelId }, 'ALARM: this node lost state of a channel: only its balance can be claimed');
+      logger.error(
+        { channelId },
+        'ALARM: this node lost state of a channel: only its balance can be claimed',
+      );
     else logger.warn({ channelId, type }, 'a channel is closed on-chain');
   }
 
