@@ -198,8 +198,8 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
       await store.commit(lease, { ...connect(100, 1, 0), fundings });
       const loaded = async () =>
         (await store.load()).fundings
-          .map(({ channelId, settledHeight }) => [channelId[0], settledHeight])
-          .sort();
+          .map(({ channelId, settledHeight }) => [channelId[0] ?? 0, settledHeight] as const)
+          .sort(([a], [b]) => a - b);
       deepStrictEqual(await loaded(), [
         [1, undefined],
         [5, 2],
