@@ -27,7 +27,7 @@ import { reportFundings, scanFundings, unscanFundings } from './fundings.ts';
 import { type ChainHealth, ContradictionError } from './health.ts';
 import { finishSweeps, scanSweeps, unscanSweeps } from '../sweeper/scan.ts';
 import { finishOrders, scanOrders, unscanOrders } from './orders.ts';
-import { type Registrar, registerWallet, registered } from './registered.ts';
+import { type Registrar, registered } from './registered.ts';
 import type { Settler } from '../settlement/settler.ts';
 
 /** How often a block that does not decode is fetched before the source is not believed. */

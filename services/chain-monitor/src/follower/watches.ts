@@ -26,8 +26,16 @@ export async function takeWatches(ports: WatchPorts): Promise<number> {
   const tip = blocks.at(-1);
   if (tip === undefined) return 0;
   const records: FundingRecord[] = [];
-  for (const watch of watches) records.push(await look(ports, watch, blocks));
+  const searches: number[] = [];
+  for (const watch of watches) {
+    const record = await look(ports, watch, blocks);
+    records.push(record);
+    const from = searchFrom(record, watch);
+    if (from !== undefined) searches.push(from);
+  }
   await ports.writer.turn((draft) => {
+    if (searches.length > 0)
+      draft.rescanFrom = Math.min(draft.view.rescanFrom ?? tip.height, tip.height, ...searches);
     for (const record of records) {
       draft.putFunding(record);
       const { channelId, fundingTxid, fundingOutputIndex } = record;
@@ -37,6 +45,15 @@ export async function takeWatches(ports: WatchPorts): Promise<number> {
   for (const { channelId, seen } of records)
     ports.logger.debug({ channelId, height: seen?.height ?? 'none' }, 'funding output watched');
   return records.length;
+}
+
+/**
+ * Where old blocks must be read for a watch that comes late. An output that was spent already is settled from the
+ * transactions themselves; one that is nowhere to be seen was spent since, when its channel comes from a backup.
+ */
+function searchFrom({ seen, spent }: FundingRecord, { searchFromHeight }: FundingWatch): number | undefined {
+  if (spent !== undefined) return spent.height;
+  return seen === undefined ? searchFromHeight : undefined;
 }
 
 async function look(

@@ -1,0 +1,108 @@
+/** Funding outputs whose watch comes long after their spend: channels that were recovered from a backup. */
+import { type Tx, encodeTx, p2wshScript, txid as txidOf } from '@fulmen/bitcoin';
+import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
+import { toHex } from '@fulmen/codec';
+import { encodeMonitorParameters } from '@fulmen/monitor';
+import { emptyManagerTables } from '@fulmen/store/chain/memory';
+import { storeRawTx } from '@fulmen/testing/devchain';
+import { afterEach, expect, test } from 'vitest';
+import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
+import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
+
+const open: Harness[] = [];
+afterEach(async () => {
+  for (const harness of open.splice(0)) await harness.stop();
+});
+
+/** 1 1 DROP: anyone can spend it. */
+const WITNESS_SCRIPT = Uint8Array.from([0x51, 0x51, 0x75]);
+const VALUE_SAT = 1_000_000n;
+
+function spendOf(fundingTxid: Uint8Array): Tx {
+  return {
+    version: 2,
+    locktime: 0,
+    inputs: [
+      {
+        txid: fundingTxid,
+        vout: 0,
+        scriptSig: new Uint8Array(0),
+        sequence: 0xffff_fffd,
+        witness: [WITNESS_SCRIPT],
+      },
+    ],
+    outputs: [{ valueSat: 990_000n, script: ANYONE_SCRIPT }],
+  };
+}
+
+/** A funding output confirmed at 111 and spent at 112; and then, as many blocks as given before anybody watches it. */
+async function watchedLate(blocksAfter: number, searchFromHeight: number | undefined) {
+  const { channelId } = TEST_PARAMETERS;
+  const manager = {
+    ...emptyManagerTables(),
+    fundingSearches: new Map(searchFromHeight === undefined ? [] : [[toHex(channelId), searchFromHeight]]),
+  };
+  const harness = await startHarness({ manager });
+  open.push(harness);
+  await harness.mine(110);
+  const funding = payFrom(harness.devChain, 1, [
+    { script: p2wshScript(WITNESS_SCRIPT), valueSat: VALUE_SAT },
+  ]);
+  const spend = spendOf(funding.txid);
+  for (const raw of [funding.raw, encodeTx(spend)]) {
+    const stored = storeRawTx(raw);
+    if (stored === undefined) throw new TypeError('no transaction');
+    harness.devChain.mineWith([stored], ANYONE_SCRIPT);
+  }
+  await harness.mine(blocksAfter);
+  const watch = {
+    channelId,
+    fundingTxid: funding.txid,
+    fundingOutputIndex: 0,
+    fundingValueSat: VALUE_SAT,
+    scriptPubKey: p2wshScript(WITNESS_SCRIPT),
+    minimumDepth: 1,
+  };
+  const [first] = TEST_PARAMETERS.fundings;
+  if (first === undefined) throw new TypeError('no funding');
+  const parameters = {
+    ...TEST_PARAMETERS,
+    fundings: [{ ...first, fundingTxid: funding.txid, fundingOutputIndex: 0, fundingValueSat: VALUE_SAT }],
+  };
+  manager.monitorBirths.set(toHex(channelId), encodeMonitorParameters(parameters));
+  harness.watch(watch);
+  for (let turn = 0; turn < 10; turn += 1) await harness.turn();
+  return { harness, watch, spend, key: toHex(channelId) };
+}
+
+test('the blocks since the backup are searched, and the close is settled from them', async () => {
+  const { harness, watch, spend, key } = await watchedLate(30, 111);
+  expect(harness.status(watch)).toMatchObject({ type: 'spent', txid: txidOf(spend), height: 112, depth: 31 });
+  expect([...harness.state.settlement.spends.values()]).toMatchObject([{ txid: txidOf(spend), height: 112 }]);
+  expect(harness.state.settlement.settlements.get(key)).toMatchObject({ closeHeight: 112 });
+  expect(harness.state.rescanFrom).toBeUndefined();
+  expect(harness.clock.failures).toEqual([]);
+});
+
+test('the search goes on after a restart', async () => {
+  const { harness, watch } = await watchedLate(30, 111);
+  harness.state.rescanFrom = 112;
+  harness.state.settlement.spends.clear();
+  open.splice(open.indexOf(harness), 1);
+  const again = await harness.restart();
+  open.push(again);
+  for (let turn = 0; turn < 10; turn += 1) await again.turn();
+  expect(again.status(watch)).toMatchObject({ type: 'spent', height: 112 });
+  expect(again.state.settlement.spends.size).toBe(1);
+});
+
+test('a spend in recent blocks is a fact too, without any search asked for', async () => {
+  const { harness, watch, spend } = await watchedLate(2, undefined);
+  expect(harness.status(watch)).toMatchObject({ type: 'spent', txid: txidOf(spend), height: 112, depth: 3 });
+  expect(harness.state.settlement.spends.size).toBe(1);
+});
+
+test('without a search old blocks are not read', async () => {
+  const { harness, watch } = await watchedLate(30, undefined);
+  expect(harness.status(watch)).toEqual({ type: 'unconfirmed' });
+});
