@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { CHAIN_MIGRATIONS, CHAIN_SCHEMA } from '../chain/postgres.ts';
+import { CHAIN_MIGRATIONS, CHAIN_SCHEMA, PostgresChainStore } from '../chain/postgres.ts';
 import { MANAGER_MIGRATIONS, MANAGER_SCHEMA, openManagerStore } from '../manager/postgres/store.ts';
 import type { Database } from '../pg/database.ts';
 import { migrate } from '../pg/migrate.ts';
@@ -313,4 +313,35 @@ describe('a tower’s inbox', () => {
       { update_id: 7n, snapshot: payload(7) },
     ]);
   });
+});
+
+test('a funding is broadcast once enough towers have the channel; a close never waits for them', async () => {
+  const server = await bothSchemas();
+  const admin = server.open();
+  const feed = openTowerFeedStore({ connectionString: server.connectionString, applicationName: 'feed' });
+  const store = new PostgresChainStore(server.open({ schema: CHAIN_SCHEMA }), 1);
+  const outcome = await store.acquireLease('one', 'here', 60_000);
+  if (outcome.type !== 'acquired') throw new TypeError('no lease');
+  const taken = async (): Promise<string[]> =>
+    (await store.takeBroadcasts(outcome.lease, 10, ([first]) => first ?? new Uint8Array(0))).map(
+      ({ kind }) => kind,
+    );
+  for (const [kind, tx] of [
+    ['funding', 1],
+    ['force_close', 2],
+  ] as const)
+    await admin.write(
+      'INSERT INTO broadcast (channel_id, kind, transactions) VALUES ($1, $2, ARRAY[$3::bytea])',
+      [id(1), kind, payload(tx)],
+    );
+  expect(await taken()).toEqual(['force_close']);
+  await admin.write('INSERT INTO tower_ack (channel_id, tower_id, update_id) VALUES ($1, $2, 1)', [
+    id(1),
+    'a',
+  ]);
+  expect(await taken()).toEqual(['funding']);
+  await store.close();
+  await feed.close();
+  await admin.close();
+  await server.drop();
 });

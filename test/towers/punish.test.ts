@@ -1,0 +1,216 @@
+import { displayHash, type Tx } from '@fulmen/bitcoin';
+import { preimageOf } from '@fulmen/channel/testing/pair';
+import { storeTx } from '@fulmen/testing/devchain';
+import { afterEach, describe, expect, test } from 'vitest';
+import type { Case } from '../settlement/cases.ts';
+import { type HtlcOutput, htlcOutputs, type KeptCommitment } from '../settlement/counterparty.ts';
+import { type Scenario, scenarioOf } from '../settlement/scenario.ts';
+import { World } from '../settlement/world.ts';
+import { DESTINATION, Scene } from './scene.ts';
+
+const CALM_SAT_PER_KVB = 2_000;
+const SECONDS = 20_000;
+
+const open: Scene[] = [];
+afterEach(async () => {
+  for (const scene of open.splice(0)) await scene.close();
+});
+
+function caseOf(changes: Partial<Case>): Case {
+  return {
+    format: 'anchors',
+    commitment: 'revoked_100',
+    htlcs: 'identical',
+    knowledge: 'late_block',
+    feerate: 'calm',
+    fault: 'none',
+    ...changes,
+  };
+}
+
+async function begin(one: Case): Promise<{
+  readonly scene: Scene;
+  readonly scenario: Scenario;
+  readonly kept: KeptCommitment;
+  readonly last: bigint;
+}> {
+  const scenario = scenarioOf(one);
+  const { kept } = scenario;
+  if (kept === undefined) throw new TypeError('not a commitment of the counterparty');
+  const world = new World({ minRelayFeerateSatPerKvb: 1_000 });
+  world.chain.feerateEstimateSatPerKvb = CALM_SAT_PER_KVB;
+  world.mine([scenario.fundingTx]);
+  const scene = await Scene.open(world, scenario);
+  open.push(scene);
+  return { scene, scenario, kept, last: scene.updates.at(-1)?.updateId ?? 0n };
+}
+
+/** Everything that the tower can take of a revoked commitment: what is not the holder's balance nor an anchor. */
+function stolenOutputs({
+  built,
+}: KeptCommitment): readonly { readonly key: string; readonly valueSat: bigint }[] {
+  return built.outputs
+    .filter(({ type }) => type === 'to_local' || type === 'htlc')
+    .map(({ outputIndex, valueSat }) => ({ key: `${displayHash(built.txid)}:${outputIndex}`, valueSat }));
+}
+
+/** What the destination got on the best chain. */
+function paidSat({ world }: Scene): bigint {
+  let sum = 0n;
+  for (let height = 1; height <= world.height; height++)
+    for (const { tx } of world.chain.chain.at(height)?.transactions ?? [])
+      for (const { script, valueSat } of tx.outputs)
+        if (Buffer.compare(script, DESTINATION) === 0) sum += valueSat;
+  return sum;
+}
+
+/** The tower followed the chain to its tip and has nothing left to send. */
+async function caughtUp(scene: Scene): Promise<void> {
+  scene.wake();
+  await expect
+    .poll(async () => (await scene.settlement()).height, { timeout: SECONDS })
+    .toBe(scene.world.height);
+}
+
+async function untilSpent(scene: Scene, keys: readonly string[]): Promise<void> {
+  await expect
+    .poll(
+      () => {
+        scene.wake();
+        const { mempool } = scene.world.chain;
+        return keys.filter(
+          (key) => mempool.spender(key) === undefined && scene.world.spenderOf(key) === undefined,
+        );
+      },
+      { timeout: SECONDS },
+    )
+    .toEqual([]);
+}
+
+async function mineUntilResolved(scene: Scene): Promise<void> {
+  for (let i = 0; i < 8; i++) {
+    scene.world.mine();
+    await caughtUp(scene);
+  }
+}
+
+describe.each(['anchors', 'static_remotekey'] as const)('a revoked commitment of %s', (format) => {
+  test('is punished to the last output with the node’s database and signer gone', async () => {
+    const { scene, kept, last } = await begin(caseOf({ format }));
+    await scene.addTower();
+    await scene.startTower();
+    await scene.live(1n, last);
+    await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(last);
+    await scene.loseNode();
+    // A tower that restarts needs nobody either.
+    await scene.stopTower();
+    scene.world.mine([kept.tx]);
+    await scene.startTower();
+    const stolen = stolenOutputs(kept);
+    expect(stolen.length).toBeGreaterThan(4);
+    await untilSpent(
+      scene,
+      stolen.map(({ key }) => key),
+    );
+    await mineUntilResolved(scene);
+    const stolenSat = stolen.reduce((sum, { valueSat }) => sum + valueSat, 0n);
+    const got = paidSat(scene);
+    expect(got).toBeLessThan(stolenSat);
+    expect(got).toBeGreaterThan((stolenSat * 98n) / 100n);
+    for (const { key } of stolen) expect(scene.world.spenderOf(key)).toBeDefined();
+    await nothingPending(scene);
+  });
+
+  test('second stages that the cheater got through are taken back, and a reorganisation changes nothing', async () => {
+    const { scene, scenario, kept, last } = await begin(caseOf({ format, commitment: 'revoked_1' }));
+    await scene.addTower();
+    await scene.startTower();
+    await scene.live(1n, last);
+    await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(last);
+    await scene.loseNode();
+    const stages = secondStages(scene, scenario, kept);
+    expect(stages.length).toBeGreaterThan(1);
+    // In the block after the commitment, before anybody can answer it.
+    scene.world.mine([kept.tx]);
+    scene.world.mine(stages);
+    await caughtUp(scene);
+    const taken = new Set(
+      stages.flatMap((tx) => tx.inputs.map(({ txid, vout }) => `${displayHash(txid)}:${vout}`)),
+    );
+    const keys = [
+      ...stages.map((tx) => `${storeTx(tx).txid}:0`),
+      ...stolenOutputs(kept)
+        .map(({ key }) => key)
+        .filter((key) => !taken.has(key)),
+    ];
+    await untilSpent(scene, keys);
+    scene.world.mine();
+    await caughtUp(scene);
+    scene.world.reorg(1);
+    await caughtUp(scene);
+    await untilSpent(scene, keys);
+    await mineUntilResolved(scene);
+    const stolenSat = stolenOutputs(kept).reduce((sum, { valueSat }) => sum + valueSat, 0n);
+    expect(paidSat(scene)).toBeGreaterThan((stolenSat * 95n) / 100n);
+    for (const key of keys) expect(scene.world.spenderOf(key)).toBeDefined();
+    await nothingPending(scene);
+  });
+});
+
+test('a tower that joins late gets the monitor whole, and punishes states from before it came', async () => {
+  const { scene, kept, last } = await begin(caseOf({ commitment: 'revoked_100', htlcs: 'received' }));
+  const half = last / 2n;
+  await scene.live(1n, half);
+  await scene.drain(half);
+  await scene.addTower();
+  await scene.feed.tidy(1_000);
+  await scene.startTower();
+  await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(half);
+  await scene.live(half + 1n, last);
+  await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(last);
+  await scene.loseNode();
+  scene.world.mine([kept.tx]);
+  await untilSpent(
+    scene,
+    stolenOutputs(kept).map(({ key }) => key),
+  );
+});
+
+test('a node whose database was set back is told so, and gets no acknowledgement for what contradicts', async () => {
+  const { scene, last } = await begin(caseOf({ commitment: 'revoked_1' }));
+  await scene.addTower();
+  await scene.startTower();
+  await scene.live(1n, last);
+  await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(last);
+  await scene.setBack(3n);
+  await scene.repeatUpdate(4n);
+  await expect
+    .poll(async () => (await scene.feed.listTowers())[0]?.faults.map(({ reason }) => reason), {
+      timeout: SECONDS,
+    })
+    .toEqual([expect.stringContaining('set back')]);
+  expect(await scene.acknowledged()).toBe(0n);
+});
+
+/** No transaction of the tower's waits for a block, and its log is quiet but for the breach itself. */
+async function nothingPending(scene: Scene): Promise<void> {
+  const { sweeps } = await scene.settlement();
+  expect(sweeps.filter(({ confirmedHeight }) => confirmedHeight === undefined)).toEqual([]);
+  expect(scene.alarms.filter((text) => !text.includes('a revoked commitment confirmed'))).toEqual([]);
+}
+
+/** The cheater's HTLC transactions: with the preimage what the node offered, and what it offered itself once it expired. */
+function secondStages(scene: Scene, scenario: Scenario, kept: KeptCommitment): Tx[] {
+  const coin = () => scene.world.freshCoin();
+  return htlcOutputs(kept.built).flatMap((output: HtlcOutput) => {
+    const direction = output.htlc.direction === 'inbound' ? 'outbound' : 'inbound';
+    const planned = scenario.htlcs.find((one) => one.direction === direction && one.id === output.htlc.id);
+    if (planned === undefined || direction === 'inbound') return [];
+    return [
+      scenario.counterparty.secondStage(kept, output, preimageOf(planned.seed), {
+        coin: coin(),
+        feeSat: 1_000n,
+      }),
+    ];
+  });
+}
