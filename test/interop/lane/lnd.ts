@@ -199,6 +199,10 @@ export class Lnd implements InteropPeer {
 
   async channels(): Promise<readonly PeerChannel[]> {
     const { channels } = await this.#call('GET', '/v1/channels');
+    const inGraph = new Set<unknown>();
+    // LND pays over a channel once its own graph has it, a moment after it calls the channel active.
+    for (const { chan_id: id } of list(channels))
+      if (await this.#knowsEdge(String(id))) inGraph.add(id);
     return list(channels).map((channel): PeerChannel => {
       const [fundingTxid = '', fundingOutputIndex = '0'] = String(channel['channel_point']).split(':');
       const isFunder = channel['initiator'] === true;
@@ -209,7 +213,7 @@ export class Lnd implements InteropPeer {
       return {
         channelId: channelIdOf(fundingTxid, Number(fundingOutputIndex)),
         counterpartyNodeId: String(channel['remote_pubkey']),
-        isUsable: channel['active'] === true,
+        isUsable: channel['active'] === true && inGraph.has(channel['chan_id']),
         isAnnounced: channel['private'] !== true,
         isAnchors,
         capacitySat: BigInt(String(channel['capacity'])),
@@ -220,6 +224,16 @@ export class Lnd implements InteropPeer {
         shortChannelId: BigInt(String(channel['chan_id'] ?? 0)),
       };
     });
+  }
+
+  async #knowsEdge(channelId: string): Promise<boolean> {
+    try {
+      const edge = await this.#call('GET', `/v1/graph/edge/${channelId}`);
+      return edge['node1_policy'] !== null && edge['node2_policy'] !== null;
+    } catch (error) {
+      if (error instanceof PeerError) return false;
+      throw error;
+    }
   }
 
   async invoice(options: InvoiceOptions): Promise<{ readonly bolt11: string; readonly paymentHash: string }> {
