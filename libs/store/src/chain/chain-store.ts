@@ -306,6 +306,8 @@ export interface LoadedMonitor {
 export interface PendingClose extends LoadedMonitor {
   /** The last update that the manager's row knows of; undefined without that row. Another than the monitor's: somebody restored half. */
   readonly managerUpdateId: bigint | undefined;
+  /** Why the chain's side decided to close, when it did. */
+  readonly decision: string | undefined;
 }
 
 /** From which height on an HTLC of an open channel may demand the chain; unknown: nobody looked yet. */
@@ -364,12 +366,13 @@ export interface ChainStore {
   monitorDeadlines(after: Uint8Array | undefined, limit: number): Promise<readonly MonitorDeadline[]>;
   /** Monitors with a force close that is not ordered yet and whose log is drained, in order of channel id. */
   pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly PendingClose[]>;
-  /** A monitor's force close is ordered: its broadcast with the new state, or that state alone. */
+  /** A monitor's force close is ordered: its broadcast and event with the new state, or that state alone. */
   commitClose(
     lease: ChainLease,
     channelId: Uint8Array,
     closeState: CloseState,
     broadcast: BroadcastRecord | undefined,
+    event?: ChainEvent,
   ): Promise<void>;
   /**
    * The chain's side decides to close a channel: from then on the manager commits nothing for it but its own closing

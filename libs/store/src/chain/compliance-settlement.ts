@@ -266,16 +266,21 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
         { channelId: id(1), expectedUpdateId: 1n, updateId: 2n, snapshot: id(73), closeState: 'pending' },
       ]);
       deepStrictEqual(
-        (await store.pendingCloses(undefined, 5)).map(({ snapshot, closeState, managerUpdateId }) => [
-          snapshot,
-          closeState,
-          managerUpdateId,
-        ]),
-        [[id(73), 'pending', 0n]],
+        (await store.pendingCloses(undefined, 5)).map(
+          ({ snapshot, closeState, managerUpdateId, decision }) => [
+            snapshot,
+            closeState,
+            managerUpdateId,
+            decision,
+          ],
+        ),
+        [[id(73), 'pending', 0n, 'an HTLC expired']],
       );
       deepStrictEqual(await manager.events(), [
         { type: 'channel_closing', timeUnixMs: 1_700_000_000_123, body: '{}' },
       ]);
+      await store.commitClose(lease, id(1), 'ordered', undefined, event('commitment_broadcast', 1));
+      strictEqual((await manager.events()).length, 2);
       await manager.channel(id(2), id(41), 'closing_force');
       await store.commitMonitors(lease, [{ ...monitor, channelId: id(2), closeState: 'passive' }]);
       strictEqual(await store.decideClose(lease, id(2), 'late'), 'closing');

@@ -313,6 +313,7 @@ export class MemoryChainStore implements port.ChainStore {
     return pending.slice(0, limit).map(([key, { channelId }]) => ({
       ...this.#loaded(channelId),
       managerUpdateId: this.#state.manager.channels.get(key)?.monitorUpdateId,
+      decision: this.#state.manager.channels.get(key)?.closingDecision,
     }));
   }
 
@@ -321,6 +322,7 @@ export class MemoryChainStore implements port.ChainStore {
     channelId: Uint8Array,
     closeState: port.CloseState,
     broadcast: port.BroadcastRecord | undefined,
+    event?: port.ChainEvent,
   ): Promise<void> {
     this.#fence(lease);
     const row = this.#state.monitors.get(hexKey(channelId));
@@ -328,6 +330,13 @@ export class MemoryChainStore implements port.ChainStore {
     this.#state.monitors.set(hexKey(channelId), { ...row, closeState });
     if (broadcast !== undefined && !this.#state.broadcasts.has(hexKey(broadcast.orderId)))
       this.#state.broadcasts.set(hexKey(broadcast.orderId), broadcast);
+    this.#tell(event);
+  }
+
+  #tell(event: port.ChainEvent | undefined): void {
+    if (event === undefined) return;
+    const { type, timeUnixMs, body } = event;
+    this.#state.manager.outbox.push({ type, timeUnixMs, body });
   }
 
   async decideClose(
@@ -348,8 +357,7 @@ export class MemoryChainStore implements port.ChainStore {
     if (row === undefined) throw new ChainConflictError('no such monitor');
     channel.closingDecision = reason;
     if (row.closeState === 'open') this.#state.monitors.set(key, { ...row, closeState: 'pending' });
-    if (event !== undefined)
-      this.#state.manager.outbox.push({ type: event.type, timeUnixMs: event.timeUnixMs, body: event.body });
+    this.#tell(event);
     return 'decided';
   }
 

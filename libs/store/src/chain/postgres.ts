@@ -299,7 +299,7 @@ export class PostgresChainStore implements port.ChainStore {
   async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.PendingClose[]> {
     const rows = await this.#unlessMissing(
       this.#database.read<Columns>(
-        `SELECT m.channel_id, m.update_id, m.snapshot, m.close_state, c.monitor_update_id FROM monitor AS m
+        `SELECT m.channel_id, m.update_id, m.snapshot, m.close_state, c.monitor_update_id, c.closing_decision FROM monitor AS m
          LEFT JOIN ${MANAGER_SCHEMA}.channel AS c ON c.channel_id = m.channel_id
          WHERE m.close_state = 'pending' AND m.channel_id > $1
          AND NOT EXISTS (SELECT FROM ${MANAGER_SCHEMA}.monitor_update AS u WHERE u.channel_id = m.channel_id)
@@ -310,6 +310,7 @@ export class PostgresChainStore implements port.ChainStore {
     return rows.map((row) => ({
       ...readLoaded(row),
       managerUpdateId: (row['monitor_update_id'] as bigint | null) ?? undefined,
+      decision: (row['closing_decision'] as string | null) ?? undefined,
     }));
   }
 
@@ -318,6 +319,7 @@ export class PostgresChainStore implements port.ChainStore {
     channelId: Uint8Array,
     closeState: port.CloseState,
     broadcast: port.BroadcastRecord | undefined,
+    event?: port.ChainEvent,
   ): Promise<void> {
     await this.#fenced(lease, async (session) => {
       const moved = await session.query(
@@ -326,6 +328,7 @@ export class PostgresChainStore implements port.ChainStore {
       );
       if (moved.length === 0) throw new ChainConflictError('no such monitor');
       if (broadcast !== undefined) await insertBroadcast(session, broadcast);
+      await insertEvents(session, event === undefined ? [] : [event], MANAGER_SCHEMA);
     });
   }
 

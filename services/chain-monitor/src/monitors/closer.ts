@@ -4,16 +4,23 @@
  * the close as ordered. Whatever dies in between, the same is done again, and
  * gives the same transaction.
  */
+import { decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/codec';
 import { type ChannelMonitor, htlcKey } from '@fulmen/monitor';
 import type { CommitmentSpec, HolderCommitment } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
-import type { BroadcastRecord, LoadedMonitor } from '@fulmen/store/chain/chain-store';
+import type {
+  BroadcastRecord,
+  ChainEvent,
+  LoadedMonitor,
+  PendingClose,
+} from '@fulmen/store/chain/chain-store';
 import { orderIdOf } from '../broadcast/order-id.ts';
 import { BURIAL_DEPTH } from '../follower/orders.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import type { SignerClient } from '../ports.ts';
+import { chainEvent } from '../settlement/events.ts';
 import type { Writer } from '../state/writer.ts';
 import { monitorOf } from './drain.ts';
 
@@ -25,7 +32,7 @@ const RETRY_MS = 10_000;
 export interface CloserPorts {
   readonly writer: Writer;
   readonly signer: Pick<SignerClient, 'signHolderCommitment'>;
-  readonly runtime: Pick<Runtime, 'monotonicMs'>;
+  readonly runtime: Pick<Runtime, 'monotonicMs' | 'wallClockMs'>;
   readonly logger: Logger;
   readonly metrics: ChainMetrics;
 }
@@ -50,9 +57,12 @@ export class Closer {
     }
   }
 
-  async #close(loaded: LoadedMonitor): Promise<'ordered' | 'later'> {
+  async #close(loaded: PendingClose): Promise<'ordered' | 'later'> {
     const { writer, runtime, logger } = this.#ports;
     const id = toHex(loaded.channelId);
+    const { managerUpdateId } = loaded;
+    if (managerUpdateId !== undefined && managerUpdateId !== loaded.updateId)
+      return this.#goPassive(loaded, managerUpdateId);
     if ((this.#retryAtMs.get(id) ?? Number.NEGATIVE_INFINITY) > runtime.monotonicMs()) return 'later';
     const spentDepth = await writer.exclusive(async (view) => {
       const height = view.fundings.get(id)?.spent?.height;
@@ -67,12 +77,52 @@ export class Closer {
     }
     await writer.exclusive(async (view, lease) => {
       const record = transaction === undefined ? undefined : recordOf(loaded.channelId, transaction);
-      await writer.store.commitClose(lease, loaded.channelId, 'ordered', record);
+      const event = record === undefined ? undefined : this.#broadcastEvent(loaded, record);
+      await writer.store.commitClose(lease, loaded.channelId, 'ordered', record, event);
       if (record !== undefined && !view.broadcasts.has(toHex(record.orderId))) view.putBroadcast(record);
     });
     this.#retryAtMs.delete(id);
     logger.warn({ channelId: loaded.channelId, broadcast: transaction !== undefined }, 'force close ordered');
     return 'ordered';
+  }
+
+  /**
+   * The channel and its monitor are written by one transaction: apart they are only when one of them was restored
+   * without the other. Then nobody knows which commitment is the latest, and none is broadcast.
+   */
+  async #goPassive(loaded: PendingClose, managerUpdateId: bigint): Promise<'later'> {
+    const { writer, runtime, logger, metrics } = this.#ports;
+    const { channelId, updateId } = loaded;
+    logger.error(
+      { channelId, monitorUpdateId: updateId, managerUpdateId },
+      'ALARM: a channel and its monitor disagree: one of them was set back, and nothing is broadcast',
+    );
+    metrics.closeFailures.inc();
+    const reason = `the monitor is at update ${updateId}, the channel at ${managerUpdateId}: one was set back`;
+    const event = chainEvent(
+      'channel_passive',
+      { channelId, timeUnixMs: runtime.wallClockMs() },
+      { reason, monitorUpdateId: updateId, managerUpdateId },
+    );
+    await writer.exclusive((_, lease) =>
+      writer.store.commitClose(lease, channelId, 'passive', undefined, event),
+    );
+    return 'later';
+  }
+
+  #broadcastEvent(loaded: PendingClose, record: BroadcastRecord): ChainEvent {
+    const { forceClose, holderCommitment } = monitorOf(loaded);
+    const [raw] = record.transactions;
+    const tx = decodeTx(raw ?? new Uint8Array(0));
+    return chainEvent(
+      'commitment_broadcast',
+      { channelId: loaded.channelId, timeUnixMs: this.#ports.runtime.wallClockMs() },
+      {
+        txid: tx.ok ? displayHash(txidOf(tx.value)) : undefined,
+        commitmentNumber: holderCommitment?.content.commitmentNumber,
+        reason: loaded.decision ?? forceClose?.reason,
+      },
+    );
   }
 
   async #sign(loaded: LoadedMonitor): Promise<Uint8Array | undefined> {
