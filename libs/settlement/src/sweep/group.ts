@@ -35,8 +35,13 @@ export function deadlineOf(members: readonly SweepableClaim[]): number | undefin
 const ALONE_MARGIN = 2n;
 
 /** Its deadline is so close that it stands alone, unless it is too small for a transaction of its own. */
-export function standsAlone(one: SweepableClaim, { bestHeight, policy, feerates }: GroupingRules): boolean {
-  const { deadlineHeight } = one.claim;
+export function standsAlone(
+  one: SweepableClaim,
+  { bestHeight, policy, feerates, coinSupply }: GroupingRules,
+): boolean {
+  const { deadlineHeight, kind } = one.claim;
+  // Together they confirm with one coin; alone all but one would wait for another.
+  if (kind.type === 'holder_htlc' && coinSupply === 'scarce') return false;
   if (deadlineHeight === undefined || deadlineHeight - (bestHeight + 1) > policy.aloneWithinBlocks)
     return false;
   return isWorthAlone(one, feerates, policy);
@@ -63,6 +68,8 @@ export interface GroupingRules {
   readonly bestHeight: number;
   readonly feerates: SweepFeerates;
   readonly policy: SweepPolicy;
+  /** Whether every second stage can have a coin of its own to pay its fee. */
+  readonly coinSupply: 'plenty' | 'scarce';
 }
 
 /** Groups claims that no transaction holds yet. */

@@ -8,7 +8,15 @@ import { txWeight } from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/codec';
 import { claimBudgetSat } from './budget.ts';
 import { type Replaced, replacementFeeSat } from './fee-function.ts';
-import { type ClaimGroup, deadlineOf, groupClaims, groupOf, isWorthAlone, standsAlone } from './group.ts';
+import {
+  type ClaimGroup,
+  type GroupingRules,
+  deadlineOf,
+  groupClaims,
+  groupOf,
+  isWorthAlone,
+  standsAlone,
+} from './group.ts';
 import { outPointKeyOf, sweepIdOf } from './keys.ts';
 import { type Price, groupBudgetSat, priceOf, richestOf } from './price.ts';
 import type {
@@ -31,7 +39,9 @@ const FEE_REFUSAL = /insufficient fee|fee not met|mempool full|mempool-conflict|
 interface Job {
   readonly group: ClaimGroup;
   readonly pending: PendingSweep | undefined;
-  /** Taken apart for this and its like; the first of them makes room in the mempool. */
+  /** Taken apart for this and its like. */
+  readonly partOf: PendingSweep | undefined;
+  /** The first of the parts: it makes room in the mempool for the others. */
   readonly makesRoomFor: PendingSweep | undefined;
 }
 
@@ -39,24 +49,35 @@ export function planSweeps(input: SweepPlanInput): SweepPlan {
   const members = sweepable(input);
   const coins = new Map(input.coins.map((coin) => [outPointKeyOf(coin.outPoint), coin]));
   const { confirmed, alive, dead } = sortPending(input, members, coins);
+  const rules: GroupingRules = { ...input, coinSupply: coinSupplyOf(input, coins.size) };
   const jobs: Job[] = [];
-  const dropped = [...dead];
   const taken = new Set(confirmed.flatMap(({ claims }) => claims.map(outPointKeyOf)));
   for (const pending of alive) {
     const held = pending.claims.flatMap((at) => members.get(outPointKeyOf(at)) ?? []);
     for (const at of pending.claims) taken.add(outPointKeyOf(at));
-    const parts = apart(input, pending, held);
+    const parts = apart(rules, pending, held);
     if (parts === undefined) {
       const group = pendingGroup(input, pending, held);
-      if (group !== undefined) jobs.push({ group, pending, makesRoomFor: undefined });
+      if (group !== undefined) jobs.push({ group, pending, partOf: undefined, makesRoomFor: undefined });
       continue;
     }
-    dropped.push(pending);
     for (const [at, group] of parts.entries())
-      jobs.push({ group, pending: undefined, makesRoomFor: at === 0 ? pending : undefined });
+      jobs.push({
+        group,
+        pending: undefined,
+        partOf: pending,
+        makesRoomFor: at === 0 ? pending : undefined,
+      });
   }
-  jobs.push(...freshJobs(input, members, taken));
-  return execute(input, { jobs, coins, confirmed, alive, dropped, members });
+  jobs.push(...freshJobs(input, rules, members, taken));
+  return execute(input, { jobs, coins, confirmed, alive, dead });
+}
+
+function coinSupplyOf({ claims }: SweepPlanInput, coins: number): GroupingRules['coinSupply'] {
+  const needy = claims.filter(
+    ({ claim: { kind } }) => kind.type === 'holder_htlc' && kind.aggregation === 'single_anyonecanpay',
+  );
+  return needy.length > coins ? 'scarce' : 'plenty';
 }
 
 /** What can be claimed or paid for in the next block, by outpoint. */
@@ -109,20 +130,21 @@ function pendingGroup(
 
 /** The parts of a transaction that must not stay together, the one that can pay most first; undefined: it stays. */
 function apart(
-  input: SweepPlanInput,
+  rules: GroupingRules,
   pending: PendingSweep,
   held: readonly SweepableClaim[],
 ): readonly ClaimGroup[] | undefined {
-  const { policy, feerates } = input;
+  const { policy, feerates, coinSupply } = rules;
   const richest = richestOf(held, policy);
   if (held.length < 2 || richest === undefined) return undefined;
+  if (richest.claim.kind.type === 'holder_htlc' && coinSupply === 'scarce') return undefined;
   const alone = held.map((one) => [one]);
   // Refused for its fee it would be no other alone; for anything else, one input may be the reason.
   if (pending.rejectReason !== undefined)
     return FEE_REFUSAL.test(pending.rejectReason) ? undefined : alone.flatMap((one) => groupOf(one) ?? []);
   if (deadlineOf(held) === undefined || !isWorthAlone(richest, feerates, policy)) return undefined;
   const budgetSat = claimBudgetSat(richest.claim, policy);
-  if (!held.some((one) => standsAlone(one, input)) && pending.feeSat * 2n < budgetSat) return undefined;
+  if (!held.some((one) => standsAlone(one, rules)) && pending.feeSat * 2n < budgetSat) return undefined;
   // The first of the parts replaces the whole: unless it can pay for that, the whole is raised as it is.
   const whole: Replaced = { feeSat: pending.feeSat, weight: txWeight(pending.tx) };
   const roomSat = replacementFeeSat([whole], whole.weight, feerates.incrementalRelaySatPerKw);
@@ -137,6 +159,7 @@ function apart(
 
 function freshJobs(
   input: SweepPlanInput,
+  rules: GroupingRules,
   members: ReadonlyMap<string, SweepableClaim>,
   taken: ReadonlySet<string>,
 ): readonly Job[] {
@@ -146,9 +169,10 @@ function freshJobs(
     return commitment === undefined ? [] : [{ shape: 'child', members: [one], commitment }];
   });
   const rest = free.filter((one) => commitmentOf(input, one) === undefined);
-  return [...children, ...groupClaims(rest, input)].map((group) => ({
+  return [...children, ...groupClaims(rest, rules)].map((group) => ({
     group,
     pending: undefined,
+    partOf: undefined,
     makesRoomFor: undefined,
   }));
 }
@@ -158,8 +182,7 @@ interface Planning {
   readonly coins: ReadonlyMap<string, WalletCoin>;
   readonly confirmed: readonly PendingSweep[];
   readonly alive: readonly PendingSweep[];
-  readonly dropped: readonly PendingSweep[];
-  readonly members: ReadonlyMap<string, SweepableClaim>;
+  readonly dead: readonly PendingSweep[];
 }
 
 function execute(input: SweepPlanInput, planning: Planning): SweepPlan {
@@ -168,17 +191,34 @@ function execute(input: SweepPlanInput, planning: Planning): SweepPlan {
   const sweeps: PlannedSweep[] = [];
   const kept = [...planning.confirmed];
   const claims: ClaimPlan[] = [];
+  const takenApart = new Set<PendingSweep>();
   for (const job of byUrgency(planning.jobs)) {
-    const heldCoins = (job.pending?.walletInputs ?? []).flatMap(
+    const { partOf } = job;
+    if (partOf !== undefined && job.makesRoomFor === undefined && !takenApart.has(partOf)) {
+      // Its first part could not take its place: all stays as it is.
+      claims.push(...claimPlans(input, { ...job, pending: partOf }, { type: 'keep' }, partOf.sweepId));
+      continue;
+    }
+    const predecessor = job.pending ?? job.makesRoomFor;
+    const heldCoins = (predecessor?.walletInputs ?? []).flatMap(
       (at) => planning.coins.get(outPointKeyOf(at)) ?? [],
     );
     const price = priceJob(input, job, heldCoins, [...free.values()]);
+    if (job.makesRoomFor !== undefined) {
+      if (price.type === 'send') takenApart.add(job.makesRoomFor);
+      else {
+        kept.push(job.makesRoomFor);
+        const whole = { ...job, pending: job.makesRoomFor };
+        claims.push(...claimPlans(input, whole, { type: 'keep' }, job.makesRoomFor.sweepId));
+        continue;
+      }
+    }
     const sweepId = job.pending?.sweepId ?? sweepIdOf(job.group.members.map(({ claim }) => claim.outPoint));
     if (price.type === 'send') {
       for (const { outPoint } of price.sweep.coins) free.delete(outPointKeyOf(outPoint));
       const replaces = [job.pending, job.makesRoomFor].filter((one) => one !== undefined);
       const { coins: _, ...sweep } = price.sweep;
-      sweeps.push({ ...sweep, sweepId, replaces, homeScript: homeScriptOf(job) });
+      sweeps.push({ ...sweep, sweepId, replaces, partOf: job.partOf, homeScript: homeScriptOf(job) });
     } else if (job.pending !== undefined) {
       kept.push(job.pending);
     }
@@ -188,7 +228,7 @@ function execute(input: SweepPlanInput, planning: Planning): SweepPlan {
   return {
     sweeps,
     kept,
-    dropped: planning.dropped.filter(({ sweepId }) => !renewed.has(toHex(sweepId))),
+    dropped: planning.dead.filter(({ sweepId }) => !renewed.has(toHex(sweepId))),
     claims: [...claims, ...waitingPlans(input)],
   };
 }
@@ -245,6 +285,7 @@ function priceJob(
     outbidSatPerKw: group.shape === 'child' ? undefined : outbidOf(pending, last, rivals),
     requestedSatPerKw: requested === 0 ? undefined : requested,
     // A rival in the mempool has ours put out of it.
+    obstacle: rivals.length > 0 ? 'rivals' : 'ours',
     replaced: rivals.length > 0 ? rivals : ours,
     otherwise: pending === undefined ? 'nothing' : 'unchanged',
     held,

@@ -37,7 +37,8 @@ export interface PriceRequest {
   /** More than the last attempt, because the node refused that for its fee. */
   readonly outbidSatPerKw: number | undefined;
   readonly requestedSatPerKw: number | undefined;
-  /** Ours, as far as they wait in the mempool, and rivals. */
+  /** What stands in the way in the mempool: a transaction of ours, or of others. */
+  readonly obstacle: 'ours' | 'rivals';
   readonly replaced: readonly Replaced[];
   /** unchanged: what waits may go on waiting. */
   readonly otherwise: 'unchanged' | 'nothing';
@@ -248,16 +249,15 @@ function boundsOf(
     if (feeSat < replacingSat) {
       const limitSat = asked > lastSatPerKw ? possibleSat : capSat;
       if (!mustRise || replacingSat > limitSat) {
-        if (otherwise === 'unchanged') return { type: 'keep' };
+        if (otherwise === 'unchanged' || request.obstacle === 'ours') return { type: 'keep' };
         // Refused by this node's mempool perhaps; another miner may never have seen what stands in its way.
-        return {
-          type: 'fee',
-          feeSat: smallest(replacingSat, bigger(capSat, ownMinimumSat)),
-          urge: 'must_rise',
-        };
+        feeSat = bigger(feeSat, smallest(replacingSat, capSat));
+      } else {
+        feeSat = replacingSat;
       }
-      feeSat = replacingSat;
     }
+    // What the last attempt paid stands, unless there is not as much.
+    feeSat = smallest(feeSat, bigger(possibleSat, ownMinimumSat));
     const isRaised =
       mustRise ||
       (deadlineHeight === undefined ? rate * 100 >= lastSatPerKw * CALM_RAISE_PERCENT : rate > lastSatPerKw);

@@ -129,6 +129,8 @@ export interface PlannedSweep {
   readonly sweepId: Uint8Array;
   /** Pending sweeps that it takes the place of, in the mempool and in the store. */
   readonly replaces: readonly PendingSweep[];
+  /** A transaction that is taken apart into this one and others: this one may go out only when that one is replaced. */
+  readonly partOf: PendingSweep | undefined;
   readonly inputs: readonly PlannedInput[];
   /** Outputs of second stages, each at the index of its input. */
   readonly outputs: readonly TxOutput[];
@@ -164,7 +166,7 @@ export interface SweepPlan {
   readonly sweeps: readonly PlannedSweep[];
   /** Stay as they are, and are broadcast again unless they are confirmed. */
   readonly kept: readonly PendingSweep[];
-  /** Can never confirm, or were taken apart: their rows go, and their coins are free. */
+  /** Can never confirm: their rows go, and their coins are free. */
   readonly dropped: readonly PendingSweep[];
   readonly claims: readonly ClaimPlan[];
 }

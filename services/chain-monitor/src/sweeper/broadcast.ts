@@ -3,7 +3,7 @@ import { decodeTx, txid as txidOf } from '@fulmen/bitcoin';
 import { type BroadcastOutcome, type ChainSource, ChainSourceError } from '@fulmen/chain';
 import { equalBytes, toHex } from '@fulmen/codec';
 import type { Logger, Runtime } from '@fulmen/service';
-import type { ChannelClaims } from '@fulmen/settlement/sweep/index';
+import { type ChannelClaims, outPointKeyOf } from '@fulmen/settlement/sweep/index';
 import type { SweepRecord } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
 import type { Writer } from '../state/writer.ts';
@@ -33,22 +33,35 @@ export class SweepBroadcaster {
     this.#ports = ports;
   }
 
-  /** Broadcasts what waits and is due. @throws ChainSourceError */
-  async repeat(channels: readonly ChannelClaims[]): Promise<void> {
+  /** Broadcasts what waits: what this process never tried, or all that is due. @throws ChainSourceError */
+  async repeat(channels: readonly ChannelClaims[], which: 'due' | 'untried'): Promise<void> {
     const { writer, runtime, rebroadcastMs, metrics } = this.#ports;
     const waiting = new Set(
       channels.flatMap(({ commitments }) => commitments.map(({ commitment }) => toHex(commitment.txid))),
+    );
+    const claimable = new Set(
+      channels.flatMap(({ claims, commitments }) => [
+        ...claims.map(({ outPoint }) => outPointKeyOf(outPoint)),
+        ...commitments.map(({ commitment }) => outPointKeyOf(commitment.anchor.outPoint)),
+      ]),
     );
     const due = await writer.exclusive(async (view) => {
       const known = new Set([...view.sweeps.values()].map(({ txid }) => toHex(txid)));
       for (const txid of this.#attempts.keys()) if (!known.has(txid)) this.#attempts.delete(txid);
       const tip = toHex(view.tip?.hash ?? new Uint8Array(0));
       const nowMs = runtime.monotonicMs();
-      return [...view.sweeps.values()].filter((sweep) => {
-        const last = this.#attempts.get(toHex(sweep.txid));
-        const isDue = last === undefined || last.tip !== tip || nowMs - last.atMs >= rebroadcastMs;
-        return sweep.confirmedHeight === undefined && isDue;
-      });
+      const isDue = (txid: Uint8Array): boolean => {
+        const last = this.#attempts.get(toHex(txid));
+        if (last === undefined) return true;
+        return which === 'due' && (last.tip !== tip || nowMs - last.atMs >= rebroadcastMs);
+      };
+      // The next plan drops one whose input was spent.
+      return [...view.sweeps.values()].filter(
+        ({ txid, confirmedHeight, claims }) =>
+          confirmedHeight === undefined &&
+          isDue(txid) &&
+          claims.every((at) => claimable.has(outPointKeyOf(at))),
+      );
     });
     for (const sweep of due) {
       if (this.#attempts.has(toHex(sweep.txid))) metrics.rebroadcasts.inc();

@@ -82,6 +82,8 @@ export class Sweeper {
   /** Everything that is due, for all channels that have something to claim. @throws ChainSourceError */
   async run(channels: readonly ChannelClaims[]): Promise<void> {
     const { writer, runtime } = this.#ports;
+    // What was stored before this process came goes out before anything that counts on it.
+    await this.#broadcaster.repeat(channels, 'untried');
     const state = await writer.exclusive(async (view) =>
       channels.length + view.sweeps.size + view.claims.size === 0 ? undefined : stateOf(view, channels),
     );
@@ -95,7 +97,7 @@ export class Sweeper {
       }
       this.#planned = await writer.exclusive(async (view) => stateOf(view, channels));
     }
-    await this.#broadcaster.repeat(channels);
+    await this.#broadcaster.repeat(channels, 'due');
   }
 
   /**
@@ -232,8 +234,7 @@ export class Sweeper {
     planned: PlannedSweep,
   ): Promise<{ readonly tx: Tx; readonly homeScript: Uint8Array } | undefined> {
     const { signer, writer, home } = this.#ports;
-    if (home !== undefined)
-      return { tx: await home.sign(planned, home.script), homeScript: home.script };
+    if (home !== undefined) return { tx: await home.sign(planned, home.script), homeScript: home.script };
     const book = this.#ports.book();
     if (book === undefined) return undefined;
     const homeScript = planned.homeScript ?? (await this.#freshScript(book));
@@ -252,7 +253,14 @@ export class Sweeper {
         !planned.replaces.some((old) => equalBytes(old.sweepId, other.sweepId)) &&
         other.walletInputs.some((at) => record.walletInputs.some((mine) => isSame(at, mine))),
     );
-    if (isConfirmed || isHeld) return 'overtaken';
+    // The whole that this is a part of still stands: the part that takes its place could not be stored.
+    const whole = planned.partOf;
+    const isLocked =
+      whole !== undefined &&
+      !planned.replaces.includes(whole) &&
+      settlement.sweep(toHex(whole.sweepId)) !== undefined &&
+      !equalBytes(whole.sweepId, record.sweepId);
+    if (isConfirmed || isHeld || isLocked) return 'overtaken';
     for (const old of planned.replaces) {
       if (!equalBytes(old.txid, record.txid)) forgetUnconfirmed(draft, old.txid);
       if (!equalBytes(old.sweepId, record.sweepId)) settlement.dropSweep(old.sweepId);
