@@ -10,6 +10,7 @@ import {
   OnChainServiceService,
   PaymentServiceService,
   PeerServiceService,
+  TowerServiceService,
 } from '@fulmen/proto/node/v1/node';
 import type { RpcConnector, RpcServer } from '@fulmen/rpc';
 import type { Logger, Metrics, RunningService, Runtime } from '@fulmen/service';
@@ -27,6 +28,7 @@ import { nodeService } from './rpc/node.ts';
 import { onChainService } from './rpc/on-chain.ts';
 import { paymentService } from './rpc/payments.ts';
 import { peerService } from './rpc/peers.ts';
+import { towerService } from './rpc/towers.ts';
 
 export interface ConsolePorts {
   readonly runtime: Runtime;
@@ -84,6 +86,7 @@ export async function startConsole(config: ConsoleConfig, ports: ConsolePorts): 
   server.add(PaymentServiceService, paymentService(context));
   server.add(OnChainServiceService, onChainService(context));
   server.add(BackupServiceService, backupService(context));
+  server.add(TowerServiceService, towerService(context));
   server.add(EventServiceService, eventService(context, feed));
   const stopWork = async (): Promise<void> => {
     unsubscribe();

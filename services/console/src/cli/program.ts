@@ -10,6 +10,7 @@ import { paymentCommands } from './commands/payments.ts';
 import { peerCommands } from './commands/peers.ts';
 import { sweepCommands } from './commands/sweeps.ts';
 import { tokenCommands } from './commands/tokens.ts';
+import { towerCommands } from './commands/towers.ts';
 import { walletCommands } from './commands/wallet.ts';
 import { CliContext, examples } from './context.ts';
 import { type CliIo, CliError, EXIT } from './io.ts';
@@ -55,6 +56,7 @@ export function buildProgram(io: CliIo): Command {
   sweepCommands(program, context);
   eventCommands(program, context);
   backupCommands(program, context);
+  towerCommands(program, context);
   tokenCommands(program, context);
   return program;
 }

@@ -7,6 +7,7 @@ import {
   WalletServiceService,
 } from '@fulmen/proto/chain/v1/chain';
 import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
+import { TowerAdminServiceService } from '@fulmen/proto/tower/v1/tower';
 import type { RpcConnector } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
 import type { Call, Guard } from '../auth/guard.ts';
@@ -25,6 +26,7 @@ export interface ConsoleContext {
   readonly chain: ReplicaSet<typeof ChainServiceService>;
   readonly wallet: ReplicaSet<typeof WalletServiceService>;
   readonly settlement: ReplicaSet<typeof SettlementServiceService>;
+  readonly towers: ReplicaSet<typeof TowerAdminServiceService>;
 }
 
 /** A question: asked of another replica when one is silent for three seconds. */
@@ -42,7 +44,7 @@ export function replicaSets(
   config: ConsoleConfig,
   connectorOf: (service: FleetService) => RpcConnector,
   runtime: Runtime,
-): Pick<ConsoleContext, 'managers' | 'chain' | 'wallet' | 'settlement'> {
+): Pick<ConsoleContext, 'managers' | 'chain' | 'wallet' | 'settlement' | 'towers'> {
   const toManagers = { connector: connectorOf('managers'), runtime };
   const toChain = { connector: connectorOf('chain'), runtime };
   const { managers, chain } = config.fleet;
@@ -69,6 +71,12 @@ export function replicaSets(
       ...toChain,
       service: 'chain-monitor',
       definition: SettlementServiceService,
+      addresses: chain,
+    }),
+    towers: new ReplicaSet({
+      ...toChain,
+      service: 'chain-monitor',
+      definition: TowerAdminServiceService,
       addresses: chain,
     }),
   };
