@@ -114,14 +114,39 @@ function anchorOutput(inputs: CommitmentInputs, party: CommitmentOwner): Unplace
   };
 }
 
+/** A commitment without its second-stage transactions and their signature hashes: what is needed to find its outputs on-chain. */
+export type CommitmentSkeleton = Omit<BuiltCommitment, 'htlcTransactions'> & {
+  /** Script of to_local and of every second stage. */
+  readonly delayedScript: Uint8Array;
+  readonly delayedScriptPubKey: Uint8Array;
+};
+
 /**
  * Builds a commitment transaction, unsigned, and its second-stage transactions.
+ *
+ * @throws as `buildCommitmentSkeleton`.
+ */
+export function buildCommitment(secp: Secp256k1, inputs: CommitmentInputs): BuiltCommitment {
+  const { delayedScript, delayedScriptPubKey, ...built } = buildCommitmentSkeleton(secp, inputs);
+  const format = commitmentFormat(inputs.parameters.commitmentFormat);
+  const { feerateSatPerKw } = inputs.spec;
+  const common = { format, commitmentTxid: built.txid, feerateSatPerKw, delayedScript, delayedScriptPubKey };
+  return {
+    ...built,
+    htlcTransactions: built.outputs.flatMap((output) =>
+      output.type === 'htlc' ? [buildHtlcTransaction({ ...common, output })] : [],
+    ),
+  };
+}
+
+/**
+ * Builds a commitment transaction, unsigned.
  *
  * @throws CommitmentError when the spec does not add up to the funding's
  * value, or the funder cannot pay the anchors; KeysError for a commitment
  * number of more than 48 bits; CryptoError for a point that is none.
  */
-export function buildCommitment(secp: Secp256k1, inputs: CommitmentInputs): BuiltCommitment {
+export function buildCommitmentSkeleton(secp: Secp256k1, inputs: CommitmentInputs): CommitmentSkeleton {
   const { parameters, funding, owner, spec } = inputs;
   const other = otherParty(owner);
   assertAddsUp(inputs);
@@ -195,20 +220,8 @@ export function buildCommitment(secp: Secp256k1, inputs: CommitmentInputs): Buil
     fundingWitnessScript: witnessScript,
     sighash: segwitV0Sighash(transaction, 0, witnessScript, funding.fundingValueSat, SIGHASH.ALL),
     outputs,
-    htlcTransactions: outputs.flatMap((output) =>
-      output.type === 'htlc'
-        ? [
-            buildHtlcTransaction({
-              format,
-              commitmentTxid: txid,
-              output,
-              feerateSatPerKw: spec.feerateSatPerKw,
-              delayedScript,
-              delayedScriptPubKey,
-            }),
-          ]
-        : [],
-    ),
+    delayedScript,
+    delayedScriptPubKey,
   };
 }
 

@@ -15,12 +15,12 @@ export interface HtlcTransactionInputs {
   readonly delayedScriptPubKey: Uint8Array;
 }
 
-/** Builds the transaction by which the commitment's owner takes an untrimmed HTLC to an output that can still be punished. */
-export function buildHtlcTransaction(inputs: HtlcTransactionInputs): HtlcTransaction {
-  const { format, output, delayedScript, delayedScriptPubKey } = inputs;
-  const { htlc, side, witnessScript, valueSat } = output;
+/** The transaction by which the commitment's owner takes an untrimmed HTLC to an output that can still be punished. */
+export function unsignedHtlcTransaction(inputs: Omit<HtlcTransactionInputs, 'delayedScript'>): Tx {
+  const { format, output } = inputs;
+  const { htlc, side, valueSat } = output;
   const feeSat = htlcTransactionFeeSat(format.name, side, inputs.feerateSatPerKw);
-  const transaction: Tx = {
+  return {
     version: 2,
     // BOLT 3: "locktime: `0` for HTLC-success, `cltv_expiry` for HTLC-timeout"
     locktime: side === 'offered' ? htlc.cltvExpiryHeight : 0,
@@ -33,8 +33,15 @@ export function buildHtlcTransaction(inputs: HtlcTransactionInputs): HtlcTransac
         witness: [],
       },
     ],
-    outputs: [{ valueSat: valueSat - feeSat, script: delayedScriptPubKey }],
+    outputs: [{ valueSat: valueSat - feeSat, script: inputs.delayedScriptPubKey }],
   };
+}
+
+/** That transaction with the hashes that both sides sign. */
+export function buildHtlcTransaction(inputs: HtlcTransactionInputs): HtlcTransaction {
+  const { format, output, delayedScript } = inputs;
+  const { htlc, side, witnessScript, valueSat } = output;
+  const transaction = unsignedHtlcTransaction(inputs);
   const sighashType = format.counterpartyHtlcSighashType;
   const ownSighash = segwitV0Sighash(transaction, 0, witnessScript, valueSat, SIGHASH.ALL);
   return {
