@@ -1,6 +1,7 @@
 /** Rebuilding commitments from what the monitor knows of them. */
-import type { BuiltCommitment, CommitmentOutput, CommitmentOwner } from '@fulmen/channel/commitment/types';
-import { buildCommitment } from '@fulmen/channel/commitment/build';
+import type { CommitmentOutput, CommitmentOwner } from '@fulmen/channel/commitment/types';
+import { buildCommitmentSkeleton } from '@fulmen/channel/commitment/build';
+import type { CommitmentSkeleton } from '@fulmen/channel/commitment/build';
 import { CommitmentError } from '@fulmen/channel/commitment/errors';
 import { commitmentParametersOfMonitor } from '@fulmen/channel/commitment/from-monitor';
 import type { Secp256k1 } from '@fulmen/crypto';
@@ -21,8 +22,9 @@ function bodiesOf(monitor: ChannelMonitor, content: CommitmentContent): MonitorH
 
 /** A commitment transaction with every HTLC of its content, those without an output too. */
 export interface RebuiltCommitment {
-  readonly built: BuiltCommitment;
+  readonly built: CommitmentSkeleton;
   readonly htlcs: readonly MonitorHtlc[];
+  readonly feerateSatPerKw: number;
 }
 
 /** The transaction of an unrevoked commitment on one funding; undefined when its content does not fit that funding. */
@@ -42,7 +44,8 @@ export function rebuildCommitment(
   const parameters = commitmentParametersOfMonitor(monitor.parameters);
   try {
     const spec = { ...of.content, htlcs };
-    return { built: buildCommitment(secp, { parameters, funding, owner, spec, perCommitmentPoint }), htlcs };
+    const built = buildCommitmentSkeleton(secp, { parameters, funding, owner, spec, perCommitmentPoint });
+    return { built, htlcs, feerateSatPerKw: spec.feerateSatPerKw };
   } catch (error) {
     // Fundings of other values (a splice) have other contents; what does not add up is not this funding's.
     if (error instanceof CommitmentError) return undefined;
@@ -53,7 +56,7 @@ export function rebuildCommitment(
 export type OutputOf<T extends CommitmentOutput['type']> = Extract<CommitmentOutput, { readonly type: T }>;
 
 /** The outpoint of a commitment's output. */
-export function outPointOf(built: Pick<BuiltCommitment, 'txid'>, output: CommitmentOutput): OutPoint {
+export function outPointOf(built: Pick<CommitmentSkeleton, 'txid'>, output: CommitmentOutput): OutPoint {
   return { txid: built.txid, outputIndex: output.outputIndex };
 }
 

@@ -2,7 +2,6 @@
 import type { MonitorFunding } from '@fulmen/monitor';
 import { htlcKey } from '@fulmen/monitor';
 import { outPointOf, trimmedHtlcs } from '../commitments.ts';
-import type { RebuiltCommitment } from '../commitments.ts';
 import type { CloseScope, HtlcEnd, Resolution } from '../scope.ts';
 import type { SettlementOutput } from '../types.ts';
 import { resolveAnchor } from './anchor.ts';
@@ -15,7 +14,7 @@ import { resolveToLocal } from './to-local.ts';
 export function resolveHolderCommitment(
   scope: CloseScope,
   funding: MonitorFunding,
-  commitment: ConfirmedHolderCommitment & RebuiltCommitment,
+  commitment: ConfirmedHolderCommitment,
 ): Resolution {
   const { built, commitmentNumber, htlcs } = commitment;
   const outputs: SettlementOutput[] = [];

@@ -3,12 +3,13 @@
  * in advance (HTLC-timeout for what the holder offered, HTLC-success for what it was offered), whose output waits for
  * to_self_delay like to_local.
  */
-import type { BuiltCommitment } from '@fulmen/channel/commitment/types';
+import { unsignedHtlcTransaction } from '@fulmen/channel/commitment/htlc-transaction';
 import { InternalError, equalBytes } from '@fulmen/codec';
 import { SIGHASH } from '@fulmen/bitcoin';
+import type { TxOutput } from '@fulmen/bitcoin';
 import { TIMEOUT_CONFIRMED_WITHIN_BLOCKS } from '../constants.ts';
 import { outPointOf } from '../commitments.ts';
-import type { OutputOf } from '../commitments.ts';
+import type { OutputOf, RebuiltCommitment } from '../commitments.ts';
 import { claimOf, knownPreimage, spenderOf, spentStatus, whenMature } from '../scope.ts';
 import type { CloseScope } from '../scope.ts';
 import { readHtlcSpend } from '../spends.ts';
@@ -17,9 +18,8 @@ import type { OutputStatus, SettlementOutput } from '../types.ts';
 import { holderDelayedStatus } from './to-local.ts';
 
 /** The holder's commitment that confirmed. */
-export interface ConfirmedHolderCommitment {
+export interface ConfirmedHolderCommitment extends RebuiltCommitment {
   readonly commitmentNumber: bigint;
-  readonly built: BuiltCommitment;
   readonly htlcSignatures: readonly Uint8Array[];
 }
 
@@ -49,33 +49,45 @@ export function resolveHolderHtlc(
   const status = spentStatus(scope, spender, 'holder', 'second_stage');
   return [
     { outPoint, valueSat, kind, htlc: ref, status },
-    ...secondStage(scope, commitment, htlcIndex, spender),
+    ...secondStage(scope, commitment, output, spender),
   ];
 }
 
-function htlcTransactionOf({ built }: ConfirmedHolderCommitment, htlcIndex: number) {
-  const transaction = built.htlcTransactions[htlcIndex];
-  const output = transaction?.transaction.outputs[0];
-  if (transaction === undefined || output === undefined)
-    throw new InternalError('an HTLC output without its second stage');
-  return { transaction, output };
+/** The second stage as the counterparty signed it. */
+function signedSecondStage(
+  { format }: CloseScope,
+  { built, feerateSatPerKw }: RebuiltCommitment,
+  output: OutputOf<'htlc'>,
+): { readonly locktime: number; readonly output: TxOutput } {
+  const { txid: commitmentTxid, delayedScriptPubKey } = built;
+  const { locktime, outputs } = unsignedHtlcTransaction({
+    format,
+    commitmentTxid,
+    output,
+    feerateSatPerKw,
+    delayedScriptPubKey,
+  });
+  const [paid] = outputs;
+  if (paid === undefined) throw new InternalError('a second stage pays somebody');
+  return { locktime, output: paid };
 }
 
 function unspentStatus(
   scope: CloseScope,
   commitment: ConfirmedHolderCommitment,
-  { htlc, valueSat, scriptPubKey, witnessScript, outputIndex }: OutputOf<'htlc'>,
+  spent: OutputOf<'htlc'>,
   htlcIndex: number,
 ): OutputStatus {
+  const { htlc, valueSat, scriptPubKey, witnessScript, outputIndex } = spent;
   const isOutbound = htlc.direction === 'outbound';
   const preimage = isOutbound ? undefined : knownPreimage(scope, htlc);
   if (!isOutbound && preimage === undefined)
     return { type: 'preimage_unknown', expiryHeight: htlc.cltvExpiryHeight };
-  const { transaction, output } = htlcTransactionOf(commitment, htlcIndex);
+  const { locktime, output } = signedSecondStage(scope, commitment, spent);
   const counterpartySignature = commitment.htlcSignatures[htlcIndex];
   if (counterpartySignature === undefined)
     throw new InternalError('a holder commitment was accepted without a signature for each HTLC');
-  const { sighashType } = transaction;
+  const sighashType = scope.format.counterpartyHtlcSighashType;
   const claim = claimOf(
     { outPoint: { txid: commitment.built.txid, outputIndex }, valueSat, scriptPubKey, witnessScript },
     {
@@ -90,7 +102,7 @@ function unspentStatus(
         aggregation: sighashType === SIGHASH.ALL ? 'fixed' : 'single_anyonecanpay',
       },
       sequence: scope.format.htlcInputSequence,
-      locktimeHeight: transaction.transaction.locktime,
+      locktimeHeight: locktime,
       // The counterparty takes back what it offered from its expiry on.
       deadlineHeight: isOutbound
         ? htlc.cltvExpiryHeight + TIMEOUT_CONFIRMED_WITHIN_BLOCKS
@@ -105,22 +117,18 @@ function unspentStatus(
 /** The output of a second stage of the holder's: at the input's index, as the counterparty's SINGLE signature demands. */
 function secondStage(
   scope: CloseScope,
-  commitment: ConfirmedHolderCommitment,
-  htlcIndex: number,
+  { built, commitmentNumber }: ConfirmedHolderCommitment,
+  { htlc }: OutputOf<'htlc'>,
   spender: ConfirmedInput,
 ): SettlementOutput[] {
-  const { transaction } = htlcTransactionOf(commitment, htlcIndex);
-  const { htlc, outputWitnessScript } = transaction;
   const output = spender.tx.outputs[spender.inputIndex];
-  const expected = transaction.transaction.outputs[0];
-  if (output === undefined || expected === undefined || !equalBytes(output.script, expected.script))
-    return [];
+  if (output === undefined || !equalBytes(output.script, built.delayedScriptPubKey)) return [];
   const { valueSat, script: scriptPubKey } = output;
   const outPoint = { txid: spender.txid, outputIndex: spender.inputIndex };
   const status = holderDelayedStatus(
     scope,
-    { outPoint, valueSat, scriptPubKey, witnessScript: outputWitnessScript },
-    { height: spender.height, commitmentNumber: commitment.commitmentNumber },
+    { outPoint, valueSat, scriptPubKey, witnessScript: built.delayedScript },
+    { height: spender.height, commitmentNumber },
   );
   return [
     { outPoint, valueSat, kind: 'second_stage', htlc: { direction: htlc.direction, id: htlc.id }, status },
