@@ -32,6 +32,8 @@ export interface ChannelPlan {
   readonly toSelfDelayBlocks: number;
   /** Of the fleet, and of the counterparty. */
   readonly dustLimitSat: { readonly fleet: bigint; readonly peer: bigint };
+  /** Sees the fleet's node before anything is opened. */
+  readonly onFleet?: (fleet: FleetNode) => void;
   /** A transaction whose first output is the funding. */
   readonly fund: (script: Uint8Array, valueSat: bigint) => Tx;
 }
@@ -56,6 +58,7 @@ export class OffChain {
       restores: 'unchecked',
     });
     this.#features = { ...FEATURES, anchors: plan.format === 'anchors' };
+    plan.onFleet?.(this.fleet);
     this.#open(secp, tree, plan);
   }
 
