@@ -191,6 +191,23 @@ describe('the child of an anchor', () => {
     expect(sweep.parent).toBe(parent.commitment.tx);
   });
 
+  test.each([68, 69, 70, 71])(
+    'pays a full mempool’s minimum in whole vbytes, as the node counts (%i)',
+    (length) => {
+      const base = commitment({ parentFeeSat: 300n, stakeSat: 1_000_000n });
+      const witness = [new Uint8Array(0), new Uint8Array(length), new Uint8Array(71), new Uint8Array(71)];
+      const tx = {
+        ...base.commitment.tx,
+        inputs: base.commitment.tx.inputs.map((input) => ({ ...input, witness })),
+      };
+      const parent = { ...base, commitment: { ...base.commitment, tx } };
+      const feerates = { ...CALM, normalSatPerKw: 500, mempoolMinimumSatPerKw: 500 };
+      const sweep = only(planSweeps(planInput({ commitments: [parent], coins, feerates })));
+      const vbytes = Math.ceil(sweep.weight / 4) + Math.ceil(txWeight(tx) / 4);
+      expect(sweep.feeSat + 300n).toBeGreaterThanOrEqual(BigInt(vbytes) * 2n);
+    },
+  );
+
   test('is not made when the commitment pays enough', () => {
     const parent = commitment({ parentFeeSat: 30_000n, stakeSat: 1_000_000n });
     const plan = planSweeps(planInput({ commitments: [parent], coins }));

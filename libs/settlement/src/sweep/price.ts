@@ -241,9 +241,13 @@ function boundsOf(
     const rate = Math.max(curve, outbid, asked);
     if (parent.tx !== undefined && otherwise === 'nothing' && feerateOf(parent.feeSat, parent.weight) >= rate)
       return { type: 'paid_by_itself', feerateSatPerKw: feerateOf(parent.feeSat, parent.weight) };
-    const ownMinimumSat = feeForWeightRoundedUpSat(weight, feerates.mempoolMinimumSatPerKw);
+    const minimumSat = (of: number): bigint => feeForWeightRoundedUpSat(of, feerates.mempoolMinimumSatPerKw);
+    const ownMinimumSat = minimumSat(inWholeVbytes(weight));
+    // The node adds up the whole vbytes of each transaction of a package.
+    const packageMinimumSat =
+      minimumSat(inWholeVbytes(weight) + inWholeVbytes(parent.weight)) - parent.feeSat;
     let feeSat = feeForWeightRoundedUpSat(total, rate) - parent.feeSat;
-    if (feeSat < ownMinimumSat) feeSat = ownMinimumSat;
+    feeSat = bigger(feeSat, bigger(ownMinimumSat, packageMinimumSat));
     const mustRise = Math.max(outbid, asked) > lastSatPerKw || otherwise === 'nothing';
     const replacingSat = replacementFeeSat(request.replaced, weight, feerates.incrementalRelaySatPerKw);
     if (feeSat < replacingSat) {
@@ -264,6 +268,11 @@ function boundsOf(
     return { type: 'fee', feeSat, urge: isRaised ? 'must_rise' : 'may_wait' };
   };
   return { at };
+}
+
+/** Weight of a transaction as the node counts it: in vbytes, rounded up. */
+function inWholeVbytes(weight: number): number {
+  return Math.ceil(weight / 4) * 4;
 }
 
 function bigger(a: bigint, b: bigint): bigint {
