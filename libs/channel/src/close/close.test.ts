@@ -4,6 +4,7 @@ import { p2wshScript } from '@fulmen/bitcoin';
 import { describe, expect, test } from 'vitest';
 import { assembleClosing, buildClosingTransaction } from '../commitment/closing.ts';
 import { runInput } from '../commitment/testing/interpreter.ts';
+import { persistDelta } from '../persist/delta.ts';
 import { primaryFunding } from '../state.ts';
 import { effectsOf, forged, receive, take, typesOf } from '../testing/expect.ts';
 import { FEATURES } from '../testing/node.ts';
@@ -291,5 +292,19 @@ describe('a force close', () => {
     );
     pair.alice.must({ type: 'closed', reason: 'all spent' });
     expect(pair.alice.channel.phase.type).toBe('closed');
+  });
+
+  test('HTLCs stay until the chain has settled the last of them', () => {
+    const pair = open();
+    pair.alice.must(addCommand(1, 1_000_000n, 500));
+    pair.settle();
+    pair.alice.must({ type: 'force_close', reason: 'x' });
+    expect(pair.alice.channel.changes.htlcs).toHaveLength(1);
+    const before = pair.alice.channel;
+    pair.alice.must({ type: 'closed', reason: 'all spent' });
+    expect(pair.alice.channel.changes.htlcs).toEqual([]);
+    expect(persistDelta(before, pair.alice.channel).settledHtlcs).toEqual([
+      { direction: 'outbound', id: 0n },
+    ]);
   });
 });

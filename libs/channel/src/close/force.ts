@@ -72,9 +72,9 @@ function leave(
   };
 }
 
-/** Everything is resolved on-chain. */
+/** Everything is resolved on-chain: its HTLCs need no rows any more, for whoever waited for their end has heard of it. */
 export function closed(state: EstablishedChannel, reason: string): StepResult<EstablishedChannel> {
   return state.phase.type === 'closed'
     ? stepOf(state)
-    : stepOf({ ...state, phase: { type: 'closed', reason } });
+    : stepOf({ ...state, changes: { ...state.changes, htlcs: [] }, phase: { type: 'closed', reason } });
 }

@@ -276,6 +276,7 @@ describe('reorganisations', () => {
       const own = one.channel.commitment('alice').tx;
       await mine(one, [own]);
       one.settling = await one.settling.restart();
+      await one.settling.settler.run();
       await mineTo(one, 100 + depth);
       expectTruth(one);
       expect(one.settling.state.settlement.settlements.get(one.id)?.closeType).toBe('holder');
