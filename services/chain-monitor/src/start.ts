@@ -57,6 +57,8 @@ export async function start(
   const fees = new FeeEstimator({
     source,
     runtime,
+    logger,
+    metrics,
     fallbackFeerateSatPerKw: config.fallbackFeerateSatPerKw,
     maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
     cacheMs: config.feeCacheMs,

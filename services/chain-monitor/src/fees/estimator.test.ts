@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import fc from 'fast-check';
 import { ChainSourceError } from '@fulmen/chain';
+import { Metrics, silentLogger } from '@fulmen/service';
+import { chainMetrics } from '../metrics.ts';
 import { FeeEstimator, type FeerateTarget, NoFeeEstimateError, arrangeFeerates } from './estimator.ts';
 
 const TARGETS: readonly FeerateTarget[] = [
@@ -55,7 +57,12 @@ describe('the estimator', () => {
   function setup(fallbackFeerateSatPerKw: number | undefined) {
     const node = { estimate: undefined as number | undefined, calls: 0, away: false };
     const clock = { nowMs: 0 };
+    const metrics = new Metrics('test');
+    const origin = async (): Promise<string | undefined> =>
+      /chain_fee_estimate_origin\{[^}]*\} (\d)/.exec(await metrics.registry.metrics())?.[1];
     const estimator = new FeeEstimator({
+      logger: silentLogger,
+      metrics: chainMetrics(metrics),
       source: {
         mempoolMinFeerateSatPerKw: async () => {
           if (node.away) throw new ChainSourceError('unreachable', 'away');
@@ -71,11 +78,11 @@ describe('the estimator', () => {
       maximumFeerateSatPerKw: 50_000,
       cacheMs: 1_000,
     });
-    return { node, clock, estimator };
+    return { node, clock, estimator, origin };
   }
 
   test('asks once in a while, and keeps the last estimate for some hours', async () => {
-    const { node, clock, estimator } = setup(undefined);
+    const { node, clock, estimator, origin } = setup(undefined);
     node.estimate = 2_000;
     expect(await estimator.estimateSatPerKw('output_spending_fee')).toBe(2_000);
     expect(await estimator.estimateSatPerKw('maximum_fee_estimate')).toBe(20_000);
@@ -83,10 +90,49 @@ describe('the estimator', () => {
     clock.nowMs = 3_600_000;
     node.away = true;
     expect(await estimator.estimateSatPerKw('output_spending_fee')).toBe(2_000);
+    expect(await origin()).toBe('1');
     clock.nowMs = 7 * 3_600_000;
     await expect(estimator.estimateSatPerKw('output_spending_fee')).rejects.toBeInstanceOf(
       NoFeeEstimateError,
     );
+    expect(await origin()).toBe('3');
+    node.away = false;
+    clock.nowMs += 1_000;
+    expect(await estimator.estimateSatPerKw('output_spending_fee')).toBe(2_000);
+    expect(await origin()).toBe('0');
+  });
+
+  test('after hours without estimates: the configured fallback, and it is told', async () => {
+    const { node, clock, estimator, origin } = setup(1_500);
+    node.estimate = 4_000;
+    expect(await estimator.estimateSatPerKw('urgent_on_chain_sweep')).toBe(4_000);
+    node.estimate = undefined;
+    clock.nowMs = 6 * 3_600_000 - 1;
+    expect(await estimator.estimateSatPerKw('urgent_on_chain_sweep')).toBe(4_000);
+    clock.nowMs += 1;
+    expect(await estimator.estimateSatPerKw('urgent_on_chain_sweep')).toBe(1_500);
+    expect(await origin()).toBe('2');
+  });
+
+  test('an estimate that leaps is damped until it has stayed', async () => {
+    const { node, clock, estimator } = setup(undefined);
+    const next = async (estimate: number): Promise<number> => {
+      node.estimate = estimate;
+      clock.nowMs += 1_000;
+      await estimator.estimateSatPerKw('urgent_on_chain_sweep');
+      // The renewal runs behind the answer.
+      for (let i = 0; i < 40; i++) await Promise.resolve();
+      return estimator.estimateSatPerKw('urgent_on_chain_sweep');
+    };
+    for (let i = 0; i < 15; i++) expect(await next(1_000)).toBe(1_000);
+    expect(await next(40_000)).toBe(5_000);
+    // A fall is believed at once.
+    expect(await next(300)).toBe(300);
+    const seen: number[] = [];
+    for (let i = 0; i < 9; i++) seen.push(await next(40_000));
+    expect(seen[0]).toBe(5_000);
+    expect(seen.at(-1)).toBe(40_000);
+    expect(seen).toEqual(seen.toSorted((a, b) => a - b));
   });
 
   test('without estimates: the fallback, or an error', async () => {

@@ -17,6 +17,7 @@ import { chainMetrics } from '../metrics.ts';
 import { MonitorDrain } from '../monitors/drain.ts';
 import type { ChainMonitorConfig, ChainMonitorPorts } from '../ports.ts';
 import { settlementHandlers } from '../rpc/settlement-service.ts';
+import { MissingFacts } from '../settlement/missing-facts.ts';
 import { Settler } from '../settlement/settler.ts';
 import { Writer } from '../state/writer.ts';
 import { Sweeper } from '../sweeper/sweeper.ts';
@@ -86,6 +87,8 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     fees: new FeeEstimator({
       source,
       runtime,
+      logger,
+      metrics,
       fallbackFeerateSatPerKw: config.fallbackFeerateSatPerKw,
       maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
       cacheMs: config.feeCacheMs,
@@ -109,6 +112,7 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     follower,
     drain,
     settler,
+    missingFacts: new MissingFacts({ source, network: config.network, writer, logger, settler }),
     sweeper: { run: (channels) => sweeper.run(justiceOnly(channels)) },
     // Closing, the wallet and the manager's orders are the node's own.
     ownDuties: undefined,
