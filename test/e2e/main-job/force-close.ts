@@ -51,11 +51,13 @@ export async function forceCloseStory(world: World): Promise<Outcome> {
   const [withAlice, withBob] = await Promise.all([world.fleetChannel(alice), world.fleetChannel(world.bob)]);
   ensure(withAlice !== undefined && withBob !== undefined, 'a channel is gone');
 
-  report.step('3. The fleet closes Bob’s channel by force, and Alice hers on the fleet');
+  report.step('3. Bob is away, the fleet closes his channel by force; Alice closes hers on the fleet');
   const closings = [
     closingOf(withAlice, 'commitment', 'alice', htlcsWith('alice', payments)),
     closingOf(withBob, 'commitment', 'bob', htlcsWith('bob', payments)),
   ];
+  // Away, or he would answer with a commitment of his own.
+  await world.bob.kill9();
   await node.channels.closeChannel({ channelId: withBob.channelId, force: true }, node.auth());
   await alice.call('closeChannel', { channelId: toHex(withAlice.channelId), force: true });
   await tellCommitments(world, closings);
@@ -64,10 +66,15 @@ export async function forceCloseStory(world: World): Promise<Outcome> {
     ledger.kills += 1;
   }
   report.say('both channel-managers killed with -9 while the commitments wait, and back again');
-  await mineUntil(world, 'both closes in the fleet’s books', () => closeTypes(world, 2), {
+  const types = await mineUntil(world, 'both closes in the fleet’s books', () => closeTypes(world, 2), {
     blocks: 4,
     step: 1,
   });
+  ensure(
+    types.includes('holder') && types.includes('counterparty'),
+    `the channels closed by ${types.join(' and ')}`,
+  );
+  await world.bob.start();
   await tellClosing(world);
 
   report.step('4. The payees let some preimages out late; the others are timed out');

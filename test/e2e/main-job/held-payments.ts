@@ -20,8 +20,11 @@ export type HeldPayment = {
   readonly trimmed: boolean;
 };
 
-/** Blocks that the payee has. */
-const FINAL_CLTV_DELTA = 60;
+/**
+ * Blocks that the payee has. Not the same for both ends: LDK 0.1.0 puts time-outs of one height into one transaction, and
+ * offers it in vain for ever when the counterparty took one of them (rust-lightning's issue 3859).
+ */
+const FINAL_CLTV_DELTA = { claimed: 60, timed_out: 52 } as const;
 const OUTCOME_MS = 60_000;
 
 /** Sends it; resolves when the payee holds it. */
@@ -43,7 +46,7 @@ export async function hold(
         nodeId: world[payee].nodeId,
         shortChannelId: String(channel.shortChannelId),
         feeMsat: amountMsat,
-        cltvDelta: FINAL_CLTV_DELTA,
+        cltvDelta: FINAL_CLTV_DELTA[end],
       },
     ],
     paymentHash: invoice.paymentHash,

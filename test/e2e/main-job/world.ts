@@ -92,7 +92,8 @@ export class World {
   async #generate(blocks: number, address: string | undefined): Promise<number> {
     const height = Number(await this.fleet.chain.call('getblockcount')) + blocks;
     await this.fleet.chain.call('generatetoaddress', blocks, address ?? MINER_ADDRESS);
-    await Promise.all([this.alice.call('sync'), this.bob.call('sync')]);
+    const running = [this.alice, this.bob].filter((wallet) => wallet.pid() !== undefined);
+    await Promise.all(running.map((wallet) => wallet.call('sync')));
     return height;
   }
 
