@@ -83,6 +83,7 @@ export class SimChain {
         return Promise.resolve({ transaction, txid: txidOf(transaction), outputIndex: 0, feeSat: 200n });
       },
       releaseFunding: () => Promise.resolve({}),
+      getAnchorReserve: () => Promise.resolve({ requiredSat: 0n, missingSat: 0n }),
     } as unknown as Handlers<typeof WalletServiceService>);
     await chain.listen();
     const router = network.server('router');

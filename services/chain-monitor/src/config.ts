@@ -35,6 +35,10 @@ const schema = z.object({
   FULMEN_MAXIMUM_FEERATE_SAT_PER_KW: integer(253, 10_000_000).default(250_000),
   FULMEN_FEE_CACHE_MS: integer(0, 3_600_000).default(60_000),
   FULMEN_WALLET_RESERVATION_BLOCKS: integer(1, 100_000).default(2_016),
+  /** Kept back in the wallet for each channel with anchors, and for so many of them at most; 0: nothing. */
+  FULMEN_ANCHOR_RESERVE_SAT: integer(0, 100_000_000).default(10_000),
+  FULMEN_ANCHOR_RESERVE_CHANNELS: integer(1, 100_000).default(10),
+  FULMEN_MAXIMUM_SWEEP_FEE_SAT: integer(1_000, 1_000_000_000).default(5_000_000),
   FULMEN_TLS_CA_FILE: z.string().optional(),
   FULMEN_TLS_CERTIFICATE_FILE: z.string().optional(),
   FULMEN_TLS_KEY_FILE: z.string().optional(),
@@ -107,6 +111,11 @@ export function readChainMonitorConfig(
       maximumFeerateSatPerKw: values.FULMEN_MAXIMUM_FEERATE_SAT_PER_KW,
       feeCacheMs: values.FULMEN_FEE_CACHE_MS,
       reservationExpiryBlocks: values.FULMEN_WALLET_RESERVATION_BLOCKS,
+      anchorReserve: {
+        perChannelSat: BigInt(values.FULMEN_ANCHOR_RESERVE_SAT),
+        maximumChannels: values.FULMEN_ANCHOR_RESERVE_CHANNELS,
+      },
+      maximumSweepFeeSat: BigInt(values.FULMEN_MAXIMUM_SWEEP_FEE_SAT),
     },
     listenAddress: values.FULMEN_LISTEN_ADDRESS,
     databaseUrl: values.FULMEN_DATABASE_URL,

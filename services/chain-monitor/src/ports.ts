@@ -7,6 +7,7 @@ import type { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import type { Client, RpcServer } from '@fulmen/rpc';
 import type { Logger, Metrics, Runtime } from '@fulmen/service';
 import type { ChainStore } from '@fulmen/store/chain/chain-store';
+import type { AnchorReserveLimits } from './wallet/anchor-reserve.ts';
 import type { NodeTowers } from './towers/serve.ts';
 
 export type SignerClient = Pick<
@@ -53,4 +54,8 @@ export interface ChainMonitorConfig {
   readonly feeCacheMs: number;
   /** Blocks after which inputs are freed that were set apart for a channel nobody knows. */
   readonly reservationExpiryBlocks: number;
+  /** What the wallet keeps back for the fees of channels with anchors. */
+  readonly anchorReserve: AnchorReserveLimits;
+  /** Highest fee of one transaction of the sweeper; the signer has a bound of its own. */
+  readonly maximumSweepFeeSat: bigint;
 }

@@ -23,11 +23,13 @@ import { settlementHandlers } from './rpc/settlement-service.ts';
 import { walletHandlers } from './rpc/wallet-service.ts';
 import { DeadlineKeeper } from './settlement/deadline-keeper.ts';
 import { limboOf } from './settlement/limbo.ts';
+import { MissingFacts } from './settlement/missing-facts.ts';
 import { Settler } from './settlement/settler.ts';
 import { Writer } from './state/writer.ts';
 import { Sweeper } from './sweeper/sweeper.ts';
 import { serveTowers } from './towers/serve.ts';
 import type { AddressBook } from './wallet/address-book.ts';
+import { AnchorReserve } from './wallet/anchor-reserve.ts';
 import { Housekeeping } from './wallet/housekeeping.ts';
 import { Wallet } from './wallet/wallet.ts';
 import { Worker } from './worker.ts';
@@ -109,7 +111,11 @@ export async function start(
     logger,
     metrics,
     book: bookOf,
-    policy: { ...DEFAULT_SWEEP_POLICY, maximumFeerateSatPerKw: config.maximumFeerateSatPerKw },
+    policy: {
+      ...DEFAULT_SWEEP_POLICY,
+      maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
+      maximumFeeSat: config.maximumSweepFeeSat,
+    },
     rebroadcastMs: config.rebroadcastMs,
     wake: () => worker.wake(),
   });
@@ -123,6 +129,7 @@ export async function start(
     follower,
     drain,
     settler,
+    missingFacts: new MissingFacts({ source, network: config.network, writer, logger, settler }),
     sweeper,
     ownDuties: {
       signer,
@@ -156,6 +163,7 @@ export async function start(
     fees,
     network: config.network,
     book: bookOf,
+    reserve: new AnchorReserve(ports.store, config.anchorReserve),
     wake: () => worker.wake(),
   });
   const leaderAddress = (): string | undefined => worker.leaderAddress;

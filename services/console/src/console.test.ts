@@ -266,6 +266,7 @@ describe('fail-over', () => {
     const wallet = (newAddress: () => Promise<{ address: string; scriptPubkey: Uint8Array }>) => ({
       newAddress,
       getBalance: refused,
+      getAnchorReserve: refused,
       fundChannel: refused,
       releaseFunding: refused,
       sendCoins: refused,

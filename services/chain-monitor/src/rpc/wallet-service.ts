@@ -49,6 +49,7 @@ export function walletHandlers(
           })),
         };
       }, leaderAddress),
+    getAnchorReserve: () => answer(() => wallet.anchorReserve(), leaderAddress),
     fundChannel: ({ channelKeysId, scriptPubkey, valueSat, feerateSatPerKw }) =>
       answer(async () => {
         if (channelKeysId.length !== 32)

@@ -31,6 +31,8 @@ export const TEST_CONFIG: ChainMonitorConfig = {
   maximumFeerateSatPerKw: 100_000,
   feeCacheMs: 60_000,
   reservationExpiryBlocks: 10,
+  anchorReserve: { perChannelSat: 10_000n, maximumChannels: 10 },
+  maximumSweepFeeSat: 5_000_000n,
 };
 
 /** Time that stands still until `advance`; sleepers wake in order of their deadlines. */

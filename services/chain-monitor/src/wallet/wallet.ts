@@ -27,7 +27,8 @@ import type { FeeEstimator } from '../fees/estimator.ts';
 import type { SignerClient } from '../ports.ts';
 import { orderIdOf } from '../broadcast/order-id.ts';
 import type { AddressBook } from './address-book.ts';
-import { type PaymentPlan, planPayment } from './coins.ts';
+import { type AnchorReserve, spendableSat } from './anchor-reserve.ts';
+import { CoinSelectionError, type PaymentPlan, planPayment } from './coins.ts';
 import { isMature, spendable } from './spendable.ts';
 
 /** The request cannot be served. */
@@ -47,6 +48,7 @@ export interface WalletPorts {
   readonly network: Network;
   /** Undefined until the signer told the wallet's descriptors. */
   readonly book: () => AddressBook | undefined;
+  readonly reserve: AnchorReserve;
   /** An order was written: broadcast it now. */
   readonly wake: () => void;
 }
@@ -89,7 +91,7 @@ export class Wallet {
     });
   }
 
-  /** Three sums that do not overlap: spendable, not yet (unconfirmed or immature), and set apart. */
+  /** Three sums that do not overlap: spendable, not yet (unconfirmed or immature), and set apart or kept back. */
   async balance(): Promise<{
     readonly confirmedSat: bigint;
     readonly unconfirmedSat: bigint;
@@ -104,8 +106,23 @@ export class Wallet {
         else if (isMature(view, utxo)) sums.confirmedSat += utxo.valueSat;
         else sums.unconfirmedSat += utxo.valueSat;
       }
-      return sums;
+      const requiredSat = await this.#ports.reserve.requiredSat(view, 0);
+      const keptSat = requiredSat < sums.confirmedSat ? requiredSat : sums.confirmedSat;
+      return {
+        ...sums,
+        confirmedSat: sums.confirmedSat - keptSat,
+        reservedSat: sums.reservedSat + keptSat,
+      };
     });
+  }
+
+  /** What is kept back for channels with anchors, and what is missing for one more. */
+  async anchorReserve(): Promise<{ readonly requiredSat: bigint; readonly missingSat: bigint }> {
+    const { reserve, writer } = this.#ports;
+    return writer.exclusive(async (view) => ({
+      requiredSat: await reserve.requiredSat(view, 0),
+      missingSat: await reserve.missingSat(view),
+    }));
   }
 
   /** A signed transaction that pays a channel's funding output, its inputs set apart under the key; not broadcast. */
@@ -180,13 +197,15 @@ export class Wallet {
     if (existing !== undefined) return sameRequest(existing, requestDigest);
     const feerateSatPerKw =
       order.feerateSatPerKw ?? (await this.#ports.fees.estimateSatPerKw('output_spending_fee'));
-    return this.#ports.writer.turn((draft) => {
+    return this.#ports.writer.turn(async (draft) => {
       const { view } = draft;
       const concurrent = view.reservations.get(toHex(key));
       if (concurrent !== undefined) return sameRequest(concurrent, requestDigest);
       if (view.rescanFrom !== undefined)
         throw new WalletError('not_ready', `old blocks are being scanned, from ${view.rescanFrom} on`);
       const plan = this.#plan(draft, book, output, feerateSatPerKw);
+      const keptSat = await this.#ports.reserve.requiredSat(view, purpose === 'funding' ? 1 : 0);
+      requireReserve(view, plan, output.valueSat, keptSat);
       const reservation: ReservationRecord = {
         key,
         purpose,
@@ -260,6 +279,22 @@ export class Wallet {
 
 function paymentOf({ txid, outputIndex, feeSat }: ReservationRecord, transaction: Uint8Array): SignedPayment {
   return { transaction, txid, outputIndex, feeSat };
+}
+
+/** @throws CoinSelectionError when the payment would leave less than is kept back. */
+function requireReserve(view: ChainView, plan: PaymentPlan, valueSat: bigint, keptSat: bigint): void {
+  if (keptSat === 0n) return;
+  const spent = new Set(plan.inputs.map(({ txid, outputIndex }) => outPointKey(txid, outputIndex)));
+  const changeSat =
+    plan.changeScript === undefined
+      ? 0n
+      : plan.inputs.reduce((sum, input) => sum + input.valueSat, -valueSat - plan.feeSat);
+  const leftSat = spendableSat(view, spent) + changeSat;
+  if (leftSat < keptSat)
+    throw new CoinSelectionError(
+      'insufficient_funds',
+      `${keptSat} sat are kept back for the fees of channels with anchors, and only ${leftSat} sat would be left`,
+    );
 }
 
 function sameRequest(reservation: ReservationRecord, requestDigest: Uint8Array): ReservationRecord {

@@ -27,6 +27,8 @@ export interface OpeningLimits {
 
 /** BOLT 2, `channel_flags`: announce_channel. */
 const ANNOUNCE_CHANNEL_FLAG = 1;
+/** A peer waits for the answer. */
+const RESERVE_DEADLINE_MS = 5_000;
 /** How long an opening may take until funding_signed. */
 const OPENING_TIMEOUT_MS = 60_000;
 
@@ -64,6 +66,7 @@ export class Openings {
       return refuse('too many channels are being opened: try again later');
     if (peer.openings.has(toHex(message.temporaryChannelId)))
       return refuse('this temporary_channel_id is in use');
+    const reserve = peer.connection?.features.anchors === true ? await this.#anchorReserve() : undefined;
     const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
     const { connection } = peer;
     if (connection === undefined || connection.generation !== generation) return;
@@ -81,6 +84,8 @@ export class Openings {
       message,
     );
     if (!accepted.ok) return refuse(accepted.error.message);
+    if (accepted.value.state.terms.commitmentFormat === 'anchors' && reserve !== undefined)
+      return refuse(reserve);
     this.#start(
       peer,
       accepted.value.state,
@@ -90,6 +95,24 @@ export class Openings {
       accepted.value.effects,
       generation,
     );
+  }
+
+  /**
+   * Why no further channel with anchors can be accepted; undefined: the wallet keeps enough back to close one more by
+   * force. The wallet looks to the channels that the node opens itself when it funds them.
+   */
+  async #anchorReserve(): Promise<string | undefined> {
+    const { wallet, logger } = this.#host.ports;
+    try {
+      const { missingSat } = await wallet.getAnchorReserve({}, { deadlineMs: RESERVE_DEADLINE_MS });
+      if (missingSat === 0n) return undefined;
+      logger.warn({ missingSat }, 'a channel is refused: the wallet lacks the reserve for its fees');
+      return 'no channels with anchors can be accepted now: the on-chain reserve for their fees is missing';
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      logger.warn({ reason: error.message }, 'a channel is refused: the wallet did not tell its reserve');
+      return 'no channels with anchors can be accepted now: try again later';
+    }
   }
 
   /** The operator's wish; resolves when the channel is funded. */

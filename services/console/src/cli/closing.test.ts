@@ -74,6 +74,7 @@ async function startClosing(
   });
   server.add(WalletServiceService, {
     newAddress: refuse,
+    getAnchorReserve: refuse,
     fundChannel: refuse,
     releaseFunding: refuse,
     sendCoins: refuse,
