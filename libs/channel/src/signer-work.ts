@@ -39,8 +39,9 @@ export function signerWork(
   state: EstablishedChannel,
   since: SignerProgress,
 ): Result<SignerWork, SignerMismatch> {
-  // A passive channel signs nothing, and what it missed is lost.
-  if (state.phase.type === 'passive') return ok({ counterpartyRevocations: [] });
+  // A passive channel signs nothing, and what it missed is lost; a closed one needs nothing any more.
+  if (state.phase.type === 'passive' || state.phase.type === 'closed')
+    return ok({ counterpartyRevocations: [] });
   const { holderCommitmentNumber, counterpartySecrets } = state.changes;
   if (
     since.holderCommitmentNumber > holderCommitmentNumber ||

@@ -1,5 +1,6 @@
 // The fleet's public API, as any program of an operator would use it.
 import {
+  BackupServiceService,
   ChannelServiceService,
   EventServiceService,
   InvoiceServiceService,
@@ -18,6 +19,7 @@ export type NodeClient = {
   readonly invoices: Client<InvoiceServiceService>;
   readonly payments: Client<PaymentServiceService>;
   readonly onchain: Client<OnChainServiceService>;
+  readonly backups: Client<BackupServiceService>;
   readonly events: Client<EventServiceService>;
   /** Options for one call: the token and a deadline. */
   readonly auth: (deadlineMs?: number) => CallOptions;
@@ -33,6 +35,7 @@ export function connectNode(address: string, token: string): NodeClient {
     invoices: connector.client(InvoiceServiceService, address),
     payments: connector.client(PaymentServiceService, address),
     onchain: connector.client(OnChainServiceService, address),
+    backups: connector.client(BackupServiceService, address),
     events: connector.client(EventServiceService, address),
     auth: (deadlineMs = 60_000) => ({ deadlineMs, metadata: { authorization: `Bearer ${token}` } }),
     close: () => connector.close(),

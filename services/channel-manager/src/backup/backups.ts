@@ -34,6 +34,8 @@ export interface Recovery {
   readonly channels: readonly { readonly channel: ChannelBackup; readonly outcome: RecoveryOutcome }[];
   readonly askNext: readonly string[];
   readonly backups: number;
+  /** Whether the backup's number is known to be the node's: by this call, or before. */
+  readonly adoption: 'taken' | 'newer' | 'elsewhere';
 }
 
 /** Backups of peers that one recovery reads: as many as a node may have peers that keep one. */
@@ -139,11 +141,12 @@ export class Backups {
       outcome.type === 'elsewhere' && outcome.address !== undefined ? [outcome.address] : [],
     );
     const keeperAddress = kept === 'elsewhere' ? this.#host.ownerAddress(BACKUP_SHARD) : undefined;
-    return {
-      channels,
-      askNext: [...new Set([...addresses, ...(keeperAddress === undefined ? [] : [keeperAddress])])],
-      backups: backups.length,
-    };
+    const askNext = [...new Set([...addresses, ...(keeperAddress === undefined ? [] : [keeperAddress])])];
+    this.#host.ports.logger.info(
+      { sequence: backup.sequence, numbers: kept, askNext },
+      'a recovery was asked for',
+    );
+    return { channels, askNext, backups: backups.length, adoption: kept };
   }
 
   async #returned(): Promise<readonly NodeBackup[]> {

@@ -69,6 +69,7 @@ export async function recoverChannels(
     })),
     askNext: [...recovery.askNext],
     backups: recovery.backups,
+    adopted: recovery.adoption !== 'elsewhere',
   };
 }
 

@@ -138,6 +138,7 @@ test('recover says which channels are left, and needs to be told from where', as
         channels: [{ channel: ENTRY, outcome: 'refused', reason: `of ${sealed.length} bytes` }],
         askNext: [],
         backups: 1,
+        adopted: true,
       }),
   });
   const { io } = disk({ a: SEALED });

@@ -56,7 +56,7 @@ function requireSealed(sealed: Uint8Array): void {
 
 /** Asks one replica, then those that own what it does not, until every channel is settled. */
 async function recover(
-  { managers, connectorOf, runtime }: ConsoleContext,
+  { managers, connectorOf, runtime, logger }: ConsoleContext,
   request: RecoverChannelsRequest,
   call: Call,
 ): Promise<RecoverChannelsResponse> {
@@ -64,6 +64,7 @@ async function recover(
   const channels = new Map<string, RecoveredChannel>();
   const asked = new Set<string>();
   let backups = 0;
+  let adopted = false;
   const take = (answer: RecoverChannelsResponse): readonly string[] => {
     for (const channel of answer.channels) {
       const key = toHex(channel.channel?.channelId ?? new Uint8Array(0));
@@ -71,9 +72,11 @@ async function recover(
       if (before === undefined || rank(channel) > rank(before)) channels.set(key, channel);
     }
     backups = Math.max(backups, answer.backups);
+    adopted ||= answer.adopted;
     return answer.askNext;
   };
-  const isSettled = (): boolean => [...channels.values()].every(({ outcome }) => outcome !== 'elsewhere');
+  const isSettled = (): boolean =>
+    adopted && [...channels.values()].every(({ outcome }) => outcome !== 'elsewhere');
   for (let round = 0; round < MAX_ROUNDS; round += 1) {
     if (round > 0) await runtime.sleep(ROUND_PAUSE_MS, call.signal);
     const first = await managers.run((client, options) => client.recoverChannels(request, options), terms);
@@ -84,10 +87,13 @@ async function recover(
         return connectorOf('managers').client(ManagerServiceService, address).recoverChannels(request, terms);
       }),
     );
-    for (const answer of answers) if (answer.status === 'fulfilled') take(answer.value);
+    for (const answer of answers) {
+      if (answer.status === 'fulfilled') take(answer.value);
+      else logger.warn({ err: answer.reason }, 'an owner of channels to recover did not answer');
+    }
     if (isSettled()) break;
   }
-  return { channels: [...channels.values()], askNext: [], backups };
+  return { channels: [...channels.values()], askNext: [], backups, adopted };
 }
 
 /** What was learnt of a channel, from worse to better. */

@@ -1,0 +1,167 @@
+// From the seed and a static backup: every database of the fleet is lost, the peers close the channels, and the money is back.
+import fs from 'node:fs';
+import { toHex } from '@fulmen/codec';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { LdkWallet } from '../../ldk-wallet/client.ts';
+import { until } from '../main-job/waiting.ts';
+import { DisasterWorld } from './disaster.ts';
+
+const CHANNEL_SAT = 2_000_000;
+/** What closing and sweeping two channels may cost the fleet: commitment fees of those it opened, anchors, sweeps. */
+const MOST_FEES_SAT = 20_000n;
+
+let world: DisasterWorld;
+let carol: LdkWallet;
+let dave: LdkWallet;
+
+beforeAll(async () => {
+  world = await DisasterWorld.start();
+  await world.startFleet({ managers: 2 });
+  [carol, dave] = await Promise.all([world.wallet('carol', true), world.wallet('dave', false)]);
+}, 180_000);
+
+afterAll(() => world.stop(), 60_000);
+
+/** Everything on the chain, set apart or not, and what is not home yet. */
+const onChain = async () => {
+  const found = await world.node.onchain.getBalance({}, world.node.auth());
+  return {
+    homeSat: found.confirmedSat + found.unconfirmedSat + found.reservedSat,
+    limboSat: found.limboSat,
+  };
+};
+const channels = async () =>
+  (await world.node.channels.listChannels({ includeClosed: false }, world.node.auth())).channels;
+
+async function openChannels(): Promise<void> {
+  const { node, fleet } = world;
+  const { nodeId } = await node.node.getInfo({}, node.auth());
+  const [{ address: carols }, { address: fleets }] = await Promise.all([
+    carol.call('newAddress'),
+    node.onchain.newAddress({ addressType: 'p2wpkh' }, node.auth()),
+  ]);
+  // Anchors: both need a coin besides, to pay for a close.
+  await world.mine(2, carols);
+  await world.mine(2, fleets);
+  await world.mine(100);
+  const [port = 0] = fleet.lightningPorts.values();
+  // Carol comes to the fleet, which never learns where she listens; the fleet dials Dave.
+  await carol.call('connect', { nodeId: toHex(nodeId), host: '127.0.0.1', port });
+  await carol.event('peer_connected');
+  await carol.call('openChannel', { nodeId: toHex(nodeId), sat: CHANNEL_SAT });
+  await carol.event('channel_pending');
+  const daves = Buffer.from(dave.nodeId, 'hex');
+  await node.peers.connectPeer({ nodeId: daves, host: '127.0.0.1', port: dave.port }, node.auth());
+  const request = { nodeId: daves, fundingSat: BigInt(CHANNEL_SAT), pushMsat: 0n, announce: false };
+  await node.channels.openChannel({ ...request, idempotencyKey: '' }, node.auth());
+  await until('both fundings', async () => ((await world.mempool()).length >= 2 ? true : undefined));
+  await world.mine(6);
+  await until('two open channels', async () =>
+    (await channels()).filter(({ phase }) => phase === 'open').length === 2 ? true : undefined,
+  );
+  for (const wallet of [carol, dave])
+    await until('a usable channel', async () =>
+      (await wallet.call('listChannels')).some(({ usable }) => usable) ? true : undefined,
+    );
+}
+
+async function pay(): Promise<void> {
+  const { node } = world;
+  const { bolt11 } = await node.invoices.createInvoice(
+    { amountMsat: 700_000_000n, description: '', idempotencyKey: '' },
+    node.auth(),
+  );
+  expect((await carol.payAndWait({ bolt11 })).event).toBe('payment_sent');
+  // A payment from Carol to Dave goes through the fleet as well.
+  for (const payer of ['fleet', 'carol'] as const) {
+    const toDave = await dave.call('createInvoice', { amountMsat: 150_000_000n });
+    if (payer === 'carol')
+      expect((await carol.payAndWait({ bolt11: toDave.bolt11 })).event).toBe('payment_sent');
+    else {
+      const payment = await node.payments.sendPayment({ bolt11: toDave.bolt11, wait: true }, node.auth());
+      expect(payment.status).toBe('succeeded');
+    }
+  }
+}
+
+test('all databases are lost; the peers close, and every balance comes home', async () => {
+  await openChannels();
+  await until('a backup with both channels', async () => {
+    const found = await world.node.backups.getBackup({}, world.node.auth());
+    return found.channels === 2 ? true : undefined;
+  });
+  await until('the backup file', async () => (fs.existsSync(world.backupFile) ? true : undefined));
+  // Payments come after the backup: it is static.
+  await pay();
+  const current = await world.cli('backup', 'verify', world.backupFile);
+  expect(current).toMatchObject({ code: 0 });
+  const before = await onChain();
+  const inChannelsMsat = (await channels()).reduce(
+    (sum, { holderBalanceMsat }) => sum + holderBalanceMsat,
+    0n,
+  );
+  expect(inChannelsMsat).toBeGreaterThan(2_000_000_000n);
+
+  await world.disaster();
+  const kept = fs.readFileSync(world.backupFile);
+  await world.startFleet({ managers: 2 });
+  const { node } = world;
+  expect((await world.cli('backup', 'verify', world.backupFile)).stderr).toContain('recover --backup');
+  expect((await world.cli('backup', 'export', `${world.backupFile}.new`)).code).toBe(1);
+  expect(fs.readFileSync(world.backupFile).equals(kept)).toBe(true);
+
+  const recovered = await world.cli('-o', 'table', 'recover', '--backup', world.backupFile);
+  expect(recovered).toMatchObject({ code: 0, stderr: expect.stringContaining('Registering') });
+  expect(recovered.stdout.match(/recovered/g)).toHaveLength(2);
+  // Once more changes nothing.
+  const again = await world.cli('recover', '--backup', world.backupFile);
+  expect(again.code).toBe(0);
+  expect(again.stdout).not.toContain('"recovered"');
+  expect((await channels()).map(({ phase }) => phase)).toEqual(['passive', 'passive']);
+
+  // Dave is dialled; Carol comes back by herself, or is sent for.
+  const { nodeId } = await node.node.getInfo({}, node.auth());
+  const [port = 0] = world.fleet.lightningPorts.values();
+  await carol.call('connect', { nodeId: toHex(nodeId), host: '127.0.0.1', port });
+  for (const wallet of [carol, dave]) await wallet.event('channel_closed');
+
+  await until(
+    'every satoshi of the channels in the wallet',
+    async () => {
+      await world.mine(1);
+      const { homeSat, limboSat } = await onChain();
+      return limboSat === 0n && homeSat > before.homeSat + inChannelsMsat / 1000n - MOST_FEES_SAT
+        ? true
+        : undefined;
+    },
+    120_000,
+  );
+  await world.mine(6);
+  const after = await onChain();
+  const lostSat = before.homeSat + inChannelsMsat / 1000n - after.homeSat;
+  process.stderr.write(`recover: ${inChannelsMsat / 1000n} sat in channels, ${lostSat} sat of fees\n`);
+  expect(lostSat).toBeGreaterThanOrEqual(0n);
+  expect(lostSat).toBeLessThan(MOST_FEES_SAT);
+
+  // Settled for good, the channels leave the backup, whose numbers went on.
+  await until(
+    'no channel left',
+    async () => {
+      await world.mine(6);
+      return (await channels()).length === 0 ? true : undefined;
+    },
+    120_000,
+  );
+  const { sequence } = await node.backups.verifyBackup({ sealed: kept }, node.auth());
+  await until('a backup without channels', async () => {
+    const newest = await node.backups.getBackup({}, node.auth());
+    return newest.channels === 0 && newest.sequence > sequence && newest.fileState !== 'refused'
+      ? true
+      : undefined;
+  });
+  const verified = await until('the file replaced', async () => {
+    const { stdout, code } = await world.cli('backup', 'verify', world.backupFile);
+    return code === 0 && !stdout.includes('"channel_id"') ? stdout : undefined;
+  });
+  expect(verified).toContain('"verdict": "current"');
+}, 400_000);
