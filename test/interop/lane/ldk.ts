@@ -13,6 +13,7 @@ import {
 } from './peer.ts';
 
 const PAYMENT_TIMEOUT_MS = 60_000;
+const HOLD_CLTV_DELTA = 80;
 
 export function ldkVersion(): string {
   const require = createRequire(import.meta.url);
@@ -128,6 +129,8 @@ export class Ldk implements InteropPeer {
       ...(options.description !== undefined && { description: options.description }),
       ...(options.expirySeconds !== undefined && { expirySeconds: options.expirySeconds }),
       hold: options.hold === 'hold',
+      // LDK fails what nobody claimed 39 blocks before it expires.
+      ...(options.hold === 'hold' && { cltvDelta: HOLD_CLTV_DELTA }),
     });
     return { bolt11, paymentHash };
   }

@@ -201,8 +201,7 @@ export class Lnd implements InteropPeer {
     const { channels } = await this.#call('GET', '/v1/channels');
     const inGraph = new Set<unknown>();
     // LND pays over a channel once its own graph has it, a moment after it calls the channel active.
-    for (const { chan_id: id } of list(channels))
-      if (await this.#knowsEdge(String(id))) inGraph.add(id);
+    for (const { chan_id: id } of list(channels)) if (await this.#knowsEdge(String(id))) inGraph.add(id);
     return list(channels).map((channel): PeerChannel => {
       const [fundingTxid = '', fundingOutputIndex = '0'] = String(channel['channel_point']).split(':');
       const isFunder = channel['initiator'] === true;

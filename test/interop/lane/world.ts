@@ -21,6 +21,7 @@ export class World {
   readonly nodeId: string;
   readonly dir: string;
   #peers: InteropPeer[] = [];
+  #hub: InteropPeer | undefined;
   #born = 0;
 
   private constructor(parts: { chain: Chain; fleet: Fleet; node: NodeClient; nodeId: string; dir: string }) {
@@ -46,7 +47,22 @@ export class World {
     const { address } = await node.onchain.newAddress({ addressType: 'p2wpkh' }, node.auth());
     for (let i = 0; i < 5; i++) await chain.fund(address, FLEET_FUNDING_SAT / 5n);
     await world.mine(1);
+    say('opening a public channel of the fleet');
+    await world.#becomePublic();
     return world;
+  }
+
+  /**
+   * A public channel with a node that stays: a service provider has some, and LND gives route hints only for
+   * channels with a node of the public network.
+   */
+  async #becomePublic(): Promise<void> {
+    const hub = await this.peer('ldk');
+    await this.connect(hub);
+    await this.open(hub, 'fleet', { announce: 'announced' });
+    await this.mine(1);
+    this.#peers = [];
+    this.#hub = hub;
   }
 
   /** A fresh peer with money, connected to nobody. */
@@ -89,12 +105,16 @@ export class World {
       const info = await this.node.node.getInfo({}, this.node.auth());
       return info.blockHeight >= height ? true : undefined;
     });
-    for (const peer of this.#peers) await peer.sync();
+    for (const peer of [...this.#peers, ...(this.#hub === undefined ? [] : [this.#hub])]) await peer.sync();
   }
 
   /** Connects a peer to the fleet, by the peer's dialling. */
   async connect(peer: InteropPeer): Promise<void> {
     await peer.connect(this.nodeId, this.gatewayPort);
+    await this.untilConnected(peer);
+  }
+
+  async untilConnected(peer: InteropPeer): Promise<void> {
     await until(`${peer.name} is connected`, async () =>
       (await peer.isConnected(this.nodeId)) && (await this.isConnected(peer)) ? true : undefined,
     );
@@ -183,6 +203,7 @@ export class World {
 
   async stop(): Promise<void> {
     await this.forgetPeers();
+    await this.#hub?.stop();
     this.node.close();
     await this.fleet.stop();
     await this.chain.stop();

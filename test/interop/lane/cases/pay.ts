@@ -1,54 +1,35 @@
 /** Payments between the fleet and a peer over one channel. */
 import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
-import type { PeerKind } from '../peer.ts';
-import type { World } from '../world.ts';
+import { describe, ensureSucceeded, invoiceOfFleet, payByFleet, peerWithChannel } from './support.ts';
 
 const group = 'pay';
 
 /** Above and below every dust limit. */
 const AMOUNTS_MSAT = [1_000n, 20_000n, 353_999n, 1_000_000n, 500_000_000n];
-
-async function channelOf(world: World, kind: PeerKind) {
-  const peer = await world.peer(kind);
-  await world.connect(peer);
-  await world.open(peer, 'peer');
-  return peer;
-}
+const MANY = 30;
 
 export const PAY_CASES: readonly Case[] = [
   {
     group,
-    name: 'the peer pays the fleet, from dust to half the channel',
+    name: 'the peer pays the fleet, from dust to a sixth of its balance',
     over: 'peers',
     run: async (world, kind) => {
-      const peer = await channelOf(world, kind);
-      for (const amountMsat of AMOUNTS_MSAT) {
-        const { bolt11 } = await world.node.invoices.createInvoice(
-          {
-            amountMsat,
-            description: `${amountMsat}`,
-            expirySeconds: 600,
-            preimage: undefined,
-            idempotencyKey: `${peer.name}-${amountMsat}`,
-          },
-          world.node.auth(),
-        );
-        const paid = await peer.pay(bolt11);
-        ensure(paid.status === 'succeeded', `${amountMsat} msat: ${JSON.stringify(paid, textOf)}`);
-      }
+      const peer = await peerWithChannel(world, kind);
+      for (const amountMsat of AMOUNTS_MSAT)
+        ensureSucceeded(await peer.pay(await invoiceOfFleet(world, amountMsat)), `${amountMsat} msat`);
       await world.agree(peer);
     },
   },
   {
     group,
-    name: 'the fleet pays the peer, from dust to a quarter of the channel',
+    name: 'the fleet pays the peer, from dust to a quarter of its balance',
     over: 'peers',
     run: async (world, kind) => {
-      const peer = await channelOf(world, kind);
+      const peer = await peerWithChannel(world, kind);
       for (const amountMsat of AMOUNTS_MSAT) {
         const { bolt11 } = await peer.invoice({ amountMsat, description: `${amountMsat}` });
-        const payment = await pay(world, bolt11);
+        const payment = await payByFleet(world, bolt11);
         ensure(payment.status === 'succeeded', `${amountMsat} msat: ${payment.failureReason}`);
       }
       await world.agree(peer);
@@ -59,22 +40,11 @@ export const PAY_CASES: readonly Case[] = [
     name: 'an invoice without an amount, both ways',
     over: 'peers',
     run: async (world, kind) => {
-      const peer = await channelOf(world, kind);
+      const peer = await peerWithChannel(world, kind);
       const theirs = await peer.invoice({ description: 'any' });
-      const sent = await pay(world, theirs.bolt11, 70_000_000n);
+      const sent = await payByFleet(world, theirs.bolt11, 70_000_000n);
       ensure(sent.status === 'succeeded', `the fleet: ${sent.failureReason}`);
-      const ours = await world.node.invoices.createInvoice(
-        {
-          amountMsat: 0n,
-          description: 'any',
-          expirySeconds: 600,
-          preimage: undefined,
-          idempotencyKey: `${peer.name}-any`,
-        },
-        world.node.auth(),
-      );
-      const received = await peer.pay(ours.bolt11, 60_000_000n);
-      ensure(received.status === 'succeeded', `the peer: ${JSON.stringify(received, textOf)}`);
+      ensureSucceeded(await peer.pay(await invoiceOfFleet(world, 0n), 60_000_000n), 'the peer');
       await world.agree(peer);
     },
   },
@@ -83,10 +53,10 @@ export const PAY_CASES: readonly Case[] = [
     name: 'a held payment is cancelled, another settled',
     over: 'peers',
     run: async (world, kind) => {
-      const peer = await channelOf(world, kind);
+      const peer = await peerWithChannel(world, kind);
       for (const end of ['cancel', 'settle'] as const) {
         const { bolt11, paymentHash } = await peer.invoice({ amountMsat: 80_000_000n, hold: 'hold' });
-        const paying = pay(world, bolt11);
+        const paying = payByFleet(world, bolt11);
         await world.waitUntilHeld(peer, paymentHash);
         await world.mine(2);
         await (end === 'settle' ? peer.settle(paymentHash) : peer.cancel(paymentHash));
@@ -96,15 +66,43 @@ export const PAY_CASES: readonly Case[] = [
       await world.agree(peer);
     },
   },
+  {
+    group,
+    name: `${MANY} payments each way at once`,
+    over: 'peers',
+    run: async (world, kind) => {
+      const peer = await peerWithChannel(world, kind);
+      const fromPeer = Array.from({ length: MANY }, async (_, i) =>
+        peer.pay(await invoiceOfFleet(world, 1_000_000n + BigInt(i) * 50_000n)),
+      );
+      const fromFleet = Array.from({ length: MANY }, async (_, i) => {
+        const { bolt11 } = await peer.invoice({ amountMsat: 900_000n + BigInt(i) * 50_000n });
+        return payByFleet(world, bolt11);
+      });
+      for (const payment of await Promise.all(fromPeer)) ensureSucceeded(payment, 'of the peer');
+      for (const payment of await Promise.all(fromFleet))
+        ensure(payment.status === 'succeeded', `of the fleet: ${payment.failureReason}`);
+      await world.agree(peer);
+    },
+  },
+  {
+    group,
+    name: 'an invoice that the fleet does not know is refused',
+    over: 'peers',
+    run: async (world, kind) => {
+      const peer = await peerWithChannel(world, kind);
+      const other = await world.peer(kind);
+      await world.connect(other);
+      await world.open(other, 'fleet');
+      // Held and cancelled: the hash is unknown to the recipient from then on.
+      const { bolt11, paymentHash } = await other.invoice({ amountMsat: 5_000_000n, hold: 'hold' });
+      const paying = peer.pay(bolt11);
+      await world.waitUntilHeld(other, paymentHash);
+      await other.cancel(paymentHash);
+      const payment = await paying;
+      ensure(payment.status === 'failed', describe(payment));
+      ensure(/incorrect/i.test(payment.failure), describe(payment));
+      await world.agree(peer);
+    },
+  },
 ];
-
-function pay(world: World, bolt11: string, amountMsat?: bigint) {
-  return world.node.payments.sendPayment(
-    { bolt11, amountMsat, maxFeeMsat: undefined, timeoutSeconds: 60, wait: true },
-    world.node.auth(90_000),
-  );
-}
-
-function textOf(_key: string, value: unknown): unknown {
-  return typeof value === 'bigint' ? value.toString() : value;
-}
