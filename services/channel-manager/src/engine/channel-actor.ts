@@ -326,7 +326,7 @@ export class ChannelActor {
     const commit = this.#ledger.commitOf(result, {
       context: this.context(),
       generation,
-      broadcasts: this.#followUps.fundingBroadcast(result.followUps),
+      broadcasts: this.#followUps.fundingBroadcast(result.state, result.followUps),
     });
     const work = this.#signer.workOf(result.state);
     const newOnions = this.#inbound.newOnions(result.state);

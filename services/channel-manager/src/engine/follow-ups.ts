@@ -17,12 +17,15 @@ export class FollowUps {
     this.#actor = actor;
   }
 
-  /** The funding transaction is ordered in the commit that makes the channel: a crash cannot come between. */
-  fundingBroadcast(followUps: readonly FollowUp[]): BroadcastOrder[] {
+  /**
+   * The funding transaction is ordered in the commit that makes the channel: a crash cannot come between. The order
+   * names the channel as it is from then on.
+   */
+  fundingBroadcast(state: ChannelState, followUps: readonly FollowUp[]): BroadcastOrder[] {
     const transaction = this.#actor.fundingTransaction;
-    if (transaction === undefined || !followUps.some((effect) => effect.type === 'broadcast_funding'))
-      return [];
-    return [{ kind: 'funding', transactions: [transaction], channelId: this.#actor.channelId }];
+    const isOrdered = followUps.some((effect) => effect.type === 'broadcast_funding');
+    if (transaction === undefined || !isOrdered || state.type !== 'established') return [];
+    return [{ kind: 'funding', transactions: [transaction], channelId: state.channelId }];
   }
 
   run(effect: FollowUp): void {
