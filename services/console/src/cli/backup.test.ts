@@ -115,6 +115,7 @@ test('recover asks every owner, and the best that was said of a channel stands',
         channels: [{ channel: ENTRY, outcome, reason: '' }],
         askNext: asked.length > 1 ? [] : askNext,
         backups: 1,
+        adopted: name === 'b',
       });
     };
   const cli = await startCli({ recoverChannels: answer('a', 'elsewhere', ['manager-b']) });
