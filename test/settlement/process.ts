@@ -10,7 +10,7 @@ import { TEST_CONFIG } from '@fulmen/chain-monitor/testing/harness';
 import { InternalError } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { WalletServiceService } from '@fulmen/proto/chain/v1/chain';
+import { SettlementServiceService, WalletServiceService } from '@fulmen/proto/chain/v1/chain';
 import { type Client, MemoryNetwork } from '@fulmen/rpc';
 import { AbortedError, type Logger, Metrics, type Runtime, spawnTask } from '@fulmen/service';
 import type { SignerClient } from '@fulmen/signer/testing/harness';
@@ -19,7 +19,7 @@ import { MemoryChainSource } from '@fulmen/testing/devchain';
 import type { World } from './world.ts';
 
 /** Macrotasks without any call under way, after which nothing moves any more. */
-const QUIET_ROUNDS = 3;
+const QUIET_ROUNDS = 4;
 const MAX_ROUNDS = 20_000;
 const LEASE_MS = 60_000;
 
@@ -81,6 +81,7 @@ export class Process {
   readonly #machine: Machine;
   #service: RunningChainMonitor | undefined;
   #wallet: Client<WalletServiceService> | undefined;
+  #settlement: Client<SettlementServiceService> | undefined;
   #isDead = false;
   #underWay = 0;
   #writesLeft = Number.POSITIVE_INFINITY;
@@ -91,12 +92,15 @@ export class Process {
     this.#machine = machine;
   }
 
-  /** @param writes after how many writes it dies; absent: never by itself. */
-  static async start(machine: Machine, writes?: number): Promise<Process> {
+  static async start(machine: Machine): Promise<Process> {
     const process = new Process(machine);
-    process.#writesLeft = writes ?? Number.POSITIVE_INFINITY;
     await process.#start();
     return process;
+  }
+
+  /** It dies with the answer to its next but so many writes; a limit that was set before stands. */
+  dieAfter(writes: number): void {
+    if (this.#writesLeft === Number.POSITIVE_INFINITY) this.#writesLeft = writes;
   }
 
   get isDead(): boolean {
@@ -106,6 +110,11 @@ export class Process {
   get wallet(): Client<WalletServiceService> {
     if (this.#wallet === undefined) throw new InternalError('not started');
     return this.#wallet;
+  }
+
+  get settlement(): Client<SettlementServiceService> {
+    if (this.#settlement === undefined) throw new InternalError('not started');
+    return this.#settlement;
   }
 
   async #start(): Promise<void> {
@@ -131,6 +140,7 @@ export class Process {
     if (this.#isDead) return;
     this.#service = await starting;
     this.#wallet = network.connector('test', []).client(WalletServiceService, 'chain');
+    this.#settlement = network.connector('test', []).client(SettlementServiceService, 'chain');
     void this.#service.failed.then((error) => this.failures.push(error));
     await this.#quiet();
   }

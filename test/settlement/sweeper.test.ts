@@ -1,0 +1,261 @@
+/** The sweeper in the real service, with the real signer, on a chain that checks every script and every fee. */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { decodeTx, displayHash, encodeTx, withWitness } from '@fulmen/bitcoin';
+import { InternalError, toHex } from '@fulmen/codec';
+import { secp256k1 } from '@fulmen/crypto/default';
+import { RpcError } from '@fulmen/rpc';
+import type { SignerClient } from '@fulmen/signer/testing/harness';
+import type { ClaimRecord, SweepRecord } from '@fulmen/store/chain/chain-store';
+import { storeRawTx } from '@fulmen/testing/devchain';
+import type { Case } from './cases.ts';
+import { FleetSigner } from './fleet-signer.ts';
+import { fleetKeys } from './policy-signer.ts';
+import { OUTBOUND_EXPIRY_HEIGHT, TO_SELF_DELAY_BLOCKS, scenarioOf } from './scenario.ts';
+import { INITIAL_SAT, Stage } from './stage.ts';
+import { walletSpend } from './wallet-spend.ts';
+
+const BLOCK_MS = 40_000;
+const BASE: Case = {
+  format: 'anchors',
+  commitment: 'holder',
+  htlcs: 'offered',
+  knowledge: 'unknown',
+  feerate: 'calm',
+  fault: 'none',
+};
+
+let fleet: FleetSigner;
+beforeAll(async () => {
+  fleet = await FleetSigner.start(secp256k1, fleetKeys(secp256k1));
+});
+afterAll(() => fleet.stop());
+
+const stages: Stage[] = [];
+afterEach(() => {
+  for (const stage of stages.splice(0)) stage.process.kill();
+});
+
+/** A signer that can be away. */
+class Flaky {
+  isAway = false;
+  readonly client: SignerClient;
+
+  constructor(real: SignerClient) {
+    this.client = new Proxy(real, {
+      get: (target, name) => {
+        const member: unknown = Reflect.get(target, name);
+        if (typeof member !== 'function' || (name !== 'signClaim' && name !== 'signPsbt')) return member;
+        return (...given: unknown[]): unknown =>
+          this.isAway
+            ? Promise.reject(new RpcError('unavailable', 'away'))
+            : Reflect.apply(member, target, given);
+      },
+    });
+  }
+}
+
+async function closing(
+  change: Partial<Case> = {},
+  minRelayFeerateSatPerKvb = 1_000,
+): Promise<{ readonly stage: Stage; readonly signer: Flaky }> {
+  const scenario = scenarioOf({ ...BASE, ...change });
+  await fleet.learn(scenario.signer);
+  const signer = new Flaky(fleet.client());
+  const learned = Object.assign(Object.create(fleet) as FleetSigner, { client: () => signer.client });
+  const stage = new Stage(scenario, learned, { minRelayFeerateSatPerKvb });
+  stages.push(stage);
+  await stage.open();
+  await stage.forceClose();
+  return { stage, signer };
+}
+
+async function mine(stage: Stage, blocks = 1): Promise<void> {
+  for (let block = 0; block < blocks; block++) {
+    stage.world.mine();
+    stage.machine.clock.advance(BLOCK_MS);
+    await stage.process.turn();
+  }
+}
+
+const rowsOf = (stage: Stage): readonly SweepRecord[] => [...stage.machine.state.settlement.sweeps.values()];
+const claimsOf = (stage: Stage): readonly ClaimRecord[] => [
+  ...stage.machine.state.settlement.claims.values(),
+];
+
+function claimOf(stage: Stage, kind: string): ClaimRecord {
+  const found = claimsOf(stage).find((claim) => claim.kind === kind);
+  if (found === undefined) throw new InternalError(`no claim of ${kind}`);
+  return found;
+}
+
+function sweepOf(stage: Stage, kind: string): SweepRecord {
+  const { sweepId } = claimOf(stage, kind);
+  const found = rowsOf(stage).find(
+    (sweep) => sweepId !== undefined && toHex(sweep.sweepId) === toHex(sweepId),
+  );
+  if (found === undefined) throw new InternalError(`no sweep of ${kind}`);
+  return found;
+}
+
+const isWaiting = (stage: Stage, { txid }: SweepRecord): boolean =>
+  stage.world.chain.mempool.get(displayHash(txid)) !== undefined;
+
+/** The commitment confirmed, and the HTLC's time-out is due. */
+async function timedOut(stage: Stage): Promise<void> {
+  while (stage.world.height < OUTBOUND_EXPIRY_HEIGHT) await mine(stage);
+}
+
+describe('the child of an anchor', () => {
+  test('a commitment below the mempool’s minimum goes out in one package with the child that pays for it', async () => {
+    const { stage } = await closing({ feerate: 'spiking' }, 2_000);
+    const child = sweepOf(stage, 'anchor');
+    expect(isWaiting(stage, child)).toBe(true);
+    const [parent] = child.parents.map((raw) => storeRawTx(raw));
+    const { mempool } = stage.world.chain;
+    const entry = mempool.get(parent?.txid ?? '');
+    expect(entry).toBeDefined();
+    const group = mempool.withAncestors([displayHash(child.txid)]);
+    expect((Number(mempool.feesOf(group)) * 250) / mempool.vsizeOf(group)).toBeGreaterThanOrEqual(
+      child.feerateSatPerKw - 1,
+    );
+    // What it spends of the wallet is set apart, and its change is seen at once.
+    expect(child.walletInputs).toHaveLength(1);
+    const balance = stage.process.wallet.getBalance({});
+    await stage.process.turn();
+    const { confirmedSat, unconfirmedSat, reservedSat } = await balance;
+    expect(confirmedSat + unconfirmedSat + reservedSat).toBe(INITIAL_SAT + 330n - child.feeSat);
+    await mine(stage);
+    expect(stage.settlement?.closeType).toBe('holder');
+    expect(sweepOf(stage, 'anchor').confirmedHeight).toBe(stage.world.height);
+    expect(claimOf(stage, 'anchor').nextAction).toBe(
+      `confirmed in block ${stage.world.height}; done when it is buried`,
+    );
+    await mine(stage, 99);
+    expect(claimsOf(stage).some(({ kind }) => kind === 'anchor')).toBe(false);
+    const listed = stage.process.wallet.listTransactions({ limit: 100 });
+    await stage.process.turn();
+    expect((await listed).transactions.map(({ label }) => label)).toContain('commitment fee');
+  });
+
+  test('a commitment that pays enough has none', async () => {
+    const { stage } = await closing();
+    stage.world.chain.feerateEstimateSatPerKvb = 1_000;
+    expect(rowsOf(stage)).toEqual([]);
+    expect(claimOf(stage, 'anchor').nextAction).toMatch(/^nothing: the commitment pays/);
+  });
+});
+
+describe('a sweep', () => {
+  test('is raised by an operator at once, never to fall again', async () => {
+    const { stage } = await closing();
+    await timedOut(stage);
+    const before = sweepOf(stage, 'holder_htlc');
+    const { outPoint } = claimOf(stage, 'holder_htlc');
+    const bump = (feerateSatPerKw: number) =>
+      stage.process.settlement.bumpSweep({
+        txid: Buffer.from(outPoint.txid),
+        outputIndex: outPoint.outputIndex,
+        feerateSatPerKw,
+      });
+    const bumped = bump(9_000);
+    await stage.process.turn();
+    await bumped;
+    await stage.process.turn();
+    const after = sweepOf(stage, 'holder_htlc');
+    expect(after.feerateSatPerKw).toBeGreaterThanOrEqual(9_000);
+    expect(isWaiting(stage, after)).toBe(true);
+    expect(isWaiting(stage, before)).toBe(false);
+    // The same coin and the same address: a replacement costs no further ones.
+    expect(after.walletInputs).toEqual(before.walletInputs);
+    expect(claimOf(stage, 'holder_htlc').nextAction).toMatch(
+      /raised from .* to 36 sat\/vB, to be home before block/,
+    );
+    const unknown = stage.process.settlement
+      .bumpSweep({ txid: Buffer.alloc(32, 1), outputIndex: 0, feerateSatPerKw: 9_000 })
+      .catch((error: unknown) => (error instanceof RpcError ? error.code : 'another'));
+    await stage.process.turn();
+    expect(await unknown).toBe('not_found');
+  });
+
+  test('waits for a signer that is away, and says so; what was signed goes out all the same', async () => {
+    const { stage, signer } = await closing();
+    signer.isAway = true;
+    await timedOut(stage);
+    expect(claimOf(stage, 'holder_htlc').nextAction).toMatch(
+      /^the signer did not sign \(.*away\): tried again/,
+    );
+    expect(claimOf(stage, 'holder_htlc').attempts).toBe(0);
+    signer.isAway = false;
+    stage.machine.clock.advance(6_000);
+    await stage.process.turn();
+    expect(isWaiting(stage, sweepOf(stage, 'holder_htlc'))).toBe(true);
+    expect(claimOf(stage, 'holder_htlc').attempts).toBe(1);
+  });
+
+  test('is stored before it is broadcast: whoever comes after a crash sends the same transaction', async () => {
+    const { stage } = await closing();
+    await timedOut(stage);
+    const first = sweepOf(stage, 'holder_htlc');
+    // The mempool forgets, as if the process had died between the two.
+    const tx = decodeTx(first.transaction);
+    if (!tx.ok) throw tx.error;
+    stage.world.forget(tx.value);
+    expect(isWaiting(stage, first)).toBe(false);
+    await stage.start(undefined);
+    await stage.process.turn();
+    expect(sweepOf(stage, 'holder_htlc').txid).toEqual(first.txid);
+    expect(isWaiting(stage, first)).toBe(true);
+  });
+
+  test('takes another coin when somebody spent the one it had', async () => {
+    const { stage } = await closing();
+    await timedOut(stage);
+    const first = sweepOf(stage, 'holder_htlc');
+    const tx = decodeTx(first.transaction);
+    if (!tx.ok) throw tx.error;
+    const at = tx.value.inputs.findIndex(
+      ({ txid }) => toHex(txid) === toHex(first.walletInputs[0]?.txid ?? first.txid),
+    );
+    const coin = tx.value.inputs[at];
+    if (coin === undefined) throw new InternalError('no coin');
+    // Mined by a miner to whom somebody with the same seed gave it.
+    const payment = spendCoin(stage, coin);
+    stage.world.chain.mineWith([payment], Uint8Array.of(0x51));
+    stage.machine.clock.advance(BLOCK_MS);
+    await stage.process.turn();
+    const second = sweepOf(stage, 'holder_htlc');
+    expect(second.walletInputs).not.toEqual(first.walletInputs);
+    expect(second.feerateSatPerKw).toBeGreaterThanOrEqual(first.feerateSatPerKw);
+    expect(isWaiting(stage, second)).toBe(true);
+  });
+
+  test('without hurry, of the second stage and of the balance: one transaction home, and nothing is left', async () => {
+    const { stage } = await closing();
+    await timedOut(stage);
+    await mine(stage, 1);
+    await mine(stage, TO_SELF_DELAY_BLOCKS);
+    const home = sweepOf(stage, 'holder_delayed');
+    expect(home.walletInputs).toEqual([]);
+    await mine(stage, 100);
+    expect(claimsOf(stage)).toEqual([]);
+    expect(rowsOf(stage)).toEqual([]);
+    const balance = stage.process.wallet.getBalance({});
+    await stage.process.turn();
+    expect((await balance).limboSat).toBe(0n);
+  });
+});
+
+/** Spends a coin of the wallet elsewhere: the wallet's own payment, taken from its reservation before it is broadcast. */
+function spendCoin(
+  stage: Stage,
+  coin: { readonly txid: Uint8Array; readonly vout: number },
+): NonNullable<ReturnType<typeof storeRawTx>> {
+  const keys = fleetKeys(secp256k1);
+  const utxo = stage.machine.state.utxos.get(`${toHex(coin.txid)}:${coin.vout}`);
+  const address = utxo === undefined ? undefined : stage.machine.state.addresses.get(toHex(utxo.script));
+  if (utxo === undefined || address === undefined) throw new InternalError('not the wallet’s');
+  const { tx, witness } = walletSpend(secp256k1, keys, utxo, address);
+  const stored = storeRawTx(encodeTx(withWitness(tx, 0, witness)));
+  if (stored === undefined) throw new InternalError('no transaction');
+  return stored;
+}
