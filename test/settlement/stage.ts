@@ -59,7 +59,7 @@ export class Stage {
 
   /** A funded channel and a wallet with coins, six blocks deep. */
   async open(): Promise<void> {
-    const process = await this.start(undefined);
+    const process = await this.restart();
     const scripts: Uint8Array[] = [];
     for (let i = 0; i < WALLET_COINS; i++) {
       const address = process.wallet.newAddress({ addressType: 'p2wpkh' });
@@ -90,14 +90,14 @@ export class Stage {
     await this.process.turn();
   }
 
-  /** Another process on the same rows. @param writes after how many writes it dies; undefined: never by itself. */
-  async start(writes: number | undefined): Promise<Process> {
+  /** Another process on the same rows. */
+  async restart(): Promise<Process> {
     if (this.#process !== undefined) {
       this.#process.kill();
       this.machine.clock.advance(LEASE_MS + 1);
     }
     this.processes += 1;
-    this.#process = await Process.start(this.machine, writes);
+    this.#process = await Process.start(this.machine);
     return this.#process;
   }
 
@@ -105,6 +105,27 @@ export class Stage {
   isOver(): boolean {
     const { claims, sweeps } = this.machine.state.settlement;
     return this.settlement?.stage === 'resolved' && claims.size === 0 && sweeps.size === 0;
+  }
+
+  /** Outputs that are being claimed though the chain has them spent, by row; after any block there are none. */
+  spentClaims(): string[] {
+    const { claims, sweeps } = this.machine.state.settlement;
+    const isSpent = (at: { readonly txid: Uint8Array; readonly outputIndex: number }): boolean =>
+      this.world.spenderOf(`${displayHash(at.txid)}:${at.outputIndex}`) !== undefined;
+    const pending = [...sweeps.values()].filter(({ confirmedHeight }) => confirmedHeight === undefined);
+    const confirmed = new Set(
+      [...sweeps.values()].flatMap((sweep) => (sweep.confirmedHeight === undefined ? [] : [hexKey(sweep.sweepId)])),
+    );
+    return [
+      ...pending.flatMap(({ sweepId, claims: inputs, walletInputs }) =>
+        [...inputs, ...walletInputs].some(isSpent) ? [`sweep ${hexKey(sweepId)}`] : [],
+      ),
+      ...[...claims.values()].flatMap(({ outPoint, sweepId }) =>
+        isSpent(outPoint) && !(sweepId !== undefined && confirmed.has(hexKey(sweepId)))
+          ? [`claim ${displayHash(outPoint.txid)}:${outPoint.outputIndex}`]
+          : [],
+      ),
+    ];
   }
 
   isWalletScript(script: Uint8Array): boolean {

@@ -201,7 +201,7 @@ describe('a sweep', () => {
     if (!tx.ok) throw tx.error;
     stage.world.forget(tx.value);
     expect(isWaiting(stage, first)).toBe(false);
-    await stage.start(undefined);
+    await stage.restart();
     await stage.process.turn();
     expect(sweepOf(stage, 'holder_htlc').txid).toEqual(first.txid);
     expect(isWaiting(stage, first)).toBe(true);
