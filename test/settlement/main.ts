@@ -13,6 +13,9 @@ import { storyOf } from './story.ts';
 import { fleetKeys } from './policy-signer.ts';
 import { type Outcome, runCase } from './run-case.ts';
 
+/** A line of progress after so many cases. */
+const PROGRESS_CASES = 50;
+
 const args = process.argv.slice(2);
 const wanted = args[args.indexOf('--case') + 1];
 const filter = args.includes('--case') ? wanted : undefined;
@@ -27,7 +30,10 @@ for (const one of cases) {
   const outcome = await runCase(one, signer);
   outcomes.push(outcome);
   const isGood = outcome.faults.length === 0;
-  if (isGood && filter === undefined) continue;
+  if (isGood && filter === undefined) {
+    if (outcomes.length % PROGRESS_CASES === 0) process.stdout.write(`… ${outcomes.length} of ${cases.length}\n`);
+    continue;
+  }
   process.stdout.write(
     `${isGood ? 'ok  ' : 'FAIL'} ${outcome.name} (${Math.round(performance.now() - caseMs)} ms, ${outcome.blocks} blocks, ${outcome.processes} processes, ${outcome.reorgs} reorgs, fees ${outcome.ledger?.feesSat ?? '?'} sat)\n`,
   );
