@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import {
+  type Tx,
   NETWORKS,
   decodeTx,
   encodeTx,
@@ -16,6 +17,21 @@ import { type Harness, type HarnessOptions, payFrom, startHarness } from './test
 
 /** Nothing waits in closed channels. */
 const NO_LIMBO = { limboSat: 0n, limbo: [] };
+/** Spends a funding output. */
+const closing = (fundingTxid: Uint8Array): Tx => ({
+  version: 2,
+  locktime: 0,
+  inputs: [
+    {
+      txid: fundingTxid,
+      vout: 0,
+      scriptSig: new Uint8Array(0),
+      sequence: 0xffff_fffd,
+      witness: [FUNDING_WITNESS_SCRIPT],
+    },
+  ],
+  outputs: [{ valueSat: 990_000n, script: ANYONE_SCRIPT }],
+});
 const open: Harness[] = [];
 afterEach(async () => {
   for (const harness of open.splice(0)) await harness.stop();
@@ -78,26 +94,14 @@ describe('funding outputs', () => {
     expect(harness.status(watch)).toEqual({ type: 'confirmed', height: 111, txIndex: 1, depth: 1 });
     await harness.mine(5);
     expect(harness.status(watch)).toEqual({ type: 'confirmed', height: 111, txIndex: 1, depth: 6 });
-    const spend = {
-      version: 2,
-      locktime: 0,
-      inputs: [
-        {
-          txid: funding.txid,
-          vout: 0,
-          scriptSig: new Uint8Array(0),
-          sequence: 0xffff_fffd,
-          witness: [FUNDING_WITNESS_SCRIPT],
-        },
-      ],
-      outputs: [{ valueSat: 990_000n, script: ANYONE_SCRIPT }],
-    };
+    const spend = closing(funding.txid);
     harness.devChain.mineWith(
       [storeRawTx(encodeTx(spend))].filter((tx) => tx !== undefined),
       ANYONE_SCRIPT,
     );
     await harness.turn();
     expect(harness.status(watch)).toEqual({ type: 'spent', txid: txidOf(spend), height: 117, depth: 1 });
+    expect([...harness.state.settlement.spends.values()]).toMatchObject([{ height: 117, txIndex: 1 }]);
     expect(harness.hints.length).toBeGreaterThan(0);
     expect(harness.clock.failures).toEqual([]);
   });
@@ -151,6 +155,32 @@ describe('funding outputs', () => {
       depth: 2,
     });
     expect(harness.status(watches[2] as FundingWatch)).toMatchObject({ type: 'mismatch' });
+  });
+
+  test('a watch that comes after the spend finds its facts in the blocks between', async () => {
+    const harness = await harnessWith();
+    await harness.mine(110);
+    const funding = payFrom(harness.devChain, 1, [{ script: FUNDING_SCRIPT, valueSat: 1_000_000n }]);
+    const close = closing(funding.txid);
+    submit(harness, funding.raw);
+    await harness.mine(1);
+    submit(harness, encodeTx(close));
+    await harness.mine(3);
+    const watch = watchOf(1, funding.txid);
+    harness.watch(watch);
+    await harness.turn();
+    expect(harness.status(watch)).toEqual({ type: 'spent', txid: txidOf(close), height: 112, depth: 3 });
+    const facts = (): unknown[] =>
+      [...harness.state.settlement.spends.values()].map(({ txid, height, txIndex }) => [
+        txid,
+        height,
+        txIndex,
+      ]);
+    expect(facts()).toEqual([[txidOf(close), 112, 1]]);
+    harness.devChain.reorg(3, ANYONE_SCRIPT);
+    await harness.turn();
+    expect(facts().length).toBeLessThan(2);
+    expect(harness.clock.failures).toEqual([]);
   });
 
   test.each([1, 6])('a reorg of %i takes the confirmation back, and a restart goes on', async (depth) => {

@@ -17,6 +17,7 @@ import type { Closer } from './monitors/closer.ts';
 import type { MonitorDrain } from './monitors/drain.ts';
 import type { ChainMonitorConfig, ChainMonitorPorts } from './ports.ts';
 import type { DeadlineKeeper } from './settlement/deadline-keeper.ts';
+import type { MissingFacts } from './settlement/missing-facts.ts';
 import type { Settler } from './settlement/settler.ts';
 import { NotWriterError, type Writer } from './state/writer.ts';
 import { channelClaimsOf } from './sweeper/claims.ts';
@@ -57,6 +58,7 @@ export interface WorkerParts {
   readonly follower: Follower;
   readonly drain: MonitorDrain;
   readonly settler: Settler;
+  readonly missingFacts: MissingFacts;
   readonly sweeper: Pick<Sweeper, 'run'>;
   /** Absent in a tower. */
   readonly ownDuties: OwnDuties | undefined;
@@ -249,12 +251,13 @@ export class Worker {
     if (followed === 'more') return 'more';
     const isMempoolDue = followed === 'at_tip' && this.#runtime.monotonicMs() >= this.#nextMempoolMs;
     if (isMempoolDue) await settler.lookIntoMempool();
+    const missing = followed === 'at_tip' ? await this.#parts.missingFacts.run() : 'done';
     await settler.run();
     // What it closes is drained and signed by the next turn: the monitor must have all that was committed before.
     const closed = followed === 'at_tip' ? ((await ownDuties?.deadlines.run()) ?? 0) : 0;
     await ownDuties?.broadcaster.run();
     await sweeper.run(channelClaimsOf(settler.closing.values()));
-    if (closed > 0) return 'more';
+    if (closed > 0 || missing === 'more') return 'more';
     if (orders === ORDER_BATCH || watches === WATCH_BATCH) return 'more';
     const height = this.#parts.writer.view?.tip?.height ?? -1;
     if (isMempoolDue) {

@@ -139,6 +139,71 @@ describe('force close', () => {
   });
 });
 
+describe('without the manager', () => {
+  /** The channel's row at the manager, as it was left. */
+  function row(harness: Harness, monitorUpdateId: bigint): void {
+    harness.manager.channels.set(KEY, {
+      row: { channelKeysId: PARAMETERS.channelKeysId, shard: 1, phase: 'open' },
+      outgoing: new Map(),
+      monitorUpdateId,
+    });
+  }
+
+  const eventTypes = (harness: Harness): string[] => harness.manager.outbox.map(({ type }) => type);
+
+  test('an HTLC that expired closes its channel: decided, drained, signed, broadcast', async () => {
+    const harness = await funded();
+    const commitment = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 20_000n }]);
+    row(harness, log(harness));
+    harness.signer.answers.holderCommitment = commitment.raw;
+    await harness.turn();
+    await harness.mine(504 - 110);
+    expect(harness.manager.channels.get(KEY)?.closingDecision).toBeUndefined();
+    await harness.mine(1);
+    expect(harness.manager.channels.get(KEY)?.closingDecision).toMatch(/outbound HTLC 0/);
+    expect(harness.signer.calls.closes).toHaveLength(1);
+    expect(harness.devChain.mempool.get(displayHash(commitment.txid))).toBeDefined();
+    expect(eventTypes(harness)).toEqual(['channel_closing', 'commitment_broadcast']);
+    expect(JSON.parse(harness.manager.outbox[1]?.body ?? '')).toMatchObject({
+      txid: displayHash(commitment.txid),
+      commitmentNumber: '1',
+      reason: expect.stringMatching(/50000 sat at stake/),
+    });
+  });
+
+  test('nothing is broadcast for a channel that is fine, whenever it is looked at', async () => {
+    let harness = await funded();
+    row(harness, log(harness));
+    await harness.turn();
+    for (let restarts = 0; restarts < 3; restarts++) {
+      harness = await harness.restart();
+      open.push(harness);
+      await harness.clock.advance(20_000);
+      await harness.mine(1);
+    }
+    expect(harness.signer.calls.closes).toEqual([]);
+    expect(harness.state.broadcasts.size).toBe(0);
+    expect(eventTypes(harness)).toEqual([]);
+  });
+
+  test.each([
+    ['a monitor ahead of its channel', -1n],
+    ['a channel ahead of its monitor', 1n],
+  ])('stale restore: %s is passive, says so, and is never broadcast', async (_, offset) => {
+    const harness = await funded();
+    const last = log(harness, CLOSE('broadcast'));
+    row(harness, last + offset);
+    harness.signer.answers.holderCommitment = payFrom(harness.devChain, 1, []).raw;
+    await harness.turn();
+    await harness.clock.advance(20_000);
+    expect(harness.signer.calls.closes).toEqual([]);
+    expect(harness.state.broadcasts.size).toBe(0);
+    expect(harness.state.monitors.get(KEY)?.closeState).toBe('passive');
+    expect(eventTypes(harness)).toEqual(['channel_passive']);
+    expect(await harness.metrics.registry.metrics()).toMatch(/force_close_failures_total\{[^}]*\} 1/);
+  });
+});
+
 describe('broadcasts', () => {
   test('a refused one says why, is repeated, and succeeds when its parent is there', async () => {
     const harness = await funded();

@@ -10,7 +10,8 @@ import { fromHex, toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import type { ChannelMonitor } from '@fulmen/monitor';
 import type { Logger, Runtime } from '@fulmen/service';
-import { type Settlement, type SettlementFacts, settle } from '@fulmen/settlement';
+import { type OutPoint, type Settlement, type SettlementFacts, settle } from '@fulmen/settlement';
+import type { SpendRecord } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
 import { outPointKey } from '../state/keys.ts';
 import type { Draft } from '../state/draft.ts';
@@ -21,7 +22,7 @@ import { DecodedFacts, type PlacedTx, scanFacts } from './facts.ts';
 import { MempoolSpends, type UnconfirmedByChannel, type WatchedOutPoint } from './mempool-spends.ts';
 import { MonitorCache } from './monitor-cache.ts';
 import { OwnCommitments } from './own-commitments.ts';
-import { outcomeEvent, writeSettlement } from './settle-channel.ts';
+import { type ChannelTurn, outcomeEvent, writeSettlement } from './settle-channel.ts';
 import { WatchedOutputs } from './watched.ts';
 
 /** Blocks that stay reversible: facts and settled channels are kept as long. */
@@ -144,6 +145,25 @@ export class Settler {
       this.#watch(id, monitor, this.#facts.of(id, draft.settlement.spends(id)));
   }
 
+  /** What the settlement watches given these facts of a channel; by outpoint, and without what they spend. */
+  async watchedBy(id: string, facts: readonly SpendRecord[]): Promise<ReadonlyMap<string, OutPoint>> {
+    const monitor = (await this.#monitors.get([id])).get(id);
+    const bestHeight = this.#ports.writer.view?.tip?.height ?? 0;
+    const confirmed = new DecodedFacts().of(id, facts);
+    const settlement =
+      monitor === undefined
+        ? undefined
+        : this.#settle(id, monitor, { confirmed, unconfirmed: [], bestHeight, preimages: new Map() });
+    const spent = new Set(
+      confirmed.flatMap(({ tx }) => tx.inputs.map((input) => outPointKey(input.txid, input.vout))),
+    );
+    return new Map(
+      (settlement?.watched ?? [])
+        .map((outPoint) => [outPointKey(outPoint.txid, outPoint.outputIndex), outPoint] as const)
+        .filter(([key]) => !spent.has(key)),
+    );
+  }
+
   // ---------------------------------------------------------------- the mempool
 
   /** One look for what spends the outputs that channels watch. @throws ChainSourceError */
@@ -203,6 +223,8 @@ export class Settler {
       const done = new Map<string, string>();
       const closing = new Map<string, Closing>();
       let learnt = 0;
+      const toldEarly: string[] = [];
+      const at = { bestHeight, timeUnixMs: this.#ports.runtime.wallClockMs() };
       for (const [id, monitor] of monitors) {
         const facts: SettlementFacts = {
           confirmed: this.#facts.of(id, [...(view.spends.get(id)?.values() ?? [])]),
@@ -226,12 +248,19 @@ export class Settler {
             settlement.watched,
             facts.confirmed.map(({ tx }) => tx),
           );
-        learnt += this.#write(draft, fromHex(id), settlement, bestHeight);
+        const channelId = fromHex(id);
+        if (settlement.close === undefined)
+          learnt += this.#writeEarly(draft, settlement, { channelId, ...at, told: toldEarly });
+        else {
+          if (draft.settlement.settlement(id) === undefined) this.#alarm(channelId, settlement.close.type);
+          learnt += writeSettlement(draft, settlement, { channelId, ...at });
+        }
       }
       this.#forget(draft, bestHeight);
-      return { done, closing, learnt };
+      return { done, closing, learnt, toldEarly };
     });
     if (moved === undefined) return 'settled';
+    for (const key of moved.toldEarly) this.#toldEarly.add(key);
     this.#done = moved.done;
     this.#closing = moved.closing;
     metrics.closingChannels.set(
@@ -271,14 +300,6 @@ export class Settler {
     }
   }
 
-  #write(draft: Draft, channelId: Uint8Array, settlement: Settlement, bestHeight: number): number {
-    const at = { channelId, bestHeight, timeUnixMs: this.#ports.runtime.wallClockMs() };
-    if (settlement.close === undefined) return this.#writeEarly(draft, settlement, at);
-    if (draft.settlement.settlement(toHex(channelId)) === undefined)
-      this.#alarm(channelId, settlement.close.type);
-    return writeSettlement(draft, settlement, at);
-  }
-
   #alarm(channelId: Uint8Array, type: string): void {
     const { logger, metrics } = this.#ports;
     metrics.closes.inc({ type });
@@ -298,13 +319,14 @@ export class Settler {
   #writeEarly(
     draft: Draft,
     settlement: Settlement,
-    at: { readonly channelId: Uint8Array; readonly bestHeight: number; readonly timeUnixMs: number },
+    /** `told`: what this turn tells; remembered once it is committed. */
+    at: ChannelTurn & { readonly told: string[] },
   ): number {
     const id = toHex(at.channelId);
     let learnt = 0;
     for (const outcome of settlement.htlcs) {
       if (outcome.type !== 'fulfilled' || this.#toldEarly.has(`${id}:${outcome.htlc.id}`)) continue;
-      this.#toldEarly.add(`${id}:${outcome.htlc.id}`);
+      at.told.push(`${id}:${outcome.htlc.id}`);
       draft.settlement.tell({
         channelId: at.channelId,
         htlcId: outcome.htlc.id,
@@ -317,7 +339,7 @@ export class Settler {
     for (const { owner, txid } of settlement.unconfirmedCommitments) {
       const key = `${id}:${toHex(txid)}`;
       if (owner !== 'counterparty' || record === undefined || this.#toldEarly.has(key)) continue;
-      this.#toldEarly.add(key);
+      at.told.push(key);
       const { fundingTxid, fundingOutputIndex } = record;
       draft.report({
         channelId: at.channelId,
@@ -339,7 +361,7 @@ export class Settler {
   }
 }
 
-function placed(block: ChainBlock): PlacedTx[] {
+export function placed(block: ChainBlock): PlacedTx[] {
   return block.transactions.map((tx, at) => ({
     tx,
     txid: block.txids[at] as Uint8Array,

@@ -113,6 +113,7 @@ export class ChainView {
   /** Takes over what was committed. */
   apply(turn: ChainTurn): void {
     if (turn.block?.type === 'connect') this.blocks = [...this.blocks, turn.block.block].slice(-KEPT_BLOCKS);
+    if (turn.block?.type === 'connect') this.#forgetSettled(turn.block.block.height);
     if (turn.block?.type === 'disconnect') this.blocks = this.blocks.slice(0, -1);
     for (const record of turn.fundings ?? []) this.#putFunding(record);
     for (const id of turn.forgottenFundings ?? []) this.#dropFunding(toHex(id));
@@ -152,6 +153,12 @@ export class ChainView {
       this.claims.delete(outPointKey(txid, outputIndex));
     for (const record of turn.sweeps ?? []) this.sweeps.set(toHex(record.sweepId), record);
     for (const id of turn.forgottenSweeps ?? []) this.sweeps.delete(toHex(id));
+  }
+
+  /** Fundings whose settlement no reorganisation can reach are history: a restart would not load them either. */
+  #forgetSettled(height: number): void {
+    for (const [id, { settledHeight }] of this.fundings)
+      if (settledHeight !== undefined && settledHeight <= height - KEPT_BLOCKS) this.#dropFunding(id);
   }
 
   #putFunding(record: FundingRecord): void {
