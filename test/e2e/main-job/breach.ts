@@ -109,11 +109,19 @@ export async function breachStory(world: World): Promise<Outcome> {
 async function claimsInMempool(
   world: World,
 ): Promise<{ readonly claims: number; readonly txids: readonly string[] } | undefined> {
-  const { sweeps } = await world.node.onchain.listSweeps({}, world.node.auth());
+  const { node } = world;
+  const [{ channels }, { sweeps }] = await Promise.all([
+    node.channels.listClosingChannels({ includeResolved: false, limit: 0 }, node.auth()),
+    node.onchain.listSweeps({}, node.auth()),
+  ]);
+  const outputs = channels.flatMap((channel) => channel.outputs).filter(({ kind }) => kind !== 'anchor');
   const claims = sweeps.filter(({ kind }) => kind !== 'anchor');
   const txids = new Set(claims.map(({ sweepTxid }) => toHex(Uint8Array.from(sweepTxid).reverse())));
   const mempool = await world.mempool();
-  const all = claims.length > 0 && [...txids].every((txid) => mempool.includes(txid));
+  const all =
+    claims.length > 0 &&
+    claims.length === outputs.length &&
+    [...txids].every((txid) => mempool.includes(txid));
   return all ? { claims: claims.length, txids: [...txids] } : undefined;
 }
 
