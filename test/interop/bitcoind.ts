@@ -4,9 +4,11 @@
  * of a slice of the matrix of closes goes through its mempool.
  */
 import { NETWORKS, encodeAddress } from '@fulmen/bitcoin';
-import { BitcoindChainSource } from '@fulmen/chain';
+import { BitcoindChainSource, EsploraChainSource } from '@fulmen/chain';
 import { chainSourceCompliance } from '@fulmen/chain/compliance';
+import { type RunningEsploraFront, startEsploraFront } from '@fulmen/testing/devchain';
 import { rpcCompliance } from '@fulmen/testing/devchain/rpc-compliance';
+import { chainMonitorCases } from './chain-monitor.ts';
 import { settlementCases } from './settlement.ts';
 import { findBitcoind, startBitcoind } from './start-bitcoind.ts';
 
@@ -16,28 +18,34 @@ if (bitcoind === undefined) {
   process.exit(1);
 }
 const { config, rpc, stop } = await startBitcoind(bitcoind);
+
+async function mine(count: number, script: Uint8Array): Promise<readonly string[]> {
+  const address = encodeAddress(script, NETWORKS.regtest);
+  // Only addresses can be mined to; a script without one is a descriptor's business.
+  if (address !== undefined) return (await rpc.call('generatetoaddress', count, address)) as string[];
+  const descriptor = `raw(${Buffer.from(script).toString('hex')})`;
+  return (await rpc.call('generatetodescriptor', count, descriptor)) as string[];
+}
+
+async function invalidate(hash: string): Promise<void> {
+  await rpc.call('invalidateblock', hash);
+}
+
 let failures = 0;
+let front: RunningEsploraFront | undefined;
 try {
   const cases = [
     ...rpcCompliance('bitcoind RPC', async () => rpc),
     ...chainSourceCompliance('bitcoind port', async () => {
       const source = new BitcoindChainSource(config);
-      return {
-        source,
-        mine: async (count, script) => {
-          const address = encodeAddress(script, NETWORKS.regtest);
-          // Only addresses can be mined to; a script without one is a descriptor's business.
-          if (address !== undefined) return (await rpc.call('generatetoaddress', count, address)) as string[];
-          return (await rpc.call(
-            'generatetodescriptor',
-            count,
-            `raw(${Buffer.from(script).toString('hex')})`,
-          )) as string[];
-        },
-        invalidate: async (hash) => void (await rpc.call('invalidateblock', hash)),
-        close: async () => source.close(),
-      };
+      return { source, mine, invalidate, close: async () => source.close() };
     }),
+    ...chainSourceCompliance('bitcoind behind Esplora', async () => {
+      front ??= await startEsploraFront({ rpc });
+      const source = new EsploraChainSource({ url: front.url });
+      return { source, mine, invalidate, close: async () => source.close() };
+    }),
+    ...chainMonitorCases(bitcoind),
     ...settlementCases(bitcoind),
   ];
   for (const { name, run } of cases) {
@@ -53,6 +61,7 @@ try {
   }
   process.stdout.write(`${cases.length - failures} of ${cases.length} cases agree\n`);
 } finally {
+  await front?.stop();
   await stop();
 }
 process.exitCode = failures === 0 ? 0 : 1;

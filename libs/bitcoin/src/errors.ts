@@ -18,7 +18,8 @@ export type BitcoinErrorCode =
   | 'wrong-network'
   | 'bad-psbt'
   | 'psbt-incomplete'
-  | 'bad-merkle-root';
+  | 'bad-merkle-root'
+  | 'bad-descriptor';
 
 /**
  * A value from outside is malformed (`code` says how), or an argument is out

@@ -11,3 +11,4 @@ export * from './signature.ts';
 export * from './networks.ts';
 export * from './block.ts';
 export * from './taproot.ts';
+export * from './descriptor.ts';

@@ -271,6 +271,7 @@ describe('fail-over', () => {
       releaseFunding: refused,
       sendCoins: refused,
       listTransactions: refused,
+      exportDescriptors: refused,
     });
     const [reader, writer] = [network.server('chain'), network.server('chain-2')];
     reader.add(WalletServiceService, wallet(refused));

@@ -87,6 +87,19 @@ export function walletHandlers(
         });
         return { txid: Buffer.from(txid), feeSat };
       }, leaderAddress),
+    exportDescriptors: () =>
+      answer(async () => {
+        const descriptors = await wallet.exportDescriptors();
+        return {
+          descriptors: descriptors.map(({ descriptor, kind, chain, nextIndex, lastIndex }) => ({
+            descriptor,
+            addressType: kind,
+            internal: chain === 'change',
+            nextIndex,
+            lastIndex,
+          })),
+        };
+      }, leaderAddress),
     listTransactions: ({ limit }) =>
       answer(async () => {
         const listed = await wallet.listTransactions(Math.min(limit === 0 ? 100 : limit, MAX_LISTED));

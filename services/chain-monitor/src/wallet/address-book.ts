@@ -3,7 +3,7 @@
  * addresses up to the gap limit behind the last used one are watched, and none
  * beyond it is given away: a wallet restored from the seed finds everything.
  */
-import { type Network, type Tx, p2trScript, p2wpkhScript } from '@fulmen/bitcoin';
+import { type Network, type Tx, p2trScript, p2wpkhScript, withChecksum } from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { type ExtendedPublic, decodeExtendedPublic, taprootOutputKey, walletPublicKey } from '@fulmen/keys';
@@ -37,11 +37,24 @@ export interface KeyOrigin {
   readonly publicKey: Uint8Array;
 }
 
+/** One branch of the wallet for another wallet to watch. */
+export interface ExportedDescriptor {
+  /** With its checksum. */
+  readonly descriptor: string;
+  readonly kind: AddressKind;
+  readonly chain: AddressChain;
+  /** The first that was not given away. */
+  readonly nextIndex: number;
+  /** The last that is watched. */
+  readonly lastIndex: number;
+}
+
 export class AddressBook {
   readonly #secp: Secp256k1;
   readonly #network: Network;
   readonly #fingerprint: Uint8Array;
   readonly #accounts: Readonly<Record<AddressKind, ExtendedPublic>>;
+  readonly #accountKeys: Readonly<Record<AddressKind, string>>;
 
   constructor(secp: Secp256k1, network: Network, descriptors: WalletDescriptors) {
     const account = (text: string): ExtendedPublic => {
@@ -56,6 +69,7 @@ export class AddressBook {
     this.#secp = secp;
     this.#network = network;
     this.#fingerprint = Uint8Array.from(Buffer.from(descriptors.fingerprint, 'hex'));
+    this.#accountKeys = { p2wpkh: descriptors.bip84AccountXpub, p2tr: descriptors.bip86AccountXpub };
     this.#accounts = {
       p2wpkh: account(descriptors.bip84AccountXpub),
       p2tr: account(descriptors.bip86AccountXpub),
@@ -69,6 +83,21 @@ export class AddressBook {
       path: `m/${purpose}'/${this.#network.coinType}'/0'/${chain === 'receive' ? 0 : 1}/${index}`,
       publicKey: walletPublicKey(this.#secp, this.#accounts[kind], chain, index),
     };
+  }
+
+  /** The descriptors of all addresses (BIP 380), with where each stands. */
+  export(draft: Draft): readonly ExportedDescriptor[] {
+    const fingerprint = Buffer.from(this.#fingerprint).toString('hex');
+    return KINDS.flatMap((kind) =>
+      CHAINS.map((chain): ExportedDescriptor => {
+        const { known, lastTouched } = branch(draft, kind, chain);
+        const [purpose, wrapper] = kind === 'p2wpkh' ? [84, 'wpkh'] : [86, 'tr'];
+        const origin = `[${fingerprint}/${purpose}h/${this.#network.coinType}h/0h]`;
+        const path = chain === 'receive' ? '0/*' : '1/*';
+        const descriptor = withChecksum(`${wrapper}(${origin}${this.#accountKeys[kind]}/${path})`);
+        return { descriptor, kind, chain, nextIndex: lastTouched + 1, lastIndex: known - 1 };
+      }),
+    );
   }
 
   #derive(kind: AddressKind, chain: AddressChain, index: number): AddressRecord {

@@ -26,7 +26,7 @@ import type { Writer } from '../state/writer.ts';
 import type { FeeEstimator } from '../fees/estimator.ts';
 import type { SignerClient } from '../ports.ts';
 import { orderIdOf } from '../broadcast/order-id.ts';
-import type { AddressBook } from './address-book.ts';
+import type { AddressBook, ExportedDescriptor } from './address-book.ts';
 import { type AnchorReserve, spendableSat } from './anchor-reserve.ts';
 import { CoinSelectionError, type PaymentPlan, planPayment } from './coins.ts';
 import { isMature, spendable } from './spendable.ts';
@@ -79,6 +79,15 @@ export class Wallet {
     if (book === undefined)
       throw new WalletError('not_ready', 'the signer has not told the wallet’s descriptors yet');
     return book;
+  }
+
+  /** For another wallet to watch this one. */
+  async exportDescriptors(): Promise<readonly ExportedDescriptor[]> {
+    const book = this.#book();
+    return this.#ports.writer.turn((draft) => {
+      book.extend(draft);
+      return book.export(draft);
+    });
   }
 
   /** A fresh address. */

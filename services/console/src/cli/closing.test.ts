@@ -79,6 +79,7 @@ async function startClosing(
     releaseFunding: refuse,
     sendCoins: refuse,
     listTransactions: refuse,
+    exportDescriptors: refuse,
     getBalance: () =>
       Promise.resolve({
         confirmedSat: 5_000n,

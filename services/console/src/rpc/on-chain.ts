@@ -73,6 +73,11 @@ export function onChainService({
         return wallet.run((client, options) => client.sendCoins(keyed, options), command(call));
       },
     ),
+    exportDescriptors: guard.unary(
+      { name: 'OnChainService.ExportDescriptors', scope: 'wallet', audit: () => ({}) },
+      (request, call) =>
+        wallet.run((client, options) => client.exportDescriptors(request, options), query(call)),
+    ),
     listSweeps: guard.unary({ name: 'OnChainService.ListSweeps', scope: 'read' }, (request, call) =>
       settlement.run((client, options) => client.listSweeps(request, options), query(call)),
     ),

@@ -4,6 +4,7 @@ import type { LimboOutput } from '@fulmen/proto/chain/v1/chain';
 import { type CliContext, examples } from '../context.ts';
 import { grouped, msat, sat, txid } from '../format.ts';
 import { card } from '../output.ts';
+import { descriptorsCommand } from './descriptors.ts';
 import * as parse from '../parse.ts';
 
 export function walletCommands(program: Command, context: CliContext): void {
@@ -55,6 +56,8 @@ export function walletCommands(program: Command, context: CliContext): void {
     ['wallet balance', ''],
     ['wallet balance -o json', 'each output in limbo with its channel'],
   ]);
+
+  descriptorsCommand(wallet, context);
 
   const send = wallet
     .command('send')

@@ -1,0 +1,119 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { p2wshScript } from '@fulmen/bitcoin';
+import { descriptorChecksum } from '@fulmen/bitcoin/descriptor';
+import { RpcError } from '@fulmen/rpc';
+import { storeRawTx } from '@fulmen/testing/devchain';
+import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
+
+const open: Harness[] = [];
+afterEach(async () => {
+  for (const harness of open.splice(0)) await harness.stop();
+});
+
+const FUNDING_SCRIPT = p2wshScript(Uint8Array.from([0x51]));
+const keysId = (n: number): Uint8Array => new Uint8Array(32).fill(n);
+
+/** A wallet with two confirmed coins of 1,000,000 sat. */
+async function withTwoCoins(): Promise<Harness> {
+  const harness = await startHarness();
+  open.push(harness);
+  await harness.mine(110);
+  for (const height of [1, 2]) {
+    const { scriptPubkey } = await harness.wallet.newAddress({ addressType: 'p2wpkh' });
+    const script = Uint8Array.from(scriptPubkey);
+    const stored = storeRawTx(payFrom(harness.devChain, height, [{ script, valueSat: 1_000_000n }]).raw);
+    if (stored !== undefined) harness.devChain.submit(stored);
+  }
+  await harness.mine(1);
+  expect((await harness.wallet.getBalance({})).confirmedSat).toBe(2_000_000n);
+  return harness;
+}
+
+async function restarted(harness: Harness): Promise<Harness> {
+  open.splice(open.indexOf(harness), 1);
+  const next = await harness.restart();
+  open.push(next);
+  await next.turn();
+  return next;
+}
+
+async function codeOf(call: Promise<unknown>): Promise<string> {
+  return call.then(
+    () => 'ok',
+    (error: unknown) => (error instanceof RpcError ? error.code : String(error)),
+  );
+}
+
+describe('locked coins survive a restart', () => {
+  test('those of a funding under way: no other payment gets them, and the funding is the same', async () => {
+    const harness = await withTwoCoins();
+    const order = { channelKeysId: keysId(1), scriptPubkey: FUNDING_SCRIPT, valueSat: 900_000n };
+    const funding = await harness.wallet.fundChannel(order);
+    expect((await harness.wallet.getBalance({})).reservedSat).toBe(1_000_000n);
+    const next = await restarted(harness);
+    const balance = await next.wallet.getBalance({});
+    expect([balance.confirmedSat, balance.reservedSat]).toEqual([1_000_000n, 1_000_000n]);
+    // Needs both coins.
+    expect(
+      await codeOf(
+        next.wallet.fundChannel({
+          channelKeysId: keysId(2),
+          scriptPubkey: FUNDING_SCRIPT,
+          valueSat: 1_500_000n,
+        }),
+      ),
+    ).toBe('failed_precondition');
+    expect(await next.wallet.fundChannel(order)).toEqual(funding);
+    const other = await next.wallet.fundChannel({
+      channelKeysId: keysId(3),
+      scriptPubkey: FUNDING_SCRIPT,
+      valueSat: 900_000n,
+    });
+    const inputsOf = (raw: Uint8Array): readonly string[] =>
+      (storeRawTx(Uint8Array.from(raw))?.tx.inputs ?? []).map(({ txid, vout }) =>
+        [Buffer.from(txid).toString('hex'), vout].join(':'),
+      );
+    const taken = new Set(inputsOf(funding.transaction));
+    expect(inputsOf(other.transaction).some((input) => taken.has(input))).toBe(false);
+  });
+
+  test('a release holds over a restart too', async () => {
+    const harness = await withTwoCoins();
+    await harness.wallet.fundChannel({
+      channelKeysId: keysId(1),
+      scriptPubkey: FUNDING_SCRIPT,
+      valueSat: 900_000n,
+    });
+    await harness.wallet.releaseFunding({ channelKeysId: keysId(1) });
+    const next = await restarted(harness);
+    const balance = await next.wallet.getBalance({});
+    expect([balance.confirmedSat, balance.reservedSat]).toEqual([2_000_000n, 0n]);
+  });
+});
+
+test('descriptors of every branch, with checksums, and where each stands', async () => {
+  const harness = await startHarness();
+  open.push(harness);
+  await harness.mine(1);
+  await harness.wallet.newAddress({ addressType: 'p2tr' });
+  const { descriptors } = await harness.wallet.exportDescriptors({});
+  expect(
+    descriptors.map(({ addressType, internal, nextIndex, lastIndex }) => [
+      addressType,
+      internal,
+      nextIndex,
+      lastIndex,
+    ]),
+  ).toEqual([
+    ['p2wpkh', false, 0, 19],
+    ['p2wpkh', true, 0, 19],
+    ['p2tr', false, 1, 20],
+    ['p2tr', true, 0, 19],
+  ]);
+  for (const { descriptor } of descriptors) {
+    const [body = '', checksum] = descriptor.split('#');
+    expect(checksum).toBe(descriptorChecksum(body));
+  }
+  expect(descriptors[0]?.descriptor).toMatch(/^wpkh\(\[0a0b0c0d\/84h\/1h\/0h\]tpub[1-9A-Za-z]+\/0\/\*\)#/);
+  expect(descriptors[3]?.descriptor).toMatch(/^tr\(\[0a0b0c0d\/86h\/1h\/0h\]tpub[1-9A-Za-z]+\/1\/\*\)#/);
+});
