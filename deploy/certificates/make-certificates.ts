@@ -3,7 +3,8 @@
  * certificate for each service. A certificate's organizational units are the
  * capabilities that the signer grants to its holder.
  *
- * Run it (`make-certificates.ts FOLDER [HOST…]`) or call `makeCertificates`.
+ * Run it (`make-certificates.ts FOLDER [HOST…]`, with `--towers` first for
+ * those of towers) or call `makeCertificates`.
  * Whoever holds `ca.key` can make a certificate with any capability: keep it
  * off the machines that run services.
  */
@@ -36,6 +37,16 @@ export const FLEET: readonly CertificateEntry[] = [
   { name: 'peer-gateway', capabilities: ['ecdh'] },
   { name: 'router', capabilities: ['router'] },
   { name: 'console', capabilities: ['console'] },
+];
+
+/**
+ * Towers have an authority of their own, in a folder of its own: what it signs is trusted by the feed for towers and by
+ * towers' signers, and by nothing of the fleet.
+ */
+export const TOWERS: readonly CertificateEntry[] = [
+  { name: 'tower-feed', capabilities: ['feed'] },
+  { name: 'tower', capabilities: ['tower'] },
+  { name: 'justice-signer', capabilities: ['justice'] },
 ];
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -149,14 +160,15 @@ function isCurrent(files: CertificateFiles, entry: CertificateEntry): boolean {
 }
 
 if (import.meta.main) {
-  const [folder, ...hosts] = process.argv.slice(2);
+  const isForTowers = process.argv[2] === '--towers';
+  const [folder, ...hosts] = process.argv.slice(isForTowers ? 3 : 2);
   if (folder === undefined) {
-    process.stderr.write('usage: make-certificates.ts FOLDER [HOST…]\n');
+    process.stderr.write('usage: make-certificates.ts [--towers] FOLDER [HOST…]\n');
     process.exit(64);
   }
   for (const [name, files] of makeCertificates(
     folder,
-    FLEET.map((entry) => ({ ...entry, hosts })),
+    (isForTowers ? TOWERS : FLEET).map((entry) => ({ ...entry, hosts })),
   ))
     process.stdout.write(`${name}: ${files.certificate}\n`);
 }

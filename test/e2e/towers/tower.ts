@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { toHex } from '@fulmen/codec';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { makeCertificates } from '../../../deploy/certificates/make-certificates.ts';
+import { makeCertificates, TOWERS } from '../../../deploy/certificates/make-certificates.ts';
 import type { Fleet, FleetOptions } from '../support/fleet.ts';
 import { openPostgres, type PostgresServer } from '../support/postgres.ts';
 import { assignPorts } from '../support/state.ts';
@@ -29,11 +29,7 @@ export class TowerSite {
     this.dir = dir;
     this.#ports = ports;
     this.supervisor = new Supervisor({ logsDir: path.join(dir, 'logs') });
-    this.#certificates = makeCertificates(path.join(dir, 'certificates'), [
-      { name: 'tower-feed', capabilities: ['feed'] },
-      { name: 'tower', capabilities: ['tower'] },
-      { name: 'justice-signer', capabilities: ['justice'] },
-    ]);
+    this.#certificates = makeCertificates(path.join(dir, 'certificates'), TOWERS);
     this.#keyFile = path.join(dir, 'justice.key');
     const secret = Uint8Array.from(randomBytes(32));
     fs.writeFileSync(this.#keyFile, `${toHex(secret)}\n`, { mode: 0o600 });
