@@ -450,7 +450,7 @@ describe('whatever comes', () => {
           input = nextBlock(input, plan);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 

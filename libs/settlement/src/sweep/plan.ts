@@ -7,6 +7,7 @@
 import { txWeight } from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/codec';
 import { claimBudgetSat } from './budget.ts';
+import { type Held, claimPlans, progressOf, waitingPlans } from './claim-plans.ts';
 import { type Replaced, replacementFeeSat } from './fee-function.ts';
 import {
   type ClaimGroup,
@@ -18,10 +19,9 @@ import {
   standsAlone,
 } from './group.ts';
 import { outPointKeyOf, sweepIdOf } from './keys.ts';
-import { type Price, groupBudgetSat, priceOf, richestOf } from './price.ts';
+import { type Price, priceOf, richestOf } from './price.ts';
 import type {
   ClaimPlan,
-  ClaimProgress,
   PayableCommitment,
   PendingSweep,
   PlannedSweep,
@@ -30,15 +30,11 @@ import type {
   SweepableClaim,
   WalletCoin,
 } from './types.ts';
-import { nextActionOf } from './words.ts';
 
 /** What the node says when it is the fee that it does not like, or what stands in the way pays more. */
 const FEE_REFUSAL = /insufficient fee|fee not met|mempool full|mempool-conflict|replacement/i;
 
-/** A group with the transaction that stands for it so far. */
-interface Job {
-  readonly group: ClaimGroup;
-  readonly pending: PendingSweep | undefined;
+interface Job extends Held {
   /** Taken apart for this and its like. */
   readonly partOf: PendingSweep | undefined;
   /** The first of the parts: it makes room in the mempool for the others. */
@@ -246,16 +242,6 @@ function homeScriptOf({ pending, group }: Job): Uint8Array | undefined {
   return pending.tx.outputs.at(-1)?.script;
 }
 
-function progressOf({ progress, bestHeight }: SweepPlanInput, { claim }: SweepableClaim): ClaimProgress {
-  return (
-    progress.get(outPointKeyOf(claim.outPoint)) ?? {
-      feerateSatPerKw: 0,
-      attempts: 0,
-      firstHeight: bestHeight,
-    }
-  );
-}
-
 function priceJob(
   input: SweepPlanInput,
   { group, pending, makesRoomFor }: Job,
@@ -304,57 +290,4 @@ function outbidOf(
   if (known.length === 0 && reason !== undefined && FEE_REFUSAL.test(reason))
     return Math.ceil(lastSatPerKw * 1.5) + 1;
   return known.length === 0 ? undefined : Math.max(...known);
-}
-
-function claimPlans(
-  input: SweepPlanInput,
-  { group, pending }: Job,
-  price: Price,
-  sweepId: Uint8Array,
-): readonly ClaimPlan[] {
-  const isHeld = price.type === 'send' || pending !== undefined;
-  return group.members.map((one): ClaimPlan => {
-    const progress = progressOf(input, one);
-    const { claim } = one;
-    const sent = price.type === 'send';
-    return {
-      ...planOf(input, one),
-      budgetSat: group.shape === 'child' ? groupBudgetSat(group, input) : claimBudgetSat(claim, input.policy),
-      feerateSatPerKw: sent
-        ? price.sweep.feerateSatPerKw
-        : (pending?.feerateSatPerKw ?? progress.feerateSatPerKw),
-      attempts: progress.attempts + (sent ? 1 : 0),
-      ...(isHeld && { sweepId }),
-      nextAction: nextActionOf({
-        price,
-        bestHeight: input.bestHeight,
-        deadlineHeight: claim.deadlineHeight,
-        lastSatPerKw: pending?.feerateSatPerKw ?? progress.feerateSatPerKw,
-        pending,
-      }),
-    };
-  });
-}
-
-function planOf(input: SweepPlanInput, one: SweepableClaim): Omit<ClaimPlan, 'budgetSat' | 'nextAction'> {
-  const { claim, channelId } = one;
-  return {
-    ...progressOf(input, one),
-    outPoint: claim.outPoint,
-    channelId,
-    kind: claim.kind.type,
-    valueSat: claim.valueSat,
-    ...(claim.deadlineHeight !== undefined && { deadlineHeight: claim.deadlineHeight }),
-  };
-}
-
-/** Claims whose time has not come. */
-function waitingPlans(input: SweepPlanInput): readonly ClaimPlan[] {
-  return input.claims
-    .filter(({ claim }) => claim.locktimeHeight > input.bestHeight)
-    .map((one) => ({
-      ...planOf(input, one),
-      budgetSat: claimBudgetSat(one.claim, input.policy),
-      nextAction: `waits for block ${one.claim.locktimeHeight}`,
-    }));
 }

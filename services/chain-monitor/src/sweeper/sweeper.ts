@@ -23,18 +23,18 @@ import type { SweepRecord, WalletOutPoint } from '@fulmen/store/chain/chain-stor
 import { type FeeEstimator, NoFeeEstimateError } from '../fees/estimator.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import type { SignerClient } from '../ports.ts';
-import type { Draft } from '../state/draft.ts';
-import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
 import type { AddressBook } from '../wallet/address-book.ts';
-import { forgetTransaction } from '../wallet/observe.ts';
+import { keepBooks, stateOf, storeSweep, tellUnsigned } from './books.ts';
 import { SweepBroadcaster } from './broadcast.ts';
-import { claimRecordOf, isSameClaim, planInputOf } from './planning.ts';
+import { planInputOf } from './planning.ts';
 import { findRivals } from './rivals.ts';
 import { SweepSigningError, encodeSweep, signSweep } from './signing.ts';
 
 /** Plans made at once: a transaction refused for its fee is raised in the same block. */
 const MAX_ROUNDS = 4;
+/** The longest of the signer's words that are kept. */
+const MAX_REASON_LENGTH = 200;
 /** Pause after the signer or the node did not answer. */
 const RETRY_MS = 5_000;
 /** Bitcoin Core's default: 1,000 sat per 1,000 vbytes. */
@@ -53,7 +53,7 @@ export interface SweeperPorts {
   readonly writer: Writer;
   readonly signer: Pick<SignerClient, 'signClaim' | 'signPsbt'>;
   readonly fees: Pick<FeeEstimator, 'estimateSatPerKw'>;
-  readonly runtime: Pick<Runtime, 'monotonicMs'>;
+  readonly runtime: Pick<Runtime, 'monotonicMs' | 'wallClockMs'>;
   readonly logger: Logger;
   readonly metrics: ChainMetrics;
   readonly book: () => AddressBook | undefined;
@@ -123,7 +123,7 @@ export class Sweeper {
 
   /** refused: something was refused for its fee and may be raised; incomplete: something did not answer. */
   async #plan(channels: readonly ChannelClaims[]): Promise<'done' | 'refused' | 'incomplete'> {
-    const { source, writer, policy } = this.#ports;
+    const { source, writer, policy, metrics } = this.#ports;
     const feerates = await this.#feerates();
     const ours = await writer.exclusive(
       async (view) => new Set([...view.sweeps.values()].map(({ txid }) => toHex(txid))),
@@ -133,7 +133,9 @@ export class Sweeper {
     const plan = await writer.exclusive(async (view) =>
       planSweeps(planInputOf({ view, channels, feerates, policy, rivals })),
     );
-    await this.#keepBooks(plan);
+    await writer.turn((draft) => keepBooks(draft, plan));
+    metrics.sweepClaims.set(plan.claims.length);
+    metrics.sweeps.set(plan.sweeps.length + plan.kept.length);
     let outcome: 'done' | 'refused' | 'incomplete' = 'done';
     for (const planned of plan.sweeps) {
       const record = await this.#make(plan, planned);
@@ -167,33 +169,9 @@ export class Sweeper {
     };
   }
 
-  /** Everything of a plan that needs no signature. */
-  async #keepBooks(plan: SweepPlan): Promise<void> {
-    const { metrics, writer } = this.#ports;
-    const signed = new Set(plan.sweeps.map(({ sweepId }) => toHex(sweepId)));
-    await writer.turn((draft) => {
-      for (const { sweepId, txid, confirmedHeight } of plan.dropped) {
-        draft.settlement.dropSweep(sweepId);
-        if (confirmedHeight === undefined) forgetUnconfirmed(draft, txid);
-      }
-      const planned = new Set<string>();
-      for (const claim of plan.claims) {
-        planned.add(outPointKeyOf(claim.outPoint));
-        // Written with its transaction.
-        if (claim.sweepId !== undefined && signed.has(toHex(claim.sweepId))) continue;
-        const record = claimRecordOf(claim);
-        const known = draft.settlement.claim(outPointKeyOf(claim.outPoint));
-        if (known === undefined || !isSameClaim(known, record)) draft.settlement.putClaim(record);
-      }
-      forgetOthers(draft, planned);
-    });
-    metrics.sweepClaims.set(plan.claims.length);
-    metrics.sweeps.set(plan.sweeps.length + plan.kept.length);
-  }
-
   /** Signs and stores; undefined when it could not be signed, which is tried again. */
   async #make(plan: SweepPlan, planned: PlannedSweep): Promise<SweepRecord | undefined> {
-    const { logger, metrics, writer } = this.#ports;
+    const { logger, metrics, writer, runtime } = this.#ports;
     try {
       const signed = await this.#sign(planned);
       // Nothing to pay home to yet.
@@ -210,7 +188,9 @@ export class Sweeper {
         feerateSatPerKw: planned.feerateSatPerKw,
         createdHeight: writer.view?.tip?.height ?? 0,
       };
-      const stored = await writer.turn((draft) => this.#store(draft, plan, planned, record));
+      const stored = await writer.turn((draft) =>
+        storeSweep(draft, { plan, planned, record, timeUnixMs: runtime.wallClockMs() }),
+      );
       if (stored === 'overtaken') return undefined;
       this.#spareScripts = this.#spareScripts.filter((script) => !equalBytes(script, homeScript));
       return record;
@@ -221,11 +201,8 @@ export class Sweeper {
         { sweep: planned.sweepId, error: error.name, reason: error.message },
         'a sweep could not be signed; tried again',
       );
-      await this.#tell(
-        plan,
-        planned,
-        `the signer did not sign (${error.message.slice(0, 200)}): tried again`,
-      );
+      const words = `the signer did not sign (${error.message.slice(0, MAX_REASON_LENGTH)}): tried again`;
+      await writer.turn((draft) => tellUnsigned(draft, plan, planned, words));
       return undefined;
     }
   }
@@ -242,53 +219,6 @@ export class Sweeper {
     return { tx: await signSweep({ signer, book, addressOf }, planned, homeScript), homeScript };
   }
 
-  /** Under the lock: what it spends is still there, and what it replaces still has the fee that it outbids. */
-  #store(draft: Draft, plan: SweepPlan, planned: PlannedSweep, record: SweepRecord): 'stored' | 'overtaken' {
-    const { settlement } = draft;
-    const current = settlement.sweep(toHex(record.sweepId));
-    const isConfirmed = current?.confirmedHeight !== undefined;
-    const isHeld = [...settlement.sweeps()].some(
-      (other) =>
-        !equalBytes(other.sweepId, record.sweepId) &&
-        !planned.replaces.some((old) => equalBytes(old.sweepId, other.sweepId)) &&
-        other.walletInputs.some((at) => record.walletInputs.some((mine) => isSame(at, mine))),
-    );
-    // The whole that this is a part of still stands: the part that takes its place could not be stored.
-    const whole = planned.partOf;
-    const isLocked =
-      whole !== undefined &&
-      !planned.replaces.includes(whole) &&
-      settlement.sweep(toHex(whole.sweepId)) !== undefined &&
-      !equalBytes(whole.sweepId, record.sweepId);
-    if (isConfirmed || isHeld || isLocked) return 'overtaken';
-    for (const old of planned.replaces) {
-      if (!equalBytes(old.txid, record.txid)) forgetUnconfirmed(draft, old.txid);
-      if (!equalBytes(old.sweepId, record.sweepId)) settlement.dropSweep(old.sweepId);
-    }
-    settlement.putSweep(record);
-    for (const claim of plan.claims)
-      if (claim.sweepId !== undefined && equalBytes(claim.sweepId, record.sweepId))
-        settlement.putClaim(claimRecordOf(claim));
-    return 'stored';
-  }
-
-  async #tell(plan: SweepPlan, planned: PlannedSweep, words: string): Promise<void> {
-    await this.#ports.writer.turn((draft) => {
-      for (const claim of plan.claims) {
-        if (claim.sweepId === undefined || !equalBytes(claim.sweepId, planned.sweepId)) continue;
-        const known = draft.settlement.claim(outPointKeyOf(claim.outPoint));
-        // No attempt was made: what the last one paid stands.
-        const { sweepId: _, ...rest } = claimRecordOf(claim, words);
-        draft.settlement.putClaim({
-          ...rest,
-          attempts: known?.attempts ?? 0,
-          feerateSatPerKw: known?.feerateSatPerKw ?? 0,
-          ...(known?.sweepId !== undefined && { sweepId: known.sweepId }),
-        });
-      }
-    });
-  }
-
   async #freshScript(book: AddressBook): Promise<Uint8Array> {
     const [spare] = this.#spareScripts;
     if (spare !== undefined) return spare;
@@ -299,53 +229,4 @@ export class Sweeper {
     this.#spareScripts.push(script);
     return script;
   }
-}
-
-function isSame(a: WalletOutPoint, b: WalletOutPoint): boolean {
-  return a.outputIndex === b.outputIndex && equalBytes(a.txid, b.txid);
-}
-
-/** The wallet forgets a sweep that another takes the place of; one in a block stays. */
-function forgetUnconfirmed(draft: Draft, txid: Uint8Array): void {
-  const outputs = [...draft.utxos()].filter((utxo) => equalBytes(utxo.txid, txid));
-  if (outputs.every(({ height }) => height === undefined)) forgetTransaction(draft, txid);
-}
-
-/** Claims that cannot be made any more, unless a sweep that is not buried holds them. */
-function forgetOthers(draft: Draft, planned: ReadonlySet<string>): void {
-  const held = new Map([...draft.settlement.sweeps()].map((sweep) => [toHex(sweep.sweepId), sweep]));
-  for (const claim of [...draft.settlement.claims()]) {
-    if (planned.has(outPointKeyOf(claim.outPoint))) continue;
-    const sweep = claim.sweepId === undefined ? undefined : held.get(toHex(claim.sweepId));
-    if (sweep?.confirmedHeight === undefined) {
-      draft.settlement.dropClaim(claim.outPoint);
-      continue;
-    }
-    const nextAction = `confirmed in block ${sweep.confirmedHeight}; done when it is buried`;
-    if (claim.nextAction !== nextAction) draft.settlement.putClaim({ ...claim, nextAction });
-  }
-}
-
-/** All that a plan depends on, but for fees, which count at each block. */
-function stateOf(view: ChainView, channels: readonly ChannelClaims[]): string {
-  const claims = channels.flatMap(({ claims: some, commitments }) => [
-    ...some.map(
-      (claim) => `${outPointKeyOf(claim.outPoint)} ${claim.deadlineHeight ?? ''} ${claim.kind.type}`,
-    ),
-    ...commitments.map(
-      ({ commitment }) =>
-        `pay ${outPointKeyOf(commitment.anchor.outPoint)} ${commitment.anchor.deadlineHeight ?? ''}`,
-    ),
-  ]);
-  const held = view.reservedOutPoints();
-  const coins = [...view.utxos].map(
-    ([key, { height, spentBy }]) =>
-      `${key} ${height ?? ''} ${spentBy === undefined ? '' : toHex(spentBy.txid)} ${held.has(key) ? 'held' : ''}`,
-  );
-  const sweeps = [...view.sweeps].map(
-    ([id, { txid, confirmedHeight, rejectReason }]) =>
-      `${id} ${toHex(txid)} ${confirmedHeight ?? ''} ${rejectReason === undefined ? '' : 'refused'}`,
-  );
-  const asked = [...view.claims].map(([key, claim]) => `${key} ${claim.requestedFeerateSatPerKw ?? ''}`);
-  return [toHex(view.tip?.hash ?? new Uint8Array(0)), ...claims, ...coins, ...sweeps, ...asked].join('\n');
 }
