@@ -134,6 +134,23 @@ test('HTLCs that the confirmed commitment never had are failed at its depth, and
   expect(outcomes(chain.settlement(channel, 'alice').settlement)['out:3']).toBe('pending');
 });
 
+test('an HTLC that ended off-chain for good is not told again', () => {
+  const channel = twins();
+  channel.fulfill('bob', 0n, 1);
+  channel.settle();
+  // The holder's last but one commitment has it still.
+  const monitor = channel.monitor('alice');
+  expect(monitor.previousHolderCommitment?.content.htlcs).toContainEqual({ direction: 'outbound', id: 0n });
+  expect(monitor.htlcs.has('out:0')).toBe(true);
+  const chain = opened(channel);
+  chain.mine([channel.commitment('alice').tx]);
+  chain.mineTo(120);
+  expect(outcomes(chain.settlement(channel, 'alice').settlement)).toEqual({
+    'out:1': 'pending',
+    'out:2': 'failed dust',
+  });
+});
+
 test('an outbound HTLC whose preimage is known by other ways is never failed', () => {
   const channel = twins();
   const chain = opened(channel);

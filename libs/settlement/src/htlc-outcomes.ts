@@ -11,7 +11,7 @@
  * has no output, is failed, whatever the other revealed.
  */
 import { htlcKey } from '@fulmen/monitor';
-import type { MonitorHtlc } from '@fulmen/monitor';
+import type { ChannelMonitor, MonitorHtlc } from '@fulmen/monitor';
 import { ANTI_REORG_DELAY_BLOCKS, IRREVOCABLE_DEPTH } from './constants.ts';
 import { depthOf, knownPreimage } from './scope.ts';
 import type { CloseScope, Resolution } from './scope.ts';
@@ -26,14 +26,31 @@ export function htlcOutcomes(
   preimages: ReadonlyMap<string, Uint8Array>,
 ): HtlcOutcome[] {
   const outcomes: HtlcOutcome[] = [];
+  const unrevoked = unrevokedHtlcs(scope.monitor);
   for (const [key, { htlc }] of scope.monitor.htlcs) {
     if (htlc.direction !== 'outbound') continue;
+    if (!unrevoked.has(key) && !resolution.ends.has(key) && !resolution.trimmed.has(key)) continue;
     const preimage = knownPreimage(scope, htlc) ?? preimages.get(key);
     outcomes.push(
       preimage === undefined ? outcomeOf(scope, resolution, htlc) : { type: 'fulfilled', htlc, preimage },
     );
   }
   return outcomes;
+}
+
+/**
+ * HTLCs of the commitments that may still confirm. One that only the holder's last but one commitment has is settled for
+ * good off-chain: it left the counterparty's commitments after the holder's, and upstream heard then how it ended.
+ */
+function unrevokedHtlcs(monitor: ChannelMonitor): ReadonlySet<string> {
+  const keys = new Set<string>();
+  for (const commitment of [
+    monitor.holderCommitment,
+    monitor.counterpartyCommitment,
+    monitor.nextCounterpartyCommitment,
+  ])
+    for (const ref of commitment?.content.htlcs ?? []) keys.add(htlcKey(ref));
+  return keys;
 }
 
 function outcomeOf(scope: CloseScope, resolution: Resolution, htlc: MonitorHtlc): HtlcOutcome {

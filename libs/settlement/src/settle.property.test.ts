@@ -237,8 +237,6 @@ class Close {
   play(move: ChainMove): void {
     const { chain, channel, commitment, monitor } = this;
     const settlement = this.look();
-    // The shell forgets what is resolved; nothing is watched, and a look would not be one.
-    if (settlement.stage === 'resolved') return;
     switch (move.type) {
       case 'wait':
         chain.mineTo(chain.height + move.blocks);

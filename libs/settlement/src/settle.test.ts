@@ -95,7 +95,7 @@ describe.each(FORMATS)('%s', (format) => {
     expect(chain.settlement(channel, 'alice', PREIMAGES).settlement.stage).toBe('closed');
     chain.mine();
     const end = chain.settlement(channel, 'alice', PREIMAGES).settlement;
-    expect(end).toMatchObject({ stage: 'resolved', watched: [] });
+    expect(end.stage).toBe('resolved');
   });
 
   test.each(['counterparty', 'counterparty_next'] as const)(

@@ -95,15 +95,15 @@ function settleClosed(
     height,
     ...('commitmentNumber' in spend ? { commitmentNumber: spend.commitmentNumber } : {}),
   };
-  const isResolved = isSettled(scope, resolution, htlcs);
   const own = resolution.outputs.map(({ outPoint }) => outPoint);
   return {
-    stage: isResolved ? 'resolved' : 'closed',
+    stage: isSettled(scope, resolution, htlcs) ? 'resolved' : 'closed',
     close,
     outputs: resolution.outputs,
     htlcs,
     unconfirmedCommitments: [],
-    watched: isResolved ? [] : [...fundings, ...own, ...resolution.alsoWatched, ...waiting.watched],
+    // Of a resolved channel too: how long a deeper reorganisation is reckoned with is for the shell to say.
+    watched: [...fundings, ...own, ...resolution.alsoWatched, ...waiting.watched],
   };
 }
 

@@ -196,6 +196,6 @@ export interface Settlement {
   readonly htlcs: readonly HtlcOutcome[];
   /** While the stage is open. */
   readonly unconfirmedCommitments: readonly UnconfirmedCommitment[];
-  /** Spends of these are facts to keep: the fundings, and whatever of the close concerns the holder. */
+  /** Spends of these are facts to keep: the fundings, and whatever of the close concerns the holder; of a resolved one too. */
   readonly watched: readonly OutPoint[];
 }

@@ -172,7 +172,6 @@ export class TestChain {
       const spendsWatched = (tx: Tx): boolean =>
         tx.inputs.some(({ txid, vout }) => watched.has(outPointKey({ txid, outputIndex: vout })));
       const known = new Set(facts.confirmed);
-      // A fact is kept once it is one: what is resolved watches nothing any more.
       const confirmed = all.filter((spend) => known.has(spend) || spendsWatched(spend.tx));
       const waiting = new Set(facts.unconfirmed);
       const unconfirmed = this.mempool.filter((tx) => waiting.has(tx) || spendsWatched(tx));
