@@ -90,6 +90,16 @@ export class DisasterWorld {
     this.#node = connectNode(this.#fleet.consoleAddress, this.#fleet.token());
   }
 
+  /** Another node of this release, as a peer; the caller stops it. */
+  neighbour(): Promise<Fleet> {
+    return Fleet.start({
+      stateDir: path.join(this.dir, 'neighbour'),
+      managers: 1,
+      gateways: 1,
+      chainUrl: this.chainUrl,
+    });
+  }
+
   async wallet(name: string, anchors: boolean): Promise<LdkWallet> {
     const wallet = await LdkWallet.start({
       dataDir: path.join(this.dir, name),

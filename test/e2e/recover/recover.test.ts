@@ -18,7 +18,7 @@ beforeAll(async () => {
   world = await DisasterWorld.start();
   await world.startFleet({ managers: 2 });
   [carol, dave] = await Promise.all([world.wallet('carol', true), world.wallet('dave', false)]);
-}, 180_000);
+}, 300_000);
 
 afterAll(() => world.stop(), 60_000);
 
