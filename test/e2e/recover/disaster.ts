@@ -114,7 +114,8 @@ export class DisasterWorld {
   async disaster(): Promise<void> {
     await this.stopFleet();
     const state = path.join(this.dir, 'fleet');
-    fs.rmSync(path.join(state, 'postgres'), { recursive: true, force: true });
+    for (const folder of ['postgres', 'backups'])
+      fs.rmSync(path.join(state, folder), { recursive: true, force: true });
     for (const file of fs.readdirSync(path.join(state, 'signer')))
       if (file !== 'seed.json') fs.rmSync(path.join(state, 'signer', file), { recursive: true, force: true });
   }

@@ -102,6 +102,7 @@ export class Fleet {
     say('Postgres');
     fs.mkdirSync(path.join(stateDir, 'signer'), { recursive: true, mode: 0o700 });
     fs.mkdirSync(path.join(stateDir, 'console'), { recursive: true, mode: 0o700 });
+    fs.mkdirSync(path.join(stateDir, 'backups'), { recursive: true, mode: 0o700 });
     const postgres = await openPostgres({
       dataDir: path.join(stateDir, 'postgres'),
       port: ports['postgres'] ?? 0,
@@ -213,6 +214,7 @@ export class Fleet {
             FULMEN_SIGNER_ADDRESS: at('signer'),
             FULMEN_CHAIN_MONITOR_ADDRESS: at('chain-monitor'),
             FULMEN_ROUTER_ADDRESS: at('router'),
+            FULMEN_BACKUP_FILE: path.join(stateDir, 'backups', `${name}.backup`),
           }),
         ),
       ),
