@@ -58,6 +58,8 @@ async function stage(channel: TestChannel = channelWithHtlcs()): Promise<Stage> 
 async function mine({ chain, settling }: Stage, transactions: readonly Tx[] = []): Promise<void> {
   chain.mine(transactions);
   await settling.mine(transactions);
+  // Faults of a settlement have a reason; alarms about the counterparty have none.
+  expect(settling.complaints.filter((one) => 'reason' in one)).toEqual([]);
 }
 
 async function mineTo(one: Stage, height: number): Promise<void> {

@@ -46,6 +46,8 @@ export class Settling {
   readonly writer: Writer;
   readonly settler: Settler;
   readonly metrics = new Metrics('chain-monitor');
+  /** What the settler logged as an error. */
+  readonly complaints: object[] = [];
   #serial = 0;
 
   private constructor(state: MemoryChainState, manager: ReturnType<typeof emptyManagerTables>) {
@@ -57,7 +59,7 @@ export class Settling {
       writer: this.writer,
       secp: secp256k1,
       runtime: { wallClockMs: () => NOW_UNIX_MS },
-      logger: silentLogger,
+      logger: { ...silentLogger, error: (fields) => void this.complaints.push(fields) },
       metrics: chainMetrics(this.metrics),
     });
   }
