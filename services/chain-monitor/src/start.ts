@@ -11,6 +11,7 @@ import { Broadcaster } from './broadcast/broadcaster.ts';
 import { FeeEstimator } from './fees/estimator.ts';
 import { BlockIndex } from './follower/block-index.ts';
 import { ChainHealth } from './follower/health.ts';
+import { tellHalt } from './follower/halt-events.ts';
 import { Follower } from './follower/follower.ts';
 import { registerFundings, registerOrders, registerWallet } from './follower/registered.ts';
 import { UtxoLookup } from './gossip/utxo-lookup.ts';
@@ -81,8 +82,7 @@ export async function start(
     metrics,
     behindGraceMs: config.behindGraceMs,
     maximumBlockAgeMs: config.maximumBlockAgeMs,
-    // Managers ask every second; nobody needs to be woken.
-    onChange: () => undefined,
+    onChange: (halt) => void tellHalt(writer, runtime, logger, halt),
   });
   const follower = new Follower({
     source,

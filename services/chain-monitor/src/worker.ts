@@ -135,7 +135,7 @@ export class Worker {
   /** A source that lied never writes again; for one that is only in trouble another replica gets one chance. */
   #shallYield(): boolean {
     const { halt } = this.#parts.health;
-    if (halt === undefined || halt.type === 'chain_stale') return false;
+    if (halt === undefined || halt.type === 'chain_stale' || halt.type === 'deep_reorg') return false;
     if (halt.type === 'source_contradicts') return true;
     const isNew = halt !== this.#yieldedFor;
     this.#yieldedFor = halt;

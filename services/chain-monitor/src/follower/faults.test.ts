@@ -76,9 +76,18 @@ describe('reorgs', () => {
     await followAll(harness);
     expectFollowed(harness);
     expect(harness.status(watch)).toEqual({ type: 'unconfirmed' });
-    expect(await doubtOf(harness)).toBe('');
+    // Up to six blocks are ordinary; more halt forwarding until the new chain has grown by six.
+    const isDeep = depth > 6;
+    expect(await doubtOf(harness)).toBe(isDeep ? `the last ${depth} blocks were replaced by others` : '');
     await harness.mine(1);
     expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 1 });
+    await harness.mine(3);
+    expect((await doubtOf(harness)) === '').toBe(!isDeep);
+    await harness.mine(1);
+    expect(await doubtOf(harness)).toBe('');
+    expect(harness.manager.outbox.map(({ type }) => type)).toEqual(
+      isDeep ? ['chain_halted', 'chain_resumed'] : [],
+    );
     expect(harness.clock.failures).toEqual([]);
   });
 

@@ -81,12 +81,15 @@ export class Follower {
 
   async #note(outcome: 'moved' | 'at_tip' | 'waiting'): Promise<void> {
     const { health, writer } = this.#ports;
-    if (outcome === 'moved') health.progressed(undefined);
+    if (outcome === 'moved') health.moved();
     else if (outcome === 'waiting')
       health.waited(
         this.#behindReason ?? 'the source announces a block that it does not give; it may be pruned',
       );
-    else health.progressed((await writer.exclusive(async (view) => view.tip))?.timeUnixSeconds);
+    else {
+      const tip = await writer.exclusive(async (view) => view.tip);
+      if (tip !== undefined) health.atTip(tip);
+    }
   }
 
   /** Once a process: the source is of our network, by its name and its first block. */
@@ -153,18 +156,21 @@ export class Follower {
   async #disconnect(tip: StoredBlock): Promise<'moved' | 'waiting'> {
     const { source, writer } = this.#ports;
     const blocks = await writer.exclusive(async (view) => view.blocks);
-    let common: StoredBlock | undefined;
-    for (const block of blocks.toReversed()) {
+    if ((await source.getBlockHash(tip.height)) === displayHash(tip.hash)) return 'waiting';
+    // Below the fork every block is common, above none: halving finds it, and the lowest must be common.
+    let [common, other] = [-1, blocks.length - 1];
+    for (let at = 0; at < other; at = Math.floor((common + other) / 2)) {
+      const block = blocks[at] as StoredBlock;
       const hash = await source.getBlockHash(block.height);
       if (hash === undefined) return 'waiting';
-      if (hash === displayHash(block.hash)) {
-        common = block;
-        break;
-      }
+      if (hash === displayHash(block.hash)) common = at;
+      else other = at;
+      if (common + 1 >= other) break;
     }
-    if (common === undefined)
+    const fork = blocks[common];
+    if (fork === undefined)
       throw new ContradictionError(`none of the last ${blocks.length} blocks is in the source's chain`);
-    if (common.height === tip.height) return 'waiting';
+    this.#ports.health.replaced(tip.height - fork.height, tip.height);
     await writer.turn((draft) => {
       draft.block = { type: 'disconnect', hash: tip.hash };
       unscanFundings(draft, tip.height);
@@ -175,7 +181,7 @@ export class Follower {
       reportFundings(draft, tip.height - 1);
     });
     this.#ports.metrics.disconnected.inc();
-    this.#ports.logger.warn({ height: tip.height, fork: common.height }, 'block taken back by a reorg');
+    this.#ports.logger.warn({ height: tip.height, fork: fork.height }, 'block taken back by a reorg');
     this.#ports.onBlock();
     return 'moved';
   }

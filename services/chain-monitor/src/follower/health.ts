@@ -17,6 +17,8 @@ export type Halt =
   | { readonly type: 'source_silent'; readonly reason: string }
   /** Until the source has caught up. */
   | { readonly type: 'source_behind'; readonly reason: string }
+  /** Until the new chain has grown: blocks were replaced that everybody took for final. */
+  | { readonly type: 'deep_reorg'; readonly reason: string }
   /** Until there is a young block: the source may be cut off from the network. */
   | { readonly type: 'chain_stale'; readonly reason: string };
 
@@ -27,6 +29,11 @@ export class ContradictionError extends Error {
 
 /** Blocks behind the source that are no reason for doubt: they come faster than they are processed for a moment. */
 export const MAX_LAG_BLOCKS = 6;
+
+/** Replaced blocks that are ordinary; LDK's ANTI_REORG_DELAY. */
+const ORDINARY_REORG_BLOCKS = 6;
+/** Blocks that the chain must grow beyond its height before a deep reorganisation. */
+const SETTLED_AFTER_BLOCKS = 6;
 
 export interface HealthPorts {
   readonly runtime: Pick<Runtime, 'monotonicMs' | 'wallClockMs'>;
@@ -45,6 +52,8 @@ export class ChainHealth {
   #stuckSinceMs: number | undefined;
   #lagBlocks: number | undefined;
   #state: 'unread' | 'read' = 'unread';
+  /** After a deep reorganisation: the height at which the chain counts as settled. */
+  #settledAtHeight: number | undefined;
 
   constructor(ports: HealthPorts) {
     this.#ports = ports;
@@ -68,17 +77,29 @@ export class ChainHealth {
     this.#ports.metrics.lag.set(lagBlocks);
   }
 
-  /** The stored chain moved towards the source's, or is at its tip, whose time is given. */
-  progressed(tipTimeUnixSeconds: number | undefined): void {
+  /** The stored chain moved towards the source's. */
+  moved(): void {
     this.#stuckSinceMs = undefined;
-    if (tipTimeUnixSeconds === undefined) {
-      if (this.#halt !== undefined && this.#halt.type !== 'chain_stale') this.#resume();
-      return;
-    }
+    const { type } = this.#halt ?? {};
+    if (type === 'source_behind' || type === 'source_garbled' || type === 'source_silent') this.#resume();
+  }
+
+  /** The best chain has other blocks in the place of these last ones. */
+  replaced(depth: number, tipHeight: number): void {
+    if (depth <= ORDINARY_REORG_BLOCKS) return;
+    this.#settledAtHeight = Math.max(this.#settledAtHeight ?? 0, tipHeight + SETTLED_AFTER_BLOCKS);
+    this.#stop({ type: 'deep_reorg', reason: `the last ${depth} blocks were replaced by others` });
+  }
+
+  /** The stored chain is the source's. */
+  atTip(tip: { readonly height: number; readonly timeUnixSeconds: number }): void {
+    this.#stuckSinceMs = undefined;
     this.#state = 'read';
     this.#lagBlocks = 0;
+    if (this.#settledAtHeight !== undefined && tip.height < this.#settledAtHeight) return;
+    this.#settledAtHeight = undefined;
     const { maximumBlockAgeMs, runtime } = this.#ports;
-    const ageMs = runtime.wallClockMs() - tipTimeUnixSeconds * 1000;
+    const ageMs = runtime.wallClockMs() - tip.timeUnixSeconds * 1000;
     if (maximumBlockAgeMs !== undefined && ageMs > maximumBlockAgeMs) {
       const minutes = Math.floor(ageMs / 60_000);
       this.#stop({ type: 'chain_stale', reason: `the best block is ${minutes} minutes old` });
