@@ -21,6 +21,8 @@ import { inputsOf } from './world.ts';
 
 /** What a mempool asks of a replacement beyond what it replaces, in sat per vbyte. */
 const INCREMENT_SAT_PER_VBYTE = 1n;
+/** What the signatures of a claim may differ by. */
+const SIGNATURES_VBYTES = 2n;
 const BLOCK_MS = 40_000;
 const MAX_BLOCKS_AFTER_EXPIRY = 100;
 
@@ -130,7 +132,8 @@ class Cycling {
     if (entry === undefined) return false;
     // At the victim's feerate at least, and above everything that it evicts.
     const draft = this.#claim(1n);
-    const size = BigInt(storeTx(draft).vsize);
+    // With another fee the signatures are others, and may be a byte longer each.
+    const size = BigInt(storeTx(draft).vsize) + SIGNATURES_VBYTES;
     const atFeerate = (entry.feeSat * size) / BigInt(entry.stored.vsize) + 1n;
     const above = chain.mempool.feesOf(victims) + size * INCREMENT_SAT_PER_VBYTE;
     const claimFeeSat = atFeerate > above ? atFeerate : above;
