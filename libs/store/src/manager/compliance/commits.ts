@@ -196,6 +196,31 @@ export function commitCompliance(
       expect([await closed('include'), await closed('exclude')]).toEqual([true, false]);
     });
 
+    test('one transaction for both: a channel and its monitor’s log move together, or neither does', async () => {
+      await begin(44);
+      const update = { updateId: 1n, payload: bytes(40, 1) };
+      expect(types(await a().commitSteps([step(fence, 440, 0n)]))).toEqual(['committed']);
+      const next = async () => (await load(a(), fence, 440))?.nextMonitorUpdateId;
+      const refused = [
+        // The channel's version, an update out of order, an HTLC twice, another owner.
+        step(fence, 440, 7n, { monitorUpdates: [update] }),
+        step(fence, 440, 1n, { monitorUpdates: [{ ...update, updateId: 2n }] }),
+        step(fence, 440, 1n, {
+          monitorUpdates: [update],
+          delta: { newHtlcs: [htlc('inbound', 1n), htlc('inbound', 1n)] },
+        }),
+        step({ ...fence, epoch: fence.epoch - 1n }, 440, 1n, { monitorUpdates: [update] }),
+      ];
+      for (const unit of refused) {
+        expect(types(await a().commitSteps([unit]))).not.toEqual(['committed']);
+        expect([(await load(a(), fence, 440))?.version, await next()]).toEqual([1n, 1n]);
+      }
+      expect(types(await a().commitSteps([step(fence, 440, 1n, { monitorUpdates: [update] })]))).toEqual([
+        'committed',
+      ]);
+      expect([(await load(a(), fence, 440))?.version, await next()]).toEqual([2n, 2n]);
+    });
+
     test('closing is one decision: once it is made elsewhere, only the closing commits', async () => {
       await begin(43);
       expect(types(await a().commitSteps([step(fence, 430, 0n), step(fence, 431, 0n)]))).toEqual([
