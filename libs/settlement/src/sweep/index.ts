@@ -2,5 +2,6 @@
 export { DEFAULT_SWEEP_POLICY, claimBudgetSat, commitmentBudgetSat } from './budget.ts';
 export { outPointKeyOf } from './keys.ts';
 export { planSweeps } from './plan.ts';
+export { isFeeRefusal } from './refusal.ts';
 export { sweepTransaction } from './transaction.ts';
 export type * from './types.ts';

@@ -20,6 +20,7 @@ import {
 } from './group.ts';
 import { outPointKeyOf, sweepIdOf } from './keys.ts';
 import { type Price, priceOf, richestOf } from './price.ts';
+import { isFeeRefusal } from './refusal.ts';
 import type {
   ClaimPlan,
   PayableCommitment,
@@ -31,9 +32,6 @@ import type {
   WalletCoin,
 } from './types.ts';
 
-/** What the node says when it is the fee that it does not like, or what stands in the way pays more. */
-const FEE_REFUSAL = /insufficient fee|fee not met|mempool full|mempool-conflict|replacement/i;
-
 interface Job extends Held {
   /** Taken apart for this and its like. */
   readonly partOf: PendingSweep | undefined;
@@ -43,6 +41,9 @@ interface Job extends Held {
 
 export function planSweeps(input: SweepPlanInput): SweepPlan {
   const members = sweepable(input);
+  const commitments: Commitments = new Map(
+    input.commitments.map((one) => [outPointKeyOf(one.commitment.anchor.outPoint), one]),
+  );
   const coins = new Map(input.coins.map((coin) => [outPointKeyOf(coin.outPoint), coin]));
   const { confirmed, alive, dead } = sortPending(input, members, coins);
   const rules: GroupingRules = { ...input, coinSupply: coinSupplyOf(input, coins.size) };
@@ -53,7 +54,7 @@ export function planSweeps(input: SweepPlanInput): SweepPlan {
     for (const at of pending.claims) taken.add(outPointKeyOf(at));
     const parts = apart(rules, pending, held);
     if (parts === undefined) {
-      const group = pendingGroup(input, pending, held);
+      const group = pendingGroup(commitments, pending, held);
       if (group !== undefined) jobs.push({ group, pending, partOf: undefined, makesRoomFor: undefined });
       continue;
     }
@@ -65,7 +66,7 @@ export function planSweeps(input: SweepPlanInput): SweepPlan {
         makesRoomFor: at === 0 ? pending : undefined,
       });
   }
-  jobs.push(...freshJobs(input, rules, members, taken));
+  jobs.push(...freshJobs(commitments, rules, members, taken));
   return execute(input, { jobs, coins, confirmed, alive, dead });
 }
 
@@ -90,12 +91,11 @@ function sweepable({ claims, commitments, bestHeight }: SweepPlanInput): Readonl
   return found;
 }
 
-function commitmentOf(
-  { commitments }: SweepPlanInput,
-  claimed: SweepableClaim,
-): PayableCommitment | undefined {
-  const key = outPointKeyOf(claimed.claim.outPoint);
-  return commitments.find(({ commitment }) => outPointKeyOf(commitment.anchor.outPoint) === key);
+/** By the outpoint of the holder's anchor. */
+type Commitments = ReadonlyMap<string, PayableCommitment>;
+
+function commitmentOf(commitments: Commitments, claimed: SweepableClaim): PayableCommitment | undefined {
+  return commitments.get(outPointKeyOf(claimed.claim.outPoint));
 }
 
 function sortPending(
@@ -114,13 +114,13 @@ function sortPending(
 
 /** The group of a transaction that was made before. */
 function pendingGroup(
-  input: SweepPlanInput,
+  commitments: Commitments,
   { walletInputs }: PendingSweep,
   held: readonly SweepableClaim[],
 ): ClaimGroup | undefined {
   const [first] = held;
-  if (first?.claim.kind.type === 'anchor' && (walletInputs.length > 0 || commitmentOf(input, first)))
-    return { shape: 'child', members: [first], commitment: commitmentOf(input, first) };
+  if (first?.claim.kind.type === 'anchor' && (walletInputs.length > 0 || commitmentOf(commitments, first)))
+    return { shape: 'child', members: [first], commitment: commitmentOf(commitments, first) };
   return groupOf(held);
 }
 
@@ -137,7 +137,7 @@ function apart(
   const alone = held.map((one) => [one]);
   // Refused for its fee it would be no other alone; for anything else, one input may be the reason.
   if (pending.rejectReason !== undefined)
-    return FEE_REFUSAL.test(pending.rejectReason) ? undefined : alone.flatMap((one) => groupOf(one) ?? []);
+    return isFeeRefusal(pending.rejectReason) ? undefined : alone.flatMap((one) => groupOf(one) ?? []);
   if (deadlineOf(held) === undefined || !isWorthAlone(richest, feerates, policy)) return undefined;
   const budgetSat = claimBudgetSat(richest.claim, policy);
   if (!held.some((one) => standsAlone(one, rules)) && pending.feeSat * 2n < budgetSat) return undefined;
@@ -154,17 +154,17 @@ function apart(
 }
 
 function freshJobs(
-  input: SweepPlanInput,
+  commitments: Commitments,
   rules: GroupingRules,
   members: ReadonlyMap<string, SweepableClaim>,
   taken: ReadonlySet<string>,
 ): readonly Job[] {
   const free = [...members].flatMap(([key, one]) => (taken.has(key) ? [] : [one]));
   const children = free.flatMap((one): readonly ClaimGroup[] => {
-    const commitment = commitmentOf(input, one);
+    const commitment = commitmentOf(commitments, one);
     return commitment === undefined ? [] : [{ shape: 'child', members: [one], commitment }];
   });
-  const rest = free.filter((one) => commitmentOf(input, one) === undefined);
+  const rest = free.filter((one) => commitmentOf(commitments, one) === undefined);
   return [...children, ...groupClaims(rest, rules)].map((group) => ({
     group,
     pending: undefined,
@@ -287,7 +287,7 @@ function outbidOf(
 ): number | undefined {
   const known = rivals.map(({ feeSat, weight }) => Number((feeSat * 1000n) / BigInt(weight)) + 1);
   const reason = pending?.rejectReason;
-  if (known.length === 0 && reason !== undefined && FEE_REFUSAL.test(reason))
+  if (known.length === 0 && reason !== undefined && isFeeRefusal(reason))
     return Math.ceil(lastSatPerKw * 1.5) + 1;
   return known.length === 0 ? undefined : Math.max(...known);
 }

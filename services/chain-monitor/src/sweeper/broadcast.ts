@@ -3,14 +3,12 @@ import { decodeTx, txid as txidOf } from '@fulmen/bitcoin';
 import { type BroadcastOutcome, type ChainSource, ChainSourceError } from '@fulmen/chain';
 import { equalBytes, toHex } from '@fulmen/codec';
 import type { Logger, Runtime } from '@fulmen/service';
-import { type ChannelClaims, outPointKeyOf } from '@fulmen/settlement/sweep/index';
+import { type ChannelClaims, isFeeRefusal, outPointKeyOf } from '@fulmen/settlement/sweep/index';
 import type { SweepRecord } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
 import type { Writer } from '../state/writer.ts';
 import type { AddressBook } from '../wallet/address-book.ts';
 
-/** What the node says when a higher fee would please it. */
-const FEE_REFUSAL = /insufficient fee|fee not met|mempool full|mempool-conflict/i;
 /** The longest of its words that are kept. */
 const MAX_REASON_LENGTH = 500;
 
@@ -103,7 +101,7 @@ export class SweepBroadcaster {
       this.#ports.book()?.observe(draft, [{ tx: tx.value, txid: sweep.txid, sighting: { type: 'mempool' } }]);
     });
     if (reason === undefined) return 'accepted';
-    return FEE_REFUSAL.test(reason) ? 'fee' : 'refused';
+    return isFeeRefusal(reason) ? 'fee' : 'refused';
   }
 
   /** Bytes that the node cannot even read are its refusal. */
