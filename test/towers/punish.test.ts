@@ -1,7 +1,7 @@
 import { displayHash, type Tx } from '@fulmen/bitcoin';
 import { preimageOf } from '@fulmen/channel/testing/pair';
 import { storeTx } from '@fulmen/testing/devchain';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Case } from '../settlement/cases.ts';
 import { type HtlcOutput, htlcOutputs, type KeptCommitment } from '../settlement/counterparty.ts';
 import { type Scenario, scenarioOf } from '../settlement/scenario.ts';
@@ -9,7 +9,8 @@ import { World } from '../settlement/world.ts';
 import { DESTINATION, Scene } from './scene.ts';
 
 const CALM_SAT_PER_KVB = 2_000;
-const SECONDS = 20_000;
+const SECONDS = 50_000;
+vi.setConfig({ testTimeout: 150_000 });
 
 const open: Scene[] = [];
 afterEach(async () => {

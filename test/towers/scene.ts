@@ -213,7 +213,7 @@ export class Scene {
     const inbox = openTowerInbox({ connectionString, applicationName: 'inbox', towerId: TOWER_ID });
     const store = new PostgresChainStore(this.#towerServer.open({ schema: CHAIN_SCHEMA }));
     const running = await startTower(
-      { ...TEST_CONFIG, towerId: TOWER_ID, leaseMs: 1_000, pollMs: 50, feeCacheMs: 0 },
+      { ...TEST_CONFIG, towerId: TOWER_ID, leaseMs: 9_000, pollMs: 50, feeCacheMs: 0 },
       {
         runtime,
         logger: this.#logger(),

@@ -138,7 +138,7 @@ export class TestNode {
     const freezes =
       this.monitor === 'in_progress' && step.effects.some((effect) => effect.type === 'monitor_update');
     const held = freezes ? messages.filter(isHeld) : [];
-    for (const message of messages) if (!held.includes(message)) this.outbox.push(this.#toWire(message));
+    for (const message of messages) if (!held.includes(message)) this.outbox.push(this.toWire(message));
     if (freezes) this.must({ type: 'monitor_update_in_progress', held });
   }
 
@@ -212,7 +212,8 @@ export class TestNode {
     if (a !== b) throw new InternalError(`restored another state:\n${a}\n${b}`);
   }
 
-  #toWire(message: OutboundMessage): PeerMessage {
+  /** A message with what the signer adds to it. */
+  toWire(message: OutboundMessage): PeerMessage {
     if (message.kind === 'ready') return message.message;
     if (message.kind === 'funding_created') {
       const registration = openingRegistration(this.state);
