@@ -8,7 +8,7 @@ import { preimageOf } from '@fulmen/channel/testing/pair';
 import { storeTx } from '@fulmen/testing/devchain';
 import type { Case } from './cases.ts';
 import { type HtlcOutput, htlcOutputs } from './counterparty.ts';
-import { type PlannedHtlc, type Scenario, OUTBOUND_EXPIRY_HEIGHT } from './scenario.ts';
+import { type PlannedHtlc, type Scenario, OUTBOUND_EXPIRY_HEIGHT, showsPreimage } from './scenario.ts';
 import type { World } from './world.ts';
 
 /** Enough for every mempool of these tests. */
@@ -63,7 +63,7 @@ export class Actor {
   }
 
   #claimsInBlock(htlc: PlannedHtlc, next: number): boolean {
-    if (htlc.role === 'extra') return false;
+    if (!showsPreimage(this.#case, htlc)) return false;
     switch (this.#case.knowledge) {
       case 'known':
         return true;
@@ -85,7 +85,8 @@ export class Actor {
     if (this.#case.knowledge !== 'late_mempool' || this.#confirmedAt() === undefined) return [];
     return htlcOutputs(this.#scenario.built).flatMap((output) => {
       const htlc = this.#plannedOf(output);
-      if (htlc.direction !== 'outbound' || htlc.role === 'extra' || this.#isSpent(output)) return [];
+      if (htlc.direction !== 'outbound' || this.#isSpent(output)) return [];
+      if (!showsPreimage(this.#case, htlc)) return [];
       return [this.#spend(output, preimageOf(htlc.seed))];
     });
   }

@@ -7,7 +7,7 @@ import { displayHash } from '@fulmen/bitcoin';
 import type { CommitmentOutput } from '@fulmen/channel/commitment/types';
 import { storeTx } from '@fulmen/testing/devchain';
 import type { Case } from './cases.ts';
-import type { PlannedHtlc, Scenario } from './scenario.ts';
+import { type PlannedHtlc, type Scenario, showsPreimage } from './scenario.ts';
 import type { World } from './world.ts';
 
 export type Owner = 'fleet' | 'counterparty' | 'either';
@@ -28,17 +28,25 @@ export function ownerOf(one: Case, scenario: Scenario, output: CommitmentOutput)
     case 'htlc': {
       if (isRevoked) return 'fleet';
       const htlc = plannedOf(scenario, output.htlc);
-      return htlcOwner(one, htlc);
+      return htlcOwner(one, scenario, htlc);
     }
   }
 }
 
-function htlcOwner(one: Case, htlc: PlannedHtlc): Owner {
-  if (htlc.direction === 'inbound') return one.knowledge === 'unknown' ? 'counterparty' : 'fleet';
+function htlcOwner(one: Case, scenario: Scenario, htlc: PlannedHtlc): Owner {
+  if (htlc.direction === 'inbound') {
+    if (one.knowledge === 'known') return 'fleet';
+    // What the fleet forwards is what teaches it the preimage, and of identical ones each its own.
+    const carrier = scenario.htlcs.find(
+      ({ source }) =>
+        source?.type === 'htlc' &&
+        source.htlcId === htlc.id &&
+        Buffer.compare(source.channelId, scenario.channelId) === 0,
+    );
+    return carrier !== undefined && showsPreimage(one, carrier) ? 'fleet' : 'counterparty';
+  }
   // Shown in the mempool only, a preimage pays nobody downstream.
-  if (htlc.role === 'extra' || one.knowledge === 'unknown' || one.knowledge === 'late_mempool')
-    return 'fleet';
-  return 'counterparty';
+  return showsPreimage(one, htlc) && one.knowledge !== 'late_mempool' ? 'counterparty' : 'fleet';
 }
 
 function plannedOf(

@@ -38,6 +38,18 @@ export interface PlannedHtlc {
   readonly endedOffChain: 'fulfilled' | 'failed' | undefined;
 }
 
+/** The one of identical HTLCs that the counterparty claims, when it shows its preimage late. */
+const CLAIMED_TWIN = 1n;
+
+/** Whether the counterparty ever shows the preimage of an HTLC that it was offered. */
+export function showsPreimage(
+  { htlcs, knowledge }: Pick<Case, 'htlcs' | 'knowledge'>,
+  htlc: PlannedHtlc,
+): boolean {
+  if (htlc.role === 'extra' || knowledge === 'unknown') return false;
+  return knowledge === 'known' || htlcs !== 'identical' || htlc.id === CLAIMED_TWIN;
+}
+
 export interface Scenario {
   readonly name: string;
   readonly channelId: Uint8Array;

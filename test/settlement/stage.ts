@@ -2,6 +2,7 @@
 import { displayHash } from '@fulmen/bitcoin';
 import { spendAnyone } from '@fulmen/chain/compliance';
 import type { ChainMonitorConfig } from '@fulmen/chain-monitor/start';
+import { decodeSummary } from '@fulmen/chain-monitor/settlement/summary';
 import { InternalError } from '@fulmen/codec';
 import type { SettlementRecord } from '@fulmen/store/chain/chain-store';
 import { MemoryChainState } from '@fulmen/store/chain/memory';
@@ -107,6 +108,16 @@ export class Stage {
     return this.settlement?.stage === 'resolved' && claims.size === 0 && sweeps.size === 0;
   }
 
+  /** Whether every output of the close has its end, and nothing is left but to wait until that is deep enough. */
+  isOnlyBurying(): boolean {
+    const { settlement } = this;
+    if (settlement?.stage !== 'closed' || this.world.chain.mempool.entries().length > 0) return false;
+    return decodeSummary(settlement.summary).every(
+      ({ kind, status, untilHeight }) =>
+        kind === 'anchor' || (status === 'spent' && (untilHeight ?? 0) < this.world.height),
+    );
+  }
+
   /** Outputs that are being claimed though the chain has them spent, by row; after any block there are none. */
   spentClaims(): string[] {
     const { claims, sweeps } = this.machine.state.settlement;
@@ -114,7 +125,9 @@ export class Stage {
       this.world.spenderOf(`${displayHash(at.txid)}:${at.outputIndex}`) !== undefined;
     const pending = [...sweeps.values()].filter(({ confirmedHeight }) => confirmedHeight === undefined);
     const confirmed = new Set(
-      [...sweeps.values()].flatMap((sweep) => (sweep.confirmedHeight === undefined ? [] : [hexKey(sweep.sweepId)])),
+      [...sweeps.values()].flatMap((sweep) =>
+        sweep.confirmedHeight === undefined ? [] : [hexKey(sweep.sweepId)],
+      ),
     );
     return [
       ...pending.flatMap(({ sweepId, claims: inputs, walletInputs }) =>
