@@ -196,6 +196,7 @@ export class MemoryChainStore implements port.ChainStore {
       );
     };
     return [...manager.watches.values()]
+      .filter(({ status }) => status.type !== 'spent' || status.settlement !== 'resolved')
       .map(({ watch }) => {
         const searchFromHeight = manager.fundingSearches.get(hexKey(watch.channelId));
         return searchFromHeight === undefined ? watch : { ...watch, searchFromHeight };

@@ -161,7 +161,7 @@ export class PostgresChainStore implements port.ChainStore {
       this.#database.read<Columns>(
         `SELECT w.*, s.from_height FROM ${MANAGER_SCHEMA}.funding_watch AS w
          LEFT JOIN ${MANAGER_SCHEMA}.funding_search AS s USING (channel_id)
-         WHERE NOT EXISTS (SELECT FROM funding AS f WHERE f.channel_id = w.channel_id
+         WHERE w.settlement IS NULL AND NOT EXISTS (SELECT FROM funding AS f WHERE f.channel_id = w.channel_id
            AND f.funding_txid = w.funding_txid AND f.funding_output_index = w.funding_output_index) LIMIT $1`,
         [limit],
       ),

@@ -339,7 +339,7 @@ export class MemoryManagerStore implements ManagerStore {
   prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number> {
     return this.#do((state) => {
       const taken = byKey(state.resolutions)
-        .filter((entry) => entry.taken)
+        .filter((entry) => entry.taken || isOrphaned(state, entry.resolution.source))
         .map(({ resolution }) => resolution.source);
       const cancelled = [...state.claims]
         .filter(
@@ -374,6 +374,10 @@ export class MemoryManagerStore implements ManagerStore {
     });
   }
 }
+
+/** Nobody will take the end of an HTLC whose channel is closed. */
+const isOrphaned = (state: MemoryManagerState, source: HtlcSource): boolean =>
+  source.type === 'htlc' && state.channels.get(hexKey(source.channelId))?.row.phase === 'closed';
 
 const isUnfinished = (row: port.PaymentRow): boolean =>
   row.status === 'open' || row.status === 'claimable' || row.status === 'pending';

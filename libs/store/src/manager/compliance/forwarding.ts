@@ -1,6 +1,6 @@
 /** What crosses shards: intents, claims, resolutions, replays, and upkeep. */
 import { describe, expect, test } from 'vitest';
-import type { Fence, HtlcSource, ManagerStore, Resolution } from '../manager-store.ts';
+import type { CommitUnit, Fence, HtlcSource, ManagerStore, Resolution } from '../manager-store.ts';
 import { bytes, channelIdOf, htlc, htlcSource, intent, owner, payment, step, types } from './fixtures.ts';
 import { load } from './commits.ts';
 
@@ -400,6 +400,30 @@ export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStor
       ).toEqual(['committed']);
       expect(await a().prune(100, 0, 3_600_000)).toBe(1);
       expect((await a().listForwards(1_000)).filter(({ createdUnixMs }) => createdUnixMs === 74)).toEqual([]);
+    });
+
+    test('the end of an HTLC whose channel is closed meanwhile waits for nobody', async () => {
+      const { up, down, upNumber, downNumber } = await pair(78);
+      const source = htlcSource(upNumber, 0n);
+      const incoming = htlc('inbound', 0n);
+      const resolutions: Resolution[] = [
+        { source, sourceShard: 78, outcome: { type: 'failed', reason: bytes(40, 1) } },
+      ];
+      const commits = async (unit: CommitUnit, store: ManagerStore): Promise<void> =>
+        expect(types(await store.commitSteps([unit]))).toEqual(['committed']);
+      await commits(
+        step(up, upNumber, 1n, {
+          delta: { newHtlcs: [incoming] },
+          forwarding: { intents: [intent(source, 79, 78)] },
+        }),
+        a(),
+      );
+      await commits(step(down, downNumber, 1n, { forwarding: { resolutions } }), b());
+      expect(await a().prune(100, 0, 3_600_000)).toBe(0);
+      const left = [{ direction: 'inbound' as const, id: 0n }];
+      await commits(step(up, upNumber, 2n, { row: { phase: 'closed' }, delta: { settledHtlcs: left } }), a());
+      expect(await a().prune(100, 0, 3_600_000)).toBe(1);
+      expect(await a().pendingResolutions([78], 10)).toEqual([]);
     });
   });
 }

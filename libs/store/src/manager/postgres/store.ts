@@ -94,13 +94,7 @@ export class PostgresManagerStore implements ManagerStore {
   readonly #towersRequired: number;
   readonly #statement = readStatements(new URL('./queries/', import.meta.url));
 
-  constructor(
-    leases: Database,
-    steps: Database,
-    queries: Database,
-    upkeep: Database,
-    towersRequired = 0,
-  ) {
+  constructor(leases: Database, steps: Database, queries: Database, upkeep: Database, towersRequired = 0) {
     this.#leases = leases;
     this.#steps = steps;
     this.#queries = queries;
