@@ -31,6 +31,7 @@ export class SimChain {
   readonly #database: MemoryManagerDatabase;
   readonly #mempool = new Set<string>();
   readonly #confirmed = new Map<string, ConfirmedFunding>();
+  #doubt = '';
   /** Called after each block. */
   readonly onBlock: (() => void)[] = [];
 
@@ -39,6 +40,11 @@ export class SimChain {
     this.#database = database;
     this.onBlock.push(hint);
     this.#nextBlock();
+  }
+
+  /** From now on it is not known as it is, or (empty) is again. */
+  doubt(reason: string): void {
+    this.#doubt = reason;
   }
 
   broadcast(txid: Uint8Array): void {
@@ -64,8 +70,8 @@ export class SimChain {
           height: this.height,
           timeUnixSeconds: 0,
           network: 'regtest',
-          halted: false,
-          haltReason: '',
+          halted: this.#doubt !== '',
+          haltReason: this.#doubt,
         }),
       estimateFee: ({ target }: { target: FeeTarget }) =>
         Promise.resolve({ feerateSatPerKw: FEERATES[target] ?? LOWEST_FEERATE }),

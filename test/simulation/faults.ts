@@ -18,6 +18,8 @@ type What =
   | { readonly kind: 'freeze'; readonly manager: string; readonly forMs: number }
   /** Every call and stream of a process breaks, the signer's too. */
   | { readonly kind: 'break_calls'; readonly name: string }
+  /** chain-monitor does not know the chain as it is. */
+  | { readonly kind: 'doubt_chain'; readonly forMs: number }
   | { readonly kind: 'cut_peer'; readonly peer: 'alice' | 'bob' }
   | { readonly kind: 'dial_again'; readonly peer: 'alice' | 'bob' }
   /** What a process sends and gets takes very long. */
@@ -58,6 +60,7 @@ export function drawFaults(random: Prng, owners: readonly string[], windowMs: nu
       'dial_again',
       'store_errors',
       'slow',
+      'doubt_chain',
     ] as const;
     const kind = random.pick(kinds);
     switch (kind) {
@@ -86,6 +89,8 @@ export function drawFaults(random: Prng, owners: readonly string[], windowMs: nu
           latencyMs: random.integer(100, 1_500),
           forMs: random.integer(200, 3_000),
         };
+      case 'doubt_chain':
+        return { kind, forMs: random.integer(500, 30_000) };
       case 'cut_peer':
       case 'dial_again':
         return { kind, peer: random.pick(['alice', 'bob']) };
@@ -132,6 +137,11 @@ export async function strike({ atMs, what }: Fault, field: Battlefield): Promise
       fleet.slow = { name: what.name, latencyMs: what.latencyMs };
       await pass(what.forMs);
       fleet.slow = undefined;
+      return;
+    case 'doubt_chain':
+      fleet.chain.doubt('the source is not believed');
+      await pass(what.forMs);
+      fleet.chain.doubt('');
       return;
     case 'cut_peer':
       field[what.peer].cut();

@@ -174,7 +174,6 @@ describe('channels and peers', () => {
       nodeId: NODE.nodeId,
       network: 'regtest',
       blockHeight: HEIGHT,
-      chainDoubt: () => undefined,
       channelsOpen: 1,
       channelsPending: 0,
       replicas: [{ replicaId: 'replica-1', shards: 256 }],
