@@ -117,6 +117,20 @@ export class PostgresTowerInbox implements port.TowerInbox {
     return row?.sealed_key;
   }
 
+  async forgetPreimages(
+    below: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint }[],
+  ): Promise<void> {
+    if (below.length === 0) return;
+    await this.#database.write(
+      `DELETE FROM htlc_preimage AS p USING unnest($1::bytea[], $2::int8[]) AS n(id, htlc)
+       WHERE p.channel_id = n.id AND p.htlc_id < n.htlc`,
+      [
+        byteaArray(below.map(({ channelId }) => channelId)),
+        int8Array(below.map(({ htlcId }) => BigInt.asIntN(64, htlcId))),
+      ],
+    );
+  }
+
   async #putOrigins(
     session: Session,
     origins: readonly port.ReceivedOrigin[],

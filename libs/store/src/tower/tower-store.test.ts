@@ -299,6 +299,17 @@ describe('a tower’s inbox', () => {
     expect(await admin.read('SELECT channel_id FROM funding_watch')).toEqual([{ channel_id: id(1) }]);
   });
 
+  test('keeps preimages until their HTLCs have left', async () => {
+    const preimages = [3n, 4n, 5n].map((htlcId) => ({ channelId: id(8), htlcId, preimage: id(1) }));
+    await inbox.receive({ origins: [], watches: [], updates: [], preimages });
+    await inbox.receive({ origins: [], watches: [], updates: [], preimages });
+    await inbox.forgetPreimages([
+      { channelId: id(8), htlcId: 5n },
+      { channelId: id(9), htlcId: 9n },
+    ]);
+    expect(await admin.read('SELECT htlc_id FROM htlc_preimage')).toEqual([{ htlc_id: 5n }]);
+  });
+
   test('a whole monitor replaces what is older, and the log goes on behind it', async () => {
     await receive(3, 1, 2, 3);
     const whole = (updateId: bigint) =>

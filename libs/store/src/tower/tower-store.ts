@@ -167,5 +167,9 @@ export interface TowerInbox {
     watch: ReceivedWatch,
   ): Promise<ChannelProgress>;
   sealedKey(channelId: Uint8Array): Promise<Uint8Array | undefined>;
+  /** Preimages of HTLCs below these ids go: they left their channels. */
+  forgetPreimages(
+    below: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint }[],
+  ): Promise<void>;
   close(): Promise<void>;
 }

@@ -53,6 +53,8 @@ export interface PullerPorts {
   readonly broken: () => ReadonlyMap<string, string>;
   /** Something was stored. */
   readonly onStored: () => void;
+  /** Oldest inbound HTLC of channels that moved since the last question: preimages of older ones are of no use. */
+  readonly oldestHtlcs: () => readonly { readonly channelId: Uint8Array; readonly htlcId: bigint }[];
 }
 
 /** What came does not make sense together with what is here. */
@@ -122,6 +124,7 @@ export class TowerPuller {
       this.#ports.onStored();
       await feed.acknowledge({ towerId, progress, preimages, missing, faults: [] });
     }
+    await this.#ports.inbox.forgetPreimages(this.#ports.oldestHtlcs());
   }
 
   #newFaults(): ChannelFault[] {

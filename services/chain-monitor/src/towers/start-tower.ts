@@ -4,6 +4,8 @@
  * nothing, spends no wallet, and needs nothing of the node to do its duty.
  */
 import { SettlementServiceService } from '@fulmen/proto/chain/v1/chain';
+import { toHex } from '@fulmen/codec';
+import type { ChannelMonitor } from '@fulmen/monitor';
 import type { RunningService } from '@fulmen/service';
 import { DEFAULT_SWEEP_POLICY } from '@fulmen/settlement/sweep/index';
 import { RpcError } from '@fulmen/rpc';
@@ -51,11 +53,16 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
   const writer: Writer = new Writer(ports.store, () => worker.stepDown());
   const index = new BlockIndex(source, config.network);
   const settler = new Settler({ source, writer, secp: ports.secp, runtime, logger, metrics });
+  const oldestHtlcs = new Map<string, { readonly channelId: Uint8Array; readonly htlcId: bigint }>();
   const drain = new MonitorDrain({
     writer,
     logger,
     metrics,
-    onMoved: (channelId, monitor) => settler.monitorMoved(channelId, monitor),
+    onMoved: (channelId, monitor) => {
+      settler.monitorMoved(channelId, monitor);
+      const htlcId = oldestInbound(monitor);
+      if (htlcId !== undefined) oldestHtlcs.set(toHex(channelId), { channelId, htlcId });
+    },
   });
   const health = new ChainHealth({
     runtime,
@@ -128,6 +135,11 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     isWriter: () => writer.lease !== undefined,
     broken: () => drain.broken,
     onStored: () => worker.wake(),
+    oldestHtlcs: () => {
+      const oldest = [...oldestHtlcs.values()];
+      oldestHtlcs.clear();
+      return oldest;
+    },
   });
   ports.server.add(
     SettlementServiceService,
@@ -158,6 +170,14 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
       await worker.stop();
     },
   };
+}
+
+/** Ids grow: an inbound HTLC that is older than this one left the channel. */
+function oldestInbound({ htlcs }: ChannelMonitor): bigint | undefined {
+  let oldest: bigint | undefined;
+  for (const { htlc } of htlcs.values())
+    if (htlc.direction === 'inbound' && (oldest === undefined || htlc.id < oldest)) oldest = htlc.id;
+  return oldest;
 }
 
 /** Where the tower's signer lets money go; asked until it answers. */
