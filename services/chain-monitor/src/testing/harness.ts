@@ -12,7 +12,7 @@ import type { FundingStatus, FundingWatch } from '@fulmen/store';
 import type { ChainStore } from '@fulmen/store/chain/chain-store';
 import { MemoryChainState, MemoryChainStore, emptyManagerTables } from '@fulmen/store/chain/memory';
 import { DevChain, MemoryChainSource } from '@fulmen/testing/devchain';
-import type { ChainMonitorConfig } from '../ports.ts';
+import type { ChainMonitorConfig, SignerClient } from '../ports.ts';
 import { type RunningChainMonitor, start } from '../start.ts';
 import { type FakeSigner, fakeSigner } from './fake-signer.ts';
 
@@ -98,6 +98,8 @@ export interface HarnessOptions {
   readonly manager?: ReturnType<typeof emptyManagerTables>;
   readonly clock?: ManualClock;
   readonly signer?: FakeSigner;
+  /** In place of the fake: the real service's client, say. */
+  readonly signerClient?: SignerClient;
   readonly config?: Partial<ChainMonitorConfig>;
   readonly wrapSource?: (source: MemoryChainSource) => ChainSource;
   readonly wrapStore?: (store: ChainStore) => ChainStore;
@@ -124,7 +126,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       runtime: clock.runtime(),
       logger: silentLogger,
       metrics,
-      signer,
+      signer: options.signerClient ?? signer,
       bus: hub.connect('chain-monitor'),
       store: options.wrapStore?.(store) ?? store,
       source: options.wrapSource?.(source) ?? source,
