@@ -17,7 +17,9 @@ import { rebuildCommitment } from './commitments.ts';
 import type { RebuiltCommitment } from './commitments.ts';
 import { matchRevoked } from './revoked-outputs.ts';
 import type { RevokedOutputs } from './revoked-outputs.ts';
-import type { SettlementContext } from './types.ts';
+import { findLostBalance, mayBeLost } from './resolvers/lost-holder-commitment.ts';
+import type { LostHolderCommitment } from './resolvers/lost-holder-commitment.ts';
+import type { SettlementContext, SettlementFacts } from './types.ts';
 
 export type FundingSpend =
   | { readonly type: 'mutual' }
@@ -39,6 +41,7 @@ export type FundingSpend =
       readonly matched: RevokedOutputs;
     }
   | { readonly type: 'data_loss'; readonly commitmentNumber: bigint }
+  | (LostHolderCommitment & { readonly type: 'holder_lost' })
   | { readonly type: 'unknown' };
 
 /** The funding that a transaction spends, if one of the channel's. */
@@ -63,6 +66,7 @@ export function identifySpend(
     asHolder(ctx, monitor, funding, spend.txid, number) ??
     asCounterparty(ctx, monitor, funding, spend.txid, number) ??
     asRevoked(ctx, monitor, spend.tx, number) ??
+    asLostHolder(ctx, monitor, spend.tx, number) ??
     (isNewerThanKnown(monitor, spend.tx, number)
       ? { type: 'data_loss', commitmentNumber: number }
       : { type: 'unknown' })
@@ -130,6 +134,35 @@ function asRevoked(
   const matched = matchRevoked(secp, monitor.parameters, revoked, tx);
   // An old commitment of the holder's own has the same number and none of these scripts.
   return matched === undefined ? undefined : { type: 'revoked', commitmentNumber: number, revoked, matched };
+}
+
+function asLostHolder(
+  { secp, holderPoint }: SettlementContext,
+  monitor: ChannelMonitor,
+  tx: Tx,
+  number: bigint,
+): FundingSpend | undefined {
+  const perCommitmentPoint = mayBeLost(monitor, number) ? holderPoint?.(number) : undefined;
+  if (perCommitmentPoint === undefined) return undefined;
+  const lost = findLostBalance(secp, monitor, tx, { commitmentNumber: number, perCommitmentPoint });
+  return lost === undefined ? undefined : { type: 'holder_lost', ...lost };
+}
+
+/**
+ * The number of the holder commitment that a confirmed close could be, where the monitor knows none of that number: the
+ * signer is asked for its point, and `SettlementContext.holderPoint` gives it back.
+ */
+export function lostHolderNumber(
+  monitor: ChannelMonitor,
+  confirmed: SettlementFacts['confirmed'],
+): bigint | undefined {
+  const factor = obscuringFactor(commitmentParametersOfMonitor(monitor.parameters));
+  for (const { tx } of confirmed) {
+    if (spentFunding(monitor, tx) === undefined) continue;
+    const number = decodeCommitmentNumber(tx, factor);
+    return number !== undefined && mayBeLost(monitor, number) ? number : undefined;
+  }
+  return undefined;
 }
 
 /** A commitment that the counterparty has and the monitor never heard of; not one of the holder's, which would pay the counterparty undelayed. */

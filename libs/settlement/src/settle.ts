@@ -9,6 +9,7 @@ import type { FundingSpend } from './identify.ts';
 import { resolveCounterpartyCommitment } from './resolvers/counterparty-commitment.ts';
 import { resolveDataLoss } from './resolvers/data-loss.ts';
 import { resolveHolderCommitment } from './resolvers/holder-commitment.ts';
+import { resolveLostHolderCommitment } from './resolvers/lost-holder-commitment.ts';
 import { MUTUAL_CLOSE } from './resolvers/mutual-close.ts';
 import { resolveRevokedCommitment } from './resolvers/revoked-commitment.ts';
 import { resolveUnknownSpend } from './resolvers/unknown-spend.ts';
@@ -90,7 +91,7 @@ function settleClosed(
   const htlcs = spend.type === 'mutual' ? [] : htlcOutcomes(scope, resolution, waiting.preimages);
   const { txid, height } = scope.close;
   const close: ChannelClose = {
-    type: spend.type,
+    type: spend.type === 'holder_lost' ? 'holder' : spend.type,
     txid,
     height,
     ...('commitmentNumber' in spend ? { commitmentNumber: spend.commitmentNumber } : {}),
@@ -118,6 +119,8 @@ function resolve(scope: CloseScope, spend: FundingSpend, funding: MonitorFunding
       return resolveCounterpartyCommitment(scope, funding, spend);
     case 'revoked':
       return resolveRevokedCommitment(scope, funding, spend);
+    case 'holder_lost':
+      return resolveLostHolderCommitment(scope, funding, spend);
     case 'data_loss':
       return resolveDataLoss(scope, funding);
     case 'unknown':

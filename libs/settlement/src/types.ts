@@ -45,8 +45,8 @@ export interface SettlementFacts {
 export interface SettlementContext {
   readonly secp: Secp256k1;
   /**
-   * The holder's per-commitment point of a number, for monitors of a release that did not write it down. Without it such
-   * a holder commitment is unknown until the next one.
+   * The holder's per-commitment point of a number, for monitors of a release that did not write it down, and for those
+   * that lost the commitment itself (`lostHolderNumber`). Without it such a holder commitment is unknown.
    */
   readonly holderPoint?: (commitmentNumber: bigint) => Uint8Array | undefined;
 }

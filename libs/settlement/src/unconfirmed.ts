@@ -75,6 +75,7 @@ function waitingHtlcs(spend: FundingSpend): WaitingHtlcs {
     case 'revoked':
       return { owner: 'counterparty', htlcs: spend.matched.htlcs };
     case 'mutual':
+    case 'holder_lost':
     case 'data_loss':
     case 'unknown':
       return { owner: 'counterparty', htlcs: [] };
