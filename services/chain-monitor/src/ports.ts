@@ -12,7 +12,7 @@ import type { NodeTowers } from './towers/serve.ts';
 
 export type SignerClient = Pick<
   Client<SignerServiceService>,
-  'getWalletDescriptors' | 'signPsbt' | 'signHolderCommitment' | 'signClaim'
+  'getWalletDescriptors' | 'signPsbt' | 'signHolderCommitment' | 'signClaim' | 'getPerCommitmentPoints'
 >;
 
 export interface ChainMonitorPorts {

@@ -25,6 +25,7 @@ import { walletHandlers } from './rpc/wallet-service.ts';
 import { DeadlineKeeper } from './settlement/deadline-keeper.ts';
 import { limboOf } from './settlement/limbo.ts';
 import { MissingFacts } from './settlement/missing-facts.ts';
+import { HolderPoints } from './settlement/holder-points.ts';
 import { Settler } from './settlement/settler.ts';
 import { Writer } from './state/writer.ts';
 import { Sweeper } from './sweeper/sweeper.ts';
@@ -56,7 +57,15 @@ export async function start(
   const writer: Writer = new Writer(ports.store, () => worker.stepDown());
   const index = new BlockIndex(source, config.network);
   const lookup = new UtxoLookup(source);
-  const settler = new Settler({ source, writer, secp: ports.secp, runtime, logger, metrics });
+  const settler = new Settler({
+    source,
+    writer,
+    secp: ports.secp,
+    runtime,
+    logger,
+    metrics,
+    holderPoints: new HolderPoints(signer, logger),
+  });
   const fees = new FeeEstimator({
     source,
     runtime,
@@ -202,10 +211,7 @@ export async function start(
     SettlementServiceService,
     settlementHandlers({
       store: ports.store,
-      underWay: () =>
-        writer.exclusive((view) =>
-          Promise.resolve({ claims: [...view.claims.values()], sweeps: [...view.sweeps.values()] }),
-        ),
+      underWay: () => writer.exclusive((view) => Promise.resolve(view)),
       sweeper,
       leaderAddress,
       maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,

@@ -47,9 +47,7 @@ export function findLostBalance(
   });
   const scriptPubKey = p2wshScript(witnessScript);
   const outputIndex = tx.outputs.findIndex(({ script }) => equalBytes(script, scriptPubKey));
-  return outputIndex < 0
-    ? undefined
-    : { commitmentNumber: at.commitmentNumber, outputIndex, witnessScript };
+  return outputIndex < 0 ? undefined : { commitmentNumber: at.commitmentNumber, outputIndex, witnessScript };
 }
 
 /** The holder's balance, after the delay that the counterparty asked for. */

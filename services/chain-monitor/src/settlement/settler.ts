@@ -19,6 +19,7 @@ import type { Registrar } from '../follower/registered.ts';
 import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
 import { DecodedFacts, type PlacedTx, scanFacts } from './facts.ts';
+import type { HolderPoints } from './holder-points.ts';
 import { MempoolSpends, type UnconfirmedByChannel, type WatchedOutPoint } from './mempool-spends.ts';
 import { MonitorCache } from './monitor-cache.ts';
 import { OwnCommitments } from './own-commitments.ts';
@@ -37,6 +38,8 @@ export interface SettlerPorts {
   readonly runtime: Pick<Runtime, 'wallClockMs'>;
   readonly logger: Logger;
   readonly metrics: ChainMetrics;
+  /** Absent: without the signer, a commitment that its monitor lost stays unknown. */
+  readonly holderPoints?: HolderPoints;
 }
 
 /** A channel that closes or is closed, as of the last turn: what a sweeper works with. */
@@ -206,7 +209,23 @@ export class Settler {
 
   /** Settles what moved since the last turn. @throws store errors */
   async run(): Promise<void> {
+    await this.#learnPoints();
     for (let pass = 0; pass < MAX_PASSES; pass++) if ((await this.#pass()) === 'settled') return;
+  }
+
+  async #learnPoints(): Promise<void> {
+    const { writer, holderPoints } = this.#ports;
+    if (holderPoints === undefined) return;
+    const closed = await writer.exclusive(async (view) => {
+      await this.#follow(view);
+      const monitors = await this.#monitors.get([...view.spends.keys()]);
+      return [...monitors].map(([id, monitor]) => ({
+        id,
+        monitor,
+        confirmed: this.#facts.of(id, [...(view.spends.get(id)?.values() ?? [])]),
+      }));
+    });
+    for (const id of await holderPoints.learn(closed)) this.#done.delete(id);
   }
 
   async #pass(): Promise<'settled' | 'preimages_learnt'> {
@@ -284,9 +303,10 @@ export class Settler {
 
   /** A fault in one channel's settlement is told, and never stops the others. */
   #settle(id: string, monitor: ChannelMonitor, facts: SettlementFacts): Settlement | undefined {
-    const { secp, logger, metrics } = this.#ports;
+    const { secp, logger, metrics, holderPoints } = this.#ports;
     try {
-      const settlement = settle({ secp }, monitor, facts);
+      const holderPoint = (number: bigint): Uint8Array | undefined => holderPoints?.of(id, number);
+      const settlement = settle({ secp, holderPoint }, monitor, facts);
       this.#faulty.delete(id);
       return settlement;
     } catch (error) {

@@ -5,6 +5,8 @@ import { p2trScript, p2wpkhScript } from '@fulmen/bitcoin';
 import { equalBytes } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import {
+  channelSecrets,
+  commitmentPoint,
   encodeExtendedPublic,
   hardened,
   keyTree,
@@ -66,6 +68,11 @@ export function fakeSigner(secp: Secp256k1, seed: Uint8Array, network: Network):
       bip86AccountXpub: xpub(tree.taprootAccount),
       fingerprint: '0a0b0c0d',
     }),
+    getPerCommitmentPoints: async ({ channelKeysId, commitmentNumbers }) => {
+      if (signer.answers.signing === 'unavailable') throw new RpcError('unavailable', 'not now');
+      const { perCommitmentSeed } = channelSecrets(secp, tree, channelKeysId);
+      return { points: commitmentNumbers.map((number) => commitmentPoint(secp, perCommitmentSeed, number)) };
+    },
     signPsbt: async ({ psbt }) => {
       signer.calls.psbts.push(Uint8Array.from(psbt));
       if (signer.answers.signing === 'unavailable') throw new RpcError('unavailable', 'not now');

@@ -109,7 +109,7 @@ export async function getPerCommitmentPoints(
   context: CallContext,
 ): Promise<GetPerCommitmentPointsResponse> {
   const operation = 'get_per_commitment_points';
-  requireCapability(signer, context, operation, 'channel');
+  requireCapability(signer, context, operation, 'channel', 'claim');
   if (request.commitmentNumbers.length > MAX_POINTS)
     throw new RpcError('invalid_argument', `at most ${MAX_POINTS} points at once`);
   const { channelKeysId, numbers } = orRefuse(
