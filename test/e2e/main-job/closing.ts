@@ -113,5 +113,6 @@ export async function closeTypes(world: World, count: number): Promise<readonly 
     { includeResolved: false, limit: 0 },
     world.node.auth(),
   );
-  return channels.length >= count ? channels.map(({ closeType }) => closeType) : undefined;
+  const closed = channels.filter(({ stage }) => stage === 'closed');
+  return closed.length >= count ? closed.map(({ closeType }) => closeType) : undefined;
 }

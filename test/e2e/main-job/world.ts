@@ -10,7 +10,7 @@ import type { Report } from './report.ts';
 import { until } from './waiting.ts';
 
 /** Nobody's address: a P2WPKH of a key that does not exist. */
-const MINER_ADDRESS = encodeAddress(Uint8Array.from([0, 20, ...new Uint8Array(20)]), NETWORKS.regtest);
+export const MINER_ADDRESS = encodeAddress(Uint8Array.from([0, 20, ...new Uint8Array(20)]), NETWORKS.regtest);
 
 export type WorldOptions = {
   /** Where the command line finds the console. */

@@ -1,5 +1,5 @@
 /** SettlementService: what becomes of closed channels, and what is being brought home from them. */
-import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
+import { decodeTx, FEERATE_FLOOR_SAT_PER_KW, txid as txidOf } from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/codec';
 import type {
   ClosingChannel,
@@ -9,6 +9,7 @@ import type {
 } from '@fulmen/proto/chain/v1/chain';
 import { type Handlers, RpcError } from '@fulmen/rpc';
 import type {
+  BroadcastRecord,
   ChainStore,
   ClaimRecord,
   SettlementRecord,
@@ -26,13 +27,17 @@ const MAX_OUTPUTS = 10_000;
 /** Claims of one answer: the most urgent ones. */
 const MAX_SWEEPS = 5_000;
 
+/** What a `ChainView` holds of it. */
+export interface UnderWay {
+  readonly claims: ReadonlyMap<string, ClaimRecord>;
+  readonly sweeps: ReadonlyMap<string, SweepRecord>;
+  readonly broadcasts: ReadonlyMap<string, BroadcastRecord>;
+}
+
 export interface SettlementServiceParts {
   readonly store: Pick<ChainStore, 'listSettlements'>;
   /** @throws NotWriterError on a standby. */
-  readonly underWay: () => Promise<{
-    readonly claims: readonly ClaimRecord[];
-    readonly sweeps: readonly SweepRecord[];
-  }>;
+  readonly underWay: () => Promise<UnderWay>;
   readonly sweeper: {
     /** @throws RpcError not_found when no such output is being claimed. */
     bump(outPoint: WalletOutPoint, feerateSatPerKw: number): Promise<void>;
@@ -52,20 +57,27 @@ export function settlementHandlers(parts: SettlementServiceParts): Handlers<Sett
           resolved: includeResolved ? 'include' : 'exclude',
           limit: limit === 0 ? DEFAULT_LISTED : limit,
         });
+        const { broadcasts } = await underWay();
+        const settled = new Set(settlements.map(({ channelId }) => toHex(channelId)));
+        const unconfirmed = [...broadcasts.values()]
+          .flatMap(unconfirmedClose)
+          .filter(({ channelId }) => !settled.has(toHex(channelId)))
+          .slice(0, MAX_LISTED);
         let outputs = 0;
-        const channels = settlements
-          .map(closingChannel)
-          .filter((channel) => (outputs += channel.outputs.length) <= MAX_OUTPUTS);
+        const channels = [...unconfirmed, ...settlements.map(closingChannel)].filter(
+          (channel) => (outputs += channel.outputs.length) <= MAX_OUTPUTS,
+        );
         return { channels };
       }, leaderAddress),
     listSweeps: () =>
       answer(async () => {
         const { claims, sweeps } = await underWay();
-        const byId = new Map(sweeps.map((sweep) => [toHex(sweep.sweepId), sweep]));
-        const urgent = [...claims].sort((a, b) => deadlineOf(a) - deadlineOf(b)).slice(0, MAX_SWEEPS);
+        const urgent = [...claims.values()]
+          .sort((a, b) => deadlineOf(a) - deadlineOf(b))
+          .slice(0, MAX_SWEEPS);
         return {
           sweeps: urgent.map((claim) =>
-            sweepOf(claim, claim.sweepId === undefined ? undefined : byId.get(toHex(claim.sweepId))),
+            sweepOf(claim, claim.sweepId === undefined ? undefined : sweeps.get(toHex(claim.sweepId))),
           ),
         };
       }, leaderAddress),
@@ -84,6 +96,27 @@ export function settlementHandlers(parts: SettlementServiceParts): Handlers<Sett
 }
 
 const deadlineOf = ({ deadlineHeight }: ClaimRecord): number => deadlineHeight ?? Number.MAX_SAFE_INTEGER;
+
+/** The closing transaction of an order that is in no block, nor has one of its inputs spent by another. */
+function unconfirmedClose(order: BroadcastRecord): ClosingChannel[] {
+  const { kind, channelId, transactions, confirmedHeights, conflictHeight } = order;
+  const [raw] = transactions;
+  if ((kind !== 'force_close' && kind !== 'mutual_close') || channelId === undefined || raw === undefined)
+    return [];
+  if (conflictHeight !== undefined || confirmedHeights[0] !== undefined) return [];
+  const tx = decodeTx(raw);
+  if (!tx.ok) return [];
+  return [
+    {
+      channelId: Buffer.from(channelId),
+      closeType: kind === 'mutual_close' ? 'mutual' : 'holder',
+      closingTxid: Buffer.from(txidOf(tx.value)),
+      closingHeight: 0,
+      stage: 'unconfirmed',
+      outputs: [],
+    },
+  ];
+}
 
 function closingChannel(record: SettlementRecord): ClosingChannel {
   return {

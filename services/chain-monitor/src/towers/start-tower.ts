@@ -145,10 +145,7 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     SettlementServiceService,
     settlementHandlers({
       store: ports.store,
-      underWay: () =>
-        writer.exclusive((view) =>
-          Promise.resolve({ claims: [...view.claims.values()], sweeps: [...view.sweeps.values()] }),
-        ),
+      underWay: () => writer.exclusive((view) => Promise.resolve(view)),
       sweeper,
       leaderAddress: () => worker.leaderAddress,
       maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,

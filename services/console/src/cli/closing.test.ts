@@ -43,6 +43,8 @@ const closing: ClosingChannel = {
   ],
 };
 
+const unconfirmed: ClosingChannel = { ...closing, closingHeight: 0, stage: 'unconfirmed', outputs: [] };
+
 const sweep: Sweep = {
   txid: TXID,
   outputIndex: 2,
@@ -120,17 +122,20 @@ describe('channels list --closing', () => {
 
   test('names channels whose closing transaction has not confirmed', async () => {
     const { run } = await startClosing(
-      { listClosingChannels: () => Promise.resolve({ channels: [] }) },
+      { listClosingChannels: () => Promise.resolve({ channels: [unconfirmed] }) },
       {
         listChannels: () =>
           Promise.resolve({
-            channels: [channel, { ...channel, phase: 'closing', closingTxid: TXID, closingReason: 'asked' }],
+            channels: [
+              { ...channel, channelId: CHANNEL.toReversed() },
+              { ...channel, phase: 'closing_force', closingReason: 'asked' },
+            ],
           }),
       },
     );
     const shown = await run(['channels', 'list', '--closing']);
     expect(shown.stdout.split('\n')[1]).toBe(
-      '0102030405…1e1f20  closing  400,000.500 sat  closing transaction ababababab…cdcdcd to confirm  asked',
+      '0102030405…1e1f20  closing_force  400,000.500 sat  closing transaction ababababab…cdcdcd to confirm  asked',
     );
     const parsed = JSON.parse((await run(['channels', 'list', '--closing', '-o', 'json'])).stdout) as {
       unconfirmed: unknown[];
@@ -150,15 +155,13 @@ describe('channels close --force', () => {
     let closed = false;
     let asked = 0;
     const { run } = await startClosing(
-      {},
       {
-        closeChannel: () => ((closed = true), Promise.resolve({})),
-        listChannels: () => {
+        listClosingChannels: () => {
           asked += 1;
-          const known = closed && asked > 4;
-          return Promise.resolve({ channels: [{ ...channel, ...(known && { closingTxid: TXID }) }] });
+          return Promise.resolve({ channels: closed && asked > 3 ? [unconfirmed] : [] });
         },
       },
+      { closeChannel: () => ((closed = true), Promise.resolve({})) },
     );
     const result = await run(['channels', 'close', '101x2x1', '--force']);
     expect(result.code).toBe(0);
@@ -174,7 +177,10 @@ describe('channels close --force', () => {
   });
 
   test('does not wait for ever for the transaction', async () => {
-    const { run } = await startClosing({}, { closeChannel: () => Promise.resolve({}) });
+    const { run } = await startClosing(
+      { listClosingChannels: () => Promise.resolve({ channels: [] }) },
+      { closeChannel: () => Promise.resolve({}) },
+    );
     const result = await run(['channels', 'close', '101x2x1', '--force']);
     expect(result).toMatchObject({ code: 0, stdout: expect.stringMatching(/is closing\. Watch it with/) });
   });

@@ -93,10 +93,16 @@ async function closingTxidOf(
   channelId: Uint8Array,
 ): Promise<Uint8Array | undefined> {
   for (let tried = 0; tried < TXID_TRIES; tried += 1) {
-    const channel = (await listChannels(session, 'all')).find(
-      (one) => Buffer.compare(one.channelId, channelId) === 0,
-    );
-    if (channel?.closingTxid.length === 32) return channel.closingTxid;
+    // The close is decided: that its transaction cannot be told now is no failure of it.
+    const answer = await session
+      .call(
+        (d) => d.ChannelServiceService,
+        (client, call) => client.listClosingChannels({ includeResolved: false, limit: MAX_LISTED }, call),
+      )
+      .catch(() => undefined);
+    if (answer === undefined) return undefined;
+    const closing = answer.channels.find((one) => Buffer.compare(one.channelId, channelId) === 0);
+    if (closing !== undefined) return closing.closingTxid;
     await context.io.sleep(TXID_PAUSE_MS, context.io.interrupted);
   }
   return undefined;
@@ -116,18 +122,45 @@ export async function listClosing(
     ),
     listChannels(session, 'current'),
   ]);
-  const closed = new Set(channels.map(({ channelId }) => hex(channelId)));
-  const unconfirmed = current.filter(
-    ({ channelId, phase }) => CLOSING_PHASES.has(phase) && !closed.has(hex(channelId)),
+  const closed = channels.filter(({ stage }) => stage !== 'unconfirmed');
+  const closedIds = new Set(closed.map(({ channelId }) => hex(channelId)));
+  const broadcast = new Map(
+    channels
+      .filter(({ stage }) => stage === 'unconfirmed')
+      .map(({ channelId, closingTxid }) => [hex(channelId), closingTxid]),
   );
-  context.print({ unconfirmed, channels }, () => {
-    if (unconfirmed.length + channels.length === 0) return 'No channel is closing.\n';
-    const waiting = unconfirmed.length === 0 ? [] : [table(unconfirmed, UNCONFIRMED, '')];
-    return [...waiting, ...channels.map(renderClosing)].join('\n');
+  const waiting = current.filter(
+    ({ channelId, phase }) =>
+      (CLOSING_PHASES.has(phase) || broadcast.has(hex(channelId))) && !closedIds.has(hex(channelId)),
+  );
+  // Closed to the manager, and its transaction is not buried, or a reorganisation took it out of its block.
+  const waitingIds = new Set(waiting.map(({ channelId }) => hex(channelId)));
+  const alone = channels.filter(
+    ({ channelId, stage }) => stage === 'unconfirmed' && !waitingIds.has(hex(channelId)),
+  );
+  const unconfirmed = waiting.map((channel) => ({
+    ...channel,
+    closingTxid: broadcast.get(hex(channel.channelId)) ?? channel.closingTxid,
+  }));
+  context.print({ unconfirmed, channels: [...alone, ...closed] }, () => {
+    if (unconfirmed.length + alone.length + closed.length === 0) return 'No channel is closing.\n';
+    const head = unconfirmed.length === 0 ? [] : [table(unconfirmed, UNCONFIRMED, '')];
+    return [...head, ...alone.map(renderUnconfirmed), ...closed.map(renderClosing)].join('\n');
   });
 }
 
-const CLOSING_PHASES = new Set(['shutting_down', 'closing']);
+/** Those of the channel's core, before the chain has the closing transaction. */
+const CLOSING_PHASES = new Set([
+  'shutting_down',
+  'negotiating_closing',
+  'closing_mutual',
+  'closing_force',
+  'passive',
+]);
+
+function renderUnconfirmed({ channelId, closingTxid }: ClosingChannel): string {
+  return `Channel ${short(hex(channelId))}: closing transaction ${txid(closingTxid)} waits for a block\n`;
+}
 
 const CLOSE_TYPES: Readonly<Record<string, string>> = {
   mutual: 'closed cooperatively',
