@@ -77,7 +77,8 @@ export async function tellClosing(world: World): Promise<void> {
     { includeResolved: false, limit: 0 },
     world.node.auth(),
   );
-  for (const { closeType, closingHeight, outputs } of channels) {
+  for (const { closeType, closingHeight, stage, outputs } of channels) {
+    if (stage === 'unconfirmed') continue;
     world.report.say(
       `a channel closed by the ${closeType} commitment in block ${closingHeight}; its outputs:`,
     );
