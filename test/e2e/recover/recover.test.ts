@@ -7,8 +7,8 @@ import { until } from '../main-job/waiting.ts';
 import { DisasterWorld } from './disaster.ts';
 
 const CHANNEL_SAT = 2_000_000;
-/** What closing and sweeping two channels may cost the fleet: commitment fees of those it opened, anchors, sweeps. */
-const MOST_FEES_SAT = 20_000n;
+/** What closing and sweeping three channels may cost the fleet: commitment fees of those it opened, anchors, sweeps. */
+const MOST_FEES_SAT = 30_000n;
 
 let world: DisasterWorld;
 let carol: LdkWallet;
@@ -53,11 +53,12 @@ async function openChannels(): Promise<void> {
   const daves = Buffer.from(dave.nodeId, 'hex');
   await node.peers.connectPeer({ nodeId: daves, host: '127.0.0.1', port: dave.port }, node.auth());
   const request = { nodeId: daves, fundingSat: BigInt(CHANNEL_SAT), pushMsat: 0n, announce: false };
-  await node.channels.openChannel({ ...request, idempotencyKey: '' }, node.auth());
-  await until('both fundings', async () => ((await world.mempool()).length >= 2 ? true : undefined));
+  for (const _ of ['one that lives', 'one that the fleet closes'])
+    await node.channels.openChannel({ ...request, idempotencyKey: '' }, node.auth());
+  await until('the fundings', async () => ((await world.mempool()).length >= 3 ? true : undefined));
   await world.mine(6);
-  await until('two open channels', async () =>
-    (await channels()).filter(({ phase }) => phase === 'open').length === 2 ? true : undefined,
+  await until('three open channels', async () =>
+    (await channels()).filter(({ phase }) => phase === 'open').length === 3 ? true : undefined,
   );
   for (const wallet of [carol, dave])
     await until('a usable channel', async () =>
@@ -86,9 +87,9 @@ async function pay(): Promise<void> {
 
 test('all databases are lost; the peers close, and every balance comes home', async () => {
   await openChannels();
-  await until('a backup with both channels', async () => {
+  await until('a backup with every channel', async () => {
     const found = await world.node.backups.getBackup({}, world.node.auth());
-    return found.channels === 2 ? true : undefined;
+    return found.channels === 3 ? true : undefined;
   });
   await until('the backup file', async () => (fs.existsSync(world.backupFile) ? true : undefined));
   // Payments come after the backup: it is static.
@@ -96,11 +97,16 @@ test('all databases are lost; the peers close, and every balance comes home', as
   const current = await world.cli('backup', 'verify', world.backupFile);
   expect(current).toMatchObject({ code: 0 });
   const before = await onChain();
-  const inChannelsMsat = (await channels()).reduce(
-    (sum, { holderBalanceMsat }) => sum + holderBalanceMsat,
-    0n,
-  );
-  expect(inChannelsMsat).toBeGreaterThan(2_000_000_000n);
+  const open = await channels();
+  const inChannelsMsat = open.reduce((sum, { holderBalanceMsat }) => sum + holderBalanceMsat, 0n);
+  expect(inChannelsMsat).toBeGreaterThan(4_000_000_000n);
+  // The fleet closes a channel by force, and is gone before its balance is mature.
+  const closing = open.find(({ counterpartyNodeId }) => toHex(counterpartyNodeId) === dave.nodeId);
+  if (closing === undefined) throw new TypeError('no channel with Dave');
+  await world.node.channels.closeChannel({ channelId: closing.channelId, force: true }, world.node.auth());
+  await until('its commitment', async () => ((await world.mempool()).length > 0 ? true : undefined));
+  await world.mine(1);
+  await dave.event('channel_closed');
 
   await world.disaster();
   const kept = fs.readFileSync(world.backupFile);
@@ -117,26 +123,28 @@ test('all databases are lost; the peers close, and every balance comes home', as
 
   const recovered = await world.cli('-o', 'table', 'recover', '--backup', world.backupFile);
   expect(recovered).toMatchObject({ code: 0, stderr: expect.stringContaining('Registering') });
-  expect(recovered.stdout.match(/recovered/g)).toHaveLength(2);
+  expect(recovered.stdout.match(/recovered/g)).toHaveLength(3);
   // Once more changes nothing.
   const again = await world.cli('recover', '--backup', world.backupFile);
   expect(again.code).toBe(0);
   expect(again.stdout).not.toContain('"recovered"');
-  expect((await channels()).map(({ phase }) => phase)).toEqual(['passive', 'passive']);
+  expect((await channels()).map(({ phase }) => phase)).toEqual(['passive', 'passive', 'passive']);
 
   // Dave is dialled, and asked.
-  await dave.event('channel_closed');
+  await until('his close', async () =>
+    dave.events.filter(({ event }) => event === 'channel_closed').length === 2 ? true : undefined,
+  );
 
   await until(
     'every satoshi of the channels in the wallet',
     async () => {
-      await world.mine(1);
+      await world.mine(6);
       const { homeSat, limboSat } = await onChain();
       return limboSat === 0n && homeSat > before.homeSat + inChannelsMsat / 1000n - MOST_FEES_SAT
         ? true
         : undefined;
     },
-    120_000,
+    240_000,
   );
   await world.mine(6);
   const after = await onChain();
@@ -166,4 +174,4 @@ test('all databases are lost; the peers close, and every balance comes home', as
     return code === 0 && !stdout.includes('"channel_id"') ? stdout : undefined;
   });
   expect(verified).toContain('"verdict": "current"');
-}, 400_000);
+}, 600_000);
