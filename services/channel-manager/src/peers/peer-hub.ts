@@ -104,7 +104,11 @@ export class PeerHub {
   /** Every actor of a shard leaves with it. */
   dropShard(shard: number): readonly Peer[] {
     const dropped = [...this.#peers.values()].filter((peer) => peer.fence.shard === shard);
-    for (const peer of dropped) this.#peers.delete(peer.key);
+    for (const peer of dropped) {
+      this.#peers.delete(peer.key);
+      // Whoever waited with this peer in hand must not begin something on a connection that is not its any more.
+      peer.connection = undefined;
+    }
     return dropped;
   }
 

@@ -8,8 +8,8 @@ import { invalid, MAX_MSAT, MAX_U32, require32, requireAmount, requireRange } fr
 
 /** BOLT 7's field has 16 bits; a forward could never meet more than two weeks of it. */
 const MAX_CLTV_EXPIRY_DELTA = 2_016;
-/** Below, an upstream HTLC might expire before the downstream one is settled on-chain. */
-const MIN_CLTV_EXPIRY_DELTA = 34;
+/** LDK's MIN_CLTV_EXPIRY_DELTA: below, an upstream HTLC might expire before the downstream one is settled on-chain. */
+const MIN_CLTV_EXPIRY_DELTA = 48;
 
 /** Changes what forwards over one channel, or over every channel of this replica, cost. */
 export async function updateChannelPolicy(
