@@ -36,6 +36,8 @@ export interface Case {
   readonly knowledge: Knowledge;
   readonly feerate: Feerate;
   readonly fault: Fault;
+  /** What chain-monitor's source shows of a block; absent: all of it. */
+  readonly sees?: 'registered';
 }
 
 export function nameOf(one: Case): string {

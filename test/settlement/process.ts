@@ -4,7 +4,7 @@
  * and the next process starts from that.
  */
 import { MemoryBusHub } from '@fulmen/bus';
-import type { BroadcastOutcome } from '@fulmen/chain';
+import type { BroadcastOutcome, ChainSource } from '@fulmen/chain';
 import { type ChainMonitorConfig, type RunningChainMonitor, start } from '@fulmen/chain-monitor/start';
 import { TEST_CONFIG } from '@fulmen/chain-monitor/testing/harness';
 import { InternalError } from '@fulmen/codec';
@@ -15,7 +15,7 @@ import { type Client, MemoryNetwork } from '@fulmen/rpc';
 import { AbortedError, type Logger, Metrics, type Runtime, spawnTask } from '@fulmen/service';
 import type { SignerClient } from '@fulmen/signer/testing/harness';
 import { type MemoryChainState, MemoryChainStore } from '@fulmen/store/chain/memory';
-import { MemoryChainSource } from '@fulmen/testing/devchain';
+import { MemoryChainSource, MemoryFilteredSource } from '@fulmen/testing/devchain';
 import type { World } from './world.ts';
 
 /** Macrotasks without any call under way, after which nothing moves any more. */
@@ -46,6 +46,8 @@ export interface Machine {
   readonly signer: SignerClient;
   readonly clock: Clock;
   readonly config?: Partial<ChainMonitorConfig>;
+  /** What its source shows of a block; absent: all of it. */
+  readonly sees?: 'registered';
   /** Every transaction that was handed to the node. */
   readonly broadcasts: (readonly Uint8Array[])[];
   readonly refused: RefusedBroadcast[];
@@ -118,7 +120,9 @@ export class Process {
   }
 
   async #start(): Promise<void> {
-    const { state, world, signer } = this.#machine;
+    const { state, world, signer, sees } = this.#machine;
+    const source: ChainSource =
+      sees === 'registered' ? new MemoryFilteredSource(world.chain) : new MemoryChainSource(world.chain);
     const network = new MemoryNetwork();
     const hub = new MemoryBusHub();
     const starting = start(
@@ -130,7 +134,7 @@ export class Process {
         signer: this.#guard(signer),
         bus: hub.connect('chain-monitor'),
         store: this.#guard(new MemoryChainStore(state)),
-        source: this.#guard(new MemoryChainSource(world.chain)),
+        source: this.#guard(source),
         secp: secp256k1,
         server: network.server('chain'),
       },

@@ -48,7 +48,10 @@ export async function runCase(one: Case, signer: FleetSigner): Promise<Outcome> 
   const isSpiking = one.feerate === 'spiking' && one.format === 'anchors';
   return new Run(
     one,
-    new Stage(scenario, signer, { minRelayFeerateSatPerKvb: isSpiking ? 2_000 : 1_000 }),
+    new Stage(scenario, signer, {
+      minRelayFeerateSatPerKvb: isSpiking ? 2_000 : 1_000,
+      ...(one.sees === undefined ? {} : { sees: one.sees }),
+    }),
   ).play();
 }
 

@@ -1,7 +1,6 @@
 /** A fleet of which only chain-monitor and the signer live, with one channel of a scenario and some coins. */
 import { displayHash } from '@fulmen/bitcoin';
 import { spendAnyone } from '@fulmen/chain/compliance';
-import type { ChainMonitorConfig } from '@fulmen/chain-monitor/start';
 import { decodeSummary } from '@fulmen/chain-monitor/settlement/summary';
 import { InternalError } from '@fulmen/codec';
 import type { SettlementRecord } from '@fulmen/store/chain/chain-store';
@@ -30,7 +29,7 @@ export class Stage {
   constructor(
     scenario: Scenario,
     signer: FleetSigner,
-    options: WorldOptions & { readonly config?: Partial<ChainMonitorConfig> },
+    options: WorldOptions & Pick<Machine, 'config' | 'sees'>,
   ) {
     this.scenario = scenario;
     this.world = new World(options);
@@ -46,6 +45,7 @@ export class Stage {
       refused: [],
       complaints: [],
       ...(options.config === undefined ? {} : { config: options.config }),
+      ...(options.sees === undefined ? {} : { sees: options.sees }),
     };
   }
 
