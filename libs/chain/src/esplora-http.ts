@@ -99,9 +99,14 @@ export class EsploraHttp {
         let size = 0;
         response.on('data', (chunk: Buffer) => {
           size += chunk.length;
-          if (size > limit)
-            call.destroy(new ChainSourceError('too-large', `the answer exceeds ${limit} bytes`));
-          else chunks.push(chunk);
+          if (size <= limit) {
+            chunks.push(chunk);
+            return;
+          }
+          // At once: the last chunk may end the answer before the request hears of its destruction.
+          const error = new ChainSourceError('too-large', `the answer exceeds ${limit} bytes`);
+          reject(error);
+          call.destroy(error);
         });
         response.on('end', () =>
           resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
