@@ -32,6 +32,14 @@ export class StatementError extends Error {
   }
 }
 
+/**
+ * The database is damaged, and says so: what it would answer from now on is not to be trusted (LDK's
+ * UnrecoverableError). The process must stop; an operator decides what is true.
+ */
+export class UnrecoverableStoreError extends Error {
+  override readonly name = 'UnrecoverableStoreError';
+}
+
 /** The database must not be used: not durable, a schema that this release does not know, or altered migrations. */
 export class StoreSetupError extends Error {
   override readonly name = 'StoreSetupError';

@@ -148,6 +148,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   const address = options.advertise ?? bound;
 
   const failed = Promise.withResolvers<Error>();
+  void committer.failed.then(failed.resolve);
   const keeper = new ShardKeeper(
     { store, bus, runtime, logger, lease },
     {

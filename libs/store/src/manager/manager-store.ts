@@ -5,11 +5,12 @@
  *
  * Outcomes: an operation resolves with what happened, or throws `StoreError`
  * with code `unavailable` (nothing happened, retry) or `unknown` (it may or may
- * not have happened: reload before acting on it).
+ * not have happened: reload before acting on it). `UnrecoverableStoreError`
+ * ends the process.
  */
 import type { PersistedChannel, PersistedDelta } from '@fulmen/channel';
 
-export { StoreError } from '../error.ts';
+export { StoreError, UnrecoverableStoreError } from '../error.ts';
 
 /** The right to write a shard: an owner and the epoch it was given. */
 export interface Fence {

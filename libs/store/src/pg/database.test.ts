@@ -56,6 +56,13 @@ describe('database', () => {
     expect(error).toMatchObject({ sqlState: '23514', constraint: 'thing_body_check' });
   });
 
+  test('a database that says it is damaged is not asked again', async () => {
+    for (const state of ['data_corrupted', 'index_corrupted'])
+      expect(await failure(database.write(`DO $$ BEGIN RAISE ${state}; END $$`))).toMatchObject({
+        name: 'UnrecoverableStoreError',
+      });
+  });
+
   test('a statement over its time, or a lock over its time, is unavailable: nothing happened', async () => {
     expect(await failure(database.write('SELECT pg_sleep(5)'))).toMatchObject({
       name: 'StoreError',

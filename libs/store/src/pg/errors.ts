@@ -7,7 +7,7 @@
  * may have committed and lost the connection before saying so.
  */
 import pg from 'pg';
-import { StatementError, StoreError } from '../error.ts';
+import { StatementError, StoreError, UnrecoverableStoreError } from '../error.ts';
 
 /** SQLSTATEs (or their first two characters) that say "not now" rather than "never". */
 const RETRYABLE: ReadonlySet<string> = new Set([
@@ -27,6 +27,12 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   '25006', // read_only_sql_transaction: this server became a standby
 ]);
 
+/** SQLSTATEs of a database that found itself damaged. */
+const DAMAGED: ReadonlySet<string> = new Set([
+  'XX001', // data_corrupted
+  'XX002', // index_corrupted
+]);
+
 /** When the failure happened. */
 export type FailurePhase =
   /** Before anything that could commit was sent. */
@@ -39,12 +45,21 @@ export function isCleanRefusal(error: unknown): error is pg.DatabaseError {
   return error instanceof pg.DatabaseError && error.severity === 'ERROR';
 }
 
-/** Turns any failure of the driver into a StoreError or a StatementError. */
-export function mapError(error: unknown, phase: FailurePhase): StoreError | StatementError {
-  if (error instanceof StoreError || error instanceof StatementError) return error;
+/** Turns any failure of the driver into one of the store's. */
+export function mapError(
+  error: unknown,
+  phase: FailurePhase,
+): StoreError | StatementError | UnrecoverableStoreError {
+  if (
+    error instanceof StoreError ||
+    error instanceof StatementError ||
+    error instanceof UnrecoverableStoreError
+  )
+    return error;
   const message = error instanceof Error ? error.message : String(error);
   if (isCleanRefusal(error)) {
     const sqlState = error.code ?? 'XX000';
+    if (DAMAGED.has(sqlState)) return new UnrecoverableStoreError(message, { cause: error });
     if (RETRYABLE.has(sqlState) || RETRYABLE.has(sqlState.slice(0, 2))) {
       return new StoreError('unavailable', message, { cause: error });
     }

@@ -23,6 +23,7 @@ import {
   type FundingStatus,
   type LoadedChannel,
   StoreError,
+  UnrecoverableStoreError,
   type Verdict,
 } from '@fulmen/store';
 import { make } from '@fulmen/wire';
@@ -222,7 +223,7 @@ export class ChannelActor {
   /** Nothing sensible can follow: an unknown outcome reloads the shard, a bug takes the channel out of service. */
   #fail(error: unknown): void {
     if (this.stopped || error instanceof AbortedError) return;
-    if (error instanceof StoreError) {
+    if (error instanceof StoreError || error instanceof UnrecoverableStoreError) {
       this.#logger.warn({ err: error }, 'the outcome of a commit is unknown: loading the shard again');
       this.#host.dropShard(this.fence, 'the outcome of a commit is unknown');
       return;
