@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { type Case, SLICE, nameOf } from './cases.ts';
+import { type Case, FORMATS, SLICE, nameOf } from './cases.ts';
 import { FleetSigner } from './fleet-signer.ts';
 import { fleetKeys } from './policy-signer.ts';
 import { runCase } from './run-case.ts';
@@ -47,5 +47,20 @@ describe('preimages are read from the union of all unrevoked commitments', () =>
 describe('after every block no pending claim has a spent input', () => {
   test.each(ALL)('on a %s commitment, reorganised after each confirmation', (commitment) =>
     endsWell({ ...BASE, commitment, htlcs: 'identical', knowledge: 'late_block', fault: 'reorg' }),
+  );
+});
+
+describe('the mempool accepts every transaction that the fleet holds', () => {
+  const held = FORMATS.flatMap((format) =>
+    (['offered', 'received'] as const).map((htlcs) => [format, htlcs] as const),
+  );
+  test.each(held)('%s: the commitment, the second stages of what was %s, and what follows', (format, htlcs) =>
+    endsWell({
+      ...BASE,
+      format,
+      commitment: 'holder',
+      htlcs,
+      knowledge: htlcs === 'offered' ? 'unknown' : 'known',
+    }),
   );
 });
