@@ -42,7 +42,7 @@ async function outcomeOf(
   const signLane = { sign: () => Promise.resolve([]) } as unknown as ConstructorParameters<
     typeof Committer
   >[1];
-  const committer = new Committer(store, signLane, nodeRuntime({ logger: silentLogger }), silentLogger);
+  const committer = new Committer(store, signLane, nodeRuntime({ onFailure: () => undefined }), silentLogger);
   let failed: Error | undefined;
   void committer.failed.then((error) => (failed = error));
   const error: unknown = await committer.submit(UNIT).catch((thrown: unknown) => thrown);
