@@ -76,6 +76,17 @@ export function upstreamOf(
   return one.htlcs === 'dust' && htlc.role === 'subject' ? 'either' : 'failed';
 }
 
+/** Where an outbound HTLC ended on the chain: its output was spent, or the commitment has none of it. */
+export function endHeight(scenario: Scenario, world: World, htlcId: bigint): number | undefined {
+  const id = displayHash(scenario.built.txid);
+  const output = scenario.built.outputs.find(
+    (one) => one.type === 'htlc' && one.htlc.direction === 'inbound' && one.htlc.id === htlcId,
+  );
+  if (output !== undefined) return world.spenderOf(`${id}:${output.outputIndex}`)?.height;
+  const spender = world.spenderOf(`${storeTx(scenario.fundingTx).txid}:0`);
+  return spender?.stored.txid === id ? spender.height : undefined;
+}
+
 /** What the chain gave the fleet, and what it paid for it. */
 export interface Ledger {
   /** Outputs of the commitment that came home, their value. */

@@ -9,7 +9,7 @@ import { storeTx } from '@fulmen/testing/devchain';
 import { Actor } from './actor.ts';
 import { type Case, nameOf } from './cases.ts';
 import type { FleetSigner } from './fleet-signer.ts';
-import { type Ledger, followMoney, upstreamOf } from './oracle.ts';
+import { type Ledger, endHeight, followMoney, upstreamOf } from './oracle.ts';
 import { scenarioOf } from './scenario.ts';
 import { CALM_SAT_PER_KVB, INITIAL_SAT, Stage } from './stage.ts';
 import type { World, WorldEvent } from './world.ts';
@@ -23,6 +23,10 @@ const SPIKE_SAT_PER_KVB = 80_000;
 const SPIKE_BLOCKS = 30;
 /** What is shown in the mempool stays there for so many blocks. */
 const SHOWN_BLOCKS = 3;
+/** LDK's ANTI_REORG_DELAY. */
+const REASONABLE_DEPTH = 6;
+/** What a case may cost while fees are low and nothing goes wrong. */
+const CALM_FEES_SAT = 10_000n;
 /** Lives within one look: all but the last die after one to five writes. */
 const LIVES = 6;
 
@@ -62,6 +66,7 @@ class Run {
   readonly #actor: Actor;
   readonly #faults: string[] = [];
   readonly #confirmed = new Set<string>();
+  readonly #failed = new Set<bigint>();
   readonly #shown = new Map<
     string,
     { readonly until: number; readonly tx: Parameters<World['forget']>[0] }
@@ -180,6 +185,25 @@ class Run {
       await this.#stage.restart();
     }
     this.#lookAtClaims();
+    this.#lookUpstream();
+  }
+
+  /** A preimage goes upstream with the look that finds it; a failure only when what it follows from is deep. */
+  #lookUpstream(): void {
+    const { scenario, manager } = this.#stage;
+    for (const htlc of scenario.htlcs) {
+      const { source, endedOffChain } = htlc;
+      if (source === undefined || endedOffChain !== undefined) continue;
+      const said = manager.resolutions.get(sourceKey(source))?.resolution.outcome.type;
+      if (this.#actor.hasRevealed(htlc.id) && said !== 'fulfilled')
+        this.#faults.push(`at ${this.#world.height} the preimage of ${htlc.id} was shown, and upstream heard ${said}`);
+      if (said === undefined || said === 'fulfilled' || this.#failed.has(htlc.id)) continue;
+      this.#failed.add(htlc.id);
+      const height = endHeight(scenario, this.#world, htlc.id);
+      // BOLT 5: "once the commitment transaction has reached reasonable depth"
+      if (height === undefined || this.#world.height - height + 1 < REASONABLE_DEPTH)
+        this.#faults.push(`at ${this.#world.height} outbound ${htlc.id} failed upstream: its end is at ${height}`);
+    }
   }
 
   /** LDK's invalid claims: after every block no pending claim has a spent input. */
@@ -215,6 +239,9 @@ class Run {
       initialSat: INITIAL_SAT,
     });
     this.#faults.push(...faults);
+    const { feerate, fault } = this.#one;
+    if (feerate === 'calm' && fault === 'none' && ledger.feesSat > CALM_FEES_SAT)
+      this.#faults.push(`fees of ${ledger.feesSat} sat`);
     this.#judgeUpstream();
     this.#judgeRefusals();
     this.#judgeAlarms();
