@@ -180,11 +180,15 @@ export async function runCheat(chain: ScenarioChain, dir: string): Promise<void>
     await mempoolHasSome(chain);
     await chain.mine(1);
     await bob.call('sync');
-    await mempoolHasSome(chain);
-    await chain.mine(7);
-    await swept(bob, chain, channelId);
-    await chain.mine(1);
-    await bob.call('sync');
+    await bob.event('channel_closed', (event) => event.channelId === channelId);
+    await until(async () => {
+      await chain.mine(1);
+      await bob.call('sync');
+      const { claimable } = await bob.call('balances');
+      return (
+        claimable.length === 0 && (await new ChainRpc(chain.url).call<string[]>('getrawmempool')).length === 0
+      );
+    }, 'an end of Bob’s claims');
     // The whole channel but the anchors and the fees.
     assert.ok((await bob.call('info')).onchainSat > 5_900_000);
   } finally {
