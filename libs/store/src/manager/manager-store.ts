@@ -354,8 +354,7 @@ export interface ManagerStore {
   acceptConnection(
     fence: Fence,
     peerNodeId: Uint8Array,
-    gatewayId: string,
-    connectionId: bigint,
+    connection: PeerConnection,
   ): Promise<ConnectionOutcome>;
   /** Forgets the presence if this generation is still current. */
   dropConnection(fence: Fence, peerNodeId: Uint8Array, generation: bigint): Promise<void>;
@@ -405,12 +404,25 @@ export interface ManagerStore {
   close(): Promise<void>;
 }
 
+/** A connection as its gateway tells of it. */
+export interface PeerConnection {
+  readonly gatewayId: string;
+  readonly connectionId: bigint;
+  /** Bits as in the peer's init. */
+  readonly features: Uint8Array;
+}
+
 export interface PeerPresence {
   readonly peerNodeId: Uint8Array;
   readonly host?: string;
   readonly port?: number;
   readonly wanted: boolean;
-  readonly connected?: { readonly gatewayId: string; readonly generation: bigint };
+  readonly connected?: {
+    readonly gatewayId: string;
+    readonly generation: bigint;
+    /** As the peer's init said. */
+    readonly features: Uint8Array;
+  };
   readonly channels: number;
 }
 

@@ -102,6 +102,7 @@ export class MemoryManagerState {
       epoch: bigint;
       gatewayId: string | undefined;
       connectionId: bigint | undefined;
+      features: Uint8Array;
     }
   >();
   readonly policies = new Map<string, ChannelPolicyRow>();

@@ -191,8 +191,7 @@ export class MemoryManagerStore implements ManagerStore {
   acceptConnection(
     fence: Fence,
     peerNodeId: Uint8Array,
-    gatewayId: string,
-    connectionId: bigint,
+    { gatewayId, connectionId, features }: port.PeerConnection,
   ): Promise<port.ConnectionOutcome> {
     return this.#do((state) => {
       if (!state.fenceHolds(fence)) return { type: 'fence_lost' };
@@ -207,6 +206,7 @@ export class MemoryManagerStore implements ManagerStore {
         epoch: fence.epoch,
         gatewayId,
         connectionId,
+        features,
       });
       return { type: 'accepted', generation, previousGatewayId: old?.gatewayId };
     });
@@ -244,8 +244,8 @@ export class MemoryManagerStore implements ManagerStore {
         return presence;
       };
       for (const peer of peers.values()) Object.assign(at(peer.peerNodeId), peer);
-      for (const { peerNodeId, gatewayId, generation } of connections.values()) {
-        if (gatewayId !== undefined) at(peerNodeId).connected = { gatewayId, generation };
+      for (const { peerNodeId, gatewayId, generation, features } of connections.values()) {
+        if (gatewayId !== undefined) at(peerNodeId).connected = { gatewayId, generation, features };
       }
       for (const { row } of channels.values())
         if (row.phase !== 'closed') at(row.counterpartyNodeId).channels += 1;

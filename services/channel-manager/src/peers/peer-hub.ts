@@ -204,7 +204,11 @@ export class PeerHub {
 
   async #accept(peer: Peer, gateway: GatewayStream, message: PeerConnected): Promise<void> {
     const [outcome, kept] = await Promise.all([
-      this.#ports.store.acceptConnection(peer.fence, peer.nodeId, gateway.gatewayId, message.connectionId),
+      this.#ports.store.acceptConnection(peer.fence, peer.nodeId, {
+        gatewayId: gateway.gatewayId,
+        connectionId: message.connectionId,
+        features: message.theirFeatures,
+      }),
       this.#handler.keptFor(peer.nodeId),
     ]);
     if (outcome.type === 'fence_lost' || this.#peers.get(peer.key) !== peer || gateway.broken) return;

@@ -17,8 +17,7 @@ export async function listPeers({ store }: ManagerDeps): Promise<ListPeersRespon
       gatewayId: connected?.gatewayId ?? '',
       generation: connected?.generation ?? 0n,
       channels,
-      // Features belong to a connection, and live at its gateway.
-      features: new Uint8Array(0),
+      features: connected?.features ?? new Uint8Array(0),
     })),
   };
 }

@@ -1,6 +1,6 @@
 /** Leases, shards, connections: who may write. */
 import { describe, expect, test } from 'vitest';
-import type { Fence, ManagerStore } from '../manager-store.ts';
+import type { Fence, ManagerStore, PeerConnection } from '../manager-store.ts';
 import {
   bytes,
   channelIdOf,
@@ -10,6 +10,10 @@ import {
   step,
   types,
 } from './fixtures.ts';
+
+function connection(gatewayId: string, connectionId: bigint): PeerConnection {
+  return { gatewayId, connectionId, features: bytes(3, 1) };
+}
 
 export function ownershipCompliance(
   database: () => ManagerDatabaseUnderTest,
@@ -60,7 +64,9 @@ export function ownershipCompliance(
         'fence_lost',
         'fence_lost',
       ]);
-      expect(await a().acceptConnection(fence, bytes(33, 1), 'gateway', 1n)).toEqual({ type: 'fence_lost' });
+      expect(await a().acceptConnection(fence, bytes(33, 1), connection('gateway', 1n))).toEqual({
+        type: 'fence_lost',
+      });
       const policy = {
         feeBaseMsat: 1,
         feeProportionalMillionths: 2,
@@ -121,17 +127,17 @@ export function ownershipCompliance(
     test('the newest connection of a peer wins everywhere', async () => {
       const fence = await owner(a(), 'own-f', 13);
       const peer = bytes(33, 77);
-      expect(await a().acceptConnection(fence, peer, 'g1', 1n)).toEqual({
+      expect(await a().acceptConnection(fence, peer, connection('g1', 1n))).toEqual({
         type: 'accepted',
         generation: 1n,
         previousGatewayId: undefined,
       });
-      expect(await a().acceptConnection(fence, peer, 'g1', 1n)).toEqual({
+      expect(await a().acceptConnection(fence, peer, connection('g1', 1n))).toEqual({
         type: 'accepted',
         generation: 1n,
         previousGatewayId: undefined,
       });
-      expect(await a().acceptConnection(fence, peer, 'g2', 1n)).toEqual({
+      expect(await a().acceptConnection(fence, peer, connection('g2', 1n))).toEqual({
         type: 'accepted',
         generation: 2n,
         previousGatewayId: 'g1',
@@ -147,7 +153,7 @@ export function ownershipCompliance(
         host: 'host',
         port: 9_735,
         wanted: true,
-        connected: { gatewayId: 'g2', generation: 2n },
+        connected: { gatewayId: 'g2', generation: 2n, features: bytes(3, 1) },
         channels: 0,
       });
       await a().dropConnection(fence, peer, 2n);
@@ -158,14 +164,14 @@ export function ownershipCompliance(
         wanted: true,
         channels: 0,
       });
-      expect(await a().acceptConnection(fence, peer, 'g1', 2n)).toEqual({
+      expect(await a().acceptConnection(fence, peer, connection('g1', 2n))).toEqual({
         type: 'accepted',
         generation: 3n,
         previousGatewayId: undefined,
       });
       const raced = await Promise.all(
         [1n, 2n, 3n, 4n].map((id) =>
-          (id % 2n === 0n ? a() : b()).acceptConnection(fence, peer, 'g3', id + 10n),
+          (id % 2n === 0n ? a() : b()).acceptConnection(fence, peer, connection('g3', id + 10n)),
         ),
       );
       const generations = raced
@@ -173,7 +179,7 @@ export function ownershipCompliance(
         .toSorted((x, y) => Number(x - y));
       expect(generations).toEqual([4n, 5n, 6n, 7n]);
       const other: Fence = await owner(b(), 'own-g', 14);
-      expect(await b().acceptConnection({ ...other, shard: 13 }, peer, 'g9', 1n)).toEqual({
+      expect(await b().acceptConnection({ ...other, shard: 13 }, peer, connection('g9', 1n))).toEqual({
         type: 'fence_lost',
       });
     });

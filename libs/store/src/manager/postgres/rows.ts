@@ -79,7 +79,7 @@ export interface ForwardColumns {
 // prettier-ignore
 export interface PeerColumns {
   peer_node_id: Uint8Array; host: Nullable<string>; port: Nullable<number>; wanted: boolean; gateway_id: Nullable<string>;
-  generation: Nullable<bigint>; channels: number;
+  generation: Nullable<bigint>; features: Nullable<Uint8Array>; channels: number;
 }
 
 export const unsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
@@ -267,7 +267,13 @@ export function peerPresence(row: PeerColumns): PeerPresence {
     ...(row.host !== null && row.port !== null && { host: row.host, port: row.port }),
     wanted: row.wanted,
     ...(row.gateway_id !== null &&
-      row.generation !== null && { connected: { gatewayId: row.gateway_id, generation: row.generation } }),
+      row.generation !== null && {
+        connected: {
+          gatewayId: row.gateway_id,
+          generation: row.generation,
+          features: row.features ?? new Uint8Array(0),
+        },
+      }),
     channels: row.channels,
   };
 }

@@ -226,8 +226,7 @@ export class PostgresManagerStore implements ManagerStore {
   async acceptConnection(
     fence: Fence,
     peerNodeId: Uint8Array,
-    gatewayId: string,
-    connectionId: bigint,
+    { gatewayId, connectionId, features }: port.PeerConnection,
   ): Promise<port.ConnectionOutcome> {
     type Found = { accepted: boolean; new_generation: bigint; previous_gateway: string | null };
     const found = await this.#writeOne<Found>(this.#steps, 'accept_connection', [
@@ -235,6 +234,7 @@ export class PostgresManagerStore implements ManagerStore {
       peerNodeId,
       gatewayId,
       signed(connectionId),
+      features,
     ]);
     if (!found.accepted) return { type: 'fence_lost' };
     return {

@@ -1,1 +1,1 @@
-SELECT * FROM accept_connection($1, $2, $3, $4, $5, $6)
+SELECT * FROM accept_connection($1, $2, $3, $4, $5, $6, $7)

@@ -1,4 +1,4 @@
-SELECT peer_node_id, a.host, a.port, coalesce(a.wanted, false) AS wanted, p.gateway_id, p.generation, coalesce(n.channels, 0) AS channels
+SELECT peer_node_id, a.host, a.port, coalesce(a.wanted, false) AS wanted, p.gateway_id, p.generation, p.features, coalesce(n.channels, 0) AS channels
 FROM peer_address AS a
 FULL JOIN (SELECT * FROM peer_connection WHERE gateway_id IS NOT NULL) AS p USING (peer_node_id)
 FULL JOIN (SELECT counterparty_node_id AS peer_node_id, count(*)::int4 AS channels FROM channel WHERE phase <> 'closed' GROUP BY 1) AS n
