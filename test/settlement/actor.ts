@@ -54,7 +54,8 @@ export class Actor {
     if (closedAt === undefined) return kept === undefined ? [] : [kept.tx];
     const next = this.#world.height + 1;
     return htlcOutputs(this.#scenario.built).flatMap((output) => {
-      if (this.#isSpent(output)) return [];
+      // It pays fees out of the output, or not at all.
+      if (this.#isSpent(output) || output.valueSat <= FEE_SAT) return [];
       const htlc = this.#plannedOf(output);
       if (htlc.direction === 'inbound')
         return next > htlc.cltvExpiryHeight ? [this.#spend(output, undefined)] : [];

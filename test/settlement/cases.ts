@@ -15,8 +15,8 @@ export const FORMATS = ['anchors', 'static_remotekey'] as const;
 
 /** Whose commitment confirms: revoked ones by how many states they are behind. */
 export type CommitmentKind = (typeof COMMITMENTS)[number];
-/** The HTLCs that the commitment carries, seen from the fleet. */
-export type HtlcSet = (typeof HTLC_SETS)[number];
+/** The HTLCs that the commitment carries, seen from the fleet. tiny: above the dust limit, and worth less than a claim costs. */
+export type HtlcSet = (typeof HTLC_SETS)[number] | 'tiny';
 /**
  * known: before the close, by whoever can claim; unknown: never;
  * late_block: the counterparty shows it in a block only, after the expiry;
@@ -65,7 +65,7 @@ export const CASES: readonly Case[] = [...generate()].filter(
 export const SLICE: readonly Case[] = CASES.filter((one) => {
   const at = <T>(values: readonly T[], value: T): number => values.indexOf(value);
   const commitment = at(COMMITMENTS, one.commitment);
-  const htlcs = at(HTLC_SETS, one.htlcs);
+  const htlcs = at<HtlcSet>(HTLC_SETS, one.htlcs);
   const knowledge = at(KNOWLEDGE, one.knowledge);
   if (one.format === 'static_remotekey') return (commitment + htlcs + knowledge) % 4 === 0;
   return (

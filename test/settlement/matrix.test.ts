@@ -64,3 +64,14 @@ describe('the mempool accepts every transaction that the fleet holds', () => {
     }),
   );
 });
+
+describe('an HTLC that is worth less than its claim holds up nothing, and costs no channel upstream', () => {
+  const tiny = UNREVOKED.flatMap((commitment) =>
+    (['unknown', 'known'] as const).map((knowledge) => [commitment, knowledge] as const),
+  );
+  test.each(tiny)('on a %s commitment, preimage %s', (commitment, knowledge) =>
+    endsWell({ ...BASE, commitment, htlcs: 'tiny', knowledge }),
+  );
+  test('as long as fees are high', () =>
+    endsWell({ ...BASE, commitment: 'holder', htlcs: 'tiny', knowledge: 'unknown', feerate: 'spiking' }));
+});

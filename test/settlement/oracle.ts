@@ -28,6 +28,7 @@ export function ownerOf(one: Case, scenario: Scenario, output: CommitmentOutput)
     case 'htlc': {
       if (isRevoked) return 'fleet';
       const htlc = plannedOf(scenario, output.htlc);
+      if (isTiny(one, htlc)) return 'either';
       return htlcOwner(one, scenario, htlc);
     }
   }
@@ -85,6 +86,11 @@ export function endHeight(scenario: Scenario, world: World, htlcId: bigint): num
   if (output !== undefined) return world.spenderOf(`${id}:${output.outputIndex}`)?.height;
   const spender = world.spenderOf(`${storeTx(scenario.fundingTx).txid}:0`);
   return spender?.stored.txid === id ? spender.height : undefined;
+}
+
+/** Nobody need claim it: that costs more than it brings. */
+export function isTiny(one: Case, htlc: PlannedHtlc): boolean {
+  return one.htlcs === 'tiny' && htlc.role === 'subject';
 }
 
 /** What the chain gave the fleet, and what it paid for it. */

@@ -9,7 +9,7 @@ import { storeTx } from '@fulmen/testing/devchain';
 import { Actor } from './actor.ts';
 import { type Case, nameOf } from './cases.ts';
 import type { FleetSigner } from './fleet-signer.ts';
-import { type Ledger, endHeight, followMoney, upstreamOf } from './oracle.ts';
+import { type Ledger, endHeight, followMoney, isTiny, upstreamOf } from './oracle.ts';
 import { scenarioOf } from './scenario.ts';
 import { CALM_SAT_PER_KVB, INITIAL_SAT, Stage } from './stage.ts';
 import type { World, WorldEvent } from './world.ts';
@@ -21,6 +21,8 @@ const MAX_BLOCKS = 320;
 const BURIED_BLOCKS = 12;
 const SPIKE_SAT_PER_KVB = 80_000;
 const SPIKE_BLOCKS = 30;
+/** From when on fees are as low as they ever were. */
+const QUIET_AFTER_BLOCKS = 150;
 /** What is shown in the mempool stays there for so many blocks. */
 const SHOWN_BLOCKS = 3;
 /** LDK's ANTI_REORG_DELAY. */
@@ -144,7 +146,8 @@ class Run {
     if (this.#one.feerate === 'calm') return;
     const sinceClose = this.#world.height - (this.#closedAt ?? 0);
     const isSpike = sinceClose < SPIKE_BLOCKS;
-    this.#world.chain.feerateEstimateSatPerKvb = isSpike ? SPIKE_SAT_PER_KVB : CALM_SAT_PER_KVB * 2;
+    const afterwards = sinceClose < QUIET_AFTER_BLOCKS ? CALM_SAT_PER_KVB * 2 : CALM_SAT_PER_KVB / 2;
+    this.#world.chain.feerateEstimateSatPerKvb = isSpike ? SPIKE_SAT_PER_KVB : afterwards;
     this.#world.floorSatPerKvb = isSpike ? SPIKE_SAT_PER_KVB * 0.6 : 0;
   }
 
@@ -196,13 +199,18 @@ class Run {
       if (source === undefined || endedOffChain !== undefined) continue;
       const said = manager.resolutions.get(sourceKey(source))?.resolution.outcome.type;
       if (this.#actor.hasRevealed(htlc.id) && said !== 'fulfilled')
-        this.#faults.push(`at ${this.#world.height} the preimage of ${htlc.id} was shown, and upstream heard ${said}`);
+        this.#faults.push(
+          `at ${this.#world.height} the preimage of ${htlc.id} was shown, and upstream heard ${said}`,
+        );
       if (said === undefined || said === 'fulfilled' || this.#failed.has(htlc.id)) continue;
       this.#failed.add(htlc.id);
+      if (isTiny(this.#one, htlc)) continue;
       const height = endHeight(scenario, this.#world, htlc.id);
       // BOLT 5: "once the commitment transaction has reached reasonable depth"
       if (height === undefined || this.#world.height - height + 1 < REASONABLE_DEPTH)
-        this.#faults.push(`at ${this.#world.height} outbound ${htlc.id} failed upstream: its end is at ${height}`);
+        this.#faults.push(
+          `at ${this.#world.height} outbound ${htlc.id} failed upstream: its end is at ${height}`,
+        );
     }
   }
 

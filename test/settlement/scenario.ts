@@ -101,6 +101,8 @@ function draftsOf(htlcs: HtlcSet, knowledge: Knowledge): readonly Draft[] {
         offered(1, 300n, 'subject', 'elsewhere'),
         ...(isLate ? [offered(1, 50_000n, 'carrier', 'elsewhere')] : []),
       ];
+    case 'tiny':
+      return [received(2, 520n), offered(1, 510n, 'subject', 'elsewhere')];
     case 'identical':
       return [
         received(1, 45_000n),

@@ -16,6 +16,7 @@ import { ANTI_REORG_DELAY_BLOCKS, IRREVOCABLE_DEPTH } from './constants.ts';
 import { depthOf, knownPreimage } from './scope.ts';
 import type { CloseScope, Resolution } from './scope.ts';
 import type { HtlcOutcome } from './types.ts';
+import { isOverdue, isWorthless } from './worth.ts';
 
 type Failed = Extract<HtlcOutcome, { type: 'failed' }>;
 
@@ -59,6 +60,7 @@ function outcomeOf(scope: CloseScope, resolution: Resolution, htlc: MonitorHtlc)
     case 'preimage':
       return { type: 'fulfilled', htlc, preimage: end.preimage };
     case 'unspent':
+      if (isGivenUp(scope, resolution, htlc)) return { type: 'failed', htlc, reason: 'uneconomical' };
       return { type: 'pending', htlc, untilHeight: end.untilHeight };
     case 'without_preimage':
       return failedWhenDeep(scope, htlc, {
@@ -82,6 +84,18 @@ function outcomeOf(scope: CloseScope, resolution: Resolution, htlc: MonitorHtlc)
       return failedWhenDeep(scope, htlc, { reason, height, depth: ANTI_REORG_DELAY_BLOCKS });
     }
   }
+}
+
+/** Its output is never worth a claim, and the time in which one would have been needed is over. */
+function isGivenUp({ facts }: CloseScope, { outputs }: Resolution, htlc: MonitorHtlc): boolean {
+  return outputs.some(
+    ({ kind, htlc: ref, status }) =>
+      kind === 'htlc_offered_by_holder' &&
+      ref?.id === htlc.id &&
+      status.type === 'claimable' &&
+      isWorthless(status.claim) &&
+      isOverdue(status.claim, facts.bestHeight),
+  );
 }
 
 function failedWhenDeep(

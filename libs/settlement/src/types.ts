@@ -174,7 +174,8 @@ export type HtlcOutcome =
   | {
       readonly type: 'failed';
       readonly htlc: MonitorHtlc;
-      readonly reason: 'timeout' | 'dust' | 'not_on_commitment' | 'justice';
+      /** uneconomical: its output is worth less than any claim of it; the counterparty may still take it. */
+      readonly reason: 'timeout' | 'dust' | 'not_on_commitment' | 'justice' | 'uneconomical';
     }
   | { readonly type: 'pending'; readonly htlc: MonitorHtlc; readonly untilHeight: number | undefined };
 

@@ -57,15 +57,6 @@ export async function start(
   const writer: Writer = new Writer(ports.store, () => worker.stepDown());
   const index = new BlockIndex(source, config.network);
   const lookup = new UtxoLookup(source);
-  const settler = new Settler({
-    source,
-    writer,
-    secp: ports.secp,
-    runtime,
-    logger,
-    metrics,
-    holderPoints: new HolderPoints(signer, logger),
-  });
   const fees = new FeeEstimator({
     source,
     runtime,
@@ -74,6 +65,16 @@ export async function start(
     fallbackFeerateSatPerKw: config.fallbackFeerateSatPerKw,
     maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
     cacheMs: config.feeCacheMs,
+  });
+  const settler = new Settler({
+    source,
+    writer,
+    secp: ports.secp,
+    runtime,
+    logger,
+    metrics,
+    fees,
+    holderPoints: new HolderPoints(signer, logger),
   });
   const deadlines = new DeadlineKeeper({ writer, fees, runtime, logger, metrics });
   const drain = new MonitorDrain({

@@ -2,7 +2,7 @@
 import { toHex } from '@fulmen/codec';
 import { encodeFailureMessage } from '@fulmen/onion';
 import type { HtlcOutcome, Settlement } from '@fulmen/settlement';
-import { ANTI_REORG_DELAY_BLOCKS } from '@fulmen/settlement';
+import { ANTI_REORG_DELAY_BLOCKS, isOverdue, isTooDear } from '@fulmen/settlement';
 import type { SettlementRecord } from '@fulmen/store/chain/chain-store';
 import { fundingStatus } from '../follower/fundings.ts';
 import type { Draft } from '../state/draft.ts';
@@ -16,6 +16,8 @@ export interface ChannelTurn {
   readonly channelId: Uint8Array;
   readonly bestHeight: number;
   readonly timeUnixMs: number;
+  /** Of a claim that has a deadline. */
+  readonly feerateSatPerKw: number;
 }
 
 /** Writes what is new of a closed channel; the number of HTLCs that are told fulfilled by it. */
@@ -31,7 +33,7 @@ export function writeSettlement(draft: Draft, settlement: Settlement, at: Channe
     sweepFeeSat: (txid) => sweepFees.get(txid),
   }))
     draft.settlement.event(event);
-  const told = tell(draft, settlement.htlcs, before, at);
+  const told = tell(draft, outcomesOf(settlement, at), before, at);
   const resolvedHeight =
     settlement.stage === 'resolved' ? (before?.resolvedHeight ?? at.bestHeight) : undefined;
   const record: SettlementRecord = {
@@ -66,6 +68,31 @@ function isSame(a: SettlementRecord, b: SettlementRecord): boolean {
 interface Told {
   readonly fulfilled: readonly bigint[];
   readonly failed: readonly bigint[];
+}
+
+/**
+ * How the HTLCs ended, and those that are given up: their claim was needed by now, and costs more than it brings. Before
+ * the channel that such an HTLC came from is closed for it, it is failed there; what may be lost is its amount.
+ */
+function outcomesOf(
+  { htlcs, outputs }: Settlement,
+  { bestHeight, feerateSatPerKw }: ChannelTurn,
+): readonly HtlcOutcome[] {
+  const givenUp = new Set(
+    outputs.flatMap(({ kind, htlc, status }) =>
+      kind === 'htlc_offered_by_holder' &&
+      status.type === 'claimable' &&
+      isOverdue(status.claim, bestHeight) &&
+      isTooDear(status.claim, feerateSatPerKw)
+        ? [htlc?.id]
+        : [],
+    ),
+  );
+  return htlcs.map((outcome) =>
+    outcome.type === 'pending' && givenUp.has(outcome.htlc.id)
+      ? { type: 'failed', htlc: outcome.htlc, reason: 'uneconomical' }
+      : outcome,
+  );
 }
 
 /** BOLT 5: a preimage goes upstream at once; a failure only when it is final, and never over a preimage. */

@@ -4,7 +4,7 @@
  * has no part in it (law 5), and nothing but facts is remembered: a restart or
  * a reorganisation computes the same again.
  */
-import type { Tx } from '@fulmen/bitcoin';
+import { FEERATE_FLOOR_SAT_PER_KW, type Tx } from '@fulmen/bitcoin';
 import { type ChainBlock, type ChainSource } from '@fulmen/chain';
 import { fromHex, toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
@@ -12,6 +12,7 @@ import type { ChannelMonitor } from '@fulmen/monitor';
 import type { Logger, Runtime } from '@fulmen/service';
 import { type OutPoint, type Settlement, type SettlementFacts, settle } from '@fulmen/settlement';
 import type { SpendRecord } from '@fulmen/store/chain/chain-store';
+import { type FeeEstimator, NoFeeEstimateError } from '../fees/estimator.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import { outPointKey } from '../state/keys.ts';
 import type { Draft } from '../state/draft.ts';
@@ -38,6 +39,8 @@ export interface SettlerPorts {
   readonly runtime: Pick<Runtime, 'wallClockMs'>;
   readonly logger: Logger;
   readonly metrics: ChainMetrics;
+  /** Absent: what an HTLC's claim costs is reckoned with the least that relays. */
+  readonly fees?: Pick<FeeEstimator, 'estimateSatPerKw'>;
   /** Absent: without the signer, a commitment that its monitor lost stays unknown. */
   readonly holderPoints?: HolderPoints;
 }
@@ -230,6 +233,7 @@ export class Settler {
 
   async #pass(): Promise<'settled' | 'preimages_learnt'> {
     const { writer, metrics } = this.#ports;
+    const feerateSatPerKw = await this.#feerateSatPerKw();
     const moved = await writer.turn(async (draft) => {
       const { view } = draft;
       await this.#follow(view);
@@ -243,7 +247,7 @@ export class Settler {
       const closing = new Map<string, Closing>();
       let learnt = 0;
       const toldEarly: string[] = [];
-      const at = { bestHeight, timeUnixMs: this.#ports.runtime.wallClockMs() };
+      const at = { bestHeight, timeUnixMs: this.#ports.runtime.wallClockMs(), feerateSatPerKw };
       for (const [id, monitor] of monitors) {
         const facts: SettlementFacts = {
           confirmed: this.#facts.of(id, [...(view.spends.get(id)?.values() ?? [])]),
@@ -286,6 +290,18 @@ export class Settler {
       [...moved.closing.values()].filter(({ settlement }) => settlement.stage === 'closed').length,
     );
     return moved.learnt > 0 ? 'preimages_learnt' : 'settled';
+  }
+
+  /** What claims with a deadline pay; the least that relays when nobody knows. */
+  async #feerateSatPerKw(): Promise<number> {
+    const { fees } = this.#ports;
+    if (fees === undefined || this.#closing.size === 0) return FEERATE_FLOOR_SAT_PER_KW;
+    try {
+      return await fees.estimateSatPerKw('urgent_on_chain_sweep');
+    } catch (error) {
+      if (error instanceof NoFeeEstimateError) return FEERATE_FLOOR_SAT_PER_KW;
+      throw error;
+    }
   }
 
   /** Rows of preimages by channel and HTLC, from whichever commit learnt them. */

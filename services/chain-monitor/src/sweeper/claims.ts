@@ -14,6 +14,8 @@ export interface ClosingChannel {
 export function channelClaimsOf(closing: Iterable<ClosingChannel>): readonly ChannelClaims[] {
   const result: ChannelClaims[] = [];
   for (const { channelId, monitor, settlement } of closing) {
+    // What is left of it is not worth a claim, and will not be.
+    if (settlement.stage === 'resolved') continue;
     const claims = settlement.outputs.flatMap(({ status }) =>
       status.type === 'claimable' ? [status.claim] : [],
     );
