@@ -10,7 +10,7 @@ export const COMMITMENTS = [
 export const HTLC_SETS = ['offered', 'received', 'dust', 'identical'] as const;
 export const KNOWLEDGE = ['known', 'unknown', 'late_block', 'late_mempool'] as const;
 export const FEERATES = ['calm', 'spiking'] as const;
-export const FAULTS = ['none', 'restart', 'reorg'] as const;
+export const FAULTS = ['none', 'restart', 'reorg', 'switch'] as const;
 export const FORMATS = ['anchors', 'static_remotekey'] as const;
 
 /** Whose commitment confirms: revoked ones by how many states they are behind. */
@@ -25,7 +25,10 @@ export type HtlcSet = (typeof HTLC_SETS)[number] | 'tiny';
 export type Knowledge = (typeof KNOWLEDGE)[number];
 /** spiking: feerates are forty times as high for thirty blocks, and the commitment alone enters no mempool. */
 export type Feerate = (typeof FEERATES)[number];
-/** restart: chain-monitor is killed after a few writes, again and again; reorg: after each confirmation. */
+/**
+ * restart: chain-monitor is killed after a few writes, again and again; reorg: after each confirmation; switch: another
+ * commitment confirmed first, and what the fleet claimed of it, before a reorganisation took it away.
+ */
 export type Fault = (typeof FAULTS)[number];
 export type Format = (typeof FORMATS)[number];
 
@@ -55,10 +58,10 @@ function* generate(): Generator<Case> {
 
 /**
  * Every case. Commitments of static_remotekey differ from those with anchors in their scripts and their fees, not in
- * what the mempool and the chain do to them: of those one feerate and no faults.
+ * what the mempool and the chain do to them: of those one feerate and no faults. The switch of commitments has one too.
  */
-export const CASES: readonly Case[] = [...generate()].filter(
-  ({ format, feerate, fault }) => format === 'anchors' || (feerate === 'calm' && fault === 'none'),
+export const CASES: readonly Case[] = [...generate()].filter(({ format, feerate, fault }) =>
+  format === 'anchors' ? fault !== 'switch' || feerate === 'calm' : feerate === 'calm' && fault === 'none',
 );
 
 /** What `npm test` runs: each value of each dimension with each commitment, every pair of HTLCs and knowledge once. */
@@ -68,6 +71,7 @@ export const SLICE: readonly Case[] = CASES.filter((one) => {
   const htlcs = at<HtlcSet>(HTLC_SETS, one.htlcs);
   const knowledge = at(KNOWLEDGE, one.knowledge);
   if (one.format === 'static_remotekey') return (commitment + htlcs + knowledge) % 4 === 0;
+  if (one.fault === 'switch') return (commitment + htlcs + knowledge) % 8 === 0;
   return (
     (commitment + htlcs + 2 * knowledge) % 4 === 0 &&
     at(FEERATES, one.feerate) === (commitment + knowledge + htlcs) % 2 &&

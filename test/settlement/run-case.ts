@@ -25,6 +25,8 @@ const SPIKE_BLOCKS = 30;
 const QUIET_AFTER_BLOCKS = 150;
 /** What is shown in the mempool stays there for so many blocks. */
 const SHOWN_BLOCKS = 3;
+/** Less than what is final. */
+const SWITCH_DEPTH = 4;
 /** LDK's ANTI_REORG_DELAY. */
 const REASONABLE_DEPTH = 6;
 /** What a case may cost while fees are low and nothing goes wrong. */
@@ -98,6 +100,7 @@ class Run {
       await this.#stage.open();
       this.#closedAt = this.#world.height;
       if (this.#one.commitment === 'holder') await this.#stage.forceClose();
+      if (this.#one.fault === 'switch') await this.#switch();
       while (blocks < MAX_BLOCKS && !this.#stage.isOver()) {
         // Nobody acts any more: such blocks need no look at each.
         for (; this.#stage.isOnlyBurying() && blocks % BURIED_BLOCKS !== 0; blocks++) world.mine();
@@ -121,6 +124,23 @@ class Run {
       events,
       complaints,
     };
+  }
+
+  /** Another commitment confirms, and what can be claimed of it is; then nothing of that ever happened. */
+  async #switch(): Promise<void> {
+    const { alternative } = this.#stage.scenario;
+    await this.#turn();
+    this.#world.mine([alternative.tx]);
+    await this.#turn();
+    for (let i = 1; i < SWITCH_DEPTH; i++) {
+      this.#world.mine();
+      await this.#turn();
+    }
+    this.#world.reorg(SWITCH_DEPTH);
+    this.#reorgs += 1;
+    this.#world.forget(alternative.tx);
+    this.#stage.machine.clock.advance(BLOCK_MS);
+    await this.#turn();
   }
 
   async #block(): Promise<void> {

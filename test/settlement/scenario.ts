@@ -59,6 +59,8 @@ export interface Scenario {
   readonly counterparty: Counterparty;
   /** The counterparty's commitment that confirms; undefined: the fleet's. */
   readonly kept: KeptCommitment | undefined;
+  /** A commitment of the counterparty's that might have confirmed instead. */
+  readonly alternative: KeptCommitment;
   /** The commitment that confirms, built from the counterparty's side. */
   readonly built: BuiltCommitment;
   /** The manager's tables while the channel is open, and after the fleet decided to close it. */
@@ -156,7 +158,9 @@ function build(
   const counterparty = new Counterparty(channel.peer);
   const planned = addAll(channel, draftsOf(htlcs, knowledge));
   const life = new Life(channel, counterparty, planned);
+  const before = counterparty.keep();
   const kept = life.live(commitment, knowledge);
+  const last = counterparty.keep();
   const rows = snapshot(channel.fleet.manager);
   if (commitment === 'holder') channel.fleet.must({ type: 'force_close', reason: 'the test says so' });
   const { fundingTx } = channel;
@@ -169,6 +173,8 @@ function build(
     signer: channel.fleet.signer,
     counterparty,
     kept,
+    // Of two that are not revoked the one that does not confirm; the newest instead of a revoked one.
+    alternative: kept === undefined || commitment === 'counterparty_next' ? before : last,
     built: kept?.built ?? counterparty.fleetCommitment(),
     rows,
     closingRows: snapshot(channel.fleet.manager),
