@@ -102,6 +102,16 @@ describe('the estimator', () => {
     expect(await origin()).toBe('0');
   });
 
+  test('asked seldom, as with each block, it answers what the node says now', async () => {
+    const { node, clock, estimator, origin } = setup(undefined);
+    node.estimate = 2_000;
+    expect(await estimator.estimateSatPerKw('non_anchor_channel_fee')).toBe(2_000);
+    clock.nowMs += 600_000;
+    node.estimate = 2_500;
+    expect(await estimator.estimateSatPerKw('non_anchor_channel_fee')).toBe(2_500);
+    expect(await origin()).toBe('0');
+  });
+
   test('after hours without estimates: the configured fallback, and it is told', async () => {
     const { node, clock, estimator, origin } = setup(1_500);
     node.estimate = 4_000;

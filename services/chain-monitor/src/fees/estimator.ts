@@ -55,12 +55,14 @@ export class FeeEstimator {
     const { runtime, cacheMs, fallbackFeerateSatPerKw } = this.#options;
     if (runtime.monotonicMs() - this.#triedAtMs >= cacheMs)
       this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = undefined));
-    // Waits only when there is nothing to answer with.
-    if (this.#usable() === undefined) await this.#refreshing;
+    const isOld = ({ atMs }: { readonly atMs: number }): boolean =>
+      runtime.monotonicMs() - atMs > Math.max(cacheMs, 1_000) * RENEWALS_MISSED;
+    // Waits only when there is nothing to answer with, or nobody asked for so long that it says nothing about now.
+    const last = this.#usable();
+    if (last === undefined || isOld(last)) await this.#refreshing;
     const usable = this.#usable();
     if (usable !== undefined) {
-      const ageMs = runtime.monotonicMs() - usable.atMs;
-      this.#tell(ageMs > Math.max(cacheMs, 1_000) * RENEWALS_MISSED ? 'last of the node' : 'node');
+      this.#tell(isOld(usable) ? 'last of the node' : 'node');
       return usable.feerates[target];
     }
     const fallback = this.#arrange({}, fallbackFeerateSatPerKw);
