@@ -24,7 +24,8 @@ function relayArgs(feerate: 'calm' | 'spiking', format: string): string[] {
 }
 
 export function settlementCases(bitcoind: string): readonly ComplianceCase[] {
-  return SLICE.map((one) => ({
+  // A real mempool cannot be told to forget the commitment that a reorganisation took away.
+  return SLICE.filter(({ fault }) => fault !== 'switch').map((one) => ({
     name: `matrix of closes: ${nameOf(one)}`,
     run: async () => {
       const signer = await FleetSigner.start(secp256k1, fleetKeys(secp256k1));
