@@ -13,8 +13,8 @@ beforeAll(async () => {
 afterAll(() => signer.stop());
 
 const DEADLINE_HEIGHT = OUTBOUND_EXPIRY_HEIGHT + TIMEOUT_CONFIRMED_WITHIN_BLOCKS;
-/** Twice what the attack could ever win. */
-const BUDGET_SAT = 100_000n;
+/** Five times what the attack could ever win. */
+const BUDGET_SAT = 250_000n;
 
 describe.each(['holder', 'counterparty'] as const)(
   'replacement cycling on the %s’s commitment',
