@@ -76,7 +76,8 @@ export class Clock {
   }
 }
 
-const never = new Promise<never>(() => undefined);
+/** One for each who waits: a promise shared by all the dead would keep them all. */
+const never = (): Promise<never> => new Promise(() => undefined);
 let processes = 0;
 
 export class Process {
@@ -189,7 +190,7 @@ export class Process {
   }
 
   #call(name: string, call: () => unknown, given: readonly unknown[]): unknown {
-    if (this.#isDead) return never;
+    if (this.#isDead) return never();
     const answer = call();
     if (!(answer instanceof Promise)) return answer;
     this.#underWay += 1;
@@ -197,11 +198,11 @@ export class Process {
     return answer.then(
       (value: unknown) => {
         this.#ended(name);
-        return this.#isDead ? never : value;
+        return this.#isDead ? never() : value;
       },
       (error: unknown) => {
         this.#ended(name);
-        if (this.#isDead) return never;
+        if (this.#isDead) return never();
         throw error;
       },
     );
@@ -235,7 +236,7 @@ export class Process {
       monotonicMs: () => clock.nowMs,
       sleep: async (ms, signal) => {
         await clock.sleep(ms, signal);
-        if (this.#isDead) await never;
+        if (this.#isDead) await never();
       },
       randomBytes: (length) => {
         const seed = sha256(new TextEncoder().encode(`process ${id} draw ${draws++}`));
