@@ -1,7 +1,7 @@
 /** Channels that end: together, by either side alone, with HTLCs under way. */
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
-import type { InteropPeer, PeerKind } from '../peer.ts';
+import type { InteropPeer } from '../peer.ts';
 import type { World } from '../world.ts';
 import { invoiceOfFleet, payByFleet, peerWithChannel } from './support.ts';
 
@@ -23,22 +23,25 @@ async function closeByFleet(world: World, peer: InteropPeer, how: 'cooperative' 
 async function settleAndCompare(
   world: World,
   peer: InteropPeer,
+  channelId: string,
   before: Wealth,
-  kind: PeerKind,
 ): Promise<void> {
+  let peerSat = -1n;
   for (let mined = 0; mined < SETTLING_BLOCKS; mined += STEP) {
     await world.mine(STEP);
     const { channels } = await world.node.channels.listClosingChannels(
-      { includeResolved: false, limit: 100 },
+      { includeResolved: true, limit: 100 },
       world.node.auth(),
     );
-    const open = channels.filter(({ outputs }) => outputs.some(({ status }) => status !== 'spent'));
-    const peerIsDone = (await peer.onchainSat()) >= before.peerSat - MAX_FEES_SAT;
-    if (open.length === 0 && peerIsDone && mined > STEP * 2) break;
+    const closing = channels.find((channel) => Buffer.from(channel.channelId).toString('hex') === channelId);
+    // An anchor is swept when it is worth its fee, which may be never.
+    const isDone = closing?.outputs.every(({ kind, status }) => kind === 'anchor' || status === 'spent');
+    const now = await peer.onchainSat();
+    const peerIsDone = now === peerSat && near(now, before.peerSat);
+    peerSat = now;
+    if (isDone === true && peerIsDone) break;
   }
   const after = await wealth(world, peer);
-  const lostSat = before.fleetSat + before.peerSat - after.fleetSat - after.peerSat;
-  ensure(lostSat >= 0n && lostSat < MAX_FEES_SAT, `${lostSat} sat are gone (${kind})`);
   ensure(
     near(after.fleetSat, before.fleetSat) && near(after.peerSat, before.peerSat),
     `fleet ${before.fleetSat} → ${after.fleetSat}, peer ${before.peerSat} → ${after.peerSat}`,
@@ -60,7 +63,7 @@ function near(a: bigint, b: bigint): boolean {
 }
 
 async function wealth(world: World, peer: InteropPeer): Promise<Wealth> {
-  const { confirmedSat, unconfirmedSat, reservedSat } = await world.node.onchain.getBalance(
+  const { confirmedSat, unconfirmedSat, reservedSat, limboSat } = await world.node.onchain.getBalance(
     {},
     world.node.auth(),
   );
@@ -71,6 +74,7 @@ async function wealth(world: World, peer: InteropPeer): Promise<Wealth> {
       confirmedSat +
       unconfirmedSat +
       reservedSat +
+      limboSat +
       ours
         .filter(({ phase }) => phase === 'open')
         .reduce((sum, { holderBalanceMsat }) => sum + holderBalanceMsat, 0n) /
@@ -97,7 +101,7 @@ function closing(by: 'peer' | 'fleet', how: 'cooperative' | 'force'): Case {
       await until('a close is in the mempool', async () =>
         (await world.chain.mempool()).length > 0 ? true : undefined,
       );
-      await settleAndCompare(world, peer, before, kind);
+      await settleAndCompare(world, peer, channel.channelId, before);
     },
   };
 }
@@ -125,12 +129,10 @@ function closingWithHtlc(by: 'peer' | 'fleet', end: 'settle' | 'cancel'): Case {
       await world.mine(1);
       if (end === 'settle') await peer.settle(paymentHash);
       const paidSat = end === 'settle' ? amountMsat / 1_000n : 0n;
-      await settleAndCompare(
-        world,
-        peer,
-        { fleetSat: before.fleetSat - paidSat, peerSat: before.peerSat + paidSat },
-        kind,
-      );
+      await settleAndCompare(world, peer, channel.channelId, {
+        fleetSat: before.fleetSat - paidSat,
+        peerSat: before.peerSat + paidSat,
+      });
       const payment = await paying;
       ensure(payment.status === (end === 'settle' ? 'succeeded' : 'failed'), `the payment ${payment.status}`);
     },
