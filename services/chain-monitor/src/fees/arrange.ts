@@ -69,5 +69,7 @@ export function arrangeFeerates(
     FEERATE_FLOOR_SAT_PER_KW,
     Math.floor((result.min_allowed_non_anchor_channel_remote_fee ?? previous) / 2),
   );
+  // Likewise a bound on the other's offer and no bid of ours: a guess must not refuse a close that would be relayed.
+  if (raw.channel_close_minimum === undefined) result.channel_close_minimum = clamp(minimum);
   return result as Feerates;
 }

@@ -21,6 +21,15 @@ const estimate = fc.option(
   { nil: undefined },
 );
 
+test('a guess is no reason to refuse a mutual close that would be relayed', () => {
+  const bounds = { minimum: 300, maximum: 100_000, fallback: 1_000 };
+  expect(arrangeFeerates({}, bounds)).toMatchObject({
+    channel_close_minimum: 300,
+    non_anchor_channel_fee: 1_000,
+  });
+  expect(arrangeFeerates({ channel_close_minimum: 900 }, bounds)?.channel_close_minimum).toBe(900);
+});
+
 test('whatever the node says: bounded, whole, and in order', () => {
   fc.assert(
     fc.property(
