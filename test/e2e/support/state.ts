@@ -1,4 +1,5 @@
 // Where a fleet on this machine keeps what it must remember: `.fulmen` in the checkout.
+import { randomInt } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -67,10 +68,24 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** A port of 127.0.0.1 that nothing listens on at this moment. */
-export function freePort(): Promise<number> {
-  return listenOnce(0);
+/**
+ * A loopback port that nobody listens on. Below the ports that systems give to outgoing connections (32,768 on Linux,
+ * 49,152 elsewhere): one of those could be gone by the time its server binds it. Never the same twice in a process.
+ */
+export async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < PORT_ATTEMPTS; attempt += 1) {
+    const port = FIRST_PORT + randomInt(LAST_PORT - FIRST_PORT + 1);
+    if (givenPorts.has(port) || !(await isFree(port))) continue;
+    givenPorts.add(port);
+    return port;
+  }
+  throw new TypeError(`no free port was found between ${FIRST_PORT} and ${LAST_PORT}`);
 }
+
+const FIRST_PORT = 20_000;
+const LAST_PORT = 32_000;
+const PORT_ATTEMPTS = 1_000;
+const givenPorts = new Set<number>();
 
 /**
  * Gives each name a free loopback port and remembers it in `ports.json` of the state folder, so that
@@ -100,21 +115,19 @@ export async function assignPorts<Name extends string>(
 
 async function isFree(port: number): Promise<boolean> {
   try {
-    await listenOnce(port);
+    await listen(port);
     return true;
   } catch {
     return false;
   }
 }
 
-function listenOnce(port: number): Promise<number> {
+/** Listens for a moment. */
+function listen(port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const server = net.createServer();
     server.once('error', reject);
-    server.listen({ port, host: '127.0.0.1' }, () => {
-      const address = server.address() as net.AddressInfo;
-      server.close(() => resolve(address.port));
-    });
+    server.listen({ port, host: '127.0.0.1' }, () => server.close(() => resolve()));
   });
 }
 
