@@ -37,6 +37,10 @@ test('a seed decides everything: two runs have one trace', async () => {
   );
 });
 
+test('seeds that found a fault once: an opening whose shard left, an update that overtook its commitment, an answer that was repeated for ever', async () => {
+  for (const seed of [75, 5193, 5240]) expect(await failureOf(seed)).toBeUndefined();
+});
+
 test(
   `${SEEDS} seeds: crashes, stale owners, cuts and lost answers cost no msat, no channel and no HTLC`,
   async () => {

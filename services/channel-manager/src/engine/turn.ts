@@ -99,10 +99,20 @@ export class Turn {
     return [...covered, ...following.filter((message) => !isHeld(message))];
   }
 
+  /** From here on the core itself holds back. */
+  #freezeNow(): void {
+    if (this.#context.updatesComplete !== 'at_towers' || this.#firstAfterUpdate === undefined) return;
+    this.#messages.splice(0, this.#messages.length, ...this.#holdBack());
+    this.#firstAfterUpdate = undefined;
+  }
+
   #item(item: Item): void {
     switch (item.kind) {
       case 'message':
         this.#frames.push(item.frame);
+        // What it makes regenerate has an order of its own: held back in part, an update would overtake its commitment.
+        if (item.input.type === 'message' && item.input.message.type === 'channel_reestablish')
+          this.#freezeNow();
         this.#input(item.input);
         return;
       case 'connected':

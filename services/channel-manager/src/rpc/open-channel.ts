@@ -148,11 +148,14 @@ function readOutcome(bytes: Uint8Array): OpenedChannel {
   }
   // Written by openOnce alone.
   const outcome = JSON.parse(text.value) as Outcome;
-  if ('code' in outcome)
+  if ('code' in outcome) {
+    // What could not be done then is over under this key: 'unavailable' would have the caller repeat it for ever.
+    const isOver = outcome.code === 'unavailable' || outcome.code === 'deadline_exceeded';
     throw new RpcError(
-      outcome.code,
-      `${outcome.message} (answer to the first request with this idempotency key)`,
+      isOver ? 'aborted' : outcome.code,
+      `${outcome.message} (answer to the first request with this idempotency key${isOver ? '; use a new key to try again' : ''})`,
     );
+  }
   return {
     channelId: fromHex(outcome.channelId),
     fundingTxid: fromHex(outcome.fundingTxid),
