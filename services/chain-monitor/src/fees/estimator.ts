@@ -88,7 +88,7 @@ export class FeeEstimator {
     return arrangeFeerates(raw, { minimum: this.#minimumSatPerKw, maximum, fallback });
   }
 
-  /** Whoever pays must hear that feerates are not what the network asks for now. */
+  /** Whoever pays must hear that these are not the network's feerates of the moment. */
   #tell(origin: Origin): void {
     if (origin === this.#origin) return;
     const { logger, metrics, fallbackFeerateSatPerKw } = this.#options;

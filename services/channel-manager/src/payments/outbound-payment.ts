@@ -264,7 +264,7 @@ export class OutboundPayment {
     if (this.#nowSeconds() >= state.parameters.deadlineSeconds) return failed({ kind: 'deadline_passed' });
     const answer = await findRoute(host, state);
     if (answer.type === 'unavailable') {
-      logger.warn({ err: answer.error }, 'no route can be asked for now; trying again');
+      logger.warn({ err: answer.error }, 'the router does not answer; trying again');
       return undefined;
     }
     if (answer.type === 'not_found') return failed({ kind: 'route_not_found', error: answer.error });
