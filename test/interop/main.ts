@@ -1,30 +1,37 @@
 /**
  * The fleet with the nodes of the network, on a real bitcoind:
- *   npm run interop -- [ldk|lnd|all] [--case NAME] [--write]
- * Prints the matrix; exits 1 when a case fails. `--write` also writes docs/interop.md.
+ *   npm run interop -- [ldk|lnd|all] [--case NAME] [--worlds N] [--write]
+ * Prints the matrix; exits 1 when a case fails. `--worlds` is how many fleets, each on a chain of its own, share the
+ * cases (2 unless told). `--write` also writes docs/interop.md.
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { CASES } from './lane/cases/index.ts';
-import type { Case, Outcome } from './lane/case.ts';
 import { ldkVersion } from './lane/ldk.ts';
 import { findLnd, lndVersion } from './lane/lnd.ts';
-import { markdown, type Row, table } from './lane/matrix.ts';
-import { NotApplicable, type PeerKind } from './lane/peer.ts';
-import { World } from './lane/world.ts';
+import { count, markdown, rowsOf, table } from './lane/matrix.ts';
+import type { PeerKind } from './lane/peer.ts';
+import { playAll, runsOf } from './lane/play.ts';
 import { findBitcoind } from './start-bitcoind.ts';
 
-const CASE_TIMEOUT_MS = 300_000;
+const MAX_WORLDS = 8;
 
 const { values, positionals } = parseArgs({
-  options: { case: { type: 'string' }, write: { type: 'boolean', default: false } },
+  options: {
+    case: { type: 'string' },
+    worlds: { type: 'string', default: '2' },
+    write: { type: 'boolean', default: false },
+  },
   allowPositionals: true,
 });
 const asked = positionals[0] ?? 'all';
 if (!['ldk', 'lnd', 'all'].includes(asked)) throw new TypeError(`unknown peer ${asked}: ldk, lnd or all`);
 const kinds: readonly PeerKind[] = asked === 'all' ? ['ldk', 'lnd'] : [asked as PeerKind];
+const worlds = Number(values.worlds);
+if (!Number.isInteger(worlds) || worlds < 1 || worlds > MAX_WORLDS)
+  throw new TypeError(`--worlds wants a number from 1 to ${MAX_WORLDS}`);
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /** Runs the script that fetches a peer. */
@@ -45,61 +52,23 @@ const chosen = CASES.filter(
 if (chosen.length === 0) throw new TypeError(`no case is called ${values.case}`);
 
 const startedMs = performance.now();
-const world = await World.start(bitcoind, say);
-const rows: Row[] = [];
-try {
-  for (const one of chosen) {
-    const cells = new Map<string, Outcome>();
-    const runs =
-      one.over === 'peers'
-        ? kinds.map((kind) => ({ kind, other: kind, column: kind }))
-        : kinds.flatMap((kind) => kinds.map((other) => ({ kind, other, column: `${kind} → ${other}` })));
-    for (const { kind, other, column } of runs) {
-      const outcome = await play(one, kind, other);
-      cells.set(column, outcome);
-      const detail = outcome.type === 'ok' ? `${outcome.seconds} s` : outcome.reason;
-      say(`${outcome.type.padEnd(6)} ${column.padEnd(10)} ${one.group}: ${one.name} (${detail})`);
-    }
-    rows.push({ group: one.group, name: one.name, cells });
-  }
-} finally {
-  await world.stop();
-}
-
-async function play(one: Case, kind: PeerKind, other: PeerKind): Promise<Outcome> {
-  const beganMs = performance.now();
-  const seconds = (): number => Math.round((performance.now() - beganMs) / 100) / 10;
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new TypeError('the case did not end in time')), CASE_TIMEOUT_MS);
-  });
-  try {
-    await Promise.race([one.run(world, kind, other), late]);
-    return { type: 'ok', seconds: seconds() };
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    if (error instanceof NotApplicable) return { type: 'n/a', reason };
-    return { type: 'failed', reason, seconds: seconds() };
-  } finally {
-    clearTimeout(timer);
-    await world.forgetPeers();
-  }
-}
-
+const runs = runsOf(chosen, kinds);
+const { outcomes, chainVersion } = await playAll(runs, { bitcoind, worlds, say });
+const rows = rowsOf(outcomes);
 const versions = [
-  world.chain.version,
+  chainVersion,
   ...(kinds.includes('ldk') ? [ldkVersion()] : []),
   ...(kinds.includes('lnd') ? [lndVersion(findLnd() ?? '')] : []),
 ];
-const outcomes = rows.flatMap(({ cells }) => [...cells.values()]);
-const count = (type: Outcome['type']): number => outcomes.filter((outcome) => outcome.type === type).length;
 const seconds = Math.round((performance.now() - startedMs) / 1_000);
 say(`\n${table(rows)}\n`);
 say(`${versions.join(', ')}`);
-say(`${count('ok')} ok, ${count('n/a')} n/a, ${count('failed')} failed in ${seconds} s`);
+say(
+  `${count(rows, 'ok')} ok, ${count(rows, 'n/a')} n/a, ${count(rows, 'failed')} failed in ${seconds} s, ${worlds} fleets at once`,
+);
 if (values.write)
   fs.writeFileSync(
     path.join(import.meta.dirname, '../../docs/interop.md'),
     markdown(rows, versions, seconds),
   );
-process.exitCode = count('failed') === 0 ? 0 : 1;
+process.exitCode = count(rows, 'failed') === 0 ? 0 : 1;

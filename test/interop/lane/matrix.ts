@@ -1,11 +1,28 @@
 /** The matrix of cases and peers, for the terminal and for the documentation. */
 import type { Outcome } from './case.ts';
+import type { PlayedRun } from './play.ts';
 
 export interface Row {
   readonly group: string;
   readonly name: string;
   /** By column: a peer, or a pair of them. */
   readonly cells: ReadonlyMap<string, Outcome>;
+}
+
+/** One row for each case, in the order of the runs. */
+export function rowsOf(runs: readonly PlayedRun[]): readonly Row[] {
+  const cells = new Map<string, { group: string; name: string; cells: Map<string, Outcome> }>();
+  for (const { one, column, outcome } of runs) {
+    const { group, name } = one;
+    const row = cells.get(`${group}: ${name}`) ?? { group, name, cells: new Map<string, Outcome>() };
+    row.cells.set(column, outcome);
+    cells.set(`${group}: ${name}`, row);
+  }
+  return [...cells.values()];
+}
+
+export function count(rows: readonly Row[], type: Outcome['type']): number {
+  return rows.flatMap(({ cells }) => [...cells.values()]).filter((outcome) => outcome.type === type).length;
 }
 
 function columnsOf(rows: readonly Row[]): readonly string[] {

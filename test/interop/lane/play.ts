@@ -1,0 +1,95 @@
+/** Plays the runs of the matrix in several worlds at once. */
+import type { Case, Outcome } from './case.ts';
+import { NotApplicable, type PeerKind } from './peer.ts';
+import { World } from './world.ts';
+
+const CASE_TIMEOUT_MS = 300_000;
+
+/** A case with the peers that it is played with. */
+export interface Run {
+  readonly one: Case;
+  readonly kind: PeerKind;
+  readonly other: PeerKind;
+  /** In the matrix: a peer, or a pair of them. */
+  readonly column: string;
+}
+
+export interface PlayedRun extends Run {
+  readonly outcome: Outcome;
+}
+
+/** Every case with every peer, or with every ordered pair of them. */
+export function runsOf(cases: readonly Case[], kinds: readonly PeerKind[]): readonly Run[] {
+  return cases.flatMap((one) =>
+    one.over === 'peers'
+      ? kinds.map((kind) => ({ one, kind, other: kind, column: kind }))
+      : kinds.flatMap((kind) => kinds.map((other) => ({ one, kind, other, column: `${kind} → ${other}` }))),
+  );
+}
+
+/**
+ * Plays every run once. Each world takes the next run when it is free; after a failure it is replaced, so that nothing
+ * which a failed case left behind reaches another.
+ */
+export async function playAll(
+  runs: readonly Run[],
+  options: {
+    readonly bitcoind: string;
+    readonly worlds: number;
+    readonly say: (text: string) => void;
+  },
+): Promise<{ readonly outcomes: readonly PlayedRun[]; readonly chainVersion: string }> {
+  const { bitcoind, say } = options;
+  const outcomes = new Map<Run, Outcome>();
+  let next = 0;
+  let chainVersion = '';
+  const playSome = async (): Promise<void> => {
+    let world: World | undefined;
+    try {
+      for (let run = runs[next++]; run !== undefined; run = runs[next++]) {
+        world ??= await World.start(bitcoind, say);
+        chainVersion = world.chain.version;
+        const outcome = await play(run, world);
+        outcomes.set(run, outcome);
+        const { group, name } = run.one;
+        const detail = outcome.type === 'ok' ? `${outcome.seconds} s` : outcome.reason;
+        say(
+          `${outcome.type.padEnd(6)} ${run.column.padEnd(10)} ${group}: ${name} (${detail}) ${outcomes.size}/${runs.length}`,
+        );
+        if (outcome.type !== 'failed') continue;
+        await world.stop();
+        world = undefined;
+      }
+    } finally {
+      await world?.stop();
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(options.worlds, runs.length) }, playSome));
+  return {
+    outcomes: runs.flatMap((run) => {
+      const outcome = outcomes.get(run);
+      return outcome === undefined ? [] : [{ ...run, outcome }];
+    }),
+    chainVersion,
+  };
+}
+
+async function play({ one, kind, other }: Run, world: World): Promise<Outcome> {
+  const beganMs = performance.now();
+  const seconds = (): number => Math.round((performance.now() - beganMs) / 100) / 10;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new TypeError('the case did not end in time')), CASE_TIMEOUT_MS);
+  });
+  try {
+    await Promise.race([one.run(world, kind, other), late]);
+    return { type: 'ok', seconds: seconds() };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    if (error instanceof NotApplicable) return { type: 'n/a', reason };
+    return { type: 'failed', reason, seconds: seconds() };
+  } finally {
+    clearTimeout(timer);
+    await world.forgetPeers();
+  }
+}
