@@ -292,6 +292,7 @@ export class Fleet {
           signerAddress: 'signer',
           routerAddress: 'router',
           limits: DEFAULT_LIMITS,
+          wireLog: undefined,
         },
         {
           server: serverFor(process, this.network.server(name)),

@@ -17,7 +17,15 @@ test('reads the environment', () => {
     managerAddresses: ['a:1', 'b:2'],
     routerAddress: undefined,
     limits: { maxConnections: 7 },
+    wireLog: undefined,
   });
+});
+
+test('messages are logged only where a directory is named', () => {
+  const directory = '/var/log/fulmen';
+  const asked = gatewayConfig({ ...environment, FULMEN_WIRE_LOG_DIRECTORY: directory });
+  expect(asked.wireLog).toEqual({ directory, maxBytes: 256 * 1024 * 1024 });
+  expect(() => gatewayConfig({ ...environment, FULMEN_WIRE_LOG_MAX_BYTES: '5' })).toThrow(ConfigError);
 });
 
 test.each([

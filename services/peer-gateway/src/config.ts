@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { DEFAULT_LIMITS, type GatewayLimits } from './limits.ts';
 import type { NetworkName } from './peer/init.ts';
 import type { SocketAddress } from './socket/port.ts';
+import { DEFAULT_WIRE_LOG_BYTES, type WireLogOptions } from './wire-log.ts';
 
 export interface GatewayConfig {
   readonly gatewayId: string;
@@ -19,6 +20,8 @@ export interface GatewayConfig {
   /** Absent: no gossip. */
   readonly routerAddress: string | undefined;
   readonly limits: GatewayLimits;
+  /** Absent: messages are not logged. */
+  readonly wireLog: WireLogOptions | undefined;
 }
 
 /** How the process proves itself to the signer. */
@@ -45,6 +48,8 @@ const schema = z.object({
   FULMEN_HANDSHAKES_PER_SECOND_PER_ADDRESS: integer(1, 10_000).default(
     DEFAULT_LIMITS.handshakesPerSecondPerAddress,
   ),
+  FULMEN_WIRE_LOG_DIRECTORY: z.string().min(1).optional(),
+  FULMEN_WIRE_LOG_MAX_BYTES: integer(1024 * 1024, 2 ** 40).default(DEFAULT_WIRE_LOG_BYTES),
 });
 
 const tlsSchema = z.object({
@@ -79,6 +84,10 @@ export function gatewayConfig(environment: Environment): GatewayConfig {
       handshakesPerSecondPerAddress: values.FULMEN_HANDSHAKES_PER_SECOND_PER_ADDRESS,
       maxWantedPeers: DEFAULT_LIMITS.maxWantedPeers,
     },
+    wireLog:
+      values.FULMEN_WIRE_LOG_DIRECTORY === undefined
+        ? undefined
+        : { directory: values.FULMEN_WIRE_LOG_DIRECTORY, maxBytes: values.FULMEN_WIRE_LOG_MAX_BYTES },
   };
 }
 

@@ -27,6 +27,7 @@ import {
 } from './peer/establish.ts';
 import { InboundWindow } from './peer/inbound-window.ts';
 import type { Socket, SocketAddress, SocketListener, SocketPort } from './socket/port.ts';
+import type { WireLog } from './wire-log.ts';
 
 export interface GatewayPorts {
   readonly runtime: Runtime;
@@ -36,6 +37,7 @@ export interface GatewayPorts {
   readonly managers: readonly { readonly address: string; readonly client: Client<PeerLinkServiceService> }[];
   readonly router: Client<GossipServiceService> | undefined;
   readonly establish: EstablishPorts;
+  readonly wireLog?: WireLog;
 }
 
 export interface GatewayOptions {
@@ -269,6 +271,7 @@ export class Gateway {
 
   #onClosed(peer: RoutedPeer, cause: DisconnectCause, detail: string): void {
     this.#ports.metrics.disconnects.inc({ cause });
+    this.#ports.wireLog?.ended(peer.nodeId, cause);
     this.#logger.info({ peer: peer.nodeId, cause, detail: sanitizeForLog(detail) }, 'peer disconnected');
     this.#router.remove(peer);
     this.#gossip?.peerDown(peer.nodeId);

@@ -5,6 +5,7 @@ import { runService } from '@fulmen/service';
 import { gatewayConfig, signerIdentity } from './config.ts';
 import { nodeSockets } from './socket/node.ts';
 import { start } from './start.ts';
+import { fileWireLog } from './wire-log.ts';
 
 runService('peer-gateway', async ({ runtime, logger, metrics, environment }) => {
   const config = gatewayConfig(environment);
@@ -12,6 +13,10 @@ runService('peer-gateway', async ({ runtime, logger, metrics, environment }) => 
   const tls = identity === undefined ? {} : { tls: identity.tls };
   const connector = grpcConnector(tls);
   const signerConnector = grpcConnector({ ...identity });
+  const wallClockMs = (): number => runtime.wallClockMs();
+  const wireLog =
+    config.wireLog === undefined ? undefined : fileWireLog(config.wireLog, { wallClockMs, logger });
+  if (wireLog !== undefined) logger.warn({ ...config.wireLog }, 'every message is logged in plaintext');
   const service = await start(config, {
     runtime,
     logger,
@@ -21,6 +26,7 @@ runService('peer-gateway', async ({ runtime, logger, metrics, environment }) => 
     sockets: nodeSockets(),
     server: grpcServer({ listenAddress: config.healthAddress, ...tls }),
     secp: secp256k1,
+    ...(wireLog !== undefined && { wireLog }),
   });
   return {
     ...service,
@@ -28,6 +34,7 @@ runService('peer-gateway', async ({ runtime, logger, metrics, environment }) => 
       await service.stop();
       connector.close();
       signerConnector.close();
+      wireLog?.close();
     },
   };
 });

@@ -13,6 +13,7 @@ import { gatewayMetrics } from './metrics.ts';
 import { EcdhLane } from './peer/ecdh-lane.ts';
 import { CHAIN_HASHES, HOLDER_FEATURES } from './peer/init.ts';
 import type { SocketPort } from './socket/port.ts';
+import type { WireLog } from './wire-log.ts';
 
 export interface StartPorts {
   readonly runtime: Runtime;
@@ -26,6 +27,8 @@ export interface StartPorts {
   /** Answers questions for health; no service of ours is offered there. */
   readonly server: RpcServer;
   readonly secp: Secp256k1;
+  /** Absent: messages are not logged. */
+  readonly wireLog?: WireLog;
 }
 
 /** Time for calls in flight when the gateway stops. */
@@ -39,6 +42,7 @@ export interface RunningGateway extends RunningService {
 /** Starts a gateway; waits for the signer, without which no handshake can be. */
 export async function start(config: GatewayConfig, ports: StartPorts): Promise<RunningGateway> {
   const { runtime, logger, sockets, connector, secp } = ports;
+  const wireLog = ports.wireLog === undefined ? {} : { wireLog: ports.wireLog };
   const metrics = gatewayMetrics(ports.metrics);
   const signer = ports.signerConnector.client(SignerServiceService, config.signerAddress);
   const node = await askForNode(signer, runtime, logger);
@@ -61,7 +65,9 @@ export async function start(config: GatewayConfig, ports: StartPorts): Promise<R
         config.routerAddress === undefined
           ? undefined
           : connector.client(GossipServiceService, config.routerAddress),
+      ...wireLog,
       establish: {
+        ...wireLog,
         runtime,
         secp,
         lane: new EcdhLane(ecdh, metrics),

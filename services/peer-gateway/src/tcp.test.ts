@@ -59,6 +59,7 @@ test('a peer over TCP reaches its manager over gRPC, and the answer comes back',
       signerAddress,
       routerAddress: undefined,
       limits: DEFAULT_LIMITS,
+      wireLog: undefined,
     },
     {
       runtime,

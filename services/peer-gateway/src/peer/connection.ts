@@ -25,6 +25,7 @@ import {
 import type { GatewayMetrics } from '../metrics.ts';
 import { Signal } from '../signal.ts';
 import type { Socket } from '../socket/port.ts';
+import type { WireLog } from '../wire-log.ts';
 import { routeOf, typeOf } from './classify.ts';
 import { type EstablishedPeer, warningMessage } from './establish.ts';
 import { OutboundQueue } from './outbound-queue.ts';
@@ -70,6 +71,7 @@ export class PeerConnection {
   readonly #logger: Logger;
   readonly #metrics: GatewayMetrics;
   readonly #handler: ConnectionHandler;
+  readonly #wireLog: WireLog | undefined;
   readonly #queue = new OutboundQueue();
   readonly #readable = new Signal();
   readonly #writable = new Signal();
@@ -88,7 +90,12 @@ export class PeerConnection {
 
   constructor(
     peer: EstablishedPeer,
-    ports: { readonly runtime: Runtime; readonly logger: Logger; readonly metrics: GatewayMetrics },
+    ports: {
+      readonly runtime: Runtime;
+      readonly logger: Logger;
+      readonly metrics: GatewayMetrics;
+      readonly wireLog?: WireLog;
+    },
     handler: ConnectionHandler,
   ) {
     this.nodeId = peer.nodeId;
@@ -100,6 +107,7 @@ export class PeerConnection {
     this.#logger = ports.logger;
     this.#metrics = ports.metrics;
     this.#handler = handler;
+    this.#wireLog = ports.wireLog;
     const nowMs = ports.runtime.monotonicMs();
     this.#lastReadMs = nowMs;
     this.#pongs = new TokenBucket({ burst: PONG_BURST, perSecond: PONGS_PER_SECOND, nowMs });
@@ -257,6 +265,7 @@ export class PeerConnection {
   #receive(message: Uint8Array): void {
     // What follows a message that ended the connection does not count.
     if (this.#state !== 'open') return;
+    this.#wireLog?.message('in', this.nodeId, message);
     const type = typeOf(message);
     if (type === undefined) return this.#refuse('a message without type');
     const route = routeOf(type);
@@ -325,6 +334,7 @@ export class PeerConnection {
         return;
       }
       const items = this.#queue.take(WRITE_BATCH_BYTES);
+      for (const item of items) this.#wireLog?.message('out', this.nodeId, item.message);
       const frames = items.map((item) => this.#transport.encrypt(item.message));
       this.#writingSinceMs = this.#runtime.monotonicMs();
       try {

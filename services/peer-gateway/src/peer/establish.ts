@@ -22,6 +22,7 @@ import type { Runtime } from '@fulmen/service';
 import { decodeMessage, encodeMessage, make } from '@fulmen/wire';
 import { HANDSHAKE_DEADLINE_MS, INIT_DEADLINE_MS } from '../limits.ts';
 import type { Socket } from '../socket/port.ts';
+import type { WireLog } from '../wire-log.ts';
 import { routeOf, typeOf } from './classify.ts';
 import type { EcdhLane } from './ecdh-lane.ts';
 import { checkInit, holderInit } from './init.ts';
@@ -45,6 +46,7 @@ export interface EstablishPorts {
   readonly holderNodeId: Uint8Array;
   readonly features: FeatureBits;
   readonly chainHash: Uint8Array;
+  readonly wireLog?: WireLog;
 }
 
 /** A peer that proved its key and said an acceptable init. */
@@ -140,6 +142,7 @@ async function exchangeInit(
       chainHash: ports.chainHash,
       inboundFrom: session.inbound ? socket.counterpartyAddress : undefined,
     });
+    ports.wireLog?.message('out', session.nodeId, ours);
     await socket.write(transport.encrypt(ours));
     let piece: Uint8Array | undefined = session.rest;
     for (;;) {
@@ -147,9 +150,12 @@ async function exchangeInit(
       if (!fed.ok) throw new EstablishError('init', fed.error.kind);
       const [first, ...early] = fed.value;
       if (first !== undefined) {
+        ports.wireLog?.message('in', session.nodeId, first);
         const checked = readInit(first, ports);
         if (typeof checked === 'string') {
-          await socket.write(transport.encrypt(warningMessage(checked)));
+          const warning = warningMessage(checked);
+          ports.wireLog?.message('out', session.nodeId, warning);
+          await socket.write(transport.encrypt(warning));
           throw new EstablishError('init', checked);
         }
         return { nodeId: session.nodeId, features: checked, socket, transport, early };

@@ -19,6 +19,7 @@ import { MemorySockets, type SocketAddress, type SocketGate } from '@fulmen/test
 import { encodeMessage, make } from '@fulmen/wire';
 import { DEFAULT_LIMITS, type GatewayLimits } from '../limits.ts';
 import { type RunningGateway, start } from '../start.ts';
+import type { WireLog } from '../wire-log.ts';
 import { ManualRuntime, settle } from './manual-runtime.ts';
 
 export const secp = secp256k1;
@@ -154,6 +155,7 @@ export interface FleetOptions {
   readonly managers?: number;
   readonly limits?: Partial<GatewayLimits>;
   readonly socketGate?: SocketGate;
+  readonly wireLog?: WireLog;
 }
 
 export class Fleet {
@@ -205,6 +207,7 @@ export class Fleet {
         signerAddress: 'signer',
         routerAddress: 'router',
         limits: { ...DEFAULT_LIMITS, ...options.limits },
+        wireLog: undefined,
       },
       {
         runtime: fleet.runtime,
@@ -215,6 +218,7 @@ export class Fleet {
         connector: fleet.network.connector('gateway', []),
         signerConnector: fleet.network.connector('gateway', ['ecdh']),
         secp,
+        ...(options.wireLog !== undefined && { wireLog: options.wireLog }),
       },
     );
     await settle();
