@@ -422,6 +422,7 @@ describe('the node', () => {
       'channel-manager manager-b',
       'channel-manager manager-z',
       'chain-monitor chain',
+      'router router',
     ]);
     expect(members.map(({ status, detail }) => `${status}: ${detail}`)).toEqual([
       'serving: version 0.1.0',
@@ -429,6 +430,7 @@ describe('the node', () => {
       'unreachable: nobody answers there',
       'unreachable: nobody answers there',
       'not serving: it is starting or stopping',
+      'unreachable: nobody answers there',
     ]);
   });
 });

@@ -5,6 +5,7 @@ import {
   BackupServiceService,
   ChannelServiceService,
   EventServiceService,
+  GraphServiceService,
   InvoiceServiceService,
   NodeServiceService,
   OnChainServiceService,
@@ -23,6 +24,7 @@ import { backupService } from './rpc/backup.ts';
 import { channelService } from './rpc/channels.ts';
 import { type ConsoleContext, replicaSets } from './rpc/context.ts';
 import { eventService } from './rpc/events.ts';
+import { graphService } from './rpc/graph.ts';
 import { invoiceService } from './rpc/invoices.ts';
 import { nodeService } from './rpc/node.ts';
 import { onChainService } from './rpc/on-chain.ts';
@@ -87,6 +89,7 @@ export async function startConsole(config: ConsoleConfig, ports: ConsolePorts): 
   server.add(OnChainServiceService, onChainService(context));
   server.add(BackupServiceService, backupService(context));
   server.add(TowerServiceService, towerService(context));
+  server.add(GraphServiceService, graphService(context));
   server.add(EventServiceService, eventService(context, feed));
   const stopWork = async (): Promise<void> => {
     unsubscribe();

@@ -101,6 +101,33 @@ describe('gossip in', () => {
       channels: 2,
     });
 
+    const channels = lineOf(fleet, 3);
+    const { channel } = await fleet
+      .client('router')
+      .lookupChannel({ shortChannelId: channels[0]?.scid ?? 0n });
+    expect(channel).toMatchObject({
+      capacitySat: 1_000_000n,
+      spentHeight: 0,
+      policy1: { timestamp: NOW_SECONDS - 100, htlcMaximumMsat: 1_000_000_000n, disabled: false },
+      policy2: { timestamp: NOW_SECONDS - 100 },
+    });
+    expect(compareBytes(channel?.nodeId1 ?? new Uint8Array(0), channel?.nodeId2 ?? new Uint8Array(0))).toBe(
+      -1,
+    );
+    expect(await fleet.client('router').lookupChannel({ shortChannelId: 1n })).toEqual({
+      channel: undefined,
+    });
+    const page = async (afterShortChannelId: bigint, limit: number, nodeId: Uint8Array = new Uint8Array(0)) =>
+      (await fleet.client('router').listChannels({ afterShortChannelId, limit, nodeId })).channels.map(
+        ({ shortChannelId: scid }) => scid,
+      );
+    const scids = channels.map(({ scid }) => scid);
+    expect(await page(0n, 2)).toEqual(scids.slice(0, 2));
+    expect(await page(scids[1] ?? 0n, 0)).toEqual(scids.slice(2));
+    expect(await page(0n, 0, idOf(fleet, 2))).toEqual(scids.slice(0, 2));
+    expect(await page(0n, 0, idOf(fleet, 77))).toEqual([]);
+    await expect(page(0n, 1_001)).rejects.toMatchObject({ code: 'invalid_argument' });
+
     // Nothing before the flush; then all, announcements before updates, and nothing back to where it came from.
     expect(second.typesTo(bob)).not.toContain('channel_announcement');
     await fleet.runtime.advance(60_000);

@@ -14,6 +14,7 @@ import { Replica } from './replica.ts';
 import { findRouteRpc } from './rpc/find-route.ts';
 import { getGraphInfoRpc } from './rpc/get-graph-info.ts';
 import { getNodeRpc } from './rpc/get-node.ts';
+import { lookupChannelRpc, listChannelsRpc } from './rpc/graph-channels.ts';
 import { publishOwnRpc } from './rpc/publish-own.ts';
 import { reportPathRpc } from './rpc/report-path.ts';
 import { RouterState } from './state.ts';
@@ -75,6 +76,8 @@ export async function start(config: RouterConfig, ports: RouterPorts): Promise<R
     },
     getGraphInfo: async () => getGraphInfoRpc(context),
     getNode: async (request) => getNodeRpc(context, request),
+    lookupChannel: async (request) => lookupChannelRpc(context, request),
+    listChannels: async (request) => listChannelsRpc(context, request),
   });
   ports.rpcServer.add(GossipServiceService, {
     gossip: async (stream) => {

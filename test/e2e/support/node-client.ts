@@ -3,6 +3,7 @@ import {
   BackupServiceService,
   ChannelServiceService,
   EventServiceService,
+  GraphServiceService,
   InvoiceServiceService,
   NodeServiceService,
   OnChainServiceService,
@@ -21,6 +22,7 @@ export type NodeClient = {
   readonly onchain: Client<OnChainServiceService>;
   readonly backups: Client<BackupServiceService>;
   readonly events: Client<EventServiceService>;
+  readonly graph: Client<GraphServiceService>;
   /** Options for one call: the token and a deadline. */
   readonly auth: (deadlineMs?: number) => CallOptions;
   readonly close: () => void;
@@ -37,6 +39,7 @@ export function connectNode(address: string, token: string): NodeClient {
     onchain: connector.client(OnChainServiceService, address),
     backups: connector.client(BackupServiceService, address),
     events: connector.client(EventServiceService, address),
+    graph: connector.client(GraphServiceService, address),
     auth: (deadlineMs = 60_000) => ({ deadlineMs, metadata: { authorization: `Bearer ${token}` } }),
     close: () => connector.close(),
   };

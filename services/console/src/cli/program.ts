@@ -4,6 +4,7 @@ import { VERSION } from '../version.ts';
 import { backupCommands } from './commands/backup.ts';
 import { channelCommands } from './commands/channels.ts';
 import { eventCommands } from './commands/events.ts';
+import { graphCommands } from './commands/graph.ts';
 import { invoiceCommands } from './commands/invoices.ts';
 import { nodeCommands } from './commands/node.ts';
 import { paymentCommands } from './commands/payments.ts';
@@ -55,6 +56,7 @@ export function buildProgram(io: CliIo): Command {
   walletCommands(program, context);
   sweepCommands(program, context);
   eventCommands(program, context);
+  graphCommands(program, context);
   backupCommands(program, context);
   towerCommands(program, context);
   tokenCommands(program, context);

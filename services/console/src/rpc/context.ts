@@ -7,6 +7,7 @@ import {
   WalletServiceService,
 } from '@fulmen/proto/chain/v1/chain';
 import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
+import { RouterServiceService } from '@fulmen/proto/router/v1/router';
 import { TowerAdminServiceService } from '@fulmen/proto/tower/v1/tower';
 import type { RpcConnector } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
@@ -27,6 +28,7 @@ export interface ConsoleContext {
   readonly wallet: ReplicaSet<typeof WalletServiceService>;
   readonly settlement: ReplicaSet<typeof SettlementServiceService>;
   readonly towers: ReplicaSet<typeof TowerAdminServiceService>;
+  readonly routers: ReplicaSet<typeof RouterServiceService>;
 }
 
 /** A question: asked of another replica when one is silent for three seconds. */
@@ -44,10 +46,10 @@ export function replicaSets(
   config: ConsoleConfig,
   connectorOf: (service: FleetService) => RpcConnector,
   runtime: Runtime,
-): Pick<ConsoleContext, 'managers' | 'chain' | 'wallet' | 'settlement' | 'towers'> {
+): Pick<ConsoleContext, 'managers' | 'chain' | 'wallet' | 'settlement' | 'towers' | 'routers'> {
   const toManagers = { connector: connectorOf('managers'), runtime };
   const toChain = { connector: connectorOf('chain'), runtime };
-  const { managers, chain } = config.fleet;
+  const { managers, chain, routers } = config.fleet;
   return {
     managers: new ReplicaSet({
       ...toManagers,
@@ -78,6 +80,13 @@ export function replicaSets(
       service: 'chain-monitor',
       definition: TowerAdminServiceService,
       addresses: chain,
+    }),
+    routers: new ReplicaSet({
+      connector: connectorOf('routers'),
+      runtime,
+      service: 'router',
+      definition: RouterServiceService,
+      addresses: routers,
     }),
   };
 }

@@ -93,7 +93,13 @@ export function keepingLogger(lines: { message: string; fields: Record<string, u
 }
 
 export const CONFIG: ConsoleConfig = {
-  fleet: { managers: ['manager-a', 'manager-b'], chain: ['chain'], routers: [], signers: [], gateways: [] },
+  fleet: {
+    managers: ['manager-a', 'manager-b'],
+    chain: ['chain'],
+    routers: ['router'],
+    signers: [],
+    gateways: [],
+  },
   alias: 'ada',
   publicAddresses: ['node.example.com:9735'],
   limits: { callsPerSecond: 50, concurrentCallsOfToken: 8, concurrentCalls: 16, subscribers: 2 },
