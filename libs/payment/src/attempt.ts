@@ -82,9 +82,20 @@ export type PaymentFailureReason =
   | { readonly kind: 'deadline_passed' }
   | { readonly kind: 'abandoned' };
 
+/** An attempt that is over, for whoever asks how the payment went. */
+export interface EndedAttempt {
+  /** Counts from 1 within the payment. */
+  readonly attemptNumber: number;
+  readonly route: Route;
+  /** undefined: it was paid. */
+  readonly failure: AttemptFailure | undefined;
+}
+
 interface Common {
   readonly parameters: PaymentParameters;
   readonly lessons: Lessons;
+  /** In the order in which they ended; at most `maxAttempts`. */
+  readonly ended: readonly EndedAttempt[];
 }
 
 export type PaymentState = Common &
@@ -101,8 +112,11 @@ export type AttemptFailure =
   | { readonly kind: 'failure'; readonly hopIndex: number; readonly failure: FailureMessage }
   /** Nobody's key opens the failure. */
   | { readonly kind: 'undecodable' }
-  /** Our own channel did not take the HTLC, or its counterparty never committed to it. */
-  | { readonly kind: 'not_added' };
+  /**
+   * Our own channel did not take the HTLC, its counterparty never committed to it, or could not read the onion.
+   * `failure` is what our own channel says of it; undefined when no channel took it up.
+   */
+  | { readonly kind: 'not_added'; readonly failure?: FailureMessage };
 
 export type PaymentInput =
   | {
@@ -155,7 +169,7 @@ export function startPayment(parameters: PaymentParameters): PaymentTransition {
     overrides: [],
     lastFailure: undefined,
   };
-  return { state: { type: 'routing', parameters, lessons }, effects: [{ kind: 'find_route' }] };
+  return { state: { type: 'routing', parameters, lessons, ended: [] }, effects: [{ kind: 'find_route' }] };
 }
 
 /** The part of a route request that the payment decides; the shell adds payer, own channels and height. */
@@ -221,7 +235,13 @@ function fail(
   before: readonly PaymentEffect[] = [],
 ): PaymentTransition {
   return {
-    state: { type: 'failed', parameters: state.parameters, lessons: state.lessons, reason },
+    state: {
+      type: 'failed',
+      parameters: state.parameters,
+      lessons: state.lessons,
+      ended: state.ended,
+      reason,
+    },
     effects: [...before, { kind: 'payment_failed', reason }],
   };
 }
@@ -249,6 +269,7 @@ function routeFound(
       type: 'in_flight',
       parameters,
       lessons: { ...lessons, attempts: attempt.attemptNumber },
+      ended: state.ended,
       attempt,
       intent: 'retry',
     },
@@ -259,11 +280,19 @@ function routeFound(
 function fulfilled(state: PaymentState, preimage: Uint8Array): Result<PaymentTransition, PaymentInputError> {
   // Accepted in every state: a preimage proves that some attempt was paid, even one believed to have failed.
   if (!equalBytes(sha256(preimage), state.parameters.paymentHash)) return err('wrong_preimage');
-  const route = state.type === 'in_flight' ? state.attempt.route : undefined;
+  const attempt = state.type === 'in_flight' ? state.attempt : undefined;
+  const route = attempt?.route;
   const feeMsat = route?.feeMsat ?? 0n;
   const observations = (route?.hops ?? []).slice(1).map((hop) => observation(hop, 'settled'));
   return ok({
-    state: { type: 'sent', parameters: state.parameters, lessons: state.lessons, preimage, feeMsat },
+    state: {
+      type: 'sent',
+      parameters: state.parameters,
+      lessons: state.lessons,
+      ended: attempt === undefined ? state.ended : [...state.ended, endedAttempt(attempt, undefined)],
+      preimage,
+      feeMsat,
+    },
     effects: [
       ...(observations.length > 0 ? [{ kind: 'learn', observations } as const] : []),
       { kind: 'payment_sent', preimage, feeMsat },
@@ -289,6 +318,7 @@ function attemptFailed(
     type: 'routing',
     parameters,
     lessons: { ...outcome.lessons, lastFailure: failure },
+    ended: [...state.ended, endedAttempt(state.attempt, failure)],
   };
   const reason: PaymentFailureReason | undefined =
     outcome.refusal !== undefined
@@ -302,6 +332,10 @@ function attemptFailed(
             : undefined;
   if (reason !== undefined) return ok(fail(next, reason, effects));
   return ok({ state: next, effects: [...effects, { kind: 'find_route' }] });
+}
+
+function endedAttempt({ attemptNumber, route }: Attempt, failure: AttemptFailure | undefined): EndedAttempt {
+  return { attemptNumber, route, failure };
 }
 
 interface Outcome {

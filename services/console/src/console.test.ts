@@ -32,6 +32,7 @@ const payment = (changes: Partial<Payment>): Payment => ({
   createdUnixMs: 1n,
   bolt11: COFFEE,
   attempts: 1,
+  attemptRecords: [],
   ...changes,
 });
 

@@ -372,8 +372,12 @@ export interface ManagerStore {
   listPayments(
     type: 'inbound' | 'outbound',
     limit: number,
-  ): Promise<readonly { readonly paymentHash: Uint8Array; readonly row: PaymentRow }[]>;
+  ): Promise<
+    readonly { readonly paymentHash: Uint8Array; readonly row: PaymentRow; readonly state: Uint8Array }[]
+  >;
   getPayment(paymentHash: Uint8Array): Promise<PaymentRow | undefined>;
+  /** The payment actor's opaque state, as of its last commit. */
+  getPaymentState(paymentHash: Uint8Array): Promise<Uint8Array | undefined>;
   listForwards(limit: number): Promise<readonly ForwardRow[]>;
   getPolicy(channelId: Uint8Array): Promise<ChannelPolicyRow | undefined>;
   setPolicy(fence: Fence, channelId: Uint8Array, policy: ChannelPolicyRow): Promise<'ok' | 'fence_lost'>;

@@ -264,18 +264,22 @@ export class MemoryManagerStore implements ManagerStore {
   listPayments(
     type: 'inbound' | 'outbound',
     limit: number,
-  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
+  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow; state: Uint8Array }[]> {
     return this.#do(({ payments }) =>
       byKey(payments)
         .filter(({ row }) => row.type === type)
         .toSorted((a, b) => b.row.createdUnixMs - a.row.createdUnixMs)
         .slice(0, limit)
-        .map(({ paymentHash, row }) => ({ paymentHash, row })),
+        .map(({ paymentHash, row, state }) => ({ paymentHash, row, state })),
     );
   }
 
   getPayment(paymentHash: Uint8Array): Promise<port.PaymentRow | undefined> {
     return this.#do(({ payments }) => payments.get(hexKey(paymentHash))?.row);
+  }
+
+  getPaymentState(paymentHash: Uint8Array): Promise<Uint8Array | undefined> {
+    return this.#do(({ payments }) => payments.get(hexKey(paymentHash))?.state);
   }
 
   listForwards(limit: number): Promise<readonly port.ForwardRow[]> {

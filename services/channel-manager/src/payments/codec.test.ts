@@ -21,7 +21,8 @@ const inbound: InboundRecord = {
   paidUnixMs: 1_700_000_000_001,
 };
 
-const common: Pick<OutboundRecord['state'], 'parameters' | 'lessons'> = {
+const common: Pick<OutboundRecord['state'], 'parameters' | 'lessons' | 'ended'> = {
+  ended: [],
   parameters: {
     paymentHash: bytes(32, 3),
     payee: bytes(33, 4),
@@ -120,7 +121,33 @@ const withState = (state: OutboundRecord['state']): OutboundRecord => ({
 const failed = (reason: Extract<OutboundRecord['state'], { type: 'failed' }>['reason']): OutboundRecord =>
   withState({ type: 'failed', ...common, reason });
 
+const { route } = inFlight.state.type === 'in_flight' ? inFlight.state.attempt : expect.unreachable();
+const ended: OutboundRecord = withState({
+  type: 'failed',
+  ...common,
+  ended: [
+    { attemptNumber: 1, route, failure: { kind: 'undecodable' } },
+    { attemptNumber: 2, route, failure: { kind: 'not_added' } },
+    {
+      attemptNumber: 3,
+      route,
+      failure: {
+        kind: 'not_added',
+        failure: { kind: 'temporary_channel_failure', channelUpdate: bytes(0, 0) },
+      },
+    },
+    {
+      attemptNumber: 4,
+      route,
+      failure: { kind: 'failure', hopIndex: 1, failure: { kind: 'mpp_timeout' } },
+    },
+    { attemptNumber: 5, route, failure: undefined },
+  ],
+  reason: { kind: 'abandoned' },
+});
+
 const records: readonly PaymentRecord[] = [
+  ended,
   inbound,
   { ...inbound, amountMsat: undefined, paidUnixMs: undefined, status: 'open' },
   inFlight,
@@ -161,11 +188,36 @@ const RECORDED = {
     '0000000000c350000c351500000000000000000000000000',
 };
 
-test('records of version 1 are still read, and still written so', () => {
+test('records of version 1 are still read', () => {
   expect(decodePaymentRecord(fromHex(RECORDED.inbound))).toEqual({ ok: true, value: inbound });
   expect(decodePaymentRecord(fromHex(RECORDED.outbound))).toEqual({ ok: true, value: inFlight });
-  expect(toHex(encodePaymentRecord(inbound))).toBe(RECORDED.inbound);
-  expect(toHex(encodePaymentRecord(inFlight))).toBe(RECORDED.outbound);
+});
+
+/** As version 2 writes it: the record of ended attempts above. */
+const RECORDED_ENDED =
+  '0201076c6e62637274320000018bcfe56802000303030303030303030303030303030303030303030303030303030303030303030404040404040404' +
+  '04040404040404040404040404040404040404040404040404000000000000c350000000150000000001050505050505050505050505050505050505' +
+  '0505050505050505050505050505000000000000c3500103060606000101070707070707070707070707070707070707070707070707070707070707' +
+  '07070780000000000000000000000100000002000000280000000000002710000003f00000000a000000006553f13c00000002010000000000000009' +
+  '010108080808080808080808080808080808080808080808080808080808080808080801000000000000000a006553f1000000002800000000000000' +
+  '01000001000000000000000003000000040001000110100c00000000000000050004090909090500000001000000000000c35000000000000003e802' +
+  '0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000000000d00000000000000c738000c353d000000000000' +
+  '000000000000040404040404040404040404040404040404040404040404040404040404040404000000000000000e01000000000000c350000c3515' +
+  '000000000000000000000000010100000002000000000000c35000000000000003e8020c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c' +
+  '0c0c0c0c0c0c0c0c000000000000000d00000000000000c738000c353d00000000000000000000000004040404040404040404040404040404040404' +
+  '0404040404040404040404040404000000000000000e01000000000000c350000c351500000000000000000000000001020000000003000000000000' +
+  'c35000000000000003e8020c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000000000d00000000000000c7' +
+  '38000c353d000000000000000000000000040404040404040404040404040404040404040404040404040404040404040404000000000000000e0100' +
+  '0000000000c350000c3515000000000000000000000000010201041007000000000004000000000000c35000000000000003e8020c0c0c0c0c0c0c0c' +
+  '0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000000000d00000000000000c738000c353d0000000000000000000000000404' +
+  '04040404040404040404040404040404040404040404040404040404040404000000000000000e01000000000000c350000c35150000000000000000' +
+  '0000000001000102001700000005000000000000c35000000000000003e8020c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c' +
+  '0c0c0c0c000000000000000d00000000000000c738000c353d0000000000000000000000000404040404040404040404040404040404040404040404' +
+  '04040404040404040404000000000000000e01000000000000c350000c35150000000000000000000000000004';
+
+test('records of version 2 are read, and written so', () => {
+  expect(decodePaymentRecord(fromHex(RECORDED_ENDED))).toEqual({ ok: true, value: ended });
+  expect(toHex(encodePaymentRecord(ended))).toBe(RECORDED_ENDED);
 });
 
 test('arbitrary bytes give a typed error, or a record that encodes to them again', () => {

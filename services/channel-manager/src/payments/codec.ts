@@ -18,19 +18,22 @@ import { decodeFailureMessage, encodeFailureMessage, type FailureMessage } from 
 import type {
   Attempt,
   AttemptFailure,
+  EndedAttempt,
   FinalDetails,
   Lessons,
   PaymentFailureReason,
   PaymentParameters,
   PaymentState,
   PolicyOverride,
+  Route,
   RouteError,
   RouteHint,
   RouteHop,
 } from '@fulmen/payment';
 import type { InboundRecord, OutboundRecord, PaymentRecord } from './record.ts';
 
-const VERSION = 1;
+/** Version 1 knew nothing of attempts that are over. */
+const VERSION = 2;
 const KINDS = ['inbound', 'outbound'] as const;
 const INBOUND_STATUSES = ['open', 'paid', 'expired'] as const;
 const STATES = ['routing', 'in_flight', 'sent', 'failed'] as const;
@@ -59,8 +62,9 @@ export function encodePaymentRecord(record: PaymentRecord): Uint8Array {
 export function decodePaymentRecord(bytes: Uint8Array): Result<PaymentRecord, DecodeErrorType> {
   return decodeWith(bytes, (reader) => {
     const version = reader.u8();
-    if (version !== VERSION) throw new DecodeError('invalid_value', `payment record of version ${version}`);
-    return readName(reader, KINDS) === 'inbound' ? readInbound(reader) : readOutbound(reader);
+    if (version !== 1 && version !== VERSION)
+      throw new DecodeError('invalid_value', `payment record of version ${version}`);
+    return readName(reader, KINDS) === 'inbound' ? readInbound(reader) : readOutbound(reader, version);
   });
 }
 
@@ -109,6 +113,7 @@ function writeOutbound(writer: Writer, record: OutboundRecord): void {
   writeName(writer, STATES, state.type);
   writeParameters(writer, state.parameters);
   writeLessons(writer, state.lessons);
+  writeList(writer, state.ended, (ended) => writeEnded(writer, ended));
   switch (state.type) {
     case 'routing':
       return;
@@ -126,19 +131,23 @@ function writeOutbound(writer: Writer, record: OutboundRecord): void {
   assertNever(state);
 }
 
-function readOutbound(reader: Reader): OutboundRecord {
+function readOutbound(reader: Reader, version: 1 | 2): OutboundRecord {
   return {
     kind: 'outbound',
     bolt11: readText(reader),
     createdUnixMs: readTime(reader),
     attempt: readOptional(reader, () => ({ attemptId: reader.bytes(32), startedUnixMs: readTime(reader) })),
-    state: readState(reader),
+    state: readState(reader, version),
   };
 }
 
-function readState(reader: Reader): PaymentState {
+function readState(reader: Reader, version: 1 | 2): PaymentState {
   const type = readName(reader, STATES);
-  const common = { parameters: readParameters(reader), lessons: readLessons(reader) };
+  const common = {
+    parameters: readParameters(reader),
+    lessons: readLessons(reader),
+    ended: version === 1 ? [] : readList(reader, () => readEnded(reader)),
+  };
   switch (type) {
     case 'routing':
       return { type, ...common };
@@ -220,12 +229,15 @@ function writeLessons(writer: Writer, lessons: Lessons): void {
     writer.u64(policy.htlcMinimumMsat).u64(policy.htlcMaximumMsat).u32(policy.feeBaseMsat);
     writer.u32(policy.feeProportionalMillionths).u8(policy.disabled ? 1 : 0);
   });
-  writeOptional(writer, lessons.lastFailure, (failure) => {
-    writeName(writer, ATTEMPT_FAILURES, failure.kind);
-    if (failure.kind !== 'failure') return;
-    writer.u8(failure.hopIndex);
-    writeBytes(writer, encodeFailureMessage(failure.failure));
-  });
+  writeOptional(writer, lessons.lastFailure, (failure) => writeAttemptFailure(writer, failure));
+}
+
+/** What our own channel said of an attempt that was not added goes with ended attempts alone. */
+function writeAttemptFailure(writer: Writer, failure: AttemptFailure): void {
+  writeName(writer, ATTEMPT_FAILURES, failure.kind);
+  if (failure.kind !== 'failure') return;
+  writer.u8(failure.hopIndex);
+  writeBytes(writer, encodeFailureMessage(failure.failure));
 }
 
 function readLessons(reader: Reader): Lessons {
@@ -265,22 +277,48 @@ function readAttemptFailure(reader: Reader): AttemptFailure {
 
 function writeAttempt(writer: Writer, attempt: Attempt): void {
   writer.u32(attempt.attemptNumber).bytes(attempt.sessionKey);
-  writer.u64(attempt.route.amountMsat).u64(attempt.route.feeMsat);
-  writeList(writer, attempt.route.hops, (hop) => {
+  writeRoute(writer, attempt.route);
+}
+
+function writeRoute(writer: Writer, route: Route): void {
+  writer.u64(route.amountMsat).u64(route.feeMsat);
+  writeList(writer, route.hops, (hop) => {
     writer.bytes(hop.nodeId).u64(hop.shortChannelId).u8(hop.direction).u64(hop.amountMsat);
     writer.u32(hop.cltvExpiryHeight).u64(hop.capacityMsat).u32(hop.policyTimestamp);
   });
 }
 
 function readAttempt(reader: Reader): Attempt {
-  const attemptNumber = reader.u32();
-  const sessionKey = reader.bytes(32);
-  const amountMsat = reader.u64();
-  const feeMsat = reader.u64();
+  return { attemptNumber: reader.u32(), sessionKey: reader.bytes(32), route: readRoute(reader) };
+}
+
+function readRoute(reader: Reader): Route {
   return {
-    attemptNumber,
-    sessionKey,
-    route: { amountMsat, feeMsat, hops: readList(reader, () => readHop(reader)) },
+    amountMsat: reader.u64(),
+    feeMsat: reader.u64(),
+    hops: readList(reader, () => readHop(reader)),
+  };
+}
+
+function writeEnded(writer: Writer, { attemptNumber, route, failure }: EndedAttempt): void {
+  writer.u32(attemptNumber);
+  writeRoute(writer, route);
+  writeOptional(writer, failure, (why) => {
+    writeAttemptFailure(writer, why);
+    if (why.kind === 'not_added')
+      writeOptional(writer, why.failure, (own) => writeBytes(writer, encodeFailureMessage(own)));
+  });
+}
+
+function readEnded(reader: Reader): EndedAttempt {
+  return {
+    attemptNumber: reader.u32(),
+    route: readRoute(reader),
+    failure: readOptional(reader, () => {
+      const failure = readAttemptFailure(reader);
+      const own = failure.kind === 'not_added' ? readOptional(reader, () => readFailure(reader)) : undefined;
+      return own === undefined ? failure : { kind: 'not_added', failure: own };
+    }),
   };
 }
 

@@ -4,7 +4,15 @@
  * channel can add the HTLC; a restart goes on waiting for its resolution.
  */
 import { assertNever, equalBytes } from '@fulmen/codec';
-import { buildOnion, encodeHopPayload, onionSharedSecrets, unwrapFailure } from '@fulmen/onion';
+import {
+  buildOnion,
+  decodeFailureMessage,
+  encodeHopPayload,
+  failureFromMalformed,
+  type FailureMessage,
+  onionSharedSecrets,
+  unwrapFailure,
+} from '@fulmen/onion';
 import {
   type AttemptFailure,
   type PaymentInput,
@@ -21,7 +29,7 @@ import type { Intent, Resolution } from '@fulmen/store';
 import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/forwarding.ts';
 import { sourceKey } from '../engine/source-key.ts';
 import type { PaymentActor } from './payment-actor.ts';
-import { type OutboundRecord, outboundRow, type OutboundRow } from './record.ts';
+import { type OutboundRecord, outboundRow } from './record.ts';
 import { findRoute, type PathOutcome, reportPath } from './route-query.ts';
 
 /** No channel took an attempt for so long: its channel is gone or unowned, and another is tried. */
@@ -31,7 +39,7 @@ const MAX_READS = 3;
 const MAX_WAITERS = 256;
 
 interface Waiter {
-  readonly resolve: (row: OutboundRow) => void;
+  readonly resolve: (record: OutboundRecord) => void;
   readonly reject: (error: RpcError) => void;
 }
 
@@ -60,7 +68,7 @@ export class OutboundPayment {
    * Begins the payment, or returns what became of it when it began before:
    * one invoice is paid once. A failed one is tried anew.
    */
-  start(bolt11: string, parameters: PaymentParameters): Promise<OutboundRow> {
+  start(bolt11: string, parameters: PaymentParameters): Promise<OutboundRecord> {
     return this.#actor.run(async () => {
       const { record } = this.#actor;
       if (record?.kind === 'inbound') {
@@ -70,7 +78,7 @@ export class OutboundPayment {
         );
       }
       if (record !== undefined) this.#index(undefined, record);
-      if (record !== undefined && record.state.type !== 'failed') return outboundRow(record);
+      if (record !== undefined && record.state.type !== 'failed') return record;
       const createdUnixMs = this.#actor.host.ports.runtime.wallClockMs();
       const { state } = startPayment(parameters);
       await this.#drive(
@@ -80,14 +88,14 @@ export class OutboundPayment {
       const started = this.#actor.record;
       if (started?.kind !== 'outbound')
         throw new RpcError('unavailable', 'the payment was not begun; try again');
-      return outboundRow(started);
+      return started;
     });
   }
 
   /** Resolves when the payment has succeeded or failed. */
-  outcome(signal: AbortSignal | undefined): Promise<OutboundRow> {
+  outcome(signal: AbortSignal | undefined): Promise<OutboundRecord> {
     const { record } = this.#actor;
-    if (record?.kind === 'outbound' && isDone(record.state)) return Promise.resolve(outboundRow(record));
+    if (record?.kind === 'outbound' && isDone(record.state)) return Promise.resolve(record);
     if (this.#waiters.size >= MAX_WAITERS) {
       return Promise.reject(
         new RpcError('resource_exhausted', 'too many callers wait for this payment; look it up instead'),
@@ -110,12 +118,6 @@ export class OutboundPayment {
       this.#attempts.remove(record.attempt.attemptId);
     for (const waiter of this.#waiters) waiter.reject(error);
     this.#waiters.clear();
-  }
-
-  /** The queried columns, once there is such a payment. */
-  get row(): OutboundRow | undefined {
-    const { record } = this.#actor;
-    return record?.kind === 'outbound' ? outboundRow(record) : undefined;
   }
 
   /** Somebody waits for it. */
@@ -245,8 +247,7 @@ export class OutboundPayment {
     if (verdict.type !== 'committed') return 'changed';
     this.#index(before?.kind === 'outbound' ? before : undefined, next);
     if (isDone(next.state)) {
-      const row = outboundRow(next);
-      for (const waiter of this.#waiters) waiter.resolve(row);
+      for (const waiter of this.#waiters) waiter.resolve(next);
       this.#waiters.clear();
     }
     return 'committed';
@@ -257,9 +258,10 @@ export class OutboundPayment {
     const { host } = this.#actor;
     const { secp, store, runtime, logger } = host.ports;
     const { state } = draft;
+    const common = { parameters: state.parameters, lessons: state.lessons, ended: state.ended };
     const failed = (reason: Extract<PaymentState, { type: 'failed' }>['reason']): OutboundRecord => ({
       ...draft,
-      state: { type: 'failed', parameters: state.parameters, lessons: state.lessons, reason },
+      state: { ...common, type: 'failed', reason },
     });
     if (this.#nowSeconds() >= state.parameters.deadlineSeconds) return failed({ kind: 'deadline_passed' });
     const answer = await findRoute(host, state);
@@ -375,12 +377,16 @@ function failureOf(
         : { kind: 'undecodable' };
     }
     case 'failed_here':
-      return { kind: 'not_added' };
+      return notAdded(decodeFailureMessage(outcome.failure));
     case 'failed_malformed':
       // Our own counterparty could not read the onion: nothing beyond it is to blame.
-      return { kind: 'not_added' };
+      return notAdded(failureFromMalformed(outcome.failureCode, outcome.sha256OfOnion));
   }
   return assertNever(outcome);
+}
+
+function notAdded(failure: FailureMessage | undefined): AttemptFailure {
+  return failure === undefined ? { kind: 'not_added' } : { kind: 'not_added', failure };
 }
 
 /** The router is told channels to avoid, not nodes: those by which this route entered and left a node newly avoided. */

@@ -14,7 +14,7 @@ import { InboundPayment } from './inbound-payment.ts';
 import { type AttemptIndex, OutboundPayment } from './outbound-payment.ts';
 import { movedError, PaymentActor } from './payment-actor.ts';
 import type { PaymentHost } from './payment-host.ts';
-import { isFinished, type OutboundRow } from './record.ts';
+import { isFinished, type OutboundRecord } from './record.ts';
 
 /** A command for a payment whose shard this replica does not own. */
 export class ShardElsewhereError extends Error {
@@ -164,7 +164,7 @@ export class PaymentHub {
    */
   async sendPayment(
     request: SendRequest,
-  ): Promise<{ readonly paymentHash: Uint8Array; readonly row: OutboundRow }> {
+  ): Promise<{ readonly paymentHash: Uint8Array; readonly record: OutboundRecord }> {
     const { ports, node } = this.#host;
     const decoded = decodeInvoice(ports.secp, request.bolt11);
     if (!decoded.ok)
@@ -193,17 +193,17 @@ export class PaymentHub {
     if (!parameters.ok) {
       // What became of it is worth more than why it could not begin now.
       const earlier = await this.#earlier(payment);
-      if (earlier !== undefined) return { paymentHash, row: earlier };
+      if (earlier !== undefined) return { paymentHash, record: earlier };
       throw new RpcError('invalid_argument', PARAMETER_FAULTS[parameters.error]);
     }
-    return { paymentHash, row: await payment.outbound.start(request.bolt11, parameters.value) };
+    return { paymentHash, record: await payment.outbound.start(request.bolt11, parameters.value) };
   }
 
   /**
    * Resolves with the payment once it has succeeded or failed.
    * @throws RpcError; ShardElsewhereError when another replica owns the payment's shard.
    */
-  async waitFor(paymentHash: Uint8Array, signal?: AbortSignal): Promise<OutboundRow> {
+  async waitFor(paymentHash: Uint8Array, signal?: AbortSignal): Promise<OutboundRecord> {
     const payment = this.#require(paymentHash);
     // Not awaited inside the actor's work, which would stop the payment that is waited for.
     const wait = await payment.actor.run(() => {
@@ -216,11 +216,12 @@ export class PaymentHub {
 
   // --- parts ---------------------------------------------------------------------------
 
-  #earlier(payment: Payment): Promise<OutboundRow | undefined> {
+  #earlier(payment: Payment): Promise<OutboundRecord | undefined> {
     return payment.actor.run(() => {
       const { record } = payment.actor;
-      if (record?.kind !== 'outbound' || record.state.type === 'failed') return Promise.resolve(undefined);
-      return Promise.resolve(payment.outbound.row);
+      return Promise.resolve(
+        record?.kind === 'outbound' && record.state.type !== 'failed' ? record : undefined,
+      );
     });
   }
 

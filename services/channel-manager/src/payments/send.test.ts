@@ -11,6 +11,7 @@ import {
 import type { Intent } from '@fulmen/store';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { decodePaymentRecord } from './codec.ts';
+import { outboundRow, type OutboundRow } from './record.ts';
 import {
   Bench,
   direct,
@@ -23,11 +24,13 @@ import {
   SCID,
 } from './testing/bench.ts';
 import { shardOfPaymentHash } from '../lease/placement.ts';
+import { storedPaymentMessage } from '../rpc/payment-message.ts';
 
 const FEATURES = FeatureBits.of({ var_onion_optin: 'required', payment_secret: 'required' });
 const { bolt11, preimage, paymentHash } = foreignInvoice(FEATURES, 50_000n);
 const SEND = { bolt11, amountMsat: undefined, maxFeeMsat: undefined, timeoutSeconds: undefined };
 const SECOND_SCID = 77n;
+const OWN_NODE_ID = new Uint8Array(33).fill(3);
 
 let bench: Bench;
 let replica: Replica;
@@ -52,11 +55,15 @@ async function inFlight(): Promise<Intent> {
   return intent;
 }
 
+async function sendRow(sender: Replica): Promise<OutboundRow> {
+  return outboundRow((await sender.hub.sendPayment(SEND)).record);
+}
+
 describe('sending', () => {
   test('to a direct peer: the attempt is written before anybody can add it', async () => {
     await replica.openChannel(PAYEE.nodeId, SCID);
     bench.route = direct(PAYEE.nodeId);
-    const { row } = await replica.hub.sendPayment(SEND);
+    const row = await sendRow(replica);
     expect(row).toMatchObject({ status: 'pending', amountMsat: 50_000n, attempts: 1, bolt11 });
     expect(bench.routeRequests[0]).toMatchObject({
       amountMsat: 50_000n,
@@ -83,7 +90,7 @@ describe('sending', () => {
       paymentData: { totalMsat: 50_000n },
     });
 
-    const waiting = replica.hub.waitFor(paymentHash);
+    const waiting = replica.hub.waitFor(paymentHash).then(outboundRow);
     await replica.end(intent, { type: 'fulfilled', preimage });
     await replica.poll(paymentHash);
     expect(await waiting).toMatchObject({ status: 'succeeded', preimage, feeMsat: 0n });
@@ -96,15 +103,15 @@ describe('sending', () => {
     await replica.openChannel(PAYEE.nodeId, SCID);
     bench.route = direct(PAYEE.nodeId);
     const [first, second] = await Promise.all([replica.hub.sendPayment(SEND), replica.hub.sendPayment(SEND)]);
-    expect(second.row).toEqual(first.row);
+    expect(second.record).toEqual(first.record);
     const intent = await inFlight();
     await replica.end(intent, { type: 'fulfilled', preimage });
     await replica.poll(paymentHash);
-    expect((await replica.hub.sendPayment(SEND)).row).toMatchObject({ status: 'succeeded' });
-    expect(await replica.hub.waitFor(paymentHash)).toMatchObject({ status: 'succeeded' });
+    expect(await sendRow(replica)).toMatchObject({ status: 'succeeded' });
+    expect(outboundRow(await replica.hub.waitFor(paymentHash))).toMatchObject({ status: 'succeeded' });
     // Even when the invoice could not be paid any more.
     bench.runtime.nowMs += 10_000_000;
-    expect((await replica.hub.sendPayment(SEND)).row).toMatchObject({ status: 'succeeded' });
+    expect(await sendRow(replica)).toMatchObject({ status: 'succeeded' });
   });
 
   test('a failure on the way is learnt from, and another route is tried', async () => {
@@ -131,13 +138,35 @@ describe('sending', () => {
       attempts: 2,
       feeMsat: 1_000n,
     });
+    // Whoever asks hears which node said what of which channel.
+    const state = await replica.store.getPaymentState(paymentHash);
+    const shown = storedPaymentMessage(paymentHash, state ?? new Uint8Array(), OWN_NODE_ID);
+    expect(shown?.attemptRecords).toMatchObject([
+      {
+        attemptNumber: 1,
+        status: 'failed',
+        feeMsat: 1_000n,
+        route: [
+          { nodeId: PEER.nodeId, shortChannelId: SCID, amountMsat: 51_000n },
+          { nodeId: PAYEE.nodeId, shortChannelId: SECOND_SCID, amountMsat: 50_000n },
+        ],
+        failure: {
+          code: 'temporary_channel_failure',
+          failureCode: 0x1007,
+          nodeId: PEER.nodeId,
+          sourceIndex: 1,
+          shortChannelId: SECOND_SCID,
+        },
+      },
+      { attemptNumber: 2, status: 'succeeded', amountMsat: 50_000n, failure: undefined },
+    ]);
   });
 
   test('the payee’s refusal ends the payment, and it may be tried anew', async () => {
     await replica.openChannel(PEER.nodeId, SCID);
     bench.route = overPeer(PAYEE.nodeId, SECOND_SCID);
     await replica.hub.sendPayment(SEND);
-    const waiting = replica.hub.waitFor(paymentHash);
+    const waiting = replica.hub.waitFor(paymentHash).then(outboundRow);
     const intent = await inFlight();
     const [first, last] = await secretsOf([PEER.nodeId, PAYEE.nodeId]);
     const refused = wrapFailure(last ?? new Uint8Array(), {
@@ -149,7 +178,7 @@ describe('sending', () => {
     await replica.poll(paymentHash);
     expect(await waiting).toMatchObject({ status: 'failed', failureReason: 'recipient_rejected' });
     expect(await replica.events()).toEqual(['payment_failed']);
-    expect((await replica.hub.sendPayment(SEND)).row).toMatchObject({ status: 'pending', attempts: 1 });
+    expect(await sendRow(replica)).toMatchObject({ status: 'pending', attempts: 1 });
   });
 
   test('a first channel that cannot take it is avoided', async () => {
@@ -170,6 +199,15 @@ describe('sending', () => {
       failureReason: 'fee_limit',
       attempts: 1,
     });
+    const state = await replica.store.getPaymentState(paymentHash);
+    expect(
+      storedPaymentMessage(paymentHash, state ?? new Uint8Array(), OWN_NODE_ID)?.attemptRecords,
+    ).toMatchObject([
+      {
+        status: 'failed',
+        failure: { code: 'unknown_next_peer', nodeId: OWN_NODE_ID, sourceIndex: 0, shortChannelId: SCID },
+      },
+    ]);
   });
 
   test('a preimage that replaces a failure while that is used wins', async () => {
@@ -248,7 +286,7 @@ describe('sending', () => {
   test('while the router is away a payment waits, and fails at its deadline', async () => {
     await replica.openChannel(PAYEE.nodeId, SCID);
     bench.routerIsAway = true;
-    const { row } = await replica.hub.sendPayment(SEND);
+    const row = await sendRow(replica);
     expect(row).toMatchObject({ status: 'pending', attempts: 0 });
     replica.crash();
     replica = await bench.replica();
@@ -269,7 +307,7 @@ describe('sending', () => {
   });
 
   test('what cannot be paid is refused with a reason', async () => {
-    expect((await replica.hub.sendPayment(SEND)).row).toMatchObject({
+    expect(await sendRow(replica)).toMatchObject({
       status: 'failed',
       failureReason: 'insufficient_outbound',
     });

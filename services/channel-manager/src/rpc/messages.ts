@@ -1,7 +1,7 @@
 /** Stored rows as messages of the API. */
-import type { Channel, Forward, Invoice, Payment } from '@fulmen/proto/manager/v1/manager';
+import type { Channel, Forward, Invoice } from '@fulmen/proto/manager/v1/manager';
 import type { ChannelPolicyRow, ChannelRow, ForwardRow } from '@fulmen/store';
-import type { InboundRow, OutboundRow } from '../payments/record.ts';
+import type { InboundRow } from '../payments/record.ts';
 
 const NONE = new Uint8Array(0);
 
@@ -18,20 +18,6 @@ export function invoiceMessage(paymentHash: Uint8Array, row: InboundRow, nowUnix
     createdUnixMs: BigInt(row.createdUnixMs),
     expiresUnixMs: BigInt(row.expiresUnixMs),
     ...(row.paidUnixMs === undefined ? {} : { paidUnixMs: BigInt(row.paidUnixMs) }),
-  };
-}
-
-export function paymentMessage(paymentHash: Uint8Array, row: OutboundRow): Payment {
-  return {
-    paymentHash,
-    status: row.status,
-    amountMsat: row.amountMsat,
-    feeMsat: row.feeMsat,
-    preimage: row.preimage ?? NONE,
-    failureReason: row.failureReason,
-    createdUnixMs: BigInt(row.createdUnixMs),
-    bolt11: row.bolt11,
-    attempts: row.attempts,
   };
 }
 

@@ -1,8 +1,9 @@
 import { MAX_INVOICE_LENGTH } from '@fulmen/invoice';
 import type { Payment, SendPaymentRequest } from '@fulmen/proto/manager/v1/manager';
 import { type CallContext, RpcError } from '@fulmen/rpc';
+import { isFinished } from '../payments/record.ts';
 import type { ManagerDeps } from './deps.ts';
-import { paymentMessage } from './messages.ts';
+import { paymentMessage } from './payment-message.ts';
 import { atOwner } from './owner.ts';
 import { invalid, MAX_MSAT, requireAmount, requireRange } from './validate.ts';
 
@@ -32,8 +33,8 @@ export async function sendPayment(
   // Payments under way go on; a new one would add HTLCs whose expiry nobody could watch.
   if (doubt !== undefined) throw new RpcError('unavailable', `the chain is not followed: ${doubt}`);
   return atOwner(engine, async () => {
-    const { paymentHash, row } = await payments.sendPayment(payment);
-    if (!request.wait || row.status !== 'pending') return paymentMessage(paymentHash, row);
-    return paymentMessage(paymentHash, await payments.waitFor(paymentHash, context.signal));
+    const { paymentHash, record } = await payments.sendPayment(payment);
+    if (!request.wait || isFinished(record)) return paymentMessage(paymentHash, record, node.nodeId);
+    return paymentMessage(paymentHash, await payments.waitFor(paymentHash, context.signal), node.nodeId);
   });
 }

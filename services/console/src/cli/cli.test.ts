@@ -114,6 +114,7 @@ describe('answers', () => {
       createdUnixMs: 0n,
       bolt11: COFFEE,
       attempts: 3,
+      attemptRecords: [],
     };
     const { run } = await startCli({ sendPayment: () => Promise.resolve(failed) });
     const result = await run(['pay', `lightning:${COFFEE}`]);

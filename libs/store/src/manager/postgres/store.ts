@@ -281,14 +281,23 @@ export class PostgresManagerStore implements ManagerStore {
   async listPayments(
     type: 'inbound' | 'outbound',
     limit: number,
-  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
+  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow; state: Uint8Array }[]> {
     const found = await this.#read<rows.PaymentColumns>('list_payments', [type, limit]);
-    return found.map((row) => ({ paymentHash: row.payment_hash, row: rows.paymentRow(row) }));
+    return found.map((row) => ({
+      paymentHash: row.payment_hash,
+      row: rows.paymentRow(row),
+      state: row.state,
+    }));
   }
 
   async getPayment(paymentHash: Uint8Array): Promise<port.PaymentRow | undefined> {
     const [row] = await this.#read<rows.PaymentColumns>('get_payment', [paymentHash]);
     return row && rows.paymentRow(row);
+  }
+
+  async getPaymentState(paymentHash: Uint8Array): Promise<Uint8Array | undefined> {
+    const [row] = await this.#read<rows.PaymentColumns>('get_payment', [paymentHash]);
+    return row?.state;
   }
 
   async listForwards(limit: number): Promise<readonly port.ForwardRow[]> {

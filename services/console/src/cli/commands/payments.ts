@@ -133,8 +133,16 @@ function paymentCard(payment: Payment): string {
     ['payment hash', hex(payment.paymentHash)],
     ['preimage', hex(payment.preimage)],
     ['failure', payment.failureReason],
+    ['last refusal', lastRefusal(payment)],
     ['created', time(payment.createdUnixMs)],
   ]);
+}
+
+/** What the latest failed attempt failed with, and where. */
+function lastRefusal({ attemptRecords }: Payment): string {
+  const failure = attemptRecords.findLast(({ status }) => status === 'failed')?.failure;
+  if (failure === undefined) return '';
+  return failure.nodeId.length === 0 ? failure.code : `${failure.code} at ${hex(failure.nodeId)}`;
 }
 
 const PAYMENTS: readonly Column<Payment>[] = [
