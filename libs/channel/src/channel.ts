@@ -151,7 +151,7 @@ function establishedStep(
     case 'commit':
       return commit(state);
     case 'shutdown':
-      return shutdown(ctx, state, input.script);
+      return shutdown(ctx, state, input);
     case 'force_close':
       return establishedStepOf(forceClose(state, input.reason));
     case 'closed':

@@ -1,6 +1,7 @@
 /** Everything that can happen to a channel. */
 import type { NegotiatedFeatures } from './context.ts';
 import type { OutboundMessage, PeerMessage } from './effect.ts';
+import type { ClosingFeerates } from './state.ts';
 
 export type ChannelInput =
   /** A message of the peer for this channel (not open_channel: see `acceptChannel`). */
@@ -61,7 +62,8 @@ export type ChannelInput =
   | { readonly type: 'update_fee'; readonly feerateSatPerKw: number }
   /** Send commitment_signed if there is something to commit and none is outstanding; otherwise nothing happens. */
   | { readonly type: 'commit' }
-  | { readonly type: 'shutdown'; readonly script?: Uint8Array }
+  /** Again while the channel is shutting down: with other feerates, which the negotiation starts again with. */
+  | { readonly type: 'shutdown'; readonly script?: Uint8Array; readonly feerates?: ClosingFeerates }
   | { readonly type: 'force_close'; readonly reason: string }
   /** Everything is resolved on-chain. */
   | { readonly type: 'closed'; readonly reason: string }

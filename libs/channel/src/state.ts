@@ -200,12 +200,14 @@ export type Phase =
       readonly counterparty: CounterpartyShutdown;
       /** Whether the holder had sent channel_ready. */
       readonly channelReady: 'sent' | 'unsent';
+      readonly feerates?: ClosingFeerates;
     }
   | {
       readonly type: 'negotiating_closing';
       readonly holderScript: Uint8Array;
       readonly counterpartyScript: Uint8Array;
       readonly channelReady: 'sent' | 'unsent';
+      readonly feerates?: ClosingFeerates;
       readonly holderOffer?: ClosingOffer;
       readonly counterpartyOffer?: ClosingOffer;
     }
@@ -231,6 +233,14 @@ export type CounterpartyShutdown =
   | { readonly type: 'received'; readonly script: Uint8Array }
   /** Known from before a disconnect; the peer sends it again before the negotiation restarts. */
   | { readonly type: 'awaiting_retransmission'; readonly script: Uint8Array };
+
+/** What the operator said about a mutual close's feerate, sat per 1000 weight units; what is absent is for the estimates. */
+export interface ClosingFeerates {
+  /** Aimed at by a funder; the least that a fundee accepts. */
+  readonly targetSatPerKw?: number;
+  /** The most that a funder pays. */
+  readonly maximumSatPerKw?: number;
+}
 
 export interface ClosingOffer {
   readonly feeSat: bigint;

@@ -2,7 +2,7 @@ import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { p2wshScript } from '@fulmen/bitcoin';
 import { describe, expect, test } from 'vitest';
-import { assembleClosing, buildClosingTransaction } from '../commitment/closing.ts';
+import { assembleClosing, buildClosingTransaction, closingFeeSat } from '../commitment/closing.ts';
 import { runInput } from '../commitment/testing/interpreter.ts';
 import { persistDelta } from '../persist/delta.ts';
 import { primaryFunding } from '../state.ts';
@@ -191,6 +191,58 @@ describe('closing_signed', () => {
       reaction: 'warning',
     });
     expect(pair.bob.channel.phase.type).toBe('negotiating_closing');
+  });
+
+  test('keeps to the operator’s feerates', () => {
+    const pair = open();
+    const feerates = { targetSatPerKw: 500, maximumSatPerKw: 600 };
+    pair.alice.must({ type: 'shutdown', feerates });
+    pair.deliver('bob');
+    pair.deliver('alice');
+    const offer = take(pair.alice, 'closing_signed');
+    const scripts = [testScript(1), testScript(2)];
+    expect(offer.feeSatoshis).toBe(closingFeeSat(scripts, 500));
+    expect(offer.tlvs.feeRange).toEqual({
+      minFeeSatoshis: closingFeeSat(scripts, 253),
+      maxFeeSatoshis: closingFeeSat(scripts, 600),
+    });
+  });
+
+  test('that found no fee is tried again with other feerates, after a reconnection and a restart', () => {
+    const pair = open({ bob: { feerates: { closeMinimumSatPerKw: 1500 } } });
+    pair.alice.must({ type: 'shutdown', feerates: { targetSatPerKw: 300, maximumSatPerKw: 1000 } });
+    pair.deliver('bob');
+    pair.deliver('alice');
+    expect(receive(pair.bob, take(pair.alice, 'closing_signed'))?.reaction).toBe('warning');
+    pair.alice.must({ type: 'shutdown', feerates: { targetSatPerKw: 2000, maximumSatPerKw: 3000 } });
+    expect(effectsOf(pair.alice, 'disconnect')).toHaveLength(1);
+    pair.alice.restart();
+    pair.disconnect();
+    pair.connect();
+    pair.deliverAll();
+    expectClosed(pair);
+    expect(effectsOf(pair.bob, 'broadcast_closing')[0]?.closing.feeSat).toBe(
+      closingFeeSat([testScript(1), testScript(2)], 2000),
+    );
+  });
+
+  test('of a fundee asks for the least feerate that its operator named', () => {
+    const pair = open();
+    pair.bob.must({ type: 'shutdown', feerates: { targetSatPerKw: 1200 } });
+    pair.deliverAll();
+    expectClosed(pair);
+    const scripts = [testScript(1), testScript(2)];
+    expect(effectsOf(pair.bob, 'broadcast_closing')[0]?.closing.feeSat).toBe(closingFeeSat(scripts, 1200));
+  });
+
+  test.each([
+    ['below what is relayed', 'alice', { targetSatPerKw: 252 }],
+    ['with a highest below the target', 'alice', { targetSatPerKw: 500, maximumSatPerKw: 499 }],
+    ['with a highest for a fee that the peer pays', 'bob', { maximumSatPerKw: 499 }],
+  ] as const)('takes no feerates %s', (_what, who, feerates) => {
+    const pair = open();
+    expect(pair[who].input({ type: 'shutdown', feerates })?.code).toBe('closing_fee');
+    expect(pair[who].channel.phase.type).toBe('open');
   });
 
   test('with a wrong signature or an impossible fee closes the connection', () => {

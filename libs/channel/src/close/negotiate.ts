@@ -19,11 +19,9 @@ interface FeeRange {
 export function startNegotiation(
   ctx: ChannelContext,
   state: EstablishedChannel,
-  holderScript: Uint8Array,
-  counterpartyScript: Uint8Array,
-  channelReady: Negotiating['channelReady'],
+  agreed: Pick<Negotiating, 'holderScript' | 'counterpartyScript' | 'channelReady' | 'feerates'>,
 ): Step<EstablishedChannel> {
-  const phase: Negotiating = { type: 'negotiating_closing', holderScript, counterpartyScript, channelReady };
+  const phase: Negotiating = { type: 'negotiating_closing', ...agreed };
   const next: EstablishedChannel = { ...state, phase };
   if (state.parameters.funder !== 'holder') return { state: next, effects: [] };
   const feeRange = acceptableFees(ctx, next, phase);
@@ -157,7 +155,7 @@ function closingMessage(state: EstablishedChannel, phase: Negotiating, made: Clo
 export function withoutOffer(state: EstablishedChannel): EstablishedChannel {
   const { phase } = state;
   if (phase.type !== 'negotiating_closing') return state;
-  const { holderScript, counterpartyScript, channelReady } = phase;
+  const { holderScript, counterpartyScript, channelReady, feerates } = phase;
   return {
     ...state,
     phase: {
@@ -165,6 +163,7 @@ export function withoutOffer(state: EstablishedChannel): EstablishedChannel {
       holder: { type: 'sent', script: holderScript },
       counterparty: { type: 'received', script: counterpartyScript },
       channelReady,
+      ...(feerates && { feerates }),
     },
   };
 }
@@ -227,16 +226,28 @@ function funderBalanceSat(state: EstablishedChannel): bigint {
   return (state.parameters.funder === 'holder' ? holderBalanceMsat : counterpartyBalanceMsat) / 1000n;
 }
 
-/** The fees that the holder puts up with: as funder up to the target plus what a force close would cost, as fundee anything that relays. */
+/**
+ * The fees that the holder puts up with: as funder up to the target plus what a force close would cost, as fundee anything
+ * that relays. What the operator said goes before: as funder a highest feerate, as fundee a lowest.
+ */
 function acceptableFees(ctx: ChannelContext, state: EstablishedChannel, phase: Negotiating): FeeRange {
   const scripts = [phase.holderScript, phase.counterpartyScript];
   const balanceSat = funderBalanceSat(state);
-  const minFeeSat = min(closingFeeSat(scripts, ctx.feerates.closeMinimumSatPerKw), balanceSat);
-  const target = closingFeeSat(scripts, ctx.feerates.closeTargetSatPerKw);
+  const feeSat = (feerateSatPerKw: number): bigint =>
+    min(closingFeeSat(scripts, feerateSatPerKw), balanceSat);
+  const { closeMinimumSatPerKw } = ctx.feerates;
+  const { targetSatPerKw, maximumSatPerKw } = phase.feerates ?? {};
+  if (state.parameters.funder !== 'holder')
+    return { minFeeSat: feeSat(targetSatPerKw ?? closeMinimumSatPerKw), maxFeeSat: balanceSat };
+  // The operator may bid less than the estimates would.
+  const minFeeSat = feeSat(
+    Math.min(closeMinimumSatPerKw, targetSatPerKw ?? Infinity, maximumSatPerKw ?? Infinity),
+  );
+  const targetFeeSat = feeSat(targetSatPerKw ?? ctx.feerates.closeTargetSatPerKw);
   const maxFeeSat =
-    state.parameters.funder === 'holder'
-      ? min(max(target, minFeeSat) + ctx.config.forceCloseAvoidanceMaxFeeSat, balanceSat)
-      : balanceSat;
+    maximumSatPerKw === undefined
+      ? min(max(targetFeeSat, minFeeSat) + ctx.config.forceCloseAvoidanceMaxFeeSat, balanceSat)
+      : feeSat(maximumSatPerKw);
   return { minFeeSat, maxFeeSat };
 }
 
@@ -249,7 +260,10 @@ function widened(range: FeeRange, state: EstablishedChannel, theirs: FeeRange | 
 
 function targetFee(ctx: ChannelContext, phase: Negotiating, range: FeeRange): bigint {
   return clamp(
-    closingFeeSat([phase.holderScript, phase.counterpartyScript], ctx.feerates.closeTargetSatPerKw),
+    closingFeeSat(
+      [phase.holderScript, phase.counterpartyScript],
+      phase.feerates?.targetSatPerKw ?? ctx.feerates.closeTargetSatPerKw,
+    ),
     range,
   );
 }

@@ -1,29 +1,40 @@
 /** BOLT 2 "Closing Initiation: shutdown", both ways, and the step from the last HTLC to the negotiation. */
 import { equalBytes } from '@fulmen/codec';
-import { isValidShutdownScript } from '@fulmen/bitcoin';
+import { FEERATE_FLOOR_SAT_PER_KW, isValidShutdownScript } from '@fulmen/bitcoin';
 import type { MessageOf } from '@fulmen/wire';
 import { make } from '@fulmen/wire';
 import type { ChannelContext, NegotiatedFeatures } from '../context.ts';
+import type { ChannelEffect } from '../effect.ts';
 import { fault, refuse } from '../errors.ts';
-import type { EstablishedChannel, Phase } from '../state.ts';
+import type { ClosingFeerates, EstablishedChannel, Phase } from '../state.ts';
 import type { Step, StepResult } from '../step.ts';
-import { andThen, sendReady, withMonitorUpdate } from '../step.ts';
+import { andThen, sendReady, stepOf, withMonitorUpdate } from '../step.ts';
 import { isFrozen } from '../updates/ready.ts';
 import { isQuiet } from '../updates/spec.ts';
 import { startNegotiation } from './negotiate.ts';
 
 type ShuttingDown = Extract<Phase, { type: 'shutting_down' }>;
 
+/** What the user asks for with a mutual close. */
+interface ShutdownWish {
+  readonly script?: Uint8Array;
+  readonly feerates?: ClosingFeerates;
+}
+
 /** The user wants a mutual close, paying to `script` or where the channel's opening said. */
 export function shutdown(
   ctx: ChannelContext,
   state: EstablishedChannel,
-  script: Uint8Array | undefined,
+  { script, feerates }: ShutdownWish,
 ): StepResult<EstablishedChannel> {
   if (state.connection.type !== 'connected') return refuse('peer_disconnected', 'the peer is not connected');
   const { phase } = state;
+  const wrong = wrongFeerates(state, feerates);
+  if (wrong !== undefined) return refuse('closing_fee', wrong);
   if (phase.type === 'shutting_down' || phase.type === 'negotiating_closing')
-    return refuse('shutdown_in_progress', 'the channel is shutting down');
+    return script === undefined && feerates !== undefined
+      ? stepOf({ ...state, phase: { ...phase, feerates } }, ...renegotiation(phase))
+      : refuse('shutdown_in_progress', 'the channel is shutting down');
   if (!isBeforeShutdown(phase)) return refuse('channel_not_open', 'the channel is being closed');
   const upfront = state.parameters.holder.upfrontShutdownScript;
   const chosen = script ?? state.shutdownScript;
@@ -39,9 +50,31 @@ export function shutdown(
       holder: { type: 'pending', script: chosen },
       counterparty: { type: 'awaited' },
       channelReady: readiness(phase),
+      ...(feerates && { feerates }),
     },
   };
   return { ok: true, value: advanceClosing(ctx, next) };
+}
+
+/** Why the user's feerates make no sense. */
+function wrongFeerates(
+  state: EstablishedChannel,
+  { targetSatPerKw = FEERATE_FLOOR_SAT_PER_KW, maximumSatPerKw }: ClosingFeerates = {},
+): string | undefined {
+  if (targetSatPerKw < FEERATE_FLOOR_SAT_PER_KW)
+    return `below ${FEERATE_FLOOR_SAT_PER_KW} sat per 1000 weight units nothing is relayed`;
+  if (maximumSatPerKw === undefined) return undefined;
+  if (maximumSatPerKw < targetSatPerKw) return 'the highest feerate is below the one to aim at';
+  return state.parameters.funder === 'holder'
+    ? undefined
+    : 'the peer funded the channel and pays the fee: there is no highest feerate to set';
+}
+
+/** An offer stands for as long as the connection: BOLT 2 holds the next one to it "UNLESS it has since reconnected". */
+function renegotiation({ type }: Phase): readonly ChannelEffect[] {
+  return type === 'negotiating_closing'
+    ? [{ type: 'disconnect', reason: 'the closing fee is negotiated again' }]
+    : [];
 }
 
 /** The counterparty wants a mutual close, answers the holder's wish, or repeats itself after a reconnection. */
@@ -120,7 +153,12 @@ export function advanceClosing(ctx: ChannelContext, state: EstablishedChannel): 
     );
   }
   return phase.counterparty.type === 'received' && isQuiet(state)
-    ? startNegotiation(ctx, state, phase.holder.script, phase.counterparty.script, phase.channelReady)
+    ? startNegotiation(ctx, state, {
+        holderScript: phase.holder.script,
+        counterpartyScript: phase.counterparty.script,
+        channelReady: phase.channelReady,
+        ...(phase.feerates && { feerates: phase.feerates }),
+      })
     : { state, effects: [] };
 }
 
@@ -136,6 +174,7 @@ export function rewindClosing(phase: Phase): Phase {
       holder: { type: 'sent', script: phase.holderScript },
       counterparty: { type: 'awaiting_retransmission', script: phase.counterpartyScript },
       channelReady: phase.channelReady,
+      ...(phase.feerates && { feerates: phase.feerates }),
     };
   }
   if (phase.type === 'shutting_down' && phase.counterparty.type === 'received') {

@@ -1,10 +1,14 @@
-/** The cold blob: what changes rarely, in full. Version 1; a later version reads this one, too. */
+/**
+ * The cold blob: what changes rarely, in full. Version 2 has the feerates of a mutual close; it is written where they are
+ * set, and version 1 otherwise, which replicas of the release before read.
+ */
 import { DecodeError, Reader, Writer } from '@fulmen/codec';
 import type { NegotiatedFeatures } from '../context.ts';
 import type { ClosingSpec } from '../effect.ts';
 import type { ChannelParameters, PartyParameters } from '../parameters.ts';
 import type {
   AnnouncementProgress,
+  ClosingFeerates,
   ClosingOffer,
   CounterpartyShutdown,
   CounterpartyTerms,
@@ -34,6 +38,7 @@ import {
 import type { Field } from './fields.ts';
 
 const VERSION = 1;
+const VERSION_WITH_FEERATES = 2;
 
 const point = bytes(33);
 const hash = bytes(32);
@@ -91,37 +96,59 @@ const offer = record<ClosingOffer>({
 const script = { script: blob } as const;
 const reason = { reason: text } as const;
 
-const phase = union<Phase>({
-  awaiting_funding_confirmations: [0, nothing],
-  awaiting_channel_ready: [1, nothing],
-  open: [2, nothing],
-  shutting_down: [
-    3,
-    record({
-      holder: union<HolderShutdown>({ pending: [0, record(script)], sent: [1, record(script)] }),
-      counterparty: union<CounterpartyShutdown>({
-        awaited: [0, nothing],
-        received: [1, record(script)],
-        awaiting_retransmission: [2, record(script)],
-      }),
-      channelReady: readiness,
-    }),
-  ],
-  negotiating_closing: [
-    4,
-    record<Omit<Extract<Phase, { type: 'negotiating_closing' }>, 'type'>>({
-      holderScript: blob,
-      counterpartyScript: blob,
-      channelReady: readiness,
-      holderOffer: optional(offer),
-      counterpartyOffer: optional(offer),
-    }),
-  ],
-  closing_mutual: [5, record({ closing, counterpartySignature: signature })],
-  closing_force: [6, record(reason)],
-  passive: [7, record(reason)],
-  closed: [8, record(reason)],
+const feerates = record<ClosingFeerates>({
+  targetSatPerKw: optional(count),
+  maximumSatPerKw: optional(count),
 });
+
+type PhaseOf<T extends Phase['type']> = Omit<Extract<Phase, { type: T }>, 'type'>;
+const shuttingDown = {
+  holder: union<HolderShutdown>({ pending: [0, record(script)], sent: [1, record(script)] }),
+  counterparty: union<CounterpartyShutdown>({
+    awaited: [0, nothing],
+    received: [1, record(script)],
+    awaiting_retransmission: [2, record(script)],
+  }),
+  channelReady: readiness,
+};
+const negotiating = {
+  holderScript: blob,
+  counterpartyScript: blob,
+  channelReady: readiness,
+  holderOffer: optional(offer),
+  counterpartyOffer: optional(offer),
+};
+
+/** The phases that version 2 changed. */
+interface ClosingPhases {
+  readonly shuttingDown: Field<PhaseOf<'shutting_down'>>;
+  readonly negotiating: Field<PhaseOf<'negotiating_closing'>>;
+}
+
+const CLOSING_PHASES: Readonly<Record<1 | 2, ClosingPhases>> = {
+  1: {
+    shuttingDown: record<Omit<PhaseOf<'shutting_down'>, 'feerates'>>(shuttingDown),
+    negotiating: record<Omit<PhaseOf<'negotiating_closing'>, 'feerates'>>(negotiating),
+  },
+  2: {
+    shuttingDown: record<PhaseOf<'shutting_down'>>({ ...shuttingDown, feerates: optional(feerates) }),
+    negotiating: record<PhaseOf<'negotiating_closing'>>({ ...negotiating, feerates: optional(feerates) }),
+  },
+};
+
+function phaseOf(phases: ClosingPhases): Field<Phase> {
+  return union<Phase>({
+    awaiting_funding_confirmations: [0, nothing],
+    awaiting_channel_ready: [1, nothing],
+    open: [2, nothing],
+    shutting_down: [3, phases.shuttingDown],
+    negotiating_closing: [4, phases.negotiating],
+    closing_mutual: [5, record({ closing, counterpartySignature: signature })],
+    closing_force: [6, record(reason)],
+    passive: [7, record(reason)],
+    closed: [8, record(reason)],
+  });
+}
 
 /** A funding without its balances (hot) and signatures (a row of their own). */
 export type ColdFunding = Omit<
@@ -162,16 +189,18 @@ export type ColdChannel = Omit<
   'type' | 'changes' | 'connection' | 'monitor' | 'fundings'
 > & { readonly fundings: readonly ColdFunding[] };
 
-const established = record<ColdChannel>({
-  channelId: hash,
-  parameters,
-  shutdownScript: blob,
-  aliasScid: optional(uint),
-  counterpartyAliasScid: optional(uint),
-  minimumDepth: count,
-  phase,
-  fundings: list(funding),
-});
+const establishedOf = (phases: ClosingPhases): Field<ColdChannel> =>
+  record<ColdChannel>({
+    channelId: hash,
+    parameters,
+    shutdownScript: blob,
+    aliasScid: optional(uint),
+    counterpartyAliasScid: optional(uint),
+    minimumDepth: count,
+    phase: phaseOf(phases),
+    fundings: list(funding),
+  });
+const established = { 1: establishedOf(CLOSING_PHASES[1]), 2: establishedOf(CLOSING_PHASES[2]) } as const;
 
 const terms = record<OpeningTerms>({
   channelKeysId: hash,
@@ -207,8 +236,11 @@ const opening = record<Omit<OpeningChannel, 'type'>>({
 });
 
 export function encodeColdChannel(state: EstablishedChannel): Uint8Array {
-  const writer = new Writer().u8(VERSION);
-  established.write(writer, state);
+  const { phase } = state;
+  const hasFeerates = 'feerates' in phase && phase.feerates !== undefined;
+  const version = hasFeerates ? VERSION_WITH_FEERATES : VERSION;
+  const writer = new Writer().u8(version);
+  established[version].write(writer, state);
   return writer.finish();
 }
 
@@ -225,13 +257,15 @@ export function decodeColdChannel(encoded: Uint8Array): ColdChannel {
 
 /** Throws DecodeError. */
 export function decodeOpening(encoded: Uint8Array): Omit<OpeningChannel, 'type'> {
-  return decode(encoded, opening);
+  return decode(encoded, { 1: opening });
 }
 
-function decode<T>(encoded: Uint8Array, field: Field<T>): T {
+/** @param versions The fields of each version that there is. */
+function decode<T>(encoded: Uint8Array, versions: Readonly<Record<number, Field<T>>>): T {
   const reader = new Reader(encoded);
   const version = reader.u8();
-  if (version !== VERSION) throw new DecodeError('unsupported', `cold blob of version ${version}`);
+  const field = versions[version];
+  if (field === undefined) throw new DecodeError('unsupported', `cold blob of version ${version}`);
   const value = field.read(reader);
   reader.expectEnd();
   return value;

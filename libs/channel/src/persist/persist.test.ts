@@ -169,11 +169,12 @@ interface Recording {
   readonly state: string;
 }
 
-describe('version 1', () => {
-  test('restores from its recording', () => {
+describe('a released version', () => {
+  test.each([1, 2])('%i restores from its recording', (version) => {
     const recorded = JSON.parse(
-      readFileSync(new URL('./recorded/version-1.json', import.meta.url), 'utf8'),
+      readFileSync(new URL(`./recorded/version-${version}.json`, import.meta.url), 'utf8'),
     ) as Recording;
+    expect(fromHex(recorded.cold)[0]).toBe(version);
     const restored = restore({
       hot: fromHex(recorded.hot),
       cold: fromHex(recorded.cold),

@@ -1,4 +1,5 @@
 /** Commands of the operator about peers and channels, as the RPC handlers see them. */
+import type { ClosingFeerates } from '@fulmen/channel';
 import type { RpcError } from '@fulmen/rpc';
 
 export interface OpenChannelCommand {
@@ -38,7 +39,11 @@ export interface EngineApi {
   closeChannel(
     channelId: Uint8Array,
     how:
-      | { readonly kind: 'cooperative'; readonly script: Uint8Array | undefined }
+      | {
+          readonly kind: 'cooperative';
+          readonly script: Uint8Array | undefined;
+          readonly feerates: ClosingFeerates | undefined;
+        }
       | { readonly kind: 'force' },
   ): Promise<void>;
   /** One channel, or every channel of this replica; resolves with how many changed. */

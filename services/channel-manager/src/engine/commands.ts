@@ -49,6 +49,7 @@ export class EngineCommands implements EngineApi {
         return command(actor, {
           type: 'shutdown',
           ...(how.script === undefined ? {} : { script: how.script }),
+          ...(how.feerates === undefined ? {} : { feerates: how.feerates }),
         });
       case 'force':
         return command(actor, { type: 'force_close', reason: 'the operator asked for it' });

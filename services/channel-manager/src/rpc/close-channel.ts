@@ -1,3 +1,4 @@
+import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
 import type { CloseChannelRequest, CloseChannelResponse } from '@fulmen/proto/manager/v1/manager';
 import type { ManagerDeps } from './deps.ts';
 import { invalid, require32 } from './validate.ts';
@@ -5,6 +6,8 @@ import { invalid, require32 } from './validate.ts';
 /** BOLT 2: from P2WPKH's and older scripts' 22 bytes to OP_RETURN with 80 bytes of data. */
 const MIN_SCRIPT_LENGTH = 4;
 const MAX_SCRIPT_LENGTH = 83;
+/** 4,000 sat/vB: a higher one is a wrong unit. */
+const MAX_FEERATE_SAT_PER_KW = 1_000_000;
 
 /** Closes a channel: together with the peer, or alone. */
 export async function closeChannel(
@@ -12,8 +15,12 @@ export async function closeChannel(
   request: CloseChannelRequest,
 ): Promise<CloseChannelResponse> {
   const channelId = require32('channel_id', request.channelId);
-  const { scriptPubkey } = request;
+  const { scriptPubkey, feerateSatPerKw, maxFeerateSatPerKw } = request;
   if (request.force) {
+    if (feerateSatPerKw !== undefined || maxFeerateSatPerKw !== undefined)
+      throw invalid(
+        'a commitment has the feerate it was signed with: leave feerate_sat_per_kw and max_feerate_sat_per_kw out',
+      );
     if (scriptPubkey !== undefined)
       throw invalid('a force close pays to the wallet: leave script_pubkey out, or close without force');
     await engine.closeChannel(channelId, { kind: 'force' });
@@ -27,6 +34,25 @@ export async function closeChannel(
       `script_pubkey must have between ${MIN_SCRIPT_LENGTH} and ${MAX_SCRIPT_LENGTH} bytes; leave it out to close to the wallet`,
     );
   }
-  await engine.closeChannel(channelId, { kind: 'cooperative', script: scriptPubkey });
+  const feerates = {
+    ...(feerateSatPerKw !== undefined && { targetSatPerKw: feerate('feerate_sat_per_kw', feerateSatPerKw) }),
+    ...(maxFeerateSatPerKw !== undefined && {
+      maximumSatPerKw: feerate('max_feerate_sat_per_kw', maxFeerateSatPerKw),
+    }),
+  };
+  const isFree = feerateSatPerKw === undefined && maxFeerateSatPerKw === undefined;
+  await engine.closeChannel(channelId, {
+    kind: 'cooperative',
+    script: scriptPubkey,
+    feerates: isFree ? undefined : feerates,
+  });
   return {};
+}
+
+function feerate(name: string, satPerKw: number): number {
+  if (satPerKw < FEERATE_FLOOR_SAT_PER_KW || satPerKw > MAX_FEERATE_SAT_PER_KW)
+    throw invalid(
+      `${name} must be between ${FEERATE_FLOOR_SAT_PER_KW} and ${MAX_FEERATE_SAT_PER_KW} sat per 1000 weight units`,
+    );
+  return satPerKw;
 }

@@ -103,6 +103,7 @@ describe('channels and peers', () => {
       force: false,
       scriptPubkey: new Uint8Array(22),
     });
+    await manager.closeChannel({ channelId: new Uint8Array(32), force: false, feerateSatPerKw: 500 });
     expect(await manager.updateChannelPolicy({ channelId: new Uint8Array(0), feeBaseMsat: 7 })).toEqual({
       channels: 3,
     });
@@ -111,6 +112,7 @@ describe('channels and peers', () => {
       ['disconnect', PEER.nodeId],
       ['close', new Uint8Array(32), { kind: 'force' }],
       ['close', new Uint8Array(32), { kind: 'cooperative', script: new Uint8Array(22) }],
+      ['close', new Uint8Array(32), { kind: 'cooperative', feerates: { targetSatPerKw: 500 } }],
       ['policy', undefined, { feeBaseMsat: 7 }],
     ]);
   });
@@ -256,6 +258,14 @@ test('bad requests are refused with what to send instead', async () => {
     [
       manager.closeChannel({ channelId: new Uint8Array(32), force: false, scriptPubkey: new Uint8Array(1) }),
       'script_pubkey',
+    ],
+    [
+      manager.closeChannel({ channelId: new Uint8Array(32), force: true, feerateSatPerKw: 500 }),
+      'feerate_sat_per_kw',
+    ],
+    [
+      manager.closeChannel({ channelId: new Uint8Array(32), force: false, maxFeerateSatPerKw: 252 }),
+      'max_feerate_sat_per_kw',
     ],
     [manager.updateChannelPolicy({ channelId: new Uint8Array(0) }), 'nothing to change'],
     [manager.updateChannelPolicy({ channelId: new Uint8Array(0), cltvExpiryDelta: 1 }), 'cltv_expiry_delta'],

@@ -176,6 +176,30 @@ describe('channels close --force', () => {
     expect(JSON.parse(piped.stdout)).toEqual({ channel_id: CHANNEL_HEX, closing_txid: TXID_HEX });
   });
 
+  test('with the peer takes feerates in sat/vB, and by force takes none', async () => {
+    const asked: unknown[] = [];
+    const { run } = await startClosing(
+      {},
+      {
+        closeChannel: ({ feerateSatPerKw, maxFeerateSatPerKw }) => {
+          asked.push([feerateSatPerKw, maxFeerateSatPerKw]);
+          return Promise.resolve({});
+        },
+      },
+    );
+    const close = ['channels', 'close', '101x2x1'];
+    expect((await run([...close, '--feerate', '3', '--max-feerate', '8'])).code).toBe(0);
+    expect((await run(close)).code).toBe(0);
+    expect(asked).toEqual([
+      [750, 2_000],
+      [undefined, undefined],
+    ]);
+    expect((await run([...close, '--force', '--feerate', '3'])).stderr).toMatch(
+      /cannot be used with --force/,
+    );
+    expect(asked).toHaveLength(2);
+  });
+
   test('does not wait for ever for the transaction', async () => {
     const { run } = await startClosing(
       { listClosingChannels: () => Promise.resolve({ channels: [] }) },

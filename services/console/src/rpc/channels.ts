@@ -43,7 +43,13 @@ export function channelService({
       {
         name: 'ChannelService.CloseChannel',
         scope: 'channels',
-        audit: ({ channelId, force, scriptPubkey }) => ({ channelId, force, scriptPubkey }),
+        audit: ({ channelId, force, scriptPubkey, feerateSatPerKw, maxFeerateSatPerKw }) => ({
+          channelId,
+          force,
+          scriptPubkey,
+          feerateSatPerKw,
+          maxFeerateSatPerKw,
+        }),
       },
       (request, call) => {
         requireBytes('channel_id', request.channelId, 32);

@@ -20,6 +20,8 @@ const MAX_LISTED = 1_000;
 interface CloseFlags {
   readonly force?: true;
   readonly toScript?: string;
+  readonly feerate?: string;
+  readonly maxFeerate?: string;
 }
 
 export function closeCommand(channels: Command, context: CliContext): void {
@@ -28,6 +30,8 @@ export function closeCommand(channels: Command, context: CliContext): void {
     .argument('<channel>', 'channel id (or its beginning), <txid>:<index>, or short channel id')
     .option('--force', 'without the peer: broadcast the latest commitment')
     .option('--to-script <hex>', "pay our part to this script instead of the wallet's")
+    .option('--feerate <sat/vB>', 'to aim at where we pay the fee, or the least that the peer may pay')
+    .option('--max-feerate <sat/vB>', 'the most that we pay')
     .description('Close a channel')
     .action(async (channel: string, options: CloseFlags) => {
       const reference = parse.channelReference(channel);
@@ -36,6 +40,15 @@ export function closeCommand(channels: Command, context: CliContext): void {
         throw usage('--to-script must be 1 to 42 bytes in hex.');
       if (script !== undefined && options.force === true)
         throw usage('--to-script cannot be used with --force: a commitment pays the wallet.');
+      if ((options.feerate !== undefined || options.maxFeerate !== undefined) && options.force === true)
+        throw usage('--feerate and --max-feerate cannot be used with --force: a commitment has its feerate.');
+      const { feerate, maxFeerate } = options;
+      const feerates = {
+        ...(feerate === undefined ? {} : { feerateSatPerKw: parse.feerate(feerate) }),
+        ...(maxFeerate === undefined
+          ? {}
+          : { maxFeerateSatPerKw: parse.feerate(maxFeerate, '--max-feerate') }),
+      };
       const session = await context.session();
       const channelId = await resolveChannel(session, reference);
       const isForced = options.force === true;
@@ -44,6 +57,7 @@ export function closeCommand(channels: Command, context: CliContext): void {
         channelId,
         force: isForced,
         ...(script === undefined ? {} : { scriptPubkey: Uint8Array.from(Buffer.from(script, 'hex')) }),
+        ...feerates,
       };
       await session.call(
         (d) => d.ChannelServiceService,
@@ -65,6 +79,7 @@ export function closeCommand(channels: Command, context: CliContext): void {
   examples(close, [
     ['channels close 700000x12x0', 'with the peer'],
     ['channels close 5f3a09 --force', 'alone, when the peer is gone'],
+    ['channels close 5f3a09 --feerate 3 --max-feerate 8', 'for 3 sat/vB, and never more than 8'],
   ]);
 }
 
