@@ -232,6 +232,7 @@ export class Fleet {
           chainStaleMs: 120_000,
           minimumDepth: 2,
           maxAcceptedHtlcs: 30,
+          keysend: 'refused',
           maxPendingPerPeer: 4,
           maxPendingTotal: 100,
           policy: { feeBaseMsat: 1_000, feeProportionalMillionths: 1_000, cltvExpiryDelta: 72 },

@@ -8,3 +8,4 @@ export * from './mppSet.ts';
 export * from './route.ts';
 export * from './scorer.ts';
 export * from './invoiceParameters.ts';
+export * from './spontaneousParameters.ts';

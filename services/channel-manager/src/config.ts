@@ -25,6 +25,8 @@ const schema = z.object({
   FULMEN_MAX_PENDING_CHANNELS_PER_PEER: integer(1, 1000).default(4),
   FULMEN_MAX_PENDING_CHANNELS: integer(1, 100_000).default(1000),
   FULMEN_MAX_ACCEPTED_HTLCS: integer(1, 483).default(483),
+  /** Whether payments that come without an invoice are taken. */
+  FULMEN_KEYSEND: z.enum(['accepted', 'refused']).default('accepted'),
   /** Towers that must have a monitor update before a channel goes on; every replica and chain-monitor alike. */
   FULMEN_TOWERS_REQUIRED: integer(0, 16).default(0),
   FULMEN_STEP_CONNECTIONS: integer(2, 100).default(4),

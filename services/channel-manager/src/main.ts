@@ -60,6 +60,7 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       chainStaleMs: config.FULMEN_CHAIN_STALE_MS,
       minimumDepth: config.FULMEN_MINIMUM_DEPTH,
       maxAcceptedHtlcs: config.FULMEN_MAX_ACCEPTED_HTLCS,
+      keysend: config.FULMEN_KEYSEND,
       maxPendingPerPeer: config.FULMEN_MAX_PENDING_CHANNELS_PER_PEER,
       maxPendingTotal: config.FULMEN_MAX_PENDING_CHANNELS,
       policy: {

@@ -31,6 +31,8 @@ export interface ManagerOptions {
   readonly leaseMs: number;
   readonly minimumDepth: number;
   readonly maxAcceptedHtlcs: number;
+  /** Whether payments that come without an invoice are taken. */
+  readonly keysend: 'accepted' | 'refused';
   /** Silence of chain-monitor after which no HTLC is added. */
   readonly chainStaleMs: number;
   readonly maxPendingPerPeer: number;
@@ -119,6 +121,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       minimumDepth: options.minimumDepth,
       maxAcceptedHtlcs: options.maxAcceptedHtlcs,
     },
+    keysend: options.keysend,
     feerates: await untilAnswered(runtime, logger, 'chain-monitor', () => readFeerates(chain)),
     blockHeight: startHeight,
     chainDoubt: () => chainWatch.doubt(),

@@ -10,6 +10,7 @@ import {
   decodeHopPayload,
   FAILURE_CODES,
   type FailureMessage,
+  type HopInstruction,
   hopInstruction,
   onionEphemeralKey,
   peelOnion,
@@ -31,8 +32,11 @@ export interface DecisionContext {
   readonly nowUnixMs: number;
   /** The shard of an outgoing scid, if any channel of ours has it. */
   readonly shardOfScid: (shortChannelId: bigint) => Promise<number | undefined>;
-  /** For HTLCs that end here alone: the failure when no invoice of ours has the hash. */
-  readonly refuseUnknown: (htlc: HtlcBody) => Promise<FailureMessage | undefined>;
+  /** For HTLCs that end here alone: the failure when no invoice of ours has the hash, and it brings no preimage of its own. */
+  readonly refuseUnknown: (
+    htlc: HtlcBody,
+    instruction: Extract<HopInstruction, { kind: 'receive' }>,
+  ) => Promise<FailureMessage | undefined>;
 }
 
 /** The key of an onion to do ECDH with, or the decision when there is none to do. */
@@ -112,7 +116,7 @@ export async function decideHtlc(
       };
     }
     case 'receive': {
-      const refusal = await context.refuseUnknown(htlc);
+      const refusal = await context.refuseUnknown(htlc, instruction.value);
       if (refusal !== undefined) return fail(refusal);
       return {
         type: 'intent',

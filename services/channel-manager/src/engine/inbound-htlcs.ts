@@ -107,7 +107,10 @@ export class InboundHtlcs {
         shard: this.#actor.fence.shard,
         nowUnixMs: ports.runtime.wallClockMs(),
         shardOfScid: (scid: bigint) => this.#host.shardOfScid(scid),
-        refuseUnknown: (body: HtlcBody) => refuseUnknown(ports.store, body, this.#host.node.blockHeight),
+        refuseUnknown: (
+          body: HtlcBody,
+          instruction: Parameters<Parameters<typeof decideHtlc>[0]['refuseUnknown']>[1],
+        ) => refuseUnknown(ports.store, body, instruction, this.#host.node),
       };
       this.#decisions.set(htlc.id, await decideHtlc(context, htlc, secret));
     }

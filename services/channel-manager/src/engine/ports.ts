@@ -42,6 +42,8 @@ export interface NodeView {
   readonly nodeId: Uint8Array;
   readonly chainHash: Uint8Array;
   readonly channelConfig: ChannelConfig;
+  /** Whether payments that come without an invoice are taken. */
+  readonly keysend: 'accepted' | 'refused';
   /** Latest estimates; the engine renews them. */
   feerates: FeerateEstimates;
   blockHeight: number;

@@ -19,6 +19,9 @@ const inbound: InboundRecord = {
   status: 'paid',
   receivedMsat: 10_001n,
   paidUnixMs: 1_700_000_000_001,
+  paymentMetadata: undefined,
+  origin: 'invoice',
+  customRecords: [],
 };
 
 const common: Pick<OutboundRecord['state'], 'parameters' | 'lessons' | 'ended'> = {
@@ -150,6 +153,8 @@ const records: readonly PaymentRecord[] = [
   ended,
   inbound,
   { ...inbound, amountMsat: undefined, paidUnixMs: undefined, status: 'open' },
+  { ...inbound, paymentMetadata: bytes(3, 16) },
+  { ...inbound, origin: 'keysend', customRecords: [{ type: 65_537n, value: bytes(2, 17) }] },
   inFlight,
   withState({ type: 'routing', ...common }),
   withState({ type: 'sent', ...common, preimage: bytes(32, 15), feeMsat: 1_000n }),
@@ -218,6 +223,18 @@ const RECORDED_ENDED =
 test('records of version 2 are read, and written so', () => {
   expect(decodePaymentRecord(fromHex(RECORDED_ENDED))).toEqual({ ok: true, value: ended });
   expect(toHex(encodePaymentRecord(ended))).toBe(RECORDED_ENDED);
+});
+
+test('an inbound record with extras is of a kind of its own', () => {
+  const record: InboundRecord = {
+    ...inbound,
+    paymentMetadata: bytes(3, 16),
+    origin: 'keysend',
+    customRecords: [{ type: 65_537n, value: bytes(2, 17) }],
+  };
+  const written = `0202${RECORDED.inbound.slice(4)}010310101001010000000000010001021111`;
+  expect(toHex(encodePaymentRecord(record))).toBe(written);
+  expect(decodePaymentRecord(fromHex(written))).toEqual({ ok: true, value: record });
 });
 
 test('arbitrary bytes give a typed error, or a record that encodes to them again', () => {

@@ -34,7 +34,9 @@ import type { InboundRecord, OutboundRecord, PaymentRecord } from './record.ts';
 
 /** Version 1 knew nothing of attempts that are over. */
 const VERSION = 2;
-const KINDS = ['inbound', 'outbound'] as const;
+/** Inbound records with metadata, or without an invoice, are of a kind of their own. */
+const KINDS = ['inbound', 'outbound', 'inbound_with_extras'] as const;
+const ORIGINS = ['invoice', 'keysend'] as const;
 const INBOUND_STATUSES = ['open', 'paid', 'expired'] as const;
 const STATES = ['routing', 'in_flight', 'sent', 'failed'] as const;
 const INTENTS = ['retry', 'abandon'] as const;
@@ -51,10 +53,12 @@ const EXCEEDED = ['fee', 'cltv', 'hops'] as const;
 
 /** Encodes a record. @throws EncodeError for values out of range. */
 export function encodePaymentRecord(record: PaymentRecord): Uint8Array {
+  const withExtras = record.kind === 'inbound' && hasExtras(record);
   const writer = new Writer(512).u8(VERSION);
-  writeName(writer, KINDS, record.kind);
+  writeName(writer, KINDS, withExtras ? 'inbound_with_extras' : record.kind);
   if (record.kind === 'inbound') writeInbound(writer, record);
   else writeOutbound(writer, record);
+  if (withExtras) writeInboundExtras(writer, record);
   return writer.finish();
 }
 
@@ -64,7 +68,16 @@ export function decodePaymentRecord(bytes: Uint8Array): Result<PaymentRecord, De
     const version = reader.u8();
     if (version !== 1 && version !== VERSION)
       throw new DecodeError('invalid_value', `payment record of version ${version}`);
-    return readName(reader, KINDS) === 'inbound' ? readInbound(reader) : readOutbound(reader, version);
+    const kind = readName(reader, KINDS);
+    switch (kind) {
+      case 'inbound':
+        return readInbound(reader);
+      case 'outbound':
+        return readOutbound(reader, version);
+      case 'inbound_with_extras':
+        return { ...readInbound(reader), ...readInboundExtras(reader) };
+    }
+    return assertNever(kind);
   });
 }
 
@@ -97,6 +110,34 @@ function readInbound(reader: Reader): InboundRecord {
     status: readName(reader, INBOUND_STATUSES),
     receivedMsat: reader.u64(),
     paidUnixMs: readOptional(reader, () => readTime(reader)),
+    paymentMetadata: undefined,
+    origin: 'invoice',
+    customRecords: [],
+  };
+}
+
+function hasExtras(record: InboundRecord): boolean {
+  return (
+    record.paymentMetadata !== undefined || record.origin !== 'invoice' || record.customRecords.length > 0
+  );
+}
+
+function writeInboundExtras(writer: Writer, record: InboundRecord): void {
+  writeOptional(writer, record.paymentMetadata, (metadata) => writeBytes(writer, metadata));
+  writeName(writer, ORIGINS, record.origin);
+  writeList(writer, record.customRecords, ({ type, value }) => {
+    writer.u64(type);
+    writeBytes(writer, value);
+  });
+}
+
+function readInboundExtras(
+  reader: Reader,
+): Pick<InboundRecord, 'paymentMetadata' | 'origin' | 'customRecords'> {
+  return {
+    paymentMetadata: readOptional(reader, () => readBytes(reader)),
+    origin: readName(reader, ORIGINS),
+    customRecords: readList(reader, () => ({ type: reader.u64(), value: readBytes(reader) })),
   };
 }
 

@@ -21,16 +21,20 @@ export const MIN_FINAL_CLTV_EXPIRY_DELTA = 42;
 /** Route hints in one invoice: beyond, its QR code becomes unreadable. */
 const MAX_ROUTE_HINTS = 4;
 
-const FEATURES = FeatureBits.of({
+const FEATURES = {
   var_onion_optin: 'required',
   payment_secret: 'required',
   basic_mpp: 'optional',
-});
+} as const;
 
 export interface InvoiceRequest {
   /** undefined: the payer chooses. */
   readonly amountMsat: bigint | undefined;
   readonly description: string;
+  /** SHA-256 of a description given elsewhere, instead of `description`. */
+  readonly descriptionHash?: Uint8Array | undefined;
+  /** What the payer must give back. */
+  readonly paymentMetadata?: Uint8Array | undefined;
   /** undefined: 3600. */
   readonly expirySeconds: number | undefined;
   /** 32 bytes; undefined: drawn, with a hash whose shard this replica owns. */
@@ -70,10 +74,17 @@ export async function makeInvoice(
     timestampUnixSeconds,
     paymentHash: sha256(seed.preimage),
     paymentSecret: seed.paymentSecret,
-    description: { kind: 'text', text: request.description },
+    description:
+      request.descriptionHash === undefined
+        ? { kind: 'text', text: request.description }
+        : { kind: 'hash', hash: request.descriptionHash },
     ...(request.expirySeconds === undefined ? {} : { expirySeconds }),
     minFinalCltvExpiryDelta: MIN_FINAL_CLTV_EXPIRY_DELTA,
-    features: FEATURES,
+    paymentMetadata: request.paymentMetadata,
+    // BOLT 11: the payer that does not know `m` would leave it out, and be refused.
+    features: FeatureBits.of(
+      request.paymentMetadata === undefined ? FEATURES : { ...FEATURES, payment_metadata: 'required' },
+    ),
     routeHints: hints.slice(0, MAX_ROUTE_HINTS).map((hop) => [hop]),
   };
   const { signature, recoveryId } = await signer.signInvoice(signingParts(unsigned));
@@ -90,6 +101,9 @@ export async function makeInvoice(
     status: 'open',
     receivedMsat: 0n,
     paidUnixMs: undefined,
+    paymentMetadata: request.paymentMetadata,
+    origin: 'invoice',
+    customRecords: [],
   };
 }
 

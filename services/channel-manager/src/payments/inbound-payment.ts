@@ -10,7 +10,13 @@ import type { HtlcSource, Intent } from '@fulmen/store';
 import { sourceKey } from '../engine/source-key.ts';
 import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/forwarding.ts';
 import type { PaymentActor } from './payment-actor.ts';
-import { type PartSet, receivePart, unknownDetails } from './receive.ts';
+import {
+  type PartSet,
+  receivePart,
+  receiveSpontaneous,
+  type Spontaneous,
+  unknownDetails,
+} from './receive.ts';
 import type { InboundRecord, PaymentRecord } from './record.ts';
 
 /** Intents waiting to be looked at; more come again from the store. */
@@ -71,24 +77,33 @@ export class InboundPayment {
   }
 
   async #receive(): Promise<void> {
-    const { record } = this.#actor;
-    const intents = this.#waiting;
-    this.#waiting = [];
-    if (record === undefined) {
-      // The incoming channel fails an unknown hash itself. One that slipped through is left to its time-out there.
-      for (const intent of intents) this.#known.delete(sourceKey(intent.source));
-      this.#actor.host.ports.logger.warn(
-        { paymentHash: toHex(this.#actor.paymentHash) },
-        'an HTLC came for a payment hash without a record',
-      );
-      return;
-    }
     const { ports, node } = this.#actor.host;
     const context = {
       blockHeight: node.blockHeight,
       nowUnixMs: ports.runtime.wallClockMs(),
       monotonicMs: ports.runtime.monotonicMs(),
     };
+    if (this.#actor.record === undefined) {
+      const [first] = this.#waiting;
+      const spontaneous = first && receiveSpontaneous(first, node.keysend, context);
+      if (first !== undefined && spontaneous?.ok === true) {
+        this.#waiting.shift();
+        await this.#takeSpontaneous(first, spontaneous.value);
+      }
+    }
+    const { record } = this.#actor;
+    const intents = this.#waiting;
+    this.#waiting = [];
+    if (record === undefined) {
+      // The incoming channel fails an unknown hash itself. One that slipped through is left to its time-out there.
+      for (const intent of intents) this.#known.delete(sourceKey(intent.source));
+      if (intents.length > 0)
+        this.#actor.host.ports.logger.warn(
+          { paymentHash: toHex(this.#actor.paymentHash) },
+          'an HTLC came for a payment hash without a record',
+        );
+      return;
+    }
     const refusals: Refusal[] = [];
     for (const intent of intents) {
       const added = receivePart(record.kind === 'inbound' ? record : undefined, this.#set, intent, context);
@@ -96,6 +111,32 @@ export class InboundPayment {
       else refusals.push({ intent, failure: added.error });
     }
     await this.#settle(record, refusals);
+  }
+
+  /** Stored and claimed by one commit: whoever comes later under this hash finds it paid. */
+  async #takeSpontaneous(intent: Intent, { preimage, customRecords }: Spontaneous): Promise<void> {
+    const nowUnixMs = this.#actor.host.ports.runtime.wallClockMs();
+    const forwarding = emptyForwarding();
+    const record: InboundRecord = {
+      kind: 'inbound',
+      preimage,
+      paymentSecret: new Uint8Array(32),
+      amountMsat: undefined,
+      minFinalCltvExpiryDelta: 0,
+      createdUnixMs: nowUnixMs,
+      expiresUnixMs: nowUnixMs,
+      bolt11: '',
+      description: '',
+      status: 'open',
+      receivedMsat: 0n,
+      paidUnixMs: undefined,
+      paymentMetadata: undefined,
+      origin: 'keysend',
+      customRecords,
+    };
+    const verdict = await this.#actor.commit(this.#claim(record, [intent], forwarding), forwarding);
+    // Its channel timed it out first otherwise: it is no payment any more.
+    if (verdict.type === 'committed' || verdict.type === 'intent_lost') this.#forget(intent.source);
   }
 
   async #expire(): Promise<void> {
@@ -148,7 +189,11 @@ export class InboundPayment {
       for (const refusal of refusals) refuse(forwarding, refusal);
       const next =
         complete !== undefined && record.kind === 'inbound'
-          ? this.#claim(record, complete, forwarding)
+          ? this.#claim(
+              record,
+              complete.parts.map(({ part }) => part),
+              forwarding,
+            )
           : record;
       const verdict = await this.#actor.commit(next, forwarding);
       if (verdict.type === 'committed') {
@@ -165,11 +210,11 @@ export class InboundPayment {
   }
 
   /** Every part's preimage row and resolution, in the commit that makes the invoice paid. */
-  #claim(record: InboundRecord, set: PartSet, forwarding: GrowingForwarding): InboundRecord {
+  #claim(record: InboundRecord, parts: readonly Intent[], forwarding: GrowingForwarding): InboundRecord {
     const { preimage } = record;
     const nowUnixMs = this.#actor.host.ports.runtime.wallClockMs();
     let receivedMsat = 0n;
-    for (const { part } of set.parts) {
+    for (const part of parts) {
       const { source, sourceShard } = part;
       receivedMsat += part.incomingAmountMsat;
       forwarding.intentClaims.push({ source, outcome: 'taken' });
@@ -178,7 +223,18 @@ export class InboundPayment {
         forwarding.preimages.push({ channelId: source.channelId, htlcId: source.htlcId, preimage });
     }
     const { paymentHash } = this.#actor;
-    const body = eventBody({ paymentHash, amountMsat: receivedMsat, parts: set.parts.length });
+    const body = eventBody({
+      paymentHash,
+      amountMsat: receivedMsat,
+      parts: parts.length,
+      ...(record.origin === 'keysend' && { origin: record.origin }),
+      ...(record.customRecords.length > 0 && {
+        customRecords: record.customRecords.map(({ type, value }) => ({
+          type: type.toString(),
+          value: toHex(value),
+        })),
+      }),
+    });
     forwarding.events.push({ type: 'payment_claimed', timeUnixMs: nowUnixMs, body });
     return { ...record, status: 'paid', receivedMsat, paidUnixMs: nowUnixMs };
   }

@@ -5,7 +5,11 @@
 import { concatBytes, equalBytes, Reader, toHex, utf8Encode, Writer } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { decodeInvoice, type InvoiceError } from '@fulmen/invoice';
-import { invoicePaymentParameters, type InvoiceParametersError } from '@fulmen/payment';
+import {
+  invoicePaymentParameters,
+  type InvoiceParametersError,
+  spontaneousPaymentParameters,
+} from '@fulmen/payment';
 import { RpcError } from '@fulmen/rpc';
 import type { Fence, Intent, LoadedPayment, Resolution } from '@fulmen/store';
 import { shardOfPaymentHash } from '../lease/placement.ts';
@@ -35,6 +39,13 @@ export interface SendRequest {
   readonly maxFeeMsat: bigint | undefined;
   /** Seconds after which no attempt begins; undefined: 60. */
   readonly timeoutSeconds: number | undefined;
+}
+
+export interface KeysendRequest extends Pick<SendRequest, 'maxFeeMsat' | 'timeoutSeconds'> {
+  readonly payee: Uint8Array;
+  readonly amountMsat: bigint;
+  /** Two requests with one key are one payment; empty: none. */
+  readonly idempotencyKey: string;
 }
 
 export interface CreatedInvoice {
@@ -200,6 +211,29 @@ export class PaymentHub {
   }
 
   /**
+   * Begins to pay a node without an invoice; under the key of an earlier request returns that payment.
+   * @throws RpcError; ShardElsewhereError when another replica owns the payment's shard.
+   */
+  async sendKeysend(
+    request: KeysendRequest,
+  ): Promise<{ readonly paymentHash: Uint8Array; readonly record: OutboundRecord }> {
+    const { ports, node } = this.#host;
+    const { payee, amountMsat } = request;
+    if (equalBytes(payee, node.nodeId)) throw new RpcError('invalid_argument', 'this node cannot pay itself');
+    const preimage = await this.#keysendPreimage(request);
+    const parameters = spontaneousPaymentParameters(
+      { payee, amountMsat, preimage },
+      {
+        maxFeeMsat: request.maxFeeMsat ?? defaultMaxFeeMsat(amountMsat),
+        ...(request.timeoutSeconds === undefined ? {} : { timeoutSeconds: request.timeoutSeconds }),
+      },
+      Math.floor(ports.runtime.wallClockMs() / 1000),
+    );
+    const { paymentHash } = parameters;
+    return { paymentHash, record: await this.#require(paymentHash).outbound.start('', parameters) };
+  }
+
+  /**
    * Resolves with the payment once it has succeeded or failed.
    * @throws RpcError; ShardElsewhereError when another replica owns the payment's shard.
    */
@@ -250,6 +284,21 @@ export class PaymentHub {
       );
     }
     return seed;
+  }
+
+  /** Draws the preimage of a payment without an invoice, or recalls it by the idempotency key. */
+  async #keysendPreimage({ payee, amountMsat, idempotencyKey }: KeysendRequest): Promise<Uint8Array> {
+    const drawn = this.#drawPreimage();
+    if (idempotencyKey === '') return drawn;
+    const what = new Writer(41).bytes(payee).u64(amountMsat).finish();
+    const { store } = this.#host.ports;
+    const first = new Reader(await store.idempotent(`keysend:${idempotencyKey}`, concatBytes(drawn, what)));
+    const preimage = first.bytes(32);
+    if (equalBytes(first.rest(), what)) return preimage;
+    throw new RpcError(
+      'invalid_argument',
+      'this idempotency key was used for another payment; use a new key',
+    );
   }
 
   /** A preimage whose hash falls into a shard owned here spares the caller a redirect. */
@@ -331,7 +380,14 @@ function requestDigest(request: InvoiceRequest): Uint8Array {
     .u32(request.expirySeconds ?? 0)
     .u8(request.preimage === undefined ? 0 : 1)
     .bytes(request.preimage ?? new Uint8Array(0));
-  return sha256(concatBytes(header.finish(), description));
+  return sha256(concatBytes(header.finish(), description, ...fieldsOf(request)));
+}
+
+/** The fields that not every release knew: absent, they leave the digest as it was. */
+function fieldsOf({ descriptionHash, paymentMetadata }: InvoiceRequest): Uint8Array[] {
+  return [descriptionHash, paymentMetadata].flatMap((field, index) =>
+    field === undefined ? [] : [Uint8Array.of(0, index + 1, field.length & 0xff), field],
+  );
 }
 
 const PARAMETER_FAULTS: Readonly<Record<InvoiceParametersError, string>> = {

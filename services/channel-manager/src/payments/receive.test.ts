@@ -15,6 +15,18 @@ const REQUEST: InvoiceRequest = {
   idempotencyKey: '',
 };
 
+/** The end of an onion without a secret or a preimage. */
+const RECEIVE = {
+  kind: 'receive',
+  amountMsat: 7n,
+  cltvExpiryHeight: HEIGHT + 30,
+  totalMsat: 7n,
+  paymentSecret: undefined,
+  paymentMetadata: undefined,
+  keysendPreimage: undefined,
+  customTlvs: [],
+} as const;
+
 let bench: Bench;
 let replica: Replica;
 beforeEach(async () => {
@@ -115,14 +127,127 @@ describe('invoices', () => {
 
   test('only invoices are known to a final HTLC', async () => {
     const { paymentHash } = await invoice();
-    const htlc = { paymentHash, amountMsat: 7n };
+    const htlc = { paymentHash, amountMsat: 7n, cltvExpiryHeight: HEIGHT + 80 };
+    const circumstances = { keysend: 'accepted', blockHeight: HEIGHT } as const;
     expect(await replica.hub.isKnown(paymentHash)).toBe(true);
-    expect(await refuseUnknown(replica.store, htlc, HEIGHT)).toBeUndefined();
-    expect(await refuseUnknown(replica.store, { ...htlc, paymentHash: new Uint8Array(32) }, HEIGHT)).toEqual({
+    expect(await refuseUnknown(replica.store, htlc, RECEIVE, circumstances)).toBeUndefined();
+    const unknown = { ...htlc, paymentHash: new Uint8Array(32) };
+    expect(await refuseUnknown(replica.store, unknown, RECEIVE, circumstances)).toEqual({
       kind: 'incorrect_or_unknown_payment_details',
       htlcMsat: 7n,
       height: HEIGHT,
     });
+  });
+
+  test('a description may be given by its hash, and payers must give metadata back', async () => {
+    const descriptionHash = sha256(Uint8Array.of(1));
+    const paymentMetadata = Uint8Array.of(7, 8, 9);
+    const { bolt11, paymentHash, paymentSecret } = await invoice({
+      description: '',
+      descriptionHash,
+      paymentMetadata,
+    });
+    const decoded = decodeInvoice(secp256k1, bolt11);
+    if (!decoded.ok) throw new TypeError(decoded.error.kind);
+    expect(decoded.value).toMatchObject({
+      description: { kind: 'hash', hash: descriptionHash },
+      paymentMetadata,
+    });
+    expect(decoded.value.features.has('payment_metadata')).toBe(true);
+    const options = { amountMsat: 10_000n, totalMsat: 10_000n, paymentSecret };
+    // After a restart, from the store.
+    replica.crash();
+    replica = await bench.replica();
+    await replica.write({
+      intents: [
+        part(paymentHash, { ...options, htlcId: 1n }),
+        part(paymentHash, { ...options, htlcId: 2n, paymentMetadata: Uint8Array.of(7, 8) }),
+        part(paymentHash, { ...options, htlcId: 3n, paymentMetadata }),
+      ],
+    });
+    await replica.poll(paymentHash);
+    expect(await failureOf(1n)).toBe('incorrect_or_unknown_payment_details');
+    expect(await failureOf(2n)).toBe('incorrect_or_unknown_payment_details');
+    expect(await failureOf(3n)).toBe('fulfilled');
+  });
+
+  test('one idempotency key tells description hashes apart', async () => {
+    const request = { ...REQUEST, description: '', idempotencyKey: 'order 2' };
+    await replica.hub.createInvoice({ ...request, descriptionHash: new Uint8Array(32) });
+    await expect(
+      replica.hub.createInvoice({ ...request, descriptionHash: new Uint8Array(32).fill(1) }),
+    ).rejects.toMatchObject({ code: 'invalid_argument' });
+  });
+});
+
+describe('without an invoice', () => {
+  const preimage = new Uint8Array(32).fill(77);
+  const paymentHash = sha256(preimage);
+  const keysend = (htlcId: bigint, over: Partial<Parameters<typeof part>[1]> = {}): ReturnType<typeof part> =>
+    part(paymentHash, {
+      htlcId,
+      amountMsat: 9_000n,
+      totalMsat: 9_000n,
+      paymentSecret: undefined,
+      keysendPreimage: preimage,
+      ...over,
+    });
+
+  test('a keysend is stored and claimed by one commit, once', async () => {
+    const customRecords = [
+      { type: 19n, value: Uint8Array.of(1) },
+      { type: 65_537n, value: Uint8Array.of(2, 3) },
+    ];
+    await replica.write({ intents: [keysend(1n, { unknownTlvs: customRecords }), keysend(2n)] });
+    await replica.poll(paymentHash);
+    expect(await failureOf(1n)).toBe('fulfilled');
+    expect(await failureOf(2n)).toBe('incorrect_or_unknown_payment_details');
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({
+      type: 'inbound',
+      status: 'paid',
+      bolt11: '',
+      receivedMsat: 9_000n,
+    });
+    expect(replica.delivered[0]?.preimages[0]?.preimage).toEqual(preimage);
+    const [event] = replica.delivered[0]?.events ?? [];
+    expect(JSON.parse(event?.body ?? '{}')).toMatchObject({
+      amountMsat: '9000',
+      origin: 'keysend',
+      customRecords: [{ type: '65537', value: '0203' }],
+    });
+    expect(await replica.events()).toEqual(['payment_claimed']);
+    expect(replica.hub.size).toBe(0);
+  });
+
+  test('one with another preimage, one that expires too soon and one without a preimage are not taken', async () => {
+    await replica.write({
+      intents: [
+        keysend(1n, { keysendPreimage: new Uint8Array(32).fill(78) }),
+        keysend(2n, { cltvExpiryHeight: HEIGHT + 5 }),
+        keysend(3n, { keysendPreimage: undefined }),
+      ],
+    });
+    await replica.poll(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toBeUndefined();
+  });
+
+  test('the channel lets in what brings its preimage in time, and nothing when keysend is refused', async () => {
+    const htlc = { paymentHash, amountMsat: 7n, cltvExpiryHeight: HEIGHT + 80 };
+    const refused = { kind: 'incorrect_or_unknown_payment_details', htlcMsat: 7n, height: HEIGHT };
+    const accepts = { keysend: 'accepted', blockHeight: HEIGHT } as const;
+    const instruction = { ...RECEIVE, keysendPreimage: preimage };
+    const { store } = replica;
+    expect(await refuseUnknown(store, htlc, instruction, accepts)).toBeUndefined();
+    expect(await refuseUnknown(store, htlc, instruction, { ...accepts, keysend: 'refused' })).toEqual(
+      refused,
+    );
+    expect(await refuseUnknown(store, htlc, RECEIVE, accepts)).toEqual(refused);
+    expect(
+      await refuseUnknown(store, htlc, { ...RECEIVE, keysendPreimage: new Uint8Array(32) }, accepts),
+    ).toEqual(refused);
+    expect(
+      await refuseUnknown(store, { ...htlc, cltvExpiryHeight: HEIGHT + 39 }, instruction, accepts),
+    ).toEqual(refused);
   });
 });
 

@@ -1,9 +1,9 @@
 /** What a payment actor keeps of one payment hash, and the queried row that goes with it. */
-import { assertNever } from '@fulmen/codec';
+import { assertNever, type TlvRecord } from '@fulmen/codec';
 import type { PaymentFailureReason, PaymentState } from '@fulmen/payment';
 import type { PaymentRow } from '@fulmen/store';
 
-/** An invoice of ours. Its HTLCs are not part of it: they stay intents until all are claimed in one commit. */
+/** An invoice of ours, or a payment that came without one. Its HTLCs are not part of it: they stay intents until all are claimed in one commit. */
 export interface InboundRecord {
   readonly kind: 'inbound';
   readonly preimage: Uint8Array;
@@ -18,6 +18,12 @@ export interface InboundRecord {
   readonly status: 'open' | 'paid' | 'expired';
   readonly receivedMsat: bigint;
   readonly paidUnixMs: number | undefined;
+  /** BOLT 11, field `m`: what the payer must give back. */
+  readonly paymentMetadata: Uint8Array | undefined;
+  /** keysend: the payer chose the preimage; there is no invoice. */
+  readonly origin: 'invoice' | 'keysend';
+  /** What a keysend carried beside its amount (odd types from 65536 on), as long as an onion holds. */
+  readonly customRecords: readonly TlvRecord[];
 }
 
 /** A payment of ours, with the attempt that is under way. */

@@ -1,4 +1,5 @@
 import { FeatureBits } from '@fulmen/codec';
+import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
 import {
   decodeHopPayload,
@@ -17,6 +18,7 @@ import {
   direct,
   foreignInvoice,
   HEIGHT,
+  NODE,
   overPeer,
   PAYEE,
   PEER,
@@ -40,9 +42,9 @@ beforeEach(async () => {
 });
 
 /** The secrets that the hops of an attempt share with us. */
-async function secretsOf(nodeIds: readonly Uint8Array[]): Promise<Uint8Array[]> {
-  const fence = replica.fences.get(shardOfPaymentHash(paymentHash));
-  const loaded = fence === undefined ? undefined : await replica.store.loadPayment(fence, paymentHash);
+async function secretsOf(nodeIds: readonly Uint8Array[], hash = paymentHash): Promise<Uint8Array[]> {
+  const fence = replica.fences.get(shardOfPaymentHash(hash));
+  const loaded = fence === undefined ? undefined : await replica.store.loadPayment(fence, hash);
   const record = loaded === undefined ? undefined : decodePaymentRecord(loaded.state);
   if (record?.ok !== true || record.value.kind !== 'outbound' || record.value.state.type !== 'in_flight')
     throw new TypeError('nothing is in flight');
@@ -97,6 +99,42 @@ describe('sending', () => {
     expect(await replica.events()).toEqual(['payment_sent']);
     expect(replica.hub.size).toBe(0);
     expect(bench.reports).toMatchObject([{ outcome: { $case: 'success' } }]);
+  });
+
+  test('without an invoice: the onion brings the preimage, and one key is one payment', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = direct(PAYEE.nodeId);
+    const request = {
+      payee: PAYEE.nodeId,
+      amountMsat: 50_000n,
+      maxFeeMsat: undefined,
+      timeoutSeconds: undefined,
+      idempotencyKey: 'tip 1',
+    };
+    const { record, paymentHash: hash } = await replica.hub.sendKeysend(request);
+    expect(outboundRow(record)).toMatchObject({ status: 'pending', amountMsat: 50_000n, bolt11: '' });
+    expect((await replica.hub.sendKeysend(request)).paymentHash).toEqual(hash);
+    const intent = await inFlight();
+    expect(intent.outgoingCltvExpiryHeight).toBe(HEIGHT + 80);
+    const [secret = new Uint8Array()] = await secretsOf([PAYEE.nodeId], hash);
+    const peeled = peelOnion(secp256k1, intent.onion, secret, hash);
+    const payload = peeled.ok ? decodeHopPayload(peeled.value.payload) : undefined;
+    const tlvs = payload?.ok === true ? payload.value.tlvs : {};
+    expect(tlvs.paymentData).toBeUndefined();
+    expect(sha256(tlvs.keysendPreimage ?? new Uint8Array())).toEqual(hash);
+
+    await replica.end(intent, { type: 'fulfilled', preimage: tlvs.keysendPreimage ?? new Uint8Array() });
+    await replica.poll(hash);
+    expect(outboundRow((await replica.hub.sendKeysend(request)).record)).toMatchObject({
+      status: 'succeeded',
+    });
+    for (const other of [{ amountMsat: 1n }, { payee: PEER.nodeId }])
+      await expect(replica.hub.sendKeysend({ ...request, ...other })).rejects.toMatchObject({
+        code: 'invalid_argument',
+      });
+    await expect(replica.hub.sendKeysend({ ...request, payee: NODE.nodeId })).rejects.toMatchObject({
+      code: 'invalid_argument',
+    });
   });
 
   test('a second request returns the payment that there is', async () => {

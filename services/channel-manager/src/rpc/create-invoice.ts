@@ -2,6 +2,7 @@ import type { CreateInvoiceRequest, CreateInvoiceResponse } from '@fulmen/proto/
 import type { ManagerDeps } from './deps.ts';
 import { atOwner } from './owner.ts';
 import {
+  invalid,
   MAX_MSAT,
   require32,
   requireAmount,
@@ -10,6 +11,8 @@ import {
   requireRange,
 } from './validate.ts';
 
+/** BOLT 11 has room for 639 bytes; the payer's onion carries them over every hop. */
+const MAX_METADATA_BYTES = 256;
 /** Ten years. */
 const MAX_EXPIRY_SECONDS = 315_360_000;
 
@@ -18,10 +21,18 @@ export async function createInvoice(
   { engine, payments }: ManagerDeps,
   request: CreateInvoiceRequest,
 ): Promise<CreateInvoiceResponse> {
-  const { amountMsat, expirySeconds, preimage } = request;
+  const { amountMsat, expirySeconds, preimage, descriptionHash, paymentMetadata } = request;
+  // BOLT 11: "MUST include either exactly one `d` or exactly one `h` field."
+  if (descriptionHash !== undefined && request.description !== '')
+    throw invalid('give description or description_hash, not both');
+  if (paymentMetadata !== undefined)
+    requireRange('length of payment_metadata', paymentMetadata.length, 1, MAX_METADATA_BYTES);
   const invoice = {
     amountMsat: amountMsat === 0n ? undefined : requireAmount('amount_msat', amountMsat, 1n, MAX_MSAT),
     description: requireDescription(request.description),
+    descriptionHash:
+      descriptionHash === undefined ? undefined : require32('description_hash', descriptionHash),
+    paymentMetadata,
     expirySeconds:
       expirySeconds === undefined
         ? undefined

@@ -16,7 +16,7 @@ import { listPeers } from './list-peers.ts';
 import { lookupInvoice } from './lookup-invoice.ts';
 import { lookupPayment } from './lookup-payment.ts';
 import { openChannel, type OpeningsUnderWay } from './open-channel.ts';
-import { sendPayment } from './send-payment.ts';
+import { sendKeysend, sendPayment } from './send-payment.ts';
 import { storeErrors } from './store-errors.ts';
 import { updateChannelPolicy } from './update-channel-policy.ts';
 
@@ -36,6 +36,7 @@ export function managerHandlers(deps: ManagerDeps): Handlers<ManagerServiceServi
     lookupInvoice: (request) => storeErrors(() => lookupInvoice(deps, request)),
     listInvoices: (request) => storeErrors(() => listInvoices(deps, request)),
     sendPayment: (request, context) => storeErrors(() => sendPayment(deps, request, context)),
+    sendKeysend: (request, context) => storeErrors(() => sendKeysend(deps, request, context)),
     lookupPayment: (request) => storeErrors(() => lookupPayment(deps, request)),
     listPayments: (request) => storeErrors(() => listPayments(deps, request)),
     listForwards: (request) => storeErrors(() => listForwards(deps, request)),

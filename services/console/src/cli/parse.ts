@@ -11,6 +11,12 @@ export function bytes(name: string, text: string, length: number): Uint8Array {
   return Uint8Array.from(Buffer.from(text, 'hex'));
 }
 
+/** Bytes of any number; the fleet knows how many it takes. */
+export function anyBytes(name: string, text: string): Uint8Array {
+  if (!/^(?:[0-9a-f]{2})+$/i.test(text)) throw usage(`${name} must be hex digits, not "${clip(text)}".`);
+  return Uint8Array.from(Buffer.from(text, 'hex'));
+}
+
 export function nodeId(text: string): Uint8Array {
   if (!/^0[23][0-9a-f]{64}$/i.test(text))
     throw usage(`"${clip(text)}" is no node id: it must be 66 hex digits that begin with 02 or 03.`);

@@ -8,6 +8,7 @@ import { command, type ConsoleContext, query } from './context.ts';
 
 /** BOLT 11: a field holds at most 1023 words of 5 bits. */
 const MAX_DESCRIPTION_BYTES = 639;
+const MAX_METADATA_BYTES = 256;
 
 export function invoiceService(context: ConsoleContext): Handlers<typeof InvoiceServiceService> {
   const { guard, managers, runtime, curve } = context;
@@ -28,6 +29,10 @@ export function invoiceService(context: ConsoleContext): Handlers<typeof Invoice
         if (Buffer.byteLength(request.description, 'utf8') > MAX_DESCRIPTION_BYTES)
           throw refuse('invalid_argument', `description is longer than ${MAX_DESCRIPTION_BYTES} bytes.`);
         if (request.preimage !== undefined) requireBytes('preimage', request.preimage, 32);
+        if (request.descriptionHash !== undefined)
+          requireBytes('description_hash', request.descriptionHash, 32);
+        if ((request.paymentMetadata?.length ?? 0) > MAX_METADATA_BYTES)
+          throw refuse('invalid_argument', `payment_metadata is longer than ${MAX_METADATA_BYTES} bytes.`);
         const keyed = {
           ...request,
           idempotencyKey: idempotencyKey(request.idempotencyKey, runtime.randomBytes),

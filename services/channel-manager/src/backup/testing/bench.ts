@@ -132,6 +132,7 @@ export class BackupBench {
         closeMinimumSatPerKw: 253,
         closeTargetSatPerKw: 500,
       },
+      keysend: 'refused',
       chainDoubt: () => undefined,
     };
     const secret = sha256(utf8Encode(options.seed ?? 'seed'));

@@ -1,6 +1,6 @@
 /** A replica with payments alone: the store in memory, a signer and a router that answer from tables, clocks moved by hand. */
 import { NETWORKS } from '@fulmen/bitcoin';
-import { concatBytes, InternalError, utf8Encode, Writer } from '@fulmen/codec';
+import { concatBytes, InternalError, type TlvRecord, utf8Encode, Writer } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { encodeInvoice, type UnsignedInvoice } from '@fulmen/invoice';
@@ -209,6 +209,7 @@ export class Replica {
       nodeId: NODE.nodeId,
       chainHash: NETWORKS.regtest.chainHash,
       blockHeight: HEIGHT,
+      keysend: 'accepted',
       chainDoubt: () => undefined,
     } as NodeView;
     const ports = {
@@ -382,8 +383,12 @@ export interface PartOptions {
   readonly htlcId: bigint;
   readonly amountMsat: bigint;
   readonly totalMsat: bigint;
-  readonly paymentSecret: Uint8Array;
+  /** undefined: no `payment_data`. */
+  readonly paymentSecret: Uint8Array | undefined;
   readonly cltvExpiryHeight?: number;
+  readonly paymentMetadata?: Uint8Array;
+  readonly keysendPreimage?: Uint8Array | undefined;
+  readonly unknownTlvs?: readonly TlvRecord[];
 }
 
 /** An HTLC for us, as the incoming channel's step writes it (its shard is 3). */
@@ -400,11 +405,16 @@ export function part(paymentHash: Uint8Array, options: PartOptions): Intent {
     incomingCltvExpiryHeight: cltvExpiryHeight,
     outgoingAmountMsat: amountMsat,
     outgoingCltvExpiryHeight: cltvExpiryHeight,
-    onion: encodeHopPayload({
-      amtToForwardMsat: amountMsat,
-      outgoingCltvHeight: cltvExpiryHeight,
-      paymentData: { paymentSecret, totalMsat },
-    }),
+    onion: encodeHopPayload(
+      {
+        amtToForwardMsat: amountMsat,
+        outgoingCltvHeight: cltvExpiryHeight,
+        ...(paymentSecret !== undefined && { paymentData: { paymentSecret, totalMsat } }),
+        ...(options.paymentMetadata !== undefined && { paymentMetadata: options.paymentMetadata }),
+        ...(options.keysendPreimage !== undefined && { keysendPreimage: options.keysendPreimage }),
+      },
+      options.unknownTlvs,
+    ),
     sharedSecret: new Uint8Array(32).fill(9),
     createdUnixMs: START_MS,
   };

@@ -10,6 +10,8 @@ import * as parse from '../parse.ts';
 interface CreateFlags {
   readonly amountMsat?: string;
   readonly description: string;
+  readonly descriptionHash?: string;
+  readonly metadata?: string;
   readonly expiry?: string;
   readonly preimage?: string;
   readonly idempotencyKey?: string;
@@ -94,6 +96,8 @@ function createCommand(invoice: Command, context: CliContext): void {
     .argument('[amount_sat]', 'without it the payer chooses')
     .option('--amount-msat <msat>', 'the amount in millisatoshis instead')
     .option('-d, --description <text>', 'what is paid for', '')
+    .option('--description-hash <hex>', 'SHA-256 of a description given elsewhere, instead of it')
+    .option('--metadata <hex>', 'what the payer must give back, at most 256 bytes')
     .option('--expiry <seconds>', 'default 3600')
     .option('--preimage <hex>', '32 bytes; drawn by the node otherwise')
     .option('--idempotency-key <text>', 'asking twice with one key makes one invoice')
@@ -109,6 +113,12 @@ function createCommand(invoice: Command, context: CliContext): void {
               ? parse.amountMsat('--amount-msat', options.amountMsat)
               : 0n,
         description: options.description,
+        ...(options.descriptionHash === undefined
+          ? {}
+          : { descriptionHash: parse.bytes('--description-hash', options.descriptionHash, 32) }),
+        ...(options.metadata === undefined
+          ? {}
+          : { paymentMetadata: parse.anyBytes('--metadata', options.metadata) }),
         ...(options.expiry === undefined
           ? {}
           : { expirySeconds: parse.whole('--expiry', options.expiry, 1, MAX_EXPIRY_SECONDS) }),

@@ -1,4 +1,4 @@
-/** pay; payments list, lookup. */
+/** pay, keysend; payments list, lookup. */
 import type { Command } from 'commander';
 import type { Payment } from '@fulmen/proto/manager/v1/manager';
 import { type CliContext, examples } from '../context.ts';
@@ -13,6 +13,7 @@ interface PayFlags {
   readonly maxFeeSat?: string;
   readonly timeout: string;
   readonly wait: boolean;
+  readonly idempotencyKey?: string;
 }
 
 /** Beyond the payment's own limit: HTLCs fail back, and the fleet answers. */
@@ -20,6 +21,7 @@ const MARGIN_MS = 35_000;
 
 export function paymentCommands(program: Command, context: CliContext): void {
   payCommand(program, context);
+  keysendCommand(program, context);
   const payments = program.command('payments').description('What this node paid');
   examples(payments, [
     ['payments list', ''],
@@ -80,28 +82,72 @@ function payCommand(program: Command, context: CliContext): void {
         wait: options.wait,
       };
       const session = await context.session();
-      if (options.wait) context.tell('Paying… (Ctrl-C stops waiting, not the payment)');
-      const payment = await session
-        .call(
+      await pays(context, options, timeoutSeconds, (deadlineMs) =>
+        session.call(
           (d) => d.PaymentServiceService,
           (client, call) => client.sendPayment(request, call),
-          (options.wait ? timeoutSeconds * 1000 : 0) + MARGIN_MS,
-        )
-        .catch((error: unknown) => {
-          if (!context.io.interrupted.aborted) throw error;
-          throw new CliError('No longer waiting. The payment may still succeed: see fulmen payments list.');
-        });
-      context.print(payment, paymentCard);
-      if (payment.status === 'failed')
-        throw new CliError(`The payment failed: ${FAILURES[payment.failureReason] ?? payment.failureReason}`);
-      if (payment.status === 'pending' && options.wait)
-        throw new CliError('The payment is still on its way. See its outcome with fulmen payments lookup.');
+          deadlineMs,
+        ),
+      );
     });
   examples(pay, [
     ['pay lnbc250u1p…', 'and wait for the outcome'],
     ['pay lnbc1p… --amount-sat 1000', 'an invoice without an amount'],
     ['pay lnbc250u1p… --max-fee-sat 5 --timeout 20', 'for a small fee, or not at all'],
   ]);
+}
+
+function keysendCommand(program: Command, context: CliContext): void {
+  const keysend = program
+    .command('keysend')
+    .argument('<node_id>', 'whom to pay, 66 hex digits')
+    .argument('<amount_sat>', 'whole satoshis')
+    .option('--max-fee-sat <sat>', 'default: 1 % of the amount, at least 10 sat')
+    .option('--timeout <seconds>', 'stop trying after this', '60')
+    .option('--no-wait', 'return at once, with the payment pending')
+    .option('--idempotency-key <text>', 'asking twice with one key pays once')
+    .description('Pay a node without an invoice')
+    .action(async (nodeId: string, amount: string, options: PayFlags) => {
+      const timeoutSeconds = parse.whole('--timeout', options.timeout, 1, 3600);
+      const request = {
+        payeeNodeId: parse.nodeId(nodeId),
+        amountMsat: parse.amountSat('<amount_sat>', amount) * 1000n,
+        ...(options.maxFeeSat === undefined
+          ? {}
+          : { maxFeeMsat: parse.amountSat('--max-fee-sat', options.maxFeeSat) * 1000n }),
+        timeoutSeconds,
+        wait: options.wait,
+        idempotencyKey: options.idempotencyKey ?? '',
+      };
+      const session = await context.session();
+      await pays(context, options, timeoutSeconds, (deadlineMs) =>
+        session.call(
+          (d) => d.PaymentServiceService,
+          (client, call) => client.sendKeysend(request, call),
+          deadlineMs,
+        ),
+      );
+    });
+  examples(keysend, [['keysend 03ab… 1000', 'the payee must accept payments without an invoice']]);
+}
+
+/** Pays, waits if asked to, and tells the outcome. */
+async function pays(
+  context: CliContext,
+  { wait }: Pick<PayFlags, 'wait'>,
+  timeoutSeconds: number,
+  send: (deadlineMs: number) => Promise<Payment>,
+): Promise<void> {
+  if (wait) context.tell('Paying… (Ctrl-C stops waiting, not the payment)');
+  const payment = await send((wait ? timeoutSeconds * 1000 : 0) + MARGIN_MS).catch((error: unknown) => {
+    if (!context.io.interrupted.aborted) throw error;
+    throw new CliError('No longer waiting. The payment may still succeed: see fulmen payments list.');
+  });
+  context.print(payment, paymentCard);
+  if (payment.status === 'failed')
+    throw new CliError(`The payment failed: ${FAILURES[payment.failureReason] ?? payment.failureReason}`);
+  if (payment.status === 'pending' && wait)
+    throw new CliError('The payment is still on its way. See its outcome with fulmen payments lookup.');
 }
 
 function amountOf({ amountSat, amountMsat }: PayFlags): bigint | undefined {
