@@ -346,6 +346,22 @@ describe('a database that was set back', () => {
   });
 });
 
+test('a channel may promise to close to a script only if the signer allows it', async () => {
+  const allowed = Uint8Array.of(0, 32, ...new Uint8Array(32).fill(9));
+  const harness = await startFor('alice', { options: { limits: { allowedScripts: [allowed] } } });
+  const ask = (shutdownScript: Uint8Array) =>
+    harness.client.newChannelKeys({ channelKeysId: parties.alice.channelKeysId, shutdownScript });
+  expect((await ask(allowed)).shutdownScript).toEqual(allowed);
+  const { shutdownScript: wallets } = await harness.client.newChannelKeys({
+    channelKeysId: parties.alice.channelKeysId,
+  });
+  expect((await ask(wallets)).shutdownScript).toEqual(wallets);
+  await expect(ask(Uint8Array.of(0, 32, ...new Uint8Array(32)))).rejects.toMatchObject({
+    code: 'failed_precondition',
+    message: expect.stringContaining('policy-channel-shutdown-script'),
+  });
+});
+
 describe('capabilities', () => {
   const keysId = parties.alice.channelKeysId;
   const calls = {

@@ -21,6 +21,7 @@ export interface PairOptions {
   readonly feerateSatPerKw?: number;
   readonly announce?: boolean;
   readonly confirmations?: 'zero_conf' | 'confirmed';
+  readonly scidAlias?: 'scid_alias' | 'real_scid';
   readonly features?: NegotiatedFeatures;
   readonly alice?: NodeOptions;
   readonly bob?: NodeOptions;
@@ -72,7 +73,11 @@ export class Pair {
       pushMsat: options.pushMsat ?? 400_000_000n,
       feerateSatPerKw: options.feerateSatPerKw ?? 1000,
       announce: options.announce ?? false,
-      channelType: { commitmentFormat: options.format ?? 'anchors', scidAlias: 'real_scid', confirmations },
+      channelType: {
+        commitmentFormat: options.format ?? 'anchors',
+        scidAlias: options.scidAlias ?? 'real_scid',
+        confirmations,
+      },
       shutdownScript: testScript(1),
       aliasScid: 0x0100_0001n,
     });

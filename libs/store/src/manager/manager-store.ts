@@ -365,6 +365,9 @@ export interface ManagerStore {
     port: number,
     wanted: 'wanted' | 'not_wanted',
   ): Promise<void>;
+  /** Whether channels of this peer are used before their funding confirms. */
+  setZeroConfTrust(peerNodeId: Uint8Array, trust: ZeroConfTrust): Promise<void>;
+  zeroConfTrust(peerNodeId: Uint8Array): Promise<ZeroConfTrust>;
   listPeers(): Promise<readonly PeerPresence[]>;
 
   // --- queries for the API, from committed rows ------------------------------------------
@@ -416,6 +419,9 @@ export interface PeerConnection {
   readonly features: Uint8Array;
 }
 
+/** The operator's word about a peer; `refused` until it says otherwise. */
+export type ZeroConfTrust = 'trusted' | 'refused';
+
 export interface PeerPresence {
   readonly peerNodeId: Uint8Array;
   readonly host?: string;
@@ -428,6 +434,7 @@ export interface PeerPresence {
     readonly features: Uint8Array;
   };
   readonly channels: number;
+  readonly zeroConf: ZeroConfTrust;
 }
 
 export interface ForwardRow {

@@ -94,6 +94,7 @@ export class MemoryManagerState {
     string,
     { readonly peerNodeId: Uint8Array; host?: string; port?: number; wanted: boolean }
   >();
+  readonly zeroConfTrusted = new Map<string, Uint8Array>();
   readonly connections = new Map<
     string,
     {

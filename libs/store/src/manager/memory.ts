@@ -233,13 +233,31 @@ export class MemoryManagerStore implements ManagerStore {
     );
   }
 
+  setZeroConfTrust(peerNodeId: Uint8Array, trust: port.ZeroConfTrust): Promise<void> {
+    return this.#do(({ zeroConfTrusted }) => {
+      if (trust === 'trusted') zeroConfTrusted.set(hexKey(peerNodeId), peerNodeId);
+      else zeroConfTrusted.delete(hexKey(peerNodeId));
+    });
+  }
+
+  zeroConfTrust(peerNodeId: Uint8Array): Promise<port.ZeroConfTrust> {
+    return this.#do(({ zeroConfTrusted }) =>
+      zeroConfTrusted.has(hexKey(peerNodeId)) ? 'trusted' : 'refused',
+    );
+  }
+
   listPeers(): Promise<readonly port.PeerPresence[]> {
-    return this.#do(({ peers, connections, channels }) => {
+    return this.#do(({ peers, connections, channels, zeroConfTrusted }) => {
       const found = new Map<string, { -readonly [K in keyof port.PeerPresence]: port.PeerPresence[K] }>();
       const at = (
         peerNodeId: Uint8Array,
       ): { -readonly [K in keyof port.PeerPresence]: port.PeerPresence[K] } => {
-        const presence = found.get(hexKey(peerNodeId)) ?? { peerNodeId, wanted: false, channels: 0 };
+        const presence = found.get(hexKey(peerNodeId)) ?? {
+          peerNodeId,
+          wanted: false,
+          channels: 0,
+          zeroConf: 'refused',
+        };
         found.set(hexKey(peerNodeId), presence);
         return presence;
       };
@@ -249,6 +267,7 @@ export class MemoryManagerStore implements ManagerStore {
       }
       for (const { row } of channels.values())
         if (row.phase !== 'closed') at(row.counterpartyNodeId).channels += 1;
+      for (const peerNodeId of zeroConfTrusted.values()) at(peerNodeId).zeroConf = 'trusted';
       return byKey(found);
     });
   }

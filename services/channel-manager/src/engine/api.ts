@@ -1,6 +1,7 @@
 /** Commands of the operator about peers and channels, as the RPC handlers see them. */
-import type { ClosingFeerates } from '@fulmen/channel';
+import type { ClosingFeerates, CommitmentFormatName } from '@fulmen/channel';
 import type { RpcError } from '@fulmen/rpc';
+import type { ZeroConfTrust } from '@fulmen/store';
 
 export interface OpenChannelCommand {
   readonly nodeId: Uint8Array;
@@ -8,6 +9,12 @@ export interface OpenChannelCommand {
   readonly pushMsat: bigint;
   readonly announce: boolean;
   readonly fundingFeerateSatPerKw: number | undefined;
+  /** Where a mutual close pays this node; undefined: a script of the wallet's. */
+  readonly shutdownScript: Uint8Array | undefined;
+  /** undefined: anchors where the peer knows them. */
+  readonly commitmentFormat: CommitmentFormatName | undefined;
+  readonly scidAlias: 'scid_alias' | 'real_scid';
+  readonly confirmations: 'zero_conf' | 'confirmed';
 }
 
 export interface OpenedChannel {
@@ -33,6 +40,8 @@ export interface EngineApi {
   /** Resolves when the peer is connected and accepted. */
   connectPeer(nodeId: Uint8Array, host: string, port: number): Promise<void>;
   disconnectPeer(nodeId: Uint8Array): Promise<void>;
+  /** From now on; channels that exist stay as they are. */
+  trustPeer(nodeId: Uint8Array, zeroConf: ZeroConfTrust): Promise<void>;
   /** Resolves when the channel is funded (funding_signed received and committed). */
   openChannel(command: OpenChannelCommand): Promise<OpenedChannel>;
   /** Cooperative close: resolves when shutdown is decided and committed; force: when closing is. */

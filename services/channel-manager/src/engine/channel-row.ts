@@ -30,10 +30,21 @@ export function channelRow(state: EstablishedChannel, summary: ChannelSummary, s
     ...(summary.aliasScid === undefined ? {} : { holderAliasScid: summary.aliasScid }),
     announce: parameters.announce,
     holderIsFunder: parameters.funder === 'holder',
-    channelType: decodeChannelType(parameters.channelType)?.commitmentFormat ?? parameters.commitmentFormat,
+    channelType: channelTypeName(state),
     ...('reason' in phase ? { closingReason: phase.reason } : {}),
     ...closingOf(state),
   };
+}
+
+/** As the API names it. */
+function channelTypeName({ parameters }: EstablishedChannel): string {
+  const meaning = decodeChannelType(parameters.channelType);
+  if (meaning === undefined) return parameters.commitmentFormat;
+  return [
+    meaning.commitmentFormat,
+    ...(meaning.scidAlias === 'scid_alias' ? ['scid_alias'] : []),
+    ...(meaning.confirmations === 'zero_conf' ? ['zero_conf'] : []),
+  ].join('+');
 }
 
 function closingOf(state: EstablishedChannel): { closingReason?: string; closingTxid?: Uint8Array } {

@@ -5,6 +5,7 @@ import type { EngineApi, OpenChannelCommand, OpenedChannel, PolicyChange } from 
 import type { ChannelActor } from './channel-actor.ts';
 import type { Engine } from './engine.ts';
 import type { CommandOutcome } from './items.ts';
+import type { ZeroConfTrust } from '@fulmen/store';
 import { changedPolicy } from './policy.ts';
 import type { ChannelInput } from '@fulmen/channel';
 
@@ -30,6 +31,10 @@ export class EngineCommands implements EngineApi {
       await this.#engine.ports.store.upsertPeerAddress(nodeId, presence.host, presence.port, 'not_wanted');
     }
     this.#engine.peers.forget(nodeId);
+  }
+
+  async trustPeer(nodeId: Uint8Array, zeroConf: ZeroConfTrust): Promise<void> {
+    await this.#engine.ports.store.setZeroConfTrust(nodeId, zeroConf);
   }
 
   async openChannel(command: OpenChannelCommand): Promise<OpenedChannel> {

@@ -9,7 +9,7 @@ import type { PaymentHub } from '../payments/payment-hub.ts';
 import type { PeerHub } from '../peers/peer-hub.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { ChannelDirectory } from './channel-directory.ts';
-import { mayWait } from './forward-terms.ts';
+import { mayWait, namesHiddenScid } from './forward-terms.ts';
 import type { GrowingForwarding } from './forwarding.ts';
 import type { EnginePorts } from './ports.ts';
 import { sourceKey } from './source-key.ts';
@@ -70,7 +70,7 @@ export class ForwardDesk {
     const key = `i${sourceKey(intent.source)}`;
     if (this.#underWay.has(key)) return true;
     this.#underWay.set(key, intent.targetShard);
-    const actor = this.#carrierOf(intent.target.shortChannelId, intent.outgoingAmountMsat);
+    const actor = this.#carrierOf(intent.target.shortChannelId, intent);
     // A peer that is away for a moment (its gateway restarted) gets the HTLC when it is back; the next poll finds it.
     const waits =
       actor !== undefined && !actor.isConnected() && mayWait(intent, this.#ports.runtime.wallClockMs());
@@ -79,10 +79,13 @@ export class ForwardDesk {
   }
 
   /** BOLT 4 lets any channel with the same peer carry it: the named one unless another can and it cannot. */
-  #carrierOf(shortChannelId: bigint, amountMsat: bigint): ChannelActor | undefined {
+  #carrierOf(shortChannelId: bigint, intent: Intent): ChannelActor | undefined {
     const named = this.#surroundings.directory.byScid(shortChannelId);
-    if (named === undefined || named.outboundLiquidityMsat() >= amountMsat) return named;
-    return this.#siblings(named).find((actor) => actor.outboundLiquidityMsat() >= amountMsat) ?? named;
+    const hasRoom = (actor: ChannelActor): boolean =>
+      actor.outboundLiquidityMsat() >= intent.outgoingAmountMsat;
+    // A channel that is named by what it hides says no itself.
+    if (named === undefined || hasRoom(named) || namesHiddenScid(named.state, intent)) return named;
+    return this.#siblings(named).find(hasRoom) ?? named;
   }
 
   #offer(actor: ChannelActor, intent: Intent): boolean {

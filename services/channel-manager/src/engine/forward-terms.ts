@@ -1,5 +1,5 @@
 /** Whether this channel takes a forward, and what the sender hears when it does not. */
-import type { ChannelError, ChannelState } from '@fulmen/channel';
+import { type ChannelError, type ChannelState, decodeChannelType, primaryFunding } from '@fulmen/channel';
 import type { FailureMessage } from '@fulmen/onion';
 import { checkForward, type OutgoingChannelTerms } from '@fulmen/payment';
 import type { ChannelPolicyRow, Intent } from '@fulmen/store';
@@ -14,6 +14,20 @@ export function mayWait(intent: Intent, nowUnixMs: number): boolean {
   return nowUnixMs - intent.createdUnixMs < AWAY_PATIENCE_MS;
 }
 
+/**
+ * Whether an HTLC of somebody else's names a channel by the scid that its type hides. BOLT 2: "if channel_type has
+ * option_scid_alias set: MUST NOT allow incoming HTLCs to this channel using the real short_channel_id".
+ */
+export function namesHiddenScid(state: ChannelState, { source, target }: Intent): boolean {
+  if (source.type === 'payment' || target.type !== 'scid' || state.type !== 'established') return false;
+  const { confirmation } = primaryFunding(state);
+  return (
+    decodeChannelType(state.parameters.channelType)?.scidAlias === 'scid_alias' &&
+    confirmation.type === 'confirmed' &&
+    confirmation.shortChannelId === target.shortChannelId
+  );
+}
+
 /** The failure for a forward that breaks the policy of the outgoing channel; payments of our own obey none. */
 export function forwardPolicyOf(
   state: ChannelState,
@@ -23,6 +37,7 @@ export function forwardPolicyOf(
   nowUnixMs: number,
 ): FailureMessage | undefined {
   if (intent.source.type === 'payment') return undefined;
+  if (namesHiddenScid(state, intent)) return { kind: 'unknown_next_peer' };
   const current = {
     feeBaseMsat: policy.feeBaseMsat,
     feeProportionalMillionths: policy.feeProportionalMillionths,

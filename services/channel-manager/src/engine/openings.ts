@@ -67,6 +67,7 @@ export class Openings {
     if (peer.openings.has(toHex(message.temporaryChannelId)))
       return refuse('this temporary_channel_id is in use');
     const reserve = peer.connection?.features.anchors === true ? await this.#anchorReserve() : undefined;
+    const zeroConf = await this.#host.ports.store.zeroConfTrust(peer.nodeId);
     const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
     const { connection } = peer;
     if (connection === undefined || connection.generation !== generation) return;
@@ -79,7 +80,7 @@ export class Openings {
         features: connection.features,
         shutdownScript,
         aliasScid,
-        zeroConf: 'refused',
+        zeroConf,
       },
       message,
     );
@@ -120,22 +121,31 @@ export class Openings {
     const { connection } = peer;
     if (connection === undefined)
       throw new RpcError('failed_precondition', 'the peer is not connected: connect it first');
-    const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
+    const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys(
+      command.shutdownScript,
+    );
     // Nobody would tell an opening that begins on a connection which is gone.
     if (peer.connection?.generation !== connection.generation) {
       throw new RpcError('failed_precondition', 'the peer disconnected: connect it again');
     }
-    const commitmentFormat = connection.features.anchors ? 'anchors' : 'static_remotekey';
+    const { features } = connection;
+    if (command.shutdownScript !== undefined && !features.upfrontShutdownScript)
+      throw new RpcError('failed_precondition', 'the peer does not know option_upfront_shutdown_script');
+    const commitmentFormat = command.commitmentFormat ?? (features.anchors ? 'anchors' : 'static_remotekey');
     const opening = openChannel(this.#context(points), {
       temporaryChannelId: this.#host.ports.runtime.randomBytes(32),
       counterpartyNodeId: peer.nodeId,
       keys,
-      features: connection.features,
+      features,
       fundingSat: command.fundingSat,
       pushMsat: command.pushMsat,
       feerateSatPerKw,
       announce: command.announce,
-      channelType: { commitmentFormat, scidAlias: 'real_scid', confirmations: 'confirmed' },
+      channelType: {
+        commitmentFormat,
+        scidAlias: command.scidAlias,
+        confirmations: command.confirmations,
+      },
       shutdownScript,
       aliasScid,
     });
@@ -244,7 +254,8 @@ export class Openings {
     };
   }
 
-  async #newKeys(): Promise<{
+  /** @throws RpcError 'failed_precondition' when the signer does not allow the script. */
+  async #newKeys(asked?: Uint8Array): Promise<{
     keys: HolderKeys;
     points: readonly Uint8Array[];
     shutdownScript: Uint8Array;
@@ -253,7 +264,10 @@ export class Openings {
   }> {
     const { runtime, signer } = this.#host.ports;
     const channelKeysId = runtime.randomBytes(32);
-    const answer: NewChannelKeysResponse = await signer.newChannelKeys({ channelKeysId });
+    const answer: NewChannelKeysResponse = await signer.newChannelKeys({
+      channelKeysId,
+      ...(asked === undefined ? {} : { shutdownScript: asked }),
+    });
     const keys: HolderKeys = {
       channelKeysId,
       fundingPubkey: answer.fundingPubkey,

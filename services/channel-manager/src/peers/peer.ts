@@ -106,8 +106,8 @@ export function negotiatedFeatures(theirFeatures: Uint8Array): NegotiatedFeature
     upfrontShutdownScript: theirs.supports('upfront_shutdown_script'),
     shutdownAnySegwit: theirs.supports('shutdown_anysegwit'),
     scidAlias: theirs.supports('scid_alias'),
-    // Neither is among the features that the gateway offers.
-    zeroConf: false,
+    zeroConf: theirs.supports('zeroconf'),
+    // Not among the features that the gateway offers.
     dualFund: false,
   };
 }

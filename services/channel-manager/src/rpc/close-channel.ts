@@ -1,11 +1,8 @@
 import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
 import type { CloseChannelRequest, CloseChannelResponse } from '@fulmen/proto/manager/v1/manager';
 import type { ManagerDeps } from './deps.ts';
-import { invalid, require32 } from './validate.ts';
+import { invalid, require32, requireScript } from './validate.ts';
 
-/** BOLT 2: from P2WPKH's and older scripts' 22 bytes to OP_RETURN with 80 bytes of data. */
-const MIN_SCRIPT_LENGTH = 4;
-const MAX_SCRIPT_LENGTH = 83;
 /** 4,000 sat/vB: a higher one is a wrong unit. */
 const MAX_FEERATE_SAT_PER_KW = 1_000_000;
 
@@ -26,14 +23,8 @@ export async function closeChannel(
     await engine.closeChannel(channelId, { kind: 'force' });
     return {};
   }
-  if (
-    scriptPubkey !== undefined &&
-    (scriptPubkey.length < MIN_SCRIPT_LENGTH || scriptPubkey.length > MAX_SCRIPT_LENGTH)
-  ) {
-    throw invalid(
-      `script_pubkey must have between ${MIN_SCRIPT_LENGTH} and ${MAX_SCRIPT_LENGTH} bytes; leave it out to close to the wallet`,
-    );
-  }
+  const script =
+    scriptPubkey === undefined ? undefined : requireScript('script_pubkey', scriptPubkey, 'the wallet');
   const feerates = {
     ...(feerateSatPerKw !== undefined && { targetSatPerKw: feerate('feerate_sat_per_kw', feerateSatPerKw) }),
     ...(maxFeerateSatPerKw !== undefined && {
@@ -43,7 +34,7 @@ export async function closeChannel(
   const isFree = feerateSatPerKw === undefined && maxFeerateSatPerKw === undefined;
   await engine.closeChannel(channelId, {
     kind: 'cooperative',
-    script: scriptPubkey,
+    script,
     feerates: isFree ? undefined : feerates,
   });
   return {};

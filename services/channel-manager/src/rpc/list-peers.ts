@@ -5,7 +5,7 @@ import type { ManagerDeps } from './deps.ts';
 export async function listPeers({ store }: ManagerDeps): Promise<ListPeersResponse> {
   const peers = await store.listPeers();
   return {
-    peers: peers.map(({ peerNodeId, host, port, connected, channels }) => ({
+    peers: peers.map(({ peerNodeId, host, port, connected, channels, zeroConf }) => ({
       nodeId: peerNodeId,
       address:
         host === undefined || port === undefined
@@ -18,6 +18,7 @@ export async function listPeers({ store }: ManagerDeps): Promise<ListPeersRespon
       generation: connected?.generation ?? 0n,
       channels,
       features: connected?.features ?? new Uint8Array(0),
+      zeroConf: zeroConf === 'trusted',
     })),
   };
 }

@@ -39,6 +39,7 @@ beforeEach(async () => {
   const engine: EngineApi = {
     connectPeer: (nodeId, host, port) => Promise.resolve(void calls.push(['connect', nodeId, host, port])),
     disconnectPeer: (nodeId) => Promise.resolve(void calls.push(['disconnect', nodeId])),
+    trustPeer: (nodeId, zeroConf) => Promise.resolve(void calls.push(['trust', nodeId, zeroConf])),
     openChannel: (command) => {
       opened.push(command);
       if (openFails !== undefined) return Promise.reject(openFails);
@@ -97,6 +98,8 @@ describe('channels and peers', () => {
   test('commands reach the engine', async () => {
     await manager.connectPeer({ nodeId: PEER.nodeId, host: '10.0.0.1', port: 9735 });
     await manager.disconnectPeer({ nodeId: PEER.nodeId });
+    await manager.trustPeer({ nodeId: PEER.nodeId, zeroConf: true });
+    await manager.trustPeer({ nodeId: PEER.nodeId, zeroConf: false });
     await manager.closeChannel({ channelId: new Uint8Array(32), force: true });
     await manager.closeChannel({
       channelId: new Uint8Array(32),
@@ -110,11 +113,34 @@ describe('channels and peers', () => {
     expect(plain(calls)).toMatchObject([
       ['connect', PEER.nodeId, '10.0.0.1', 9735],
       ['disconnect', PEER.nodeId],
+      ['trust', PEER.nodeId, 'trusted'],
+      ['trust', PEER.nodeId, 'refused'],
       ['close', new Uint8Array(32), { kind: 'force' }],
       ['close', new Uint8Array(32), { kind: 'cooperative', script: new Uint8Array(22) }],
       ['close', new Uint8Array(32), { kind: 'cooperative', feerates: { targetSatPerKw: 500 } }],
       ['policy', undefined, { feeBaseMsat: 7 }],
     ]);
+  });
+
+  test('what a channel shall be reaches the engine, and is part of what a key stands for', async () => {
+    const shutdownScript = new Uint8Array(34).fill(7);
+    const asked = { ...OPEN, idempotencyKey: 'as asked' };
+    await manager.openChannel(asked);
+    const options = { commitmentFormat: 'static_remotekey', scidAlias: true, zeroConf: true, shutdownScript };
+    await manager.openChannel({ ...OPEN, ...options });
+    expect(opened).toMatchObject([
+      { scidAlias: 'real_scid', confirmations: 'confirmed', shutdownScript: undefined },
+      {
+        commitmentFormat: 'static_remotekey',
+        scidAlias: 'scid_alias',
+        confirmations: 'zero_conf',
+      },
+    ]);
+    expect(plain(opened[1])).toMatchObject({ shutdownScript });
+    for (const [name, value] of Object.entries(options))
+      await expect(manager.openChannel({ ...asked, [name]: value })).rejects.toMatchObject({
+        code: 'invalid_argument',
+      });
   });
 
   test('one key opens one channel, and a failed opening stays failed', async () => {
@@ -250,6 +276,10 @@ test('bad requests are refused with what to send instead', async () => {
     [manager.openChannel({ ...OPEN, pushMsat: 100_000_001n }), 'push_msat'],
     [manager.openChannel({ ...OPEN, fundingFeerateSatPerKw: 1 }), 'funding_feerate_sat_per_kw'],
     [manager.openChannel({ ...OPEN, idempotencyKey: 'x'.repeat(129) }), 'idempotency_key'],
+    [manager.openChannel({ ...OPEN, shutdownScript: new Uint8Array(3) }), 'shutdown_script'],
+    [manager.openChannel({ ...OPEN, commitmentFormat: 'taproot' }), 'commitment_format'],
+    [manager.openChannel({ ...OPEN, announce: true, scidAlias: true }), 'scid_alias'],
+    [manager.trustPeer({ nodeId: new Uint8Array(3), zeroConf: true }), 'node_id'],
     [manager.closeChannel({ channelId: new Uint8Array(31), force: false }), 'channel_id'],
     [
       manager.closeChannel({ channelId: new Uint8Array(32), force: true, scriptPubkey: new Uint8Array(22) }),

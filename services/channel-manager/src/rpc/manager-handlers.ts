@@ -18,6 +18,7 @@ import { lookupPayment } from './lookup-payment.ts';
 import { openChannel, type OpeningsUnderWay } from './open-channel.ts';
 import { sendKeysend, sendPayment } from './send-payment.ts';
 import { storeErrors } from './store-errors.ts';
+import { trustPeer } from './trust-peer.ts';
 import { updateChannelPolicy } from './update-channel-policy.ts';
 
 /** The handlers of a replica. */
@@ -27,6 +28,7 @@ export function managerHandlers(deps: ManagerDeps): Handlers<ManagerServiceServi
     getInfo: () => storeErrors(() => getInfo(deps)),
     connectPeer: (request) => storeErrors(() => connectPeer(deps, request)),
     disconnectPeer: (request) => storeErrors(() => disconnectPeer(deps, request)),
+    trustPeer: (request) => storeErrors(() => trustPeer(deps, request)),
     listPeers: () => storeErrors(() => listPeers(deps)),
     openChannel: (request) => storeErrors(() => openChannel(deps, openings, request)),
     closeChannel: (request) => storeErrors(() => closeChannel(deps, request)),

@@ -12,6 +12,7 @@ import {
   requireIdempotencyKey,
   requireNodeId,
   requireRange,
+  requireScript,
   requireSat,
 } from './validate.ts';
 
@@ -51,11 +52,31 @@ export async function openChannel(
             MIN_FEERATE_SAT_PER_KW,
             MAX_FEERATE_SAT_PER_KW,
           ),
+    shutdownScript:
+      request.shutdownScript === undefined
+        ? undefined
+        : requireScript('shutdown_script', request.shutdownScript, 'the wallet'),
+    commitmentFormat: requireFormat(request.commitmentFormat),
+    scidAlias: request.scidAlias === true ? 'scid_alias' : 'real_scid',
+    confirmations: request.zeroConf === true ? 'zero_conf' : 'confirmed',
   };
+  if (command.announce && command.scidAlias === 'scid_alias')
+    throw invalid('scid_alias hides where a channel is: leave announce or scid_alias out');
   const key = requireIdempotencyKey(request.idempotencyKey);
   // Before the key is used up: the caller repeats the request at the owner.
   engine.requireShard(shardOfPeer(nodeId));
   return key === '' ? engine.openChannel(command) : openOnce(deps, underWay, key, command);
+}
+
+function requireFormat(name: string | undefined): OpenChannelCommand['commitmentFormat'] {
+  switch (name) {
+    case undefined:
+    case 'anchors':
+    case 'static_remotekey':
+      return name;
+    default:
+      throw invalid('commitment_format must be "anchors" or "static_remotekey"; leave it out for the best');
+  }
 }
 
 /**
@@ -171,5 +192,13 @@ function commandDigest(command: OpenChannelCommand): Uint8Array {
     .u64(pushMsat)
     .u8(announce ? 1 : 0)
     .u32(fundingFeerateSatPerKw ?? 0);
+  // What was not asked for before these could be leaves the digest as it was.
+  const options = [
+    command.shutdownScript === undefined ? '' : `script ${toHex(command.shutdownScript)}`,
+    command.commitmentFormat ?? '',
+    command.scidAlias === 'scid_alias' ? 'scid_alias' : '',
+    command.confirmations === 'zero_conf' ? 'zero_conf' : '',
+  ];
+  if (options.some((option) => option !== '')) writer.bytes(utf8Encode(options.join('\n')));
   return sha256(writer.finish());
 }

@@ -72,3 +72,16 @@ export function requireIdempotencyKey(key: string): string {
 export function requireLimit(limit: number): number {
   return limit === 0 ? DEFAULT_LIMIT : requireRange('limit', limit, 1, MAX_LIMIT);
 }
+
+/** BOLT 2: from P2WPKH's and older scripts' 22 bytes to OP_RETURN with 80 bytes of data. */
+const MIN_SCRIPT_LENGTH = 4;
+const MAX_SCRIPT_LENGTH = 83;
+
+/** A script that a shutdown might carry; which ones it may is the channel's to say. */
+export function requireScript(name: string, script: Uint8Array, otherwise: string): Uint8Array {
+  if (script.length < MIN_SCRIPT_LENGTH || script.length > MAX_SCRIPT_LENGTH)
+    throw invalid(
+      `${name} must have between ${MIN_SCRIPT_LENGTH} and ${MAX_SCRIPT_LENGTH} bytes; leave it out for ${otherwise}`,
+    );
+  return script;
+}

@@ -19,10 +19,15 @@ export function channelService({
       {
         name: 'ChannelService.OpenChannel',
         scope: 'channels',
-        audit: ({ nodeId, fundingSat, pushMsat, idempotencyKey: key }, response) => ({
+        audit: (
+          { nodeId, fundingSat, pushMsat, shutdownScript, zeroConf, idempotencyKey: key },
+          response,
+        ) => ({
           nodeId,
           fundingSat,
           pushMsat,
+          shutdownScript,
+          zeroConf,
           key,
           channelId: response?.channelId,
         }),
@@ -32,6 +37,8 @@ export function channelService({
         requirePositive('funding_sat', request.fundingSat);
         if (request.pushMsat > request.fundingSat * 1000n)
           throw refuse('invalid_argument', 'push_msat is more than the channel holds.');
+        if ((request.shutdownScript?.length ?? 0) > MAX_SCRIPT_BYTES)
+          throw refuse('invalid_argument', `shutdown_script is longer than ${MAX_SCRIPT_BYTES} bytes.`);
         const keyed = {
           ...request,
           idempotencyKey: idempotencyKey(request.idempotencyKey, runtime.randomBytes),

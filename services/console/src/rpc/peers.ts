@@ -32,6 +32,17 @@ export function peerService({ guard, managers }: ConsoleContext): Handlers<typeo
         return managers.run((client, options) => client.disconnectPeer(request, options), command(call));
       },
     ),
+    trustPeer: guard.unary(
+      {
+        name: 'PeerService.TrustPeer',
+        scope: 'channels',
+        audit: ({ nodeId, zeroConf }) => ({ nodeId, zeroConf }),
+      },
+      (request, call) => {
+        requireNodeId(request.nodeId);
+        return managers.run((client, options) => client.trustPeer(request, options), command(call));
+      },
+    ),
     listPeers: guard.unary({ name: 'PeerService.ListPeers', scope: 'read' }, (request, call) =>
       managers.run((client, options) => client.listPeers(request, options), query(call)),
     ),

@@ -18,6 +18,7 @@ export const HOLDER_FEATURES: FeatureBits = FeatureBits.of({
   provide_storage: 'optional',
   channel_type: 'optional',
   scid_alias: 'optional',
+  zeroconf: 'optional',
 });
 
 /** The genesis block's hash of each network, in the byte order of the wire. */

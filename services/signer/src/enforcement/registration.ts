@@ -95,10 +95,7 @@ function checkRegistration(
   if (funding.fundingValueSat === 0n || funding.fundingValueSat > ctx.limits.maximumChannelSat)
     return refuse('policy-channel-value', `channel of ${funding.fundingValueSat} sat`);
   const upfront = holder.upfrontShutdownScript;
-  if (
-    upfront !== undefined &&
-    ![ctx.walletScript, ...ctx.limits.allowedScripts].some((script) => equalBytes(script, upfront))
-  ) {
+  if (upfront !== undefined && !isAllowedScript(ctx.limits, ctx.walletScript, upfront)) {
     return refuse(
       'policy-channel-shutdown-script',
       'the holder’s upfront script is not the wallet’s and not allowed',
@@ -151,4 +148,13 @@ function channelIdOfBasepoints({ holder, counterparty }: ChannelRegistration): U
     compareBytes,
   );
   return sha256(concatBytes(lesser ?? new Uint8Array(0), greater ?? new Uint8Array(0)));
+}
+
+/** Whether a channel may promise to pay the holder there when it closes. */
+export function isAllowedScript(
+  { allowedScripts }: Pick<PolicyLimits, 'allowedScripts'>,
+  walletScript: Uint8Array,
+  script: Uint8Array,
+): boolean {
+  return [walletScript, ...allowedScripts].some((allowed) => equalBytes(allowed, script));
 }

@@ -17,6 +17,7 @@ import type { KeyTree } from '@fulmen/keys';
 import { type CallContext, RpcError } from '@fulmen/rpc';
 import { commitmentNumber, decoding, fixed } from '../decode.ts';
 import { refuse } from '../enforcement/refuse.ts';
+import { isAllowedScript } from '../enforcement/registration.ts';
 import { POINTS_IN_ANSWER } from '../enforcement/sign-item.ts';
 import { orRefuse, requireCapability, secretsOf, shutdownScript } from '../signer.ts';
 import type { Signer } from '../signer.ts';
@@ -64,13 +65,24 @@ export async function newChannelKeys(
     'new_channel_keys',
     decoding(() => fixed('channel_keys_id', request.channelKeysId, 32)),
   );
+  const walletScript = shutdownScript(signer, channelKeysId);
+  const asked = request.shutdownScript;
+  if (asked !== undefined && !isAllowedScript(signer.limits, walletScript, asked))
+    orRefuse(
+      signer,
+      'new_channel_keys',
+      refuse(
+        'policy-channel-shutdown-script',
+        'the shutdown script is not the wallet’s, and not among FULMEN_SIGNER_ALLOWED_SCRIPTS',
+      ),
+    );
   const secrets = secretsOf(signer, channelKeysId);
   return {
     ...holderBasepoints(signer.secp, secrets),
     perCommitmentPoints: Array.from({ length: POINTS_IN_ANSWER }, (_, i) =>
       commitmentPoint(signer.secp, secrets.perCommitmentSeed, BigInt(i)),
     ),
-    shutdownScript: shutdownScript(signer, channelKeysId),
+    shutdownScript: asked ?? walletScript,
   };
 }
 

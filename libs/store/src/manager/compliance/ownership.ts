@@ -155,6 +155,7 @@ export function ownershipCompliance(
         wanted: true,
         connected: { gatewayId: 'g2', generation: 2n, features: bytes(3, 1) },
         channels: 0,
+        zeroConf: 'refused',
       });
       await a().dropConnection(fence, peer, 2n);
       expect(await presence()).toEqual({
@@ -163,6 +164,7 @@ export function ownershipCompliance(
         port: 9_735,
         wanted: true,
         channels: 0,
+        zeroConf: 'refused',
       });
       expect(await a().acceptConnection(fence, peer, connection('g1', 2n))).toEqual({
         type: 'accepted',
@@ -182,6 +184,21 @@ export function ownershipCompliance(
       expect(await b().acceptConnection({ ...other, shard: 13 }, peer, connection('g9', 1n))).toEqual({
         type: 'fence_lost',
       });
+    });
+
+    test('a peer is trusted without confirmations once the operator says so, and until it says otherwise', async () => {
+      const peer = bytes(33, 0x5a);
+      const listed = async () =>
+        (await b().listPeers()).find(({ peerNodeId }) => Buffer.compare(peerNodeId, peer) === 0);
+      expect(await b().zeroConfTrust(peer)).toBe('refused');
+      expect(await listed()).toBeUndefined();
+      await a().setZeroConfTrust(peer, 'trusted');
+      await b().setZeroConfTrust(peer, 'trusted');
+      expect(await b().zeroConfTrust(peer)).toBe('trusted');
+      expect(await listed()).toEqual({ peerNodeId: peer, wanted: false, channels: 0, zeroConf: 'trusted' });
+      await b().setZeroConfTrust(peer, 'refused');
+      expect(await a().zeroConfTrust(peer)).toBe('refused');
+      expect(await listed()).toBeUndefined();
     });
 
     test('the first value of a key is kept, whoever races', async () => {

@@ -79,7 +79,7 @@ export interface ForwardColumns {
 // prettier-ignore
 export interface PeerColumns {
   peer_node_id: Uint8Array; host: Nullable<string>; port: Nullable<number>; wanted: boolean; gateway_id: Nullable<string>;
-  generation: Nullable<bigint>; features: Nullable<Uint8Array>; channels: number;
+  generation: Nullable<bigint>; features: Nullable<Uint8Array>; channels: number; zero_conf_trusted: boolean;
 }
 
 export const unsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
@@ -275,5 +275,6 @@ export function peerPresence(row: PeerColumns): PeerPresence {
         },
       }),
     channels: row.channels,
+    zeroConf: row.zero_conf_trusted ? 'trusted' : 'refused',
   };
 }

@@ -266,6 +266,16 @@ export class PostgresManagerStore implements ManagerStore {
     ]);
   }
 
+  async setZeroConfTrust(peerNodeId: Uint8Array, trust: port.ZeroConfTrust): Promise<void> {
+    const name = trust === 'trusted' ? 'trust_zero_conf' : 'distrust_zero_conf';
+    await this.#queries.write(this.#statement(name), [peerNodeId]);
+  }
+
+  async zeroConfTrust(peerNodeId: Uint8Array): Promise<port.ZeroConfTrust> {
+    const [row] = await this.#read<{ trusted: boolean }>('is_zero_conf_trusted', [peerNodeId]);
+    return row?.trusted === true ? 'trusted' : 'refused';
+  }
+
   async listPeers(): Promise<readonly port.PeerPresence[]> {
     return (await this.#read<rows.PeerColumns>('list_peers', [])).map(rows.peerPresence);
   }

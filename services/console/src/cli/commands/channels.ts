@@ -75,6 +75,10 @@ interface OpenFlags {
   readonly private?: true;
   readonly pushMsat?: string;
   readonly feerate?: string;
+  readonly shutdownScript?: string;
+  readonly type?: string;
+  readonly scidAlias?: true;
+  readonly zeroConf?: true;
   readonly idempotencyKey?: string;
 }
 
@@ -86,6 +90,10 @@ function openCommand(channels: Command, context: CliContext): void {
     .option('--private', 'do not announce the channel')
     .option('--push-msat <msat>', 'give this much to the peer')
     .option('--feerate <sat/vB>', 'of the funding transaction')
+    .option('--shutdown-script <hex>', 'promise to close to this script; the signer must allow it')
+    .option('--type <format>', 'anchors or static_remotekey; anchors where the peer knows them')
+    .option('--scid-alias', 'tell nobody where the channel is (needs --private)')
+    .option('--zero-conf', 'use it before its funding confirms, if the peer agrees')
     .option('--idempotency-key <text>', 'asking twice with one key opens one channel')
     .description('Open a channel')
     .action(async (peer: string, amount: string, options: OpenFlags) => {
@@ -97,6 +105,12 @@ function openCommand(channels: Command, context: CliContext): void {
         announce: options.private !== true,
         ...(options.feerate === undefined ? {} : { fundingFeerateSatPerKw: parse.feerate(options.feerate) }),
         idempotencyKey: options.idempotencyKey ?? '',
+        ...(options.shutdownScript === undefined
+          ? {}
+          : { shutdownScript: parse.script('--shutdown-script', options.shutdownScript) }),
+        ...(options.type === undefined ? {} : { commitmentFormat: options.type }),
+        ...(options.scidAlias === true ? { scidAlias: true } : {}),
+        ...(options.zeroConf === true ? { zeroConf: true } : {}),
       };
       const session = await context.session();
       if ('host' in target) {
@@ -123,6 +137,7 @@ function openCommand(channels: Command, context: CliContext): void {
     ['channels open 03ab… 1_000_000', 'with a connected peer'],
     ['channels open 03ab…@10.0.0.7:9735 1000000 --private', 'connect first'],
     ['channels open 03ab… 5000000 --feerate 3.5', ''],
+    ['channels open 03ab… 500000 --private --scid-alias --zero-conf', 'with a wallet that trusts this node'],
   ]);
 }
 

@@ -1,4 +1,4 @@
-/** peers list, connect, disconnect. */
+/** peers list, connect, disconnect, trust. */
 import type { Command } from 'commander';
 import type { Peer } from '@fulmen/proto/manager/v1/manager';
 import { type CliContext, examples } from '../context.ts';
@@ -67,6 +67,29 @@ export function peerCommands(program: Command, context: CliContext): void {
       context.print(answer, () => `Disconnected from ${nodeId}.\n`);
     });
   examples(disconnect, [['peers disconnect 03ab…', '']]);
+
+  const trust = peers
+    .command('trust')
+    .argument('<node_id>', 'node id of the peer')
+    .option('--no-zero-conf', 'take the trust back')
+    .description('Let a peer open channels that are used before their funding confirms')
+    .action(async (nodeId: string, options: { zeroConf: boolean }) => {
+      const request = { nodeId: parse.nodeId(nodeId), zeroConf: options.zeroConf };
+      const session = await context.session();
+      const answer = await session.call(
+        (d) => d.PeerServiceService,
+        (client, call) => client.trustPeer(request, call),
+      );
+      context.print(answer, () =>
+        options.zeroConf
+          ? `Channels of ${nodeId} need no confirmation. Money in them can be lost if it cheats.\n`
+          : `Channels of ${nodeId} are used once their funding confirmed.\n`,
+      );
+    });
+  examples(trust, [
+    ['peers trust 03ab…', 'from its next channel on'],
+    ['peers trust 03ab… --no-zero-conf', ''],
+  ]);
 }
 
 const PEERS: readonly Column<Peer>[] = [
@@ -74,5 +97,6 @@ const PEERS: readonly Column<Peer>[] = [
   { title: 'ADDRESS', value: ({ address }) => address },
   { title: 'CONNECTED', value: ({ connected }) => (connected ? 'yes' : 'no') },
   { title: 'CHANNELS', value: ({ channels }) => String(channels), align: 'right' },
+  { title: 'ZERO-CONF', value: ({ zeroConf }) => (zeroConf ? 'trusted' : '') },
   { title: 'GATEWAY', value: ({ gatewayId }) => gatewayId },
 ];

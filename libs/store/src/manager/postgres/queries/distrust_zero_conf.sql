@@ -1,0 +1,1 @@
+DELETE FROM zero_conf_trust WHERE peer_node_id = $1

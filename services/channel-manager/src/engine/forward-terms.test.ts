@@ -1,0 +1,61 @@
+import { Pair } from '@fulmen/channel/testing/pair';
+import { secp256k1 as secp } from '@fulmen/crypto/default';
+import { primaryFunding } from '@fulmen/channel';
+import type { Intent } from '@fulmen/store';
+import { describe, expect, test } from 'vitest';
+import { forwardPolicyOf } from './forward-terms.ts';
+
+const policy = {
+  feeBaseMsat: 0,
+  feeProportionalMillionths: 0,
+  cltvExpiryDelta: 40,
+  htlcMinimumMsat: 1n,
+  htlcMaximumMsat: 1_000_000_000n,
+  updatedUnixMs: 0,
+};
+
+function intentTo(shortChannelId: bigint, source: 'htlc' | 'payment'): Intent {
+  return {
+    source:
+      source === 'htlc'
+        ? { type: 'htlc', channelId: new Uint8Array(32), htlcId: 0n }
+        : { type: 'payment', attemptId: new Uint8Array(16) },
+    sourceShard: 0,
+    target: { type: 'scid', shortChannelId },
+    targetShard: 0,
+    paymentHash: new Uint8Array(32),
+    incomingAmountMsat: 1_000_000n,
+    incomingCltvExpiryHeight: 300,
+    outgoingAmountMsat: 1_000_000n,
+    outgoingCltvExpiryHeight: 200,
+    createdUnixMs: 0,
+    sharedSecret: new Uint8Array(32),
+    onion: new Uint8Array(1366),
+  };
+}
+
+describe('a channel named by its real scid', () => {
+  const refusal = (
+    scidAlias: 'scid_alias' | 'real_scid',
+    source: 'htlc' | 'payment',
+    name: 'real' | 'alias',
+  ) => {
+    const pair = new Pair(secp, { scidAlias });
+    const state = pair.bob.channel;
+    const { confirmation } = primaryFunding(state);
+    if (confirmation.type !== 'confirmed' || state.aliasScid === undefined) throw new TypeError('no scid');
+    const scid = name === 'real' ? confirmation.shortChannelId : state.aliasScid;
+    return forwardPolicyOf(state, policy, intentTo(scid, source), 100, 0);
+  };
+
+  // BOLT 2: "MUST NOT allow incoming HTLCs to this channel using the real short_channel_id"
+  test('takes no HTLC of others when its type hides it', () => {
+    expect(refusal('scid_alias', 'htlc', 'real')).toEqual({ kind: 'unknown_next_peer' });
+  });
+
+  test('is open to its alias, to its own payments, and where nothing is hidden', () => {
+    expect(refusal('scid_alias', 'htlc', 'alias')).toBeUndefined();
+    expect(refusal('scid_alias', 'payment', 'real')).toBeUndefined();
+    expect(refusal('real_scid', 'htlc', 'real')).toBeUndefined();
+  });
+});
