@@ -14,6 +14,7 @@ import { findLnd, lndVersion } from './lane/lnd.ts';
 import { count, markdown, rowsOf, table } from './lane/matrix.ts';
 import type { PeerKind } from './lane/peer.ts';
 import { playAll, runsOf } from './lane/play.ts';
+import { recordingDir } from './lane/recording.ts';
 import { findBitcoind } from './start-bitcoind.ts';
 
 const MAX_WORLDS = 8;
@@ -63,6 +64,7 @@ const versions = [
 const seconds = Math.round((performance.now() - startedMs) / 1_000);
 say(`\n${table(rows)}\n`);
 say(`${versions.join(', ')}`);
+say(`what was said: ${recordingDir()}`);
 say(
   `${count(rows, 'ok')} ok, ${count(rows, 'n/a')} n/a, ${count(rows, 'failed')} failed in ${seconds} s, ${worlds} fleets at once`,
 );

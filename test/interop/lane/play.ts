@@ -81,6 +81,7 @@ async function play({ one, kind, other }: Run, world: World): Promise<Outcome> {
   const late = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new TypeError('the case did not end in time')), CASE_TIMEOUT_MS);
   });
+  world.recording.beginCase(`${one.group}: ${one.name} (${kind === other ? kind : `${kind} → ${other}`})`);
   try {
     await Promise.race([one.run(world, kind, other), late]);
     return { type: 'ok', seconds: seconds() };

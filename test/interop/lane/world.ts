@@ -10,6 +10,7 @@ import { Chain } from './chain.ts';
 import { Ldk } from './ldk.ts';
 import { Lnd, findLnd } from './lnd.ts';
 import { type InteropPeer, NotApplicable, type PeerChannel, type PeerKind } from './peer.ts';
+import { Recording, wireLogEnvironment } from './recording.ts';
 
 const FLEET_FUNDING_SAT = 500_000_000n;
 const PEER_FUNDING_SAT = 100_000_000n;
@@ -20,30 +21,42 @@ export class World {
   readonly node: NodeClient;
   readonly nodeId: string;
   readonly dir: string;
+  readonly recording: Recording;
   #peers: InteropPeer[] = [];
   #hub: InteropPeer | undefined;
   #born = 0;
 
-  private constructor(parts: { chain: Chain; fleet: Fleet; node: NodeClient; nodeId: string; dir: string }) {
+  private constructor(parts: {
+    chain: Chain;
+    fleet: Fleet;
+    node: NodeClient;
+    nodeId: string;
+    dir: string;
+    recording: Recording;
+  }) {
     this.chain = parts.chain;
     this.fleet = parts.fleet;
     this.node = parts.node;
     this.nodeId = parts.nodeId;
     this.dir = parts.dir;
+    this.recording = parts.recording;
   }
 
   static async start(bitcoind: string, say: (text: string) => void): Promise<World> {
     const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fulmen-interop-'));
     say('starting bitcoind');
     const chain = await Chain.start(bitcoind);
+    const stateDir = path.join(dir, 'fleet');
     const fleet = await Fleet.start({
-      stateDir: path.join(dir, 'fleet'),
+      stateDir,
+      env: wireLogEnvironment(stateDir),
       chainUrl: chain.url,
       onProgress: (what) => say(`starting ${what}`),
     });
     const node = connectNode(fleet.consoleAddress, fleet.token());
     const info = await until('an answer of the console', () => node.node.getInfo({}, node.auth()));
-    const world = new World({ chain, fleet, node, nodeId: Buffer.from(info.nodeId).toString('hex'), dir });
+    const nodeId = Buffer.from(info.nodeId).toString('hex');
+    const world = new World({ chain, fleet, node, nodeId, dir, recording: new Recording(fleet, say) });
     const { address } = await node.onchain.newAddress({ addressType: 'p2wpkh' }, node.auth());
     for (let i = 0; i < 5; i++) await chain.fund(address, FLEET_FUNDING_SAT / 5n);
     await world.mine(1);
@@ -63,6 +76,7 @@ export class World {
     await this.mine(1);
     this.#peers = [];
     this.#hub = hub;
+    await this.recording.endCase();
   }
 
   /** A fresh peer with money, connected to nobody. */
@@ -72,6 +86,7 @@ export class World {
     const common = { name, dataDir: path.join(this.dir, name), chain: this.chain };
     const peer = kind === 'ldk' ? await Ldk.start(common) : await startLnd({ ...common, extra });
     this.#peers.push(peer);
+    this.recording.peer(peer);
     const address = await peer.newAddress();
     await this.chain.fund(address, PEER_FUNDING_SAT);
     await this.mine(1);
@@ -89,6 +104,7 @@ export class World {
         .catch(() => undefined);
       await peer.stop();
     }
+    await this.recording.endCase();
   }
 
   get gatewayPort(): number {
