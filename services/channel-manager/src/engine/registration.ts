@@ -35,8 +35,7 @@ export class Registration {
   }
 
   async established(actor: ChannelActor, state: EstablishedChannel): Promise<void> {
-    const funding = primaryFunding(state);
-    await this.#register(actor, state.parameters, state.channelId, funding);
+    await this.#register(actor, registrationOf(state, actor.fence));
   }
 
   /** The funder signs the counterparty's first commitment before the channel is established. */
@@ -45,38 +44,12 @@ export class Registration {
     state: ChannelState,
     messages: readonly OutboundMessage[],
   ): Promise<void> {
-    const created = messages.find((message) => message.kind === 'funding_created');
-    if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed' || created === undefined)
-      return;
-    const { terms, phase } = state;
-    const { fundingTxid, fundingOutputIndex } = created;
-    const parameters: ChannelParameters = {
-      channelKeysId: terms.channelKeysId,
-      counterpartyNodeId: terms.counterpartyNodeId,
-      funder: 'holder',
-      commitmentFormat: terms.commitmentFormat,
-      channelType: terms.channelType,
-      announce: terms.announce,
-      holder: terms.holder,
-      counterparty: phase.counterparty.parameters,
-    };
-    await this.#register(actor, parameters, channelIdOf(fundingTxid, fundingOutputIndex), {
-      fundingTxid,
-      fundingOutputIndex,
-      fundingValueSat: terms.fundingSat,
-      holderFundingPubkey: terms.holder.fundingPubkey,
-      counterpartyFundingPubkey: phase.counterparty.parameters.fundingPubkey,
-    });
+    const request = openingRegistrationOf(state, messages, actor.fence);
+    if (request !== undefined) await this.#register(actor, request);
   }
 
   /** An identical retry succeeds, so this repeats while the signer is away. */
-  async #register(
-    actor: ChannelActor,
-    parameters: ChannelParameters,
-    channelId: Uint8Array,
-    funding: RegisteredFunding,
-  ): Promise<void> {
-    const request = requestOf(parameters, channelId, funding, actor.fence);
+  async #register(actor: ChannelActor, request: RegisterChannelRequest): Promise<void> {
     while (!actor.stopped) {
       try {
         await this.#ports.signer.registerChannel(request);
@@ -94,6 +67,37 @@ export class Registration {
 /** What the signer is told of a channel that exists. */
 export function registrationOf(state: EstablishedChannel, fence: Fence): RegisterChannelRequest {
   return requestOf(state.parameters, state.channelId, primaryFunding(state), fence);
+}
+
+/** What the funder's signer is told before it signs the counterparty's first commitment; undefined at any other time. */
+export function openingRegistrationOf(
+  state: ChannelState,
+  messages: readonly OutboundMessage[],
+  fence: Fence,
+): RegisterChannelRequest | undefined {
+  const created = messages.find((message) => message.kind === 'funding_created');
+  if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed' || created === undefined)
+    return undefined;
+  const { terms, phase } = state;
+  const { fundingTxid, fundingOutputIndex } = created;
+  const parameters: ChannelParameters = {
+    channelKeysId: terms.channelKeysId,
+    counterpartyNodeId: terms.counterpartyNodeId,
+    funder: 'holder',
+    commitmentFormat: terms.commitmentFormat,
+    channelType: terms.channelType,
+    announce: terms.announce,
+    holder: terms.holder,
+    counterparty: phase.counterparty.parameters,
+  };
+  const funding = {
+    fundingTxid,
+    fundingOutputIndex,
+    fundingValueSat: terms.fundingSat,
+    holderFundingPubkey: terms.holder.fundingPubkey,
+    counterpartyFundingPubkey: phase.counterparty.parameters.fundingPubkey,
+  };
+  return requestOf(parameters, channelIdOf(fundingTxid, fundingOutputIndex), funding, fence);
 }
 
 function requestOf(

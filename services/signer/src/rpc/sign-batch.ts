@@ -100,7 +100,8 @@ function numbersOf(state: SignerChannelState): Uint8Array {
   return writer.u64(state.nextCounterpartyCommitment).u64(state.secrets.count).finish();
 }
 
-function toSuccess(answer: SignItemAnswer) {
+/** The answer as the contract has it. */
+export function toSuccess(answer: SignItemAnswer) {
   return {
     ...(answer.releasedSecret === undefined ? {} : { releasedSecret: answer.releasedSecret }),
     firstPointNumber: answer.firstPointNumber,
