@@ -130,7 +130,8 @@ class Replay {
 
   /** Of this channel, or of its opening. */
   #isOurs(message: PeerMessage): boolean {
-    if ('temporaryChannelId' in message) return toHex(message.temporaryChannelId) === this.#temporaryChannelId;
+    if ('temporaryChannelId' in message)
+      return toHex(message.temporaryChannelId) === this.#temporaryChannelId;
     return toHex(message.channelId) === this.#channelId;
   }
 
@@ -149,7 +150,9 @@ class Replay {
       }
       if (!(await this.#takeOne()))
         throw new ReplayMismatch(
-          next === undefined ? 'nothing makes the fleet say this' : `${nameOf(next)} ${toHex(next)} was computed`,
+          next === undefined
+            ? 'nothing makes the fleet say this'
+            : `${nameOf(next)} ${toHex(next)} was computed`,
         );
     }
     this.#computed.push(message.type);
@@ -236,7 +239,8 @@ class Replay {
   #confirmed(state: Extract<ChannelState, { type: 'established' }>, depth: number): ChannelInput {
     const funding = primaryFunding(state);
     const announced = this.#messages('announcement_signatures')[0]?.shortChannelId;
-    const place = announced === undefined ? { blockHeight: 1, transactionIndex: 1 } : shortChannelId.parts(announced);
+    const place =
+      announced === undefined ? { blockHeight: 1, transactionIndex: 1 } : shortChannelId.parts(announced);
     return {
       type: 'funding_confirmed',
       fundingTxid: funding.fundingTxid,

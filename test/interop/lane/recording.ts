@@ -106,7 +106,9 @@ export class Recording {
         fs.writeFileSync(file, format(conversation));
       }
     } catch (error) {
-      this.#say(`no recording of ${this.#caseName}: ${error instanceof Error ? error.message : String(error)}`);
+      this.#say(
+        `no recording of ${this.#caseName}: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
   }
 
