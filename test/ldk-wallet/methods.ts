@@ -24,6 +24,7 @@ type Handlers = {
 };
 
 const FINAL_CLTV_DELTA = 24;
+const BOLT_2_FORM = 1;
 
 export const methods: Handlers = {
   info: (node) => ({
@@ -54,9 +55,15 @@ export const methods: Handlers = {
     return {};
   },
 
-  openChannel(node, { nodeId, sat, pushMsat = 0n, announced = false, anchors = node.options.anchors }) {
+  openChannel(node, params) {
+    const { nodeId, sat, pushMsat = 0n, announced = false, anchors = node.options.anchors } = params;
     const userChannelId = node.nextUserChannelId();
     const config = userConfig(anchors, announced);
+    if (params.upfrontShutdown === false) {
+      const handshake = config.get_channel_handshake_config();
+      handshake.set_commit_upfront_shutdown_pubkey(false);
+      config.set_channel_handshake_config(handshake);
+    }
     const opened = node.manager.create_channel(
       fromHex(nodeId, 33),
       BigInt(sat),
@@ -190,7 +197,7 @@ export const methods: Handlers = {
 
   listPayments: (node) => node.payments(),
 
-  closeChannel(node, { channelId, force = false }) {
+  closeChannel(node, { channelId, force = false, feerateSatPerKw, address }) {
     const channel = findChannel(node, channelId);
     const counterparty = channel.get_counterparty().get_node_id();
     const closed = force
@@ -199,7 +206,14 @@ export const methods: Handlers = {
           counterparty,
           'closed on request',
         )
-      : node.manager.close_channel(channel.get_channel_id(), counterparty);
+      : node.manager.close_channel_with_feerate_and_script(
+          channel.get_channel_id(),
+          counterparty,
+          feerateSatPerKw === undefined
+            ? ldk.Option_u32Z.constructor_none()
+            : ldk.Option_u32Z.constructor_some(feerateSatPerKw),
+          address === undefined ? null : shutdownScript(address),
+        );
     must(closed, 'the channel could not be closed');
     node.wake();
     return {};
@@ -215,8 +229,7 @@ export const methods: Handlers = {
     claimable: node.monitor.get_claimable_balances(node.manager.list_channels()).map((balance) => ({
       kind: balance.constructor.name.replace('Balance_', ''),
       sat: Number(balance.claimable_amount_satoshis()),
-      height:
-        balance instanceof ldk.Balance_ClaimableAwaitingConfirmations ? balance.confirmation_height : null,
+      height: heightOf(balance),
     })),
   }),
 
@@ -314,6 +327,20 @@ function firstScid(node: Node, nodeId: string): string {
     if (scid !== null) return scid.toString();
   }
   throw new WalletError(`there is no usable channel with ${nodeId}`);
+}
+
+/** As LDK writes one: a form, the length, the script. Its constructor wants a class that the package does not export. */
+function shutdownScript(address: string): ldk.ShutdownScript {
+  const script = addressToScript(address);
+  const written = Uint8Array.from([BOLT_2_FORM, 0, script.length, ...script]);
+  return must(ldk.ShutdownScript.constructor_read(written), 'no script that a shutdown may carry');
+}
+
+/** When the next thing about a balance may happen, as far as LDK says it. */
+function heightOf(balance: ldk.Balance): number | null {
+  if (balance instanceof ldk.Balance_ClaimableAwaitingConfirmations) return balance.confirmation_height;
+  if (balance instanceof ldk.Balance_MaybeTimeoutClaimableHTLC) return balance.claimable_height;
+  return null;
 }
 
 function findChannel(node: Node, channelId: string): ldk.ChannelDetails {

@@ -97,6 +97,8 @@ export type WalletMethods = {
       readonly announced?: boolean;
       /** false asks for static_remotekey only. Default: the wallet's own setting. */
       readonly anchors?: boolean;
+      /** false: the opening does not say where a close pays the wallet. Default true. */
+      readonly upfrontShutdown?: boolean;
     };
     result: { readonly temporaryChannelId: string; readonly userChannelId: string };
   };
@@ -140,7 +142,17 @@ export type WalletMethods = {
     result: { readonly paymentId: string; readonly paymentHash: string };
   };
   listPayments: { params: None; result: readonly PaymentInfo[] };
-  closeChannel: { params: { readonly channelId: string; readonly force?: boolean }; result: None };
+  closeChannel: {
+    params: {
+      readonly channelId: string;
+      readonly force?: boolean;
+      /** Of a cooperative close, as LDK's target. */
+      readonly feerateSatPerKw?: number;
+      /** Where a cooperative close pays the wallet; only where the opening did not say it. */
+      readonly address?: string;
+    };
+    result: None;
+  };
   balances: {
     params: None;
     result: {

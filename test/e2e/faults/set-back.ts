@@ -5,13 +5,16 @@ import type { FaultWorld, NODE_DATABASE, SIGNER_DATABASE } from './fault-world.t
 /** A database of the fleet. */
 export type FleetDatabase = typeof NODE_DATABASE | typeof SIGNER_DATABASE;
 
+/** Whoever asks Postgres as the superuser. */
+export type Asked = Pick<FaultWorld, 'rows'>;
+
 const ADMIN = 'postgres';
 
 const endSessions = (database: string): string =>
   `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${database}' AND pid <> pg_backend_pid()`;
 
 /** Copies the database as it is now. Its users lose their sessions for the blink of an eye. */
-export async function backUp(faults: FaultWorld, database: FleetDatabase, copy: string): Promise<void> {
+export async function backUp(faults: Asked, database: FleetDatabase, copy: string): Promise<void> {
   await faults.rows(ADMIN, `ALTER DATABASE ${database} WITH ALLOW_CONNECTIONS false`);
   try {
     await faults.rows(ADMIN, endSessions(database));
@@ -26,7 +29,7 @@ export async function backUp(faults: FaultWorld, database: FleetDatabase, copy: 
 
 /** Puts a copy into the database's place, which is kept under another name. Its users must have been stopped. */
 export async function replace(
-  faults: FaultWorld,
+  faults: Asked,
   database: FleetDatabase,
   copy: string,
   keepAs: string,

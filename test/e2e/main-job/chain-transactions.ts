@@ -1,4 +1,5 @@
 // What the chain itself tells of the transactions of a story.
+import type { Fleet } from '../support/fleet.ts';
 import type { World } from './world.ts';
 
 /** BOLT 3: "The value of both anchors is 330 satoshis". */
@@ -26,7 +27,7 @@ const sum = (values: readonly bigint[]): bigint => values.reduce((total, value) 
 
 /** Every transaction but coinbases in the blocks after `height`, by txid in display order. */
 export async function chainTransactions(
-  world: World,
+  world: { readonly fleet: Pick<Fleet, 'chain'> },
   height: number,
 ): Promise<Map<string, ChainTransaction>> {
   const found = new Map<string, ChainTransaction>();

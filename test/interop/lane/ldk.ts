@@ -4,6 +4,7 @@ import { until } from '../../e2e/main-job/waiting.ts';
 import { LdkWallet } from '../../ldk-wallet/client.ts';
 import type { BitcoindAccess } from './chain.ts';
 import {
+  type CloseOptions,
   type InteropPeer,
   type InvoiceOptions,
   NotApplicable,
@@ -12,7 +13,8 @@ import {
   type PeerPayment,
 } from './peer.ts';
 
-const PAYMENT_TIMEOUT_MS = 60_000;
+/** A payment may be held over many blocks. */
+const PAYMENT_TIMEOUT_MS = 240_000;
 const HOLD_CLTV_DELTA = 80;
 
 export function ldkVersion(): string {
@@ -25,7 +27,7 @@ export class Ldk implements InteropPeer {
   readonly kind = 'ldk';
   readonly version = ldkVersion();
   readonly name: string;
-  readonly wallet: LdkWallet;
+  wallet: LdkWallet;
   readonly #chain: BitcoindAccess;
 
   private constructor(name: string, wallet: LdkWallet, chain: BitcoindAccess) {
@@ -187,12 +189,41 @@ export class Ldk implements InteropPeer {
     );
   }
 
-  async close(channelId: string, how: 'cooperative' | 'force'): Promise<void> {
-    await this.wallet.call('closeChannel', { channelId, force: how === 'force' });
+  async close(channelId: string, how: 'cooperative' | 'force', options: CloseOptions = {}): Promise<void> {
+    const { feerateSatPerVb, maxFeerateSatPerVb, address } = options;
+    if (maxFeerateSatPerVb !== undefined) throw new NotApplicable('a close of LDK has no highest feerate');
+    await this.wallet.call('closeChannel', {
+      channelId,
+      force: how === 'force',
+      ...(feerateSatPerVb !== undefined && { feerateSatPerKw: feerateSatPerVb * 250 }),
+      ...(address !== undefined && { address }),
+    });
+  }
+
+  async pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]> {
+    const { claimable } = await this.wallet.call('balances');
+    return claimable.map(({ height }) => ({ untilHeight: height ?? undefined }));
   }
 
   graphChannels(): Promise<number> {
     return Promise.reject(new NotApplicable('the wallet does not show its graph'));
+  }
+
+  get #snapshotDir(): string {
+    return `${this.wallet.options.dataDir}-of-old`;
+  }
+
+  async snapshot(): Promise<void> {
+    await this.wallet.call('snapshot', { dir: this.#snapshotDir });
+  }
+
+  async setBack(): Promise<void> {
+    await this.wallet.stop();
+    this.wallet = await LdkWallet.start({
+      ...this.wallet.options,
+      dataDir: this.#snapshotDir,
+      offline: true,
+    });
   }
 
   async restart(how: 'clean' | 'kill9'): Promise<void> {

@@ -9,6 +9,7 @@ import { freePort } from '../../e2e/support/state.ts';
 import { until } from '../../e2e/main-job/waiting.ts';
 import type { BitcoindAccess } from './chain.ts';
 import {
+  type CloseOptions,
   type InteropPeer,
   type InvoiceOptions,
   type OpenOptions,
@@ -17,7 +18,9 @@ import {
   type PeerPayment,
 } from './peer.ts';
 
-const CALL_TIMEOUT_MS = 60_000;
+/** A payment may be held over many blocks, and says nothing meanwhile. */
+const CALL_TIMEOUT_MS = 240_000;
+const BOTH_ANCHORS_SAT = 660n;
 const START_TIMEOUT_MS = 120_000;
 
 type Json = Readonly<Record<string, unknown>>;
@@ -315,14 +318,40 @@ export class Lnd implements InteropPeer {
     };
   }
 
-  async close(channelId: string, how: 'cooperative' | 'force'): Promise<void> {
+  async close(channelId: string, how: 'cooperative' | 'force', options: CloseOptions = {}): Promise<void> {
     const channel = (await this.channels()).find((candidate) => candidate.channelId === channelId);
     if (channel === undefined) throw new PeerError('no such channel');
+    const { feerateSatPerVb = 2, maxFeerateSatPerVb, address } = options;
+    const query = new URLSearchParams(
+      how === 'force'
+        ? { force: 'true' }
+        : {
+            sat_per_vbyte: String(feerateSatPerVb),
+            // Also when HTLCs are pending.
+            no_wait: 'true',
+            ...(maxFeerateSatPerVb !== undefined && { max_fee_per_vbyte: String(maxFeerateSatPerVb) }),
+            ...(address !== undefined && { delivery_address: address }),
+          },
+    );
     // A stream of updates that stays open: its first line tells that the close is under way.
     await this.#firstLine(
       'DELETE',
-      `/v1/channels/${channel.fundingTxid}/${channel.fundingOutputIndex}?force=${how === 'force'}${how === 'force' ? '' : '&sat_per_vbyte=2'}`,
+      `/v1/channels/${channel.fundingTxid}/${channel.fundingOutputIndex}?${query.toString()}`,
     );
+  }
+
+  async pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]> {
+    const pending = await this.#call('GET', '/v1/channels/pending');
+    const waiting = list(pending['waiting_close_channels']).map(() => ({ untilHeight: undefined }));
+    const heightOf = (told: Json): { readonly untilHeight: number | undefined } => {
+      const height = Number(told['maturity_height'] ?? 0);
+      return { untilHeight: height === 0 ? undefined : height };
+    };
+    const forced = list(pending['pending_force_closing_channels']).flatMap((channel) => [
+      ...(BigInt(String(channel['limbo_balance'] ?? 0)) > BOTH_ANCHORS_SAT ? [heightOf(channel)] : []),
+      ...list(channel['pending_htlcs']).map(heightOf),
+    ]);
+    return [...waiting, ...forced];
   }
 
   async #firstLine(method: string, route: string): Promise<void> {
@@ -356,6 +385,23 @@ export class Lnd implements InteropPeer {
   async graphChannels(): Promise<number> {
     const { edges } = await this.#call('GET', '/v1/graph?include_unannounced=false');
     return list(edges).length;
+  }
+
+  get #snapshotDir(): string {
+    return `${this.#options.dataDir}-of-old`;
+  }
+
+  async snapshot(): Promise<void> {
+    await this.#end('SIGTERM');
+    fs.cpSync(this.#options.dataDir, this.#snapshotDir, { recursive: true });
+    await this.#start();
+  }
+
+  async setBack(): Promise<void> {
+    await this.#end('SIGTERM');
+    fs.rmSync(this.#options.dataDir, { recursive: true });
+    fs.renameSync(this.#snapshotDir, this.#options.dataDir);
+    await this.#start();
   }
 
   async restart(how: 'clean' | 'kill9'): Promise<void> {

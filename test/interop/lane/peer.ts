@@ -50,6 +50,15 @@ export interface OpenOptions {
   readonly format?: 'anchors' | 'static_remotekey';
 }
 
+export interface CloseOptions {
+  /** Of a cooperative close: what the peer aims at. */
+  readonly feerateSatPerVb?: number;
+  /** The most that it pays. */
+  readonly maxFeerateSatPerVb?: number;
+  /** Where it is paid; absent: its wallet. */
+  readonly address?: string;
+}
+
 export interface InvoiceOptions {
   /** Absent: the payer chooses. */
   readonly amountMsat?: bigint;
@@ -84,9 +93,16 @@ export interface InteropPeer {
   cancel(paymentHash: string): Promise<void>;
   pay(bolt11: string, amountMsat?: bigint): Promise<PeerPayment>;
   keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment>;
-  close(channelId: string, how: 'cooperative' | 'force'): Promise<void>;
+  /** Resolves once the close is under way; a cooperative one waits for the HTLCs that are pending. */
+  close(channelId: string, how: 'cooperative' | 'force', options?: CloseOptions): Promise<void>;
+  /** What closed channels wait for: an entry for each thing that is not home yet, anchors apart. */
+  pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]>;
   /** Number of channels in its public graph. */
   graphChannels(): Promise<number>;
+  /** Copies its data as they are now; it may be away for a moment. */
+  snapshot(): Promise<void>;
+  /** Stops it for good and starts it on the copied data. What could tell it better must be out of its reach. */
+  setBack(): Promise<void>;
   /** Clean stop and start on the same data. */
   restart(how: 'clean' | 'kill9'): Promise<void>;
   stop(): Promise<void>;

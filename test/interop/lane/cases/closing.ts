@@ -1,0 +1,246 @@
+/** What the cases of closing channels share: asking for a close, mining until it is over, and opening the books. */
+import type { ClosingChannel } from '@fulmen/proto/chain/v1/chain';
+import type { CloseChannelRequest } from '@fulmen/proto/manager/v1/manager';
+import {
+  ANCHOR_VALUE_SAT,
+  chainTransactions,
+  descendants,
+} from '../../../e2e/main-job/chain-transactions.ts';
+import { ensure, until } from '../../../e2e/main-job/waiting.ts';
+import type { InteropPeer } from '../peer.ts';
+import type { World } from '../world.ts';
+
+/** Past every delay and every expiry of these cases. */
+const MAX_BLOCKS = 800;
+/** Where nobody says what is waited for: another depth that buries something. */
+const UNSAID_BLOCKS = 6;
+/** How long a claim may take from the block that allows it to the mempool. */
+const CLAIM_MS = 1_500;
+
+export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+export const display = (txid: Uint8Array): string => hex(Uint8Array.from(txid).reverse());
+
+/** The fleet closes its only channel with a peer. */
+export async function closeByFleet(
+  world: World,
+  peer: InteropPeer,
+  how: 'cooperative' | 'force',
+  options: Pick<CloseChannelRequest, 'feerateSatPerKw' | 'maxFeerateSatPerKw' | 'scriptPubkey'> = {},
+): Promise<void> {
+  const [channel] = await world.fleetChannels(peer);
+  ensure(channel !== undefined, 'there is a channel');
+  await world.node.channels.closeChannel(
+    { channelId: channel.channelId, force: how === 'force', ...options },
+    world.node.auth(),
+  );
+}
+
+export async function closeBy(
+  world: World,
+  peer: InteropPeer,
+  by: 'peer' | 'fleet',
+  how: 'cooperative' | 'force',
+): Promise<void> {
+  if (by === 'fleet') return closeByFleet(world, peer, how);
+  const [channel] = await peer.channels();
+  ensure(channel !== undefined, 'there is a channel');
+  await peer.close(channel.channelId, how);
+}
+
+/** What each had before, and which channels are to end. */
+export interface Books {
+  readonly height: number;
+  /** In the wallet and in closed channels. */
+  readonly fleetSat: bigint;
+  readonly fleetInChannelsMsat: bigint;
+  readonly peers: readonly {
+    readonly peer: InteropPeer;
+    readonly walletSat: bigint;
+    readonly inChannelsMsat: bigint;
+  }[];
+  readonly channels: readonly {
+    readonly channelId: string;
+    readonly fundingTxid: string;
+    readonly fundingVout: number;
+  }[];
+}
+
+/** Opens the books over the channels with these peers; nothing may be in flight. */
+export async function openBooks(world: World, ...peers: readonly InteropPeer[]): Promise<Books> {
+  const channels = (await Promise.all(peers.map((peer) => world.fleetChannels(peer)))).flat();
+  const theirs = async (peer: InteropPeer): Promise<Books['peers'][number]> => ({
+    peer,
+    walletSat: await peer.onchainSat(),
+    inChannelsMsat: channels
+      .filter(({ counterpartyNodeId }) => hex(counterpartyNodeId) === peer.nodeId)
+      .reduce((sum, { counterpartyBalanceMsat }) => sum + counterpartyBalanceMsat, 0n),
+  });
+  return {
+    height: await world.chain.height(),
+    fleetSat: await fleetSat(world),
+    fleetInChannelsMsat: channels.reduce((sum, { holderBalanceMsat }) => sum + holderBalanceMsat, 0n),
+    peers: await Promise.all(peers.map(theirs)),
+    channels: channels.map(({ channelId, fundingTxid, fundingOutputIndex }) => ({
+      channelId: hex(channelId),
+      fundingTxid: display(fundingTxid),
+      fundingVout: fundingOutputIndex,
+    })),
+  };
+}
+
+async function fleetSat(world: World): Promise<bigint> {
+  const { confirmedSat, unconfirmedSat, reservedSat, limboSat } = await world.node.onchain.getBalance(
+    {},
+    world.node.auth(),
+  );
+  return confirmedSat + unconfirmedSat + reservedSat + limboSat;
+}
+
+/**
+ * Mines until everything is home, and accounts for every satoshi: together they have what they had, less the fees of
+ * the transactions that came of the channels, and the anchors that nobody claimed; and nobody lost more than those.
+ * @param paidMsat what a peer received beside its balance; negative: paid. The fleet's is the rest.
+ */
+export async function settleBooks(
+  world: World,
+  books: Books,
+  paidMsat: ReadonlyMap<InteropPeer, bigint> = new Map(),
+  whose: 'all' | 'fleet' = 'all',
+): Promise<void> {
+  await mineUntilSettled(world, books, whose);
+  const { feesSat, anchorsSat } = await costs(world, books);
+  const paidToPeers = [...paidMsat.values()].reduce((sum, msat) => sum + msat, 0n);
+  const accounts = [
+    {
+      who: 'the fleet',
+      beforeMsat: books.fleetSat * 1_000n + books.fleetInChannelsMsat - paidToPeers,
+      afterMsat: (await fleetSat(world)) * 1_000n,
+    },
+    ...(await Promise.all(
+      books.peers.map(async ({ peer, walletSat, inChannelsMsat }) => ({
+        who: peer.name,
+        beforeMsat: walletSat * 1_000n + inChannelsMsat + (paidMsat.get(peer) ?? 0n),
+        afterMsat: (await peer.onchainSat()) * 1_000n,
+      })),
+    )),
+  ];
+  const costSat = feesSat + anchorsSat;
+  const told = accounts.map(({ who, beforeMsat, afterMsat }) => `${who} ${beforeMsat} → ${afterMsat} msat`);
+  const lostMsat = accounts.reduce((sum, { beforeMsat, afterMsat }) => sum + beforeMsat - afterMsat, 0n);
+  ensure(
+    lostMsat === costSat * 1_000n,
+    `${told.join(', ')}: ${lostMsat} msat went, of which fees ${feesSat} sat, anchors ${anchorsSat} sat`,
+  );
+  for (const { who, beforeMsat, afterMsat } of accounts) {
+    const lost = beforeMsat - afterMsat;
+    // What one lacks of a satoshi the other may have in full.
+    ensure(
+      lost > -1_000n && lost < (costSat + 1n) * 1_000n,
+      `${who} lost ${lost} msat: ${told.join(', ')}, fees ${feesSat} sat, anchors ${anchorsSat} sat`,
+    );
+  }
+}
+
+/**
+ * Mines in steps as long as what is waited for allows.
+ * @param whose the peers' own words count, or the fleet's alone: a peer that lost its data believes what is not so
+ */
+export async function mineUntilSettled(
+  world: World,
+  books: Books,
+  whose: 'all' | 'fleet' = 'all',
+): Promise<void> {
+  for (let mined = 0; mined < MAX_BLOCKS;) {
+    const blocks = await blocksToWait(world, books, whose);
+    if (blocks === 0) return;
+    await world.mine(blocks);
+    mined += blocks;
+  }
+  const rest = await closings(world, books);
+  ensure(false, `not settled after ${MAX_BLOCKS} blocks: ${rest.map(tell).join('; ')}`);
+}
+
+async function blocksToWait(world: World, books: Books, whose: 'all' | 'fleet'): Promise<number> {
+  const peers = whose === 'fleet' ? [] : books.peers;
+  const isUnderWay = async (): Promise<boolean> => (await world.chain.mempool()).length > 0;
+  const waitsMs = performance.now() + CLAIM_MS;
+  return until('a next block to wait for', async () => {
+    if (await isUnderWay()) return 1;
+    const closed = await closings(world, books);
+    const pending = (await Promise.all(peers.map(({ peer }) => peer.pendingCloses()))).flat();
+    const outputs = closed.flatMap((channel) => channel.outputs).filter(({ kind }) => kind !== 'anchor');
+    const waiting = outputs.filter(({ status }) => status !== 'spent');
+    const isHome =
+      closed.length === books.channels.length &&
+      closed.every(({ stage }) => stage !== 'unconfirmed') &&
+      waiting.length === 0;
+    if (isHome && pending.length === 0 && !(await isUnderWay())) return 0;
+    // A claim may be on its way to the mempool.
+    if (performance.now() < waitsMs) return undefined;
+    const height = await world.chain.height();
+    const heights = [...waiting, ...pending].flatMap(({ untilHeight }) =>
+      untilHeight === undefined || untilHeight <= height ? [] : [untilHeight],
+    );
+    return heights.length === 0 ? UNSAID_BLOCKS : Math.min(...heights) - height;
+  });
+}
+
+/** The fleet's word about the channels of the books, as far as they are closing. */
+export async function closings(
+  world: World,
+  { channels }: Pick<Books, 'channels'>,
+): Promise<readonly ClosingChannel[]> {
+  const answer = await world.node.channels.listClosingChannels(
+    { includeResolved: true, limit: 1_000 },
+    world.node.auth(),
+  );
+  const ids = new Set(channels.map(({ channelId }) => channelId));
+  return answer.channels.filter(({ channelId }) => ids.has(hex(channelId)));
+}
+
+function tell({ closeType, stage, outputs }: ClosingChannel): string {
+  const waiting = outputs.filter(({ status }) => status !== 'spent');
+  return `${closeType} ${stage}, ${waiting.map(({ kind, status, waitsFor }) => `${kind} ${status} ${waitsFor}`).join(', ')}`;
+}
+
+/** The id of the transaction that closes a channel of the books, once it is in the mempool. */
+export async function closingInMempool(world: World, books: Books, index = 0): Promise<string> {
+  const channel = books.channels[index];
+  ensure(channel !== undefined, 'there is a channel');
+  return until('a closing transaction in the mempool', async () => {
+    for (const txid of await world.chain.mempool()) {
+      const { vin } = (await world.chain.rpc.call('getrawtransaction', txid, true)) as {
+        readonly vin: readonly { readonly txid: string; readonly vout: number }[];
+      };
+      if (vin.some((input) => input.txid === channel.fundingTxid && input.vout === channel.fundingVout))
+        return txid;
+    }
+    return undefined;
+  });
+}
+
+/** Fees of what came of the channels, and the anchors that were left. */
+async function costs(
+  world: World,
+  { height, channels }: Books,
+): Promise<{ readonly feesSat: bigint; readonly anchorsSat: bigint }> {
+  const transactions = await chainTransactions(world, height);
+  const spent = new Set<string>();
+  for (const { inputs } of transactions.values())
+    for (const { txid, vout } of inputs) spent.add(`${txid}:${vout}`);
+  const fundings = new Set(channels.map(({ fundingTxid, fundingVout }) => `${fundingTxid}:${fundingVout}`));
+  const closing = new Set(
+    [...transactions]
+      .filter(([, { inputs }]) => inputs.some(({ txid, vout }) => fundings.has(`${txid}:${vout}`)))
+      .map(([txid]) => txid),
+  );
+  ensure(closing.size === channels.length, `${closing.size} of ${channels.length} channels closed`);
+  let feesSat = 0n;
+  let anchorsSat = 0n;
+  for (const txid of [...closing, ...descendants(transactions, closing)])
+    feesSat += transactions.get(txid)?.feeSat ?? 0n;
+  for (const txid of closing)
+    for (const [vout, valueSat] of (transactions.get(txid)?.outputsSat ?? []).entries())
+      if (valueSat === ANCHOR_VALUE_SAT && !spent.has(`${txid}:${vout}`)) anchorsSat += valueSat;
+  return { feesSat, anchorsSat };
+}
