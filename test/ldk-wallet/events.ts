@@ -1,7 +1,7 @@
 // What the wallet does for each event of LDK, and what it tells of it.
 import type { PaymentInfo, WalletEvent } from './protocol.ts';
 import { ldk, must, some, toDisplayHash, toHex, u128 } from './ldk.ts';
-import type { Node } from './node.ts';
+import { type Node, orNull } from './node.ts';
 
 const FAILURE_REASONS: Record<number, string> = {
   [ldk.PaymentFailureReason.LDKPaymentFailureReason_RecipientRejected]: 'recipient_rejected',
@@ -114,11 +114,19 @@ function claimable(node: Node, event: ldk.Event_PaymentClaimable): void {
       paymentHash,
       amountMsat: event.amount_msat,
       claimDeadlineHeight: some(event.claim_deadline),
+      paymentMetadata: metadataOf(event),
     });
     if (preimage !== null) node.keepPreimage(paymentHash, toHex(preimage));
     return;
   }
   node.manager.claim_funds(preimage);
+}
+
+function metadataOf({
+  onion_fields: fields,
+}: ldk.Event_PaymentClaimable | ldk.Event_PaymentClaimed): string | null {
+  const metadata = orNull(fields) === null ? null : some<Uint8Array>(fields.get_payment_metadata());
+  return metadata === null ? null : toHex(metadata);
 }
 
 function claimed(node: Node, event: ldk.Event_PaymentClaimed): void {
@@ -143,6 +151,7 @@ function claimed(node: Node, event: ldk.Event_PaymentClaimed): void {
     paymentHash,
     amountMsat: event.amount_msat,
     claimDeadlineHeight: null,
+    paymentMetadata: metadataOf(event),
   });
 }
 

@@ -1,5 +1,8 @@
 // What the wallet does on request, one function for each method of the protocol.
 import { createHash, randomBytes } from 'node:crypto';
+import { FeatureBits } from '@fulmen/codec';
+import { secp256k1 } from '@fulmen/crypto/default';
+import { encodeInvoice } from '@fulmen/invoice';
 import {
   fromHex,
   ldk,
@@ -78,12 +81,18 @@ export const methods: Handlers = {
 
   listChannels: (node) => node.manager.list_channels().map(channelInfo),
 
-  createInvoice(node, { amountMsat, description = '', expirySeconds = 3600, cltvDelta, hold = false }) {
+  createInvoice(node, params) {
+    if (params.paymentMetadata !== undefined) return invoiceWithMetadata(node, params);
+    const { amountMsat, description = '', expirySeconds = 3600, cltvDelta, hold = false } = params;
     const made = node.manager.create_bolt11_invoice(
       optionU64(amountMsat),
-      ldk.Bolt11InvoiceDescription.constructor_direct(
-        must(ldk.Description.constructor_new(description), 'description'),
-      ),
+      params.descriptionHash === undefined
+        ? ldk.Bolt11InvoiceDescription.constructor_direct(
+            must(ldk.Description.constructor_new(description), 'description'),
+          )
+        : ldk.Bolt11InvoiceDescription.constructor_hash(
+            ldk.Sha256.constructor_from_bytes(fromHex(params.descriptionHash, 32)),
+          ),
       ldk.Option_u32Z.constructor_some(expirySeconds),
       cltvDelta === undefined
         ? ldk.Option_u16Z.constructor_none()
@@ -176,10 +185,10 @@ export const methods: Handlers = {
     }
   },
 
-  keysend(node, { nodeId, amountMsat, maxFeeMsat }) {
+  keysend(node, { nodeId, amountMsat, maxFeeMsat, cltvDelta = FINAL_CLTV_DELTA }) {
     const preimage = Uint8Array.from(randomBytes(32));
     const hash = Uint8Array.from(createHash('sha256').update(preimage).digest());
-    const payee = ldk.PaymentParameters.constructor_for_keysend(fromHex(nodeId, 33), FINAL_CLTV_DELTA, false);
+    const payee = ldk.PaymentParameters.constructor_for_keysend(fromHex(nodeId, 33), cltvDelta, false);
     const route = ldk.RouteParameters.constructor_from_payment_params_and_value(payee, amountMsat);
     if (maxFeeMsat !== undefined) route.set_max_total_routing_fee_msat(optionU64(maxFeeMsat));
     const id = Uint8Array.from(randomBytes(32));
@@ -260,6 +269,39 @@ export const methods: Handlers = {
 
   stop: () => ({}),
 };
+
+/** LDK checks the secret of what comes in; the invoice around it is made here, with the node's key. */
+function invoiceWithMetadata(
+  node: Node,
+  { amountMsat, description = '', paymentMetadata = '' }: WalletMethods['createInvoice']['params'],
+): WalletMethods['createInvoice']['result'] {
+  const made = node.manager.create_inbound_payment(
+    optionU64(amountMsat),
+    3600,
+    ldk.Option_u16Z.constructor_none(),
+  );
+  const pair = must<ldk.TwoTuple_ThirtyTwoBytesThirtyTwoBytesZ>(made, 'the payment could not be prepared');
+  const bolt11 = encodeInvoice(
+    secp256k1,
+    {
+      currency: 'bcrt',
+      amountMsat,
+      timestampUnixSeconds: Math.floor(Date.now() / 1000),
+      paymentHash: pair.get_a(),
+      paymentSecret: pair.get_b(),
+      description: { kind: 'text', text: description },
+      minFinalCltvExpiryDelta: FINAL_CLTV_DELTA,
+      paymentMetadata: fromHex(paymentMetadata),
+      features: FeatureBits.of({
+        var_onion_optin: 'required',
+        payment_secret: 'required',
+        payment_metadata: 'required',
+      }),
+    },
+    node.keys.get_node_secret_key(),
+  );
+  return { bolt11, paymentHash: toHex(pair.get_a()), paymentSecret: toHex(pair.get_b()) };
+}
 
 function optionU64(value: bigint | undefined): ldk.Option_u64Z {
   return value === undefined ? ldk.Option_u64Z.constructor_none() : ldk.Option_u64Z.constructor_some(value);

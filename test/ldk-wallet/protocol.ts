@@ -107,6 +107,10 @@ export type WalletMethods = {
     params: {
       readonly amountMsat?: bigint;
       readonly description?: string;
+      /** 32 bytes, instead of the description. */
+      readonly descriptionHash?: string;
+      /** What the payer must give back; the wallet signs such an invoice itself, for LDK makes none. */
+      readonly paymentMetadata?: string;
       readonly expirySeconds?: number;
       readonly cltvDelta?: number;
       /** true: an incoming payment waits for `claim` or `failPayment`. */
@@ -138,7 +142,13 @@ export type WalletMethods = {
     result: { readonly paymentId: string; readonly paymentHash: string };
   };
   keysend: {
-    params: { readonly nodeId: string; readonly amountMsat: bigint; readonly maxFeeMsat?: bigint };
+    params: {
+      readonly nodeId: string;
+      readonly amountMsat: bigint;
+      readonly maxFeeMsat?: bigint;
+      /** Blocks for the payee; default 24, LDK's own least. */
+      readonly cltvDelta?: number;
+    };
     result: { readonly paymentId: string; readonly paymentHash: string };
   };
   listPayments: { params: None; result: readonly PaymentInfo[] };
@@ -217,6 +227,8 @@ export type WalletEvent =
       readonly paymentHash: string;
       readonly amountMsat: bigint;
       readonly claimDeadlineHeight: number | null;
+      /** What the payer gave back of the invoice's metadata. */
+      readonly paymentMetadata: string | null;
     }
   | {
       readonly event: 'payment_sent';

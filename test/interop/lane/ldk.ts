@@ -11,6 +11,7 @@ import {
   type OpenOptions,
   type PeerChannel,
   type PeerPayment,
+  type RawPayment,
 } from './peer.ts';
 
 /** A payment may be held over many blocks. */
@@ -129,6 +130,8 @@ export class Ldk implements InteropPeer {
     const { bolt11, paymentHash } = await this.wallet.call('createInvoice', {
       ...(options.amountMsat !== undefined && { amountMsat: options.amountMsat }),
       ...(options.description !== undefined && { description: options.description }),
+      ...(options.descriptionHash !== undefined && { descriptionHash: options.descriptionHash }),
+      ...(options.paymentMetadata !== undefined && { paymentMetadata: options.paymentMetadata }),
       ...(options.expirySeconds !== undefined && { expirySeconds: options.expirySeconds }),
       hold: options.hold === 'hold',
       // LDK fails what nobody claimed 39 blocks before it expires.
@@ -160,8 +163,20 @@ export class Ldk implements InteropPeer {
     return this.#outcome(paymentId);
   }
 
+  async payRaw(payment: RawPayment): Promise<PeerPayment> {
+    const { paymentId } = await this.wallet.call('payRaw', {
+      hops: [
+        { nodeId: payment.nodeId, feeMsat: payment.amountMsat, cltvDelta: payment.finalCltvDelta },
+      ],
+      paymentHash: payment.paymentHash,
+      paymentSecret: payment.paymentSecret,
+    });
+    return this.#outcome(paymentId);
+  }
+
   async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
-    const { paymentId } = await this.wallet.call('keysend', { nodeId, amountMsat });
+    // LDK lets its user choose; its own least, 24 blocks, is less than what a node that force-closes in time needs.
+    const { paymentId } = await this.wallet.call('keysend', { nodeId, amountMsat, cltvDelta: 80 });
     return this.#outcome(paymentId);
   }
 

@@ -12,10 +12,12 @@ import {
   type CloseOptions,
   type InteropPeer,
   type InvoiceOptions,
+  NotApplicable,
   type OpenOptions,
   type PeerChannel,
   PeerError,
   type PeerPayment,
+  type RawPayment,
 } from './peer.ts';
 
 /** A payment may be held over many blocks, and says nothing meanwhile. */
@@ -239,8 +241,13 @@ export class Lnd implements InteropPeer {
   }
 
   async invoice(options: InvoiceOptions): Promise<{ readonly bolt11: string; readonly paymentHash: string }> {
+    if (options.paymentMetadata !== undefined)
+      throw new NotApplicable('LND makes no invoices with payment_metadata');
     const common = {
       memo: options.description ?? '',
+      ...(options.descriptionHash !== undefined && {
+        description_hash: Buffer.from(options.descriptionHash, 'hex').toString('base64'),
+      }),
       value_msat: String(options.amountMsat ?? 0n),
       expiry: String(options.expirySeconds ?? 3_600),
       private: true,
@@ -280,6 +287,18 @@ export class Lnd implements InteropPeer {
     return this.#send({
       payment_request: bolt11,
       ...(amountMsat !== undefined && { amt_msat: String(amountMsat) }),
+    });
+  }
+
+  async payRaw(payment: RawPayment): Promise<PeerPayment> {
+    return this.#send({
+      dest: Buffer.from(payment.nodeId, 'hex').toString('base64'),
+      amt_msat: String(payment.amountMsat),
+      payment_hash: Buffer.from(payment.paymentHash, 'hex').toString('base64'),
+      payment_addr: Buffer.from(payment.paymentSecret, 'hex').toString('base64'),
+      final_cltv_delta: payment.finalCltvDelta,
+      // The node knows no more of the payee: TLV payloads and payment secrets.
+      dest_features: [9, 15],
     });
   }
 

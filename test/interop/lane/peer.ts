@@ -63,9 +63,22 @@ export interface InvoiceOptions {
   /** Absent: the payer chooses. */
   readonly amountMsat?: bigint;
   readonly description?: string;
+  /** SHA-256 of a description given elsewhere, instead of it. */
+  readonly descriptionHash?: string;
+  /** What the payer must give back. */
+  readonly paymentMetadata?: string;
   readonly expirySeconds?: number;
   /** The payment is held until `settle` or `cancel`. */
   readonly hold?: 'hold' | 'settle_at_once';
+}
+
+/** A payment of one HTLC to a peer, with terms of the payer's own. */
+export interface RawPayment {
+  readonly nodeId: string;
+  readonly amountMsat: bigint;
+  readonly paymentHash: string;
+  readonly paymentSecret: string;
+  readonly finalCltvDelta: number;
 }
 
 export interface InteropPeer {
@@ -92,6 +105,8 @@ export interface InteropPeer {
   settle(paymentHash: string): Promise<void>;
   cancel(paymentHash: string): Promise<void>;
   pay(bolt11: string, amountMsat?: bigint): Promise<PeerPayment>;
+  /** Pays as if an invoice had said so. */
+  payRaw(payment: RawPayment): Promise<PeerPayment>;
   keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment>;
   /** Resolves once the close is under way; a cooperative one waits for the HTLCs that are pending. */
   close(channelId: string, how: 'cooperative' | 'force', options?: CloseOptions): Promise<void>;

@@ -1,6 +1,7 @@
 /** Payments between the fleet and a peer over one channel. */
 import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
+import { INVOICE_CASES } from './invoices.ts';
 import { describe, ensureSucceeded, invoiceOfFleet, payByFleet, peerWithChannel } from './support.ts';
 
 const group = 'pay';
@@ -105,4 +106,5 @@ export const PAY_CASES: readonly Case[] = [
       await world.agree(peer);
     },
   },
+  ...INVOICE_CASES,
 ];
