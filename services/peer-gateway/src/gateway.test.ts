@@ -106,6 +106,38 @@ describe('a peer and its manager', () => {
     expect(await fleet.value('dropped_messages_total', { reason: 'stale_outbound' })).toBe(2);
   });
 
+  test('channel_updates about the channels with a peer go to the manager, others to the router alone', async () => {
+    await begin();
+    const peer = await fleet.peer('alice');
+    const update = (shortChannelId: bigint) =>
+      make('channel_update', {
+        signature: new Uint8Array(64),
+        chainHash: new Uint8Array(32),
+        shortChannelId,
+        timestamp: 1,
+        messageFlags: 1,
+        channelFlags: 0,
+        cltvExpiryDelta: 40,
+        htlcMinimumMsat: 1n,
+        feeBaseMsat: 1,
+        feeProportionalMillionths: 1,
+        htlcMaximumMsat: 1n,
+      });
+    await peer.send(update(8n));
+    await settle();
+    const own = (generation: bigint, shortChannelIds: bigint[]): void =>
+      fleet.manager.send({
+        $case: 'ownScids',
+        value: { peerNodeId: nodeIdOf('alice'), generation, shortChannelIds },
+      });
+    own(2n, [9n]);
+    own(1n, [7n, 8n]);
+    await settle();
+    for (const scid of [9n, 8n]) await peer.send(update(scid));
+    await settle();
+    expect(fleet.manager.all('inbound')).toMatchObject([{ message: encodeMessage(update(8n)) }]);
+  });
+
   test("a gap in the manager's numbers resets the connection", async () => {
     await begin();
     const peer = await fleet.peer('alice');

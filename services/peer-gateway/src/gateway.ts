@@ -17,7 +17,7 @@ import { PeerRouter, type RoutedPeer } from './link/peer-router.ts';
 import type { GatewayMetrics } from './metrics.ts';
 import { Admission } from './peer/admission.ts';
 import { type DisconnectCause, PeerConnection } from './peer/connection.ts';
-import { isTimestampFilter } from './peer/classify.ts';
+import { isTimestampFilter, updatedScid } from './peer/classify.ts';
 import {
   EstablishError,
   type EstablishedPeer,
@@ -237,6 +237,8 @@ export class Gateway {
       channelMessage: (message) => this.#router.channelMessage(peer, message),
       gossip: (message) => {
         if (isTimestampFilter(message)) peer.timestampFilter = message;
+        const scid = updatedScid(message);
+        if (scid !== undefined && peer.ownScids.has(scid)) this.#router.channelMessage(peer, message);
         this.#gossip?.forward(peer.nodeId, message);
       },
       pauseReason: () => this.#router.pauseReason(peer),
@@ -256,6 +258,7 @@ export class Gateway {
       queuedThrough: 0n,
       sentThrough: 0n,
       timestampFilter: undefined,
+      ownScids: new Set(),
     };
     this.#connections.add(connection);
     this.#logger.info({ peer: peer.nodeId, direction, address: peer.remoteAddress }, 'peer connected');

@@ -165,9 +165,7 @@ export class Ldk implements InteropPeer {
 
   async payRaw(payment: RawPayment): Promise<PeerPayment> {
     const { paymentId } = await this.wallet.call('payRaw', {
-      hops: [
-        { nodeId: payment.nodeId, feeMsat: payment.amountMsat, cltvDelta: payment.finalCltvDelta },
-      ],
+      hops: [{ nodeId: payment.nodeId, feeMsat: payment.amountMsat, cltvDelta: payment.finalCltvDelta }],
       paymentHash: payment.paymentHash,
       paymentSecret: payment.paymentSecret,
     });

@@ -384,6 +384,18 @@ export interface ManagerStore {
   listForwards(limit: number): Promise<readonly ForwardRow[]>;
   getPolicy(channelId: Uint8Array): Promise<ChannelPolicyRow | undefined>;
   setPolicy(fence: Fence, channelId: Uint8Array, policy: ChannelPolicyRow): Promise<'ok' | 'fence_lost'>;
+  /** What a channel's counterparty asks for; nothing happens when the fence is lost or a newer one is stored. */
+  setCounterpartyPolicy(fence: Fence, channelId: Uint8Array, policy: CounterpartyPolicy): Promise<void>;
+  /**
+   * Unannounced open channels that can receive so much, with what their counterparties ask for; those that can receive
+   * most come first.
+   * @param when `needed`: none if an announced channel can receive as much
+   */
+  listRouteHints(
+    amountMsat: bigint,
+    when: 'always' | 'needed',
+    limit: number,
+  ): Promise<readonly RouteHintRow[]>;
   /** Remembers the first value stored under a key of the operator's; later calls get that one. */
   idempotent(key: string, value: Uint8Array): Promise<Uint8Array>;
 
@@ -445,6 +457,25 @@ export interface ForwardRow {
   readonly outboundAmountMsat: bigint;
   readonly status: 'pending' | 'settled' | 'failed';
   readonly createdUnixMs: number;
+}
+
+/** What a counterparty asks for HTLCs that it forwards to this node. */
+export interface CounterpartyPolicy {
+  /** One that the counterparty finds the channel by: its own alias, or the real one. */
+  readonly shortChannelId: bigint;
+  readonly feeBaseMsat: number;
+  readonly feeProportionalMillionths: number;
+  readonly cltvExpiryDelta: number;
+  readonly state: 'enabled' | 'disabled';
+  readonly timestampUnixSeconds: number;
+}
+
+/** A way to this node over a channel that nobody else knows of. */
+export interface RouteHintRow extends Pick<
+  CounterpartyPolicy,
+  'shortChannelId' | 'feeBaseMsat' | 'feeProportionalMillionths' | 'cltvExpiryDelta'
+> {
+  readonly counterpartyNodeId: Uint8Array;
 }
 
 /** Policy of our direction of a channel. */

@@ -8,6 +8,7 @@ import type {
   BroadcastOrder,
   ChannelCommit,
   ChannelPolicyRow,
+  CounterpartyPolicy,
   ChannelRow,
   CommitUnit,
   Fence,
@@ -107,6 +108,7 @@ export class MemoryManagerState {
     }
   >();
   readonly policies = new Map<string, ChannelPolicyRow>();
+  readonly counterpartyPolicies = new Map<string, CounterpartyPolicy>();
   readonly idempotency = new Map<string, { readonly value: Uint8Array; readonly createdMs: number }>();
   readonly outbox: StoreEvent[] = [];
   readonly events: StoreEvent[] = [];

@@ -331,6 +331,46 @@ export class MemoryManagerStore implements ManagerStore {
     });
   }
 
+  setCounterpartyPolicy(fence: Fence, channelId: Uint8Array, policy: port.CounterpartyPolicy): Promise<void> {
+    return this.#do((state) => {
+      const before = state.counterpartyPolicies.get(hexKey(channelId));
+      if (!state.fenceHolds(fence)) return;
+      if (before !== undefined && before.timestampUnixSeconds > policy.timestampUnixSeconds) return;
+      state.counterpartyPolicies.set(hexKey(channelId), policy);
+    });
+  }
+
+  listRouteHints(
+    amountMsat: bigint,
+    when: 'always' | 'needed',
+    limit: number,
+  ): Promise<readonly port.RouteHintRow[]> {
+    return this.#do(({ channels, counterpartyPolicies }) => {
+      const able = [...channels.values()]
+        .map(({ row }) => row)
+        .filter(
+          ({ phase, inboundCapacityMsat }) =>
+            phase === 'open' && inboundCapacityMsat >= amountMsat && inboundCapacityMsat > 0n,
+        );
+      if (when === 'needed' && able.some(({ announce }) => announce)) return [];
+      return able
+        .filter(({ announce }) => !announce)
+        .toSorted(
+          (a, b) =>
+            Number(b.inboundCapacityMsat - a.inboundCapacityMsat) || compareBytes(a.channelId, b.channelId),
+        )
+        .flatMap(({ channelId, counterpartyNodeId }) => {
+          const policy = counterpartyPolicies.get(hexKey(channelId));
+          if (policy?.state !== 'enabled') return [];
+          const { shortChannelId, feeBaseMsat, feeProportionalMillionths, cltvExpiryDelta } = policy;
+          return [
+            { counterpartyNodeId, shortChannelId, feeBaseMsat, feeProportionalMillionths, cltvExpiryDelta },
+          ];
+        })
+        .slice(0, limit);
+    });
+  }
+
   idempotent(key: string, value: Uint8Array): Promise<Uint8Array> {
     return this.#do(({ idempotency }) => {
       const found = idempotency.get(key) ?? { value, createdMs: this.#nowMs() };

@@ -25,6 +25,7 @@ import type { ShardHandler, ShardKeeper } from '../lease/shard-keeper.ts';
 import type { ActorHost } from './actor-host.ts';
 import { ChannelActor } from './channel-actor.ts';
 import { ChannelDirectory } from './channel-directory.ts';
+import { learnTerms } from './counterparty-terms.ts';
 import { ForwardDesk } from './forward-desk.ts';
 import type { GrowingForwarding } from './forwarding.ts';
 import { type AnnouncementHalf, GossipPublisher } from './gossip-publisher.ts';
@@ -80,6 +81,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
           this.#wakeWork();
         },
         keptFor: (nodeId) => this.backups.storage.kept(nodeId),
+        channelUpdateReceived: (peer, message) => void learnTerms(ports, node, peer, message),
         storageReceived: (peer, message) => this.backups.storageReceived(peer, message),
       },
     );
@@ -278,7 +280,10 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   // ---------------------------------------------------------------- messages
 
   send(actor: ChannelActor, message: PeerMessage, generation: bigint): void {
-    this.peers.find(actor.counterpartyNodeId)?.send(message, generation);
+    const peer = this.peers.find(actor.counterpartyNodeId);
+    // The peer tells its terms once both have said channel_ready.
+    if (message.type === 'channel_ready') peer?.tellScids();
+    peer?.send(message, generation);
   }
 
   disconnect(actor: ChannelActor, reason: string): void {
@@ -408,11 +413,6 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   publishAnnouncement(actor: ChannelActor, theirs: AnnouncementHalf): void {
     this.#gossip.publishAnnouncement(actor, theirs);
-  }
-
-  /** Terms that counterparties ask for their direction of our private channels: not learnt yet by this replica. */
-  counterpartyPolicies(): readonly [] {
-    return [];
   }
 
   /** Throws where another replica is to be asked. */

@@ -6,11 +6,11 @@ import {
   assembleInvoice,
   type Currency,
   DEFAULT_EXPIRY_SECONDS,
-  type RouteHintHop,
   type UnsignedInvoice,
 } from '@fulmen/invoice';
 import type { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import type { Client } from '@fulmen/rpc';
+import type { ManagerStore, RouteHintRow } from '@fulmen/store';
 import type { InboundRecord } from './record.ts';
 
 /**
@@ -35,6 +35,8 @@ export interface InvoiceRequest {
   readonly descriptionHash?: Uint8Array | undefined;
   /** What the payer must give back. */
   readonly paymentMetadata?: Uint8Array | undefined;
+  /** Whether the invoice tells of unannounced channels; undefined: only where no announced one can receive the amount. */
+  readonly routeHints?: 'always' | 'never' | undefined;
   /** undefined: 3600. */
   readonly expirySeconds: number | undefined;
   /** 32 bytes; undefined: drawn, with a hash whose shard this replica owns. */
@@ -58,13 +60,22 @@ export function currencyOf(chainHash: Uint8Array): Currency {
   throw new InternalError('the node runs on a chain that has no invoices');
 }
 
+/** The channels that an invoice tells of. */
+export function routeHintsOf(
+  store: Pick<ManagerStore, 'listRouteHints'>,
+  { amountMsat = 0n, routeHints }: Pick<InvoiceRequest, 'amountMsat' | 'routeHints'>,
+): Promise<readonly RouteHintRow[]> {
+  if (routeHints === 'never') return Promise.resolve([]);
+  return store.listRouteHints(amountMsat, routeHints ?? 'needed', MAX_ROUTE_HINTS);
+}
+
 /** Makes and signs the invoice, and the record that goes with it. @throws RpcError when the signer is away or refuses. */
 export async function makeInvoice(
   signer: Pick<Client<SignerServiceService>, 'signInvoice'>,
   currency: Currency,
   request: InvoiceRequest,
   seed: InvoiceSeed,
-  hints: readonly RouteHintHop[],
+  hints: readonly RouteHintRow[],
 ): Promise<InboundRecord> {
   const timestampUnixSeconds = Math.floor(seed.createdUnixMs / 1000);
   const expirySeconds = request.expirySeconds ?? DEFAULT_EXPIRY_SECONDS;
@@ -85,7 +96,7 @@ export async function makeInvoice(
     features: FeatureBits.of(
       request.paymentMetadata === undefined ? FEATURES : { ...FEATURES, payment_metadata: 'required' },
     ),
-    routeHints: hints.slice(0, MAX_ROUTE_HINTS).map((hop) => [hop]),
+    routeHints: hints.map(({ counterpartyNodeId, ...hop }) => [{ nodeId: counterpartyNodeId, ...hop }]),
   };
   const { signature, recoveryId } = await signer.signInvoice(signingParts(unsigned));
   return {

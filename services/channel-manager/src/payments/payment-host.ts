@@ -1,5 +1,4 @@
 /** What payment actors may ask of the replica they live in. */
-import type { RouteHintHop } from '@fulmen/invoice';
 import type { Fence } from '@fulmen/store';
 import type { EnginePorts, NodeView } from '../engine/ports.ts';
 import type { GrowingForwarding } from '../engine/forwarding.ts';
@@ -13,9 +12,4 @@ export interface PaymentHost {
   deliver(forwarding: GrowingForwarding): void;
   /** Lose the shard and load it again: fence lost, second writer, or unknown outcome. */
   dropShard(fence: Fence, reason: string): void;
-  /**
-   * How payers reach this node over channels that are not announced: one entry for each such open channel, with its
-   * counterparty's latest terms toward us, most preferred first. Absent or empty: invoices carry no route hints.
-   */
-  counterpartyPolicies?(): readonly RouteHintHop[];
 }

@@ -13,7 +13,13 @@ import {
 import { RpcError } from '@fulmen/rpc';
 import type { Fence, Intent, LoadedPayment, Resolution } from '@fulmen/store';
 import { shardOfPaymentHash } from '../lease/placement.ts';
-import { currencyOf, type InvoiceRequest, type InvoiceSeed, makeInvoice } from './create-invoice.ts';
+import {
+  currencyOf,
+  type InvoiceRequest,
+  type InvoiceSeed,
+  makeInvoice,
+  routeHintsOf,
+} from './create-invoice.ts';
 import { InboundPayment } from './inbound-payment.ts';
 import { type AttemptIndex, OutboundPayment } from './outbound-payment.ts';
 import { movedError, PaymentActor } from './payment-actor.ts';
@@ -161,7 +167,7 @@ export class PaymentHub {
           'the hash of this preimage is in use by another invoice or payment; give another preimage',
         );
       }
-      const hints = this.#host.counterpartyPolicies?.() ?? [];
+      const hints = await routeHintsOf(ports.store, request);
       const made = await makeInvoice(ports.signer, currencyOf(node.chainHash), request, seed, hints);
       await actor.commit(made);
       return { bolt11: made.bolt11, paymentHash };

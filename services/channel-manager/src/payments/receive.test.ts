@@ -5,7 +5,7 @@ import { sha256 } from '@fulmen/crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { InvoiceRequest } from './create-invoice.ts';
 import { refuseUnknown } from './receive.ts';
-import { Bench, HEIGHT, NODE, part, type Replica } from './testing/bench.ts';
+import { Bench, HEIGHT, NODE, part, PAYEE, PEER, type Replica } from './testing/bench.ts';
 
 const REQUEST: InvoiceRequest = {
   amountMsat: 10_000n,
@@ -50,15 +50,6 @@ async function failureOf(htlcId: bigint): Promise<string | undefined> {
 
 describe('invoices', () => {
   test('say what was asked for, and are signed by the node', async () => {
-    replica.hints = [
-      {
-        nodeId: NODE.nodeId,
-        shortChannelId: 5n,
-        feeBaseMsat: 1,
-        feeProportionalMillionths: 2,
-        cltvExpiryDelta: 40,
-      },
-    ];
     const { bolt11, paymentHash } = await invoice();
     const decoded = decodeInvoice(secp256k1, bolt11);
     if (!decoded.ok) throw new TypeError(decoded.error.kind);
@@ -70,13 +61,37 @@ describe('invoices', () => {
       currency: 'bcrt',
       description: { kind: 'text', text: 'tea' },
     });
-    expect(decoded.value.routeHints).toEqual([replica.hints]);
+    expect(decoded.value.routeHints).toEqual([]);
     expect(await replica.store.getPayment(paymentHash)).toMatchObject({
       type: 'inbound',
       status: 'open',
       bolt11,
       amountMsat: 10_000n,
     });
+  });
+
+  test('tell of unannounced channels where no announced one can receive as much, or as asked', async () => {
+    const hintsOf = async (over: Partial<InvoiceRequest>): Promise<readonly unknown[]> => {
+      const decoded = decodeInvoice(secp256k1, (await invoice(over)).bolt11);
+      return decoded.ok ? decoded.value.routeHints : [];
+    };
+    await replica.openChannel(PAYEE.nodeId, 4n, { inboundCapacityMsat: 5_000n });
+    const privately = await replica.openChannel(PEER.nodeId, 5n, { announce: false });
+    expect(await hintsOf({ routeHints: 'always' })).toEqual([]);
+    await replica.tellTerms(privately, 77n);
+    const hint = {
+      nodeId: PEER.nodeId,
+      shortChannelId: 77n,
+      feeBaseMsat: 1,
+      feeProportionalMillionths: 2,
+      cltvExpiryDelta: 40,
+    };
+    expect(await hintsOf({})).toEqual([[hint]]);
+    expect(await hintsOf({ amountMsat: 5_000n })).toEqual([]);
+    expect(await hintsOf({ amountMsat: undefined })).toEqual([]);
+    expect(await hintsOf({ amountMsat: 5_000n, routeHints: 'always' })).toEqual([[hint]]);
+    expect(await hintsOf({ routeHints: 'never' })).toEqual([]);
+    expect(await hintsOf({ amountMsat: 400_000_000n, routeHints: 'always' })).toEqual([]);
   });
 
   test('one idempotency key is one invoice, before and after a restart', async () => {

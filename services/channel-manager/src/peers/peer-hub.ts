@@ -46,6 +46,8 @@ export interface PeerHubHandler {
   connected(peer: Peer): void;
   /** The blob that this node keeps for a peer, to be returned before any channel is reestablished. */
   keptFor(nodeId: Uint8Array): Promise<Uint8Array | undefined>;
+  /** About a channel with the peer, if it is of the peer. */
+  channelUpdateReceived(peer: Peer, message: Uint8Array): void;
   storageReceived(peer: Peer, message: MessageOf<'peer_storage' | 'peer_storage_retrieval'>): void;
 }
 
@@ -239,6 +241,7 @@ export class PeerHub {
         shard: peer.fence.shard,
       },
     });
+    peer.tellScids();
     if (kept !== undefined)
       peer.sendBytes(encodeMessage(make('peer_storage_retrieval', { blob: kept })), generation);
     for (const actor of peer.channels.values()) actor.post({ kind: 'connected', generation, features });
@@ -295,6 +298,7 @@ export class PeerHub {
       peer.disconnect(`undecodable message: ${decoded.error.message}`);
       return;
     }
+    if (decoded.value.type === 'channel_update') this.#handler.channelUpdateReceived(peer, frame.message);
     if (!this.#dispatch(peer, decoded.value as Message, connection.generation, frame.number))
       peer.processed(connection.generation, [frame.number]);
   }

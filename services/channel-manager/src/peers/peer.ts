@@ -4,6 +4,7 @@ import { FeatureBits, toHex } from '@fulmen/codec';
 import type { Fence } from '@fulmen/store';
 import { encodeMessage } from '@fulmen/wire';
 import type { ChannelActor } from '../engine/channel-actor.ts';
+import { scidsOf } from '../engine/counterparty-terms.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { GatewayStream } from '../link/outbound.ts';
 
@@ -66,6 +67,19 @@ export class Peer {
       },
     });
     return true;
+  }
+
+  /** Tells the gateway which channel_updates of the peer are for this replica; frames queued before are read before. */
+  tellScids(): void {
+    const { connection } = this;
+    if (connection === undefined) return;
+    const shortChannelIds = [...this.channels.values()].flatMap(({ state }) =>
+      state.type === 'established' ? scidsOf(state) : [],
+    );
+    connection.gateway.send({
+      $case: 'ownScids',
+      value: { peerNodeId: this.nodeId, generation: connection.generation, shortChannelIds },
+    });
   }
 
   /** Has the gateway close the current connection. */

@@ -33,6 +33,7 @@ export async function createInvoice(
     descriptionHash:
       descriptionHash === undefined ? undefined : require32('description_hash', descriptionHash),
     paymentMetadata,
+    routeHints: requireRouteHints(request.routeHints),
     expirySeconds:
       expirySeconds === undefined
         ? undefined
@@ -41,4 +42,9 @@ export async function createInvoice(
     idempotencyKey: requireIdempotencyKey(request.idempotencyKey),
   };
   return atOwner(engine, () => payments.createInvoice(invoice));
+}
+
+function requireRouteHints(routeHints: string | undefined): 'always' | 'never' | undefined {
+  if (routeHints === undefined || routeHints === 'always' || routeHints === 'never') return routeHints;
+  throw invalid('route_hints must be "always" or "never", or left out');
 }

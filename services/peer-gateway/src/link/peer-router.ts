@@ -57,6 +57,8 @@ export interface RoutedPeer {
   /** The manager's last number that was queued, and the last that was handed to the socket. */
   queuedThrough: bigint;
   sentThrough: bigint;
+  /** Scids of its channels with this node: its channel_updates about them are for the manager too. */
+  ownScids: ReadonlySet<bigint>;
   /** Its last gossip_timestamp_filter, for a router that starts anew. */
   timestampFilter: Uint8Array | undefined;
 }
@@ -150,6 +152,12 @@ export class PeerRouter implements LinkHandler {
         const generation = peer.route.type === 'accepted' ? peer.route.generation : 0n;
         if (body.value.generation !== generation) return;
         return peer.connection.close('manager', body.value.reason);
+      }
+      case 'ownScids': {
+        const peer = this.#ofLink(link, body.value.peerNodeId);
+        if (peer?.route.type === 'accepted' && peer.route.generation === body.value.generation)
+          peer.ownScids = new Set(body.value.shortChannelIds);
+        return;
       }
       case 'connect':
       case 'forget':

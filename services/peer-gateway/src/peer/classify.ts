@@ -48,6 +48,16 @@ export function isTimestampFilter(message: Uint8Array): boolean {
   return typeOf(message) === TIMESTAMP_FILTER && message.length <= MAX_TIMESTAMP_FILTER_BYTES;
 }
 
+const CHANNEL_UPDATE = 258;
+/** Type, signature and chain hash come before it. */
+const UPDATE_SCID_OFFSET = 2 + 64 + 32;
+
+/** The channel that a channel_update is about; undefined for other messages. */
+export function updatedScid(message: Uint8Array): bigint | undefined {
+  if (typeOf(message) !== CHANNEL_UPDATE || message.length < UPDATE_SCID_OFFSET + 8) return undefined;
+  return new DataView(message.buffer, message.byteOffset).getBigUint64(UPDATE_SCID_OFFSET);
+}
+
 /** The type number of a whole message; undefined when it is shorter than that. */
 export function typeOf(message: Uint8Array): number | undefined {
   const [high, low] = message;

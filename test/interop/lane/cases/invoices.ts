@@ -27,7 +27,11 @@ function ensureRefused(payment: PeerPayment, what: string): void {
 }
 
 /** Pays one of the fleet's invoices with terms of the payer's own. */
-function payWith(peer: InteropPeer, invoice: Invoice, over: { amountMsat?: bigint; paymentSecret?: string } = {}) {
+function payWith(
+  peer: InteropPeer,
+  invoice: Invoice,
+  over: { amountMsat?: bigint; paymentSecret?: string } = {},
+) {
   return peer.payRaw({
     nodeId: hex(invoice.payeeNodeId),
     amountMsat: over.amountMsat ?? invoice.amountMsat ?? 0n,
@@ -160,7 +164,10 @@ export const INVOICE_CASES: readonly Case[] = [
       const theirs = await peer.invoice({ amountMsat: 7_000_000n });
       const first = await payByFleet(world, theirs.bolt11);
       const again = await payByFleet(world, theirs.bolt11);
-      ensure(first.status === 'succeeded' && again.status === 'succeeded', `${first.status}, ${again.status}`);
+      ensure(
+        first.status === 'succeeded' && again.status === 'succeeded',
+        `${first.status}, ${again.status}`,
+      );
       ensure(first.createdUnixMs === again.createdUnixMs, 'the fleet began a second payment');
 
       const ours = await invoiceOfFleet(world, 8_000_000n);

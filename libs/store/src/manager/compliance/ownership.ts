@@ -87,6 +87,61 @@ export function ownershipCompliance(
       expect(await b().getPolicy(channelIdOf(120))).toEqual(changed);
     });
 
+    test('hints are of unannounced channels that can receive as much, with the newest terms', async () => {
+      const fence = await owner(a(), 'own-f', 13);
+      const over = { phase: 'open', announce: false, inboundCapacityMsat: 900_000_000n } as const;
+      const units = [
+        step(fence, 130, 0n, { row: over }),
+        step(fence, 131, 0n, { row: { ...over, inboundCapacityMsat: 950_000_000n } }),
+        step(fence, 132, 0n, { row: { ...over, announce: true } }),
+        step(fence, 133, 0n, { row: over }),
+        step(fence, 134, 0n, { row: { ...over, phase: 'shutting_down' } }),
+      ];
+      expect(types(await a().commitSteps(units))).toEqual(units.map(() => 'committed'));
+      const terms = { feeBaseMsat: 1, feeProportionalMillionths: 2, cltvExpiryDelta: 40 };
+      const policy = {
+        ...terms,
+        shortChannelId: 2n ** 63n + 5n,
+        state: 'enabled',
+        timestampUnixSeconds: 100,
+      } as const;
+      const hint = (number: number, over_: Partial<typeof policy> | { feeBaseMsat: number } = {}) => ({
+        ...terms,
+        shortChannelId: policy.shortChannelId,
+        ...over_,
+        counterpartyNodeId: bytes(33, number),
+      });
+      for (const number of [130, 131, 132, 134])
+        await a().setCounterpartyPolicy(fence, channelIdOf(number), policy);
+      const least = 800_000_000n;
+      expect(await b().listRouteHints(least, 'needed', 10)).toEqual([]);
+      expect(await b().listRouteHints(least, 'always', 10)).toEqual([hint(131), hint(130)]);
+      expect(await b().listRouteHints(920_000_000n, 'needed', 10)).toEqual([hint(131)]);
+      expect(await b().listRouteHints(least, 'always', 1)).toEqual([hint(131)]);
+      await a().setCounterpartyPolicy(fence, channelIdOf(131), {
+        ...policy,
+        feeBaseMsat: 7,
+        timestampUnixSeconds: 99,
+      });
+      await a().setCounterpartyPolicy({ ...fence, epoch: 99n }, channelIdOf(131), {
+        ...policy,
+        feeBaseMsat: 8,
+      });
+      expect(await b().listRouteHints(920_000_000n, 'always', 10)).toEqual([hint(131)]);
+      await a().setCounterpartyPolicy(fence, channelIdOf(131), {
+        ...policy,
+        feeBaseMsat: 9,
+        timestampUnixSeconds: 101,
+      });
+      expect(await b().listRouteHints(920_000_000n, 'always', 10)).toEqual([hint(131, { feeBaseMsat: 9 })]);
+      await a().setCounterpartyPolicy(fence, channelIdOf(131), {
+        ...policy,
+        state: 'disabled',
+        timestampUnixSeconds: 102,
+      });
+      expect(await b().listRouteHints(920_000_000n, 'always', 10)).toEqual([]);
+    });
+
     test('of many who race for a shard one gets each epoch', async () => {
       for (let round = 0; round < 5; round += 1) {
         const shard = 20 + round;

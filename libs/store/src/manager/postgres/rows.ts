@@ -5,6 +5,7 @@ import type {
   ChannelPolicyRow,
   ChannelRow,
   ForwardRow,
+  RouteHintRow,
   FundingStatus,
   Intent,
   PaymentRow,
@@ -68,6 +69,12 @@ export interface PolicyColumns {
   fee_base_msat: bigint; fee_proportional_millionths: bigint; cltv_expiry_delta: number; htlc_minimum_msat: bigint;
   htlc_maximum_msat: bigint; updated_unix_ms: bigint; previous_fee_base_msat: Nullable<bigint>;
   previous_fee_proportional_millionths: Nullable<bigint>; previous_cltv_expiry_delta: Nullable<number>;
+}
+
+// prettier-ignore
+export interface RouteHintColumns {
+  counterparty_node_id: Uint8Array; short_channel_id: bigint; fee_base_msat: bigint; fee_proportional_millionths: bigint;
+  cltv_expiry_delta: number;
 }
 
 // prettier-ignore
@@ -246,6 +253,16 @@ export function policyRow(row: PolicyColumns): ChannelPolicyRow {
         cltvExpiryDelta: row.previous_cltv_expiry_delta ?? 0,
       },
     }),
+  };
+}
+
+export function routeHintRow(row: RouteHintColumns): RouteHintRow {
+  return {
+    counterpartyNodeId: row.counterparty_node_id,
+    shortChannelId: unsigned(row.short_channel_id),
+    feeBaseMsat: Number(row.fee_base_msat),
+    feeProportionalMillionths: Number(row.fee_proportional_millionths),
+    cltvExpiryDelta: row.cltv_expiry_delta,
   };
 }
 

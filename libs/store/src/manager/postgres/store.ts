@@ -341,6 +341,32 @@ export class PostgresManagerStore implements ManagerStore {
     return written.length === 1 ? 'ok' : 'fence_lost';
   }
 
+  async setCounterpartyPolicy(
+    fence: Fence,
+    channelId: Uint8Array,
+    policy: port.CounterpartyPolicy,
+  ): Promise<void> {
+    await this.#queries.write(this.#statement('set_counterparty_policy'), [
+      ...fenceValues(fence),
+      channelId,
+      BigInt.asIntN(64, policy.shortChannelId),
+      policy.feeBaseMsat,
+      policy.feeProportionalMillionths,
+      policy.cltvExpiryDelta,
+      policy.state === 'enabled',
+      policy.timestampUnixSeconds,
+    ]);
+  }
+
+  async listRouteHints(
+    amountMsat: bigint,
+    when: 'always' | 'needed',
+    limit: number,
+  ): Promise<readonly port.RouteHintRow[]> {
+    const values = [amountMsat, when === 'always', limit];
+    return (await this.#read<rows.RouteHintColumns>('list_route_hints', values)).map(rows.routeHintRow);
+  }
+
   async idempotent(key: string, value: Uint8Array): Promise<Uint8Array> {
     return (await this.#writeOne<{ value: Uint8Array }>(this.#queries, 'idempotent', [key, value])).value;
   }

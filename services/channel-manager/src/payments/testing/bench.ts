@@ -188,13 +188,6 @@ export class Replica {
   readonly node: NodeView;
   readonly delivered: GrowingForwarding[] = [];
   readonly dropped: { shard: number; reason: string }[] = [];
-  hints: {
-    nodeId: Uint8Array;
-    shortChannelId: bigint;
-    feeBaseMsat: number;
-    feeProportionalMillionths: number;
-    cltvExpiryDelta: number;
-  }[] = [];
 
   constructor(bench: Bench, store: MemoryManagerStore, fences: Map<number, Fence>, name: string) {
     this.bench = bench;
@@ -231,7 +224,6 @@ export class Replica {
         this.fences.delete(fence.shard);
         this.hub.drop(fence.shard);
       },
-      counterpartyPolicies: () => this.hints,
     });
   }
 
@@ -267,7 +259,11 @@ export class Replica {
   }
 
   /** An open channel of this node's with PEER over SCID. */
-  async openChannel(counterpartyNodeId: Uint8Array, shortChannelId: bigint): Promise<void> {
+  async openChannel(
+    counterpartyNodeId: Uint8Array,
+    shortChannelId: bigint,
+    over: Partial<ChannelRow> = {},
+  ): Promise<Uint8Array> {
     const number = this.bench.nextRow();
     const channelId = new Uint8Array(32).fill(number);
     const row: ChannelRow = {
@@ -286,6 +282,7 @@ export class Replica {
       announce: true,
       holderIsFunder: true,
       channelType: 'anchors',
+      ...over,
     };
     const delta = {
       hot: new Uint8Array(1),
@@ -307,6 +304,19 @@ export class Replica {
       watches: [],
     };
     this.#must(await this.store.commitSteps([{ kind: 'channel', commit }]));
+    return channelId;
+  }
+
+  /** The counterparty of an open channel tells its terms. */
+  async tellTerms(channelId: Uint8Array, shortChannelId: bigint): Promise<void> {
+    await this.store.setCounterpartyPolicy(this.#fence(7), channelId, {
+      shortChannelId,
+      feeBaseMsat: 1,
+      feeProportionalMillionths: 2,
+      cltvExpiryDelta: 40,
+      state: 'enabled',
+      timestampUnixSeconds: 1,
+    });
   }
 
   /** Rows that another owner's step would write. */

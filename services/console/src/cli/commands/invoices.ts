@@ -12,6 +12,7 @@ interface CreateFlags {
   readonly description: string;
   readonly descriptionHash?: string;
   readonly metadata?: string;
+  readonly routeHints?: string;
   readonly expiry?: string;
   readonly preimage?: string;
   readonly idempotencyKey?: string;
@@ -98,6 +99,7 @@ function createCommand(invoice: Command, context: CliContext): void {
     .option('-d, --description <text>', 'what is paid for', '')
     .option('--description-hash <hex>', 'SHA-256 of a description given elsewhere, instead of it')
     .option('--metadata <hex>', 'what the payer must give back, at most 256 bytes')
+    .option('--route-hints <when>', 'always or never tell of unannounced channels')
     .option('--expiry <seconds>', 'default 3600')
     .option('--preimage <hex>', '32 bytes; drawn by the node otherwise')
     .option('--idempotency-key <text>', 'asking twice with one key makes one invoice')
@@ -119,6 +121,7 @@ function createCommand(invoice: Command, context: CliContext): void {
         ...(options.metadata === undefined
           ? {}
           : { paymentMetadata: parse.anyBytes('--metadata', options.metadata) }),
+        ...(options.routeHints === undefined ? {} : { routeHints: options.routeHints }),
         ...(options.expiry === undefined
           ? {}
           : { expirySeconds: parse.whole('--expiry', options.expiry, 1, MAX_EXPIRY_SECONDS) }),
