@@ -18,7 +18,7 @@ describe('a peer and its manager', () => {
     const peer = await fleet.connect('alice');
     const init = await peer.next('init');
     const features = FeatureBits.decode(init.features);
-    expect(features.bits()).toEqual([0, 5, 7, 8, 12, 14, 17, 19, 23, 27, 43, 45, 47]);
+    expect(features.bits()).toEqual([0, 5, 7, 8, 12, 14, 17, 19, 23, 27, 43, 45, 47, 51]);
     expect(toHex(init.tlvs.networks?.[0] ?? new Uint8Array(0))).toMatch(/^06226e46/);
   });
 
