@@ -78,6 +78,14 @@ export interface Payment {
   secrets?: readonly Uint8Array[];
   /** Which hop failed it (0 is the fleet), and how. */
   failure?: string;
+  /** The same as it came. */
+  removal?: Extract<ChannelEffect, { type: 'htlc_failed' }>['removal'];
+  /** What is offered in place of an honest onion to the payee. */
+  readonly prepared?: {
+    readonly packet: Uint8Array;
+    readonly sharedSecrets: readonly Uint8Array[];
+    readonly cltvExpiryHeight: number;
+  };
 }
 
 export class SimPeer {
@@ -411,6 +419,7 @@ export class SimPeer {
       case 'htlc_failed':
         return this.#concluded(effect.htlc, (payment) => {
           payment.state = 'failed';
+          payment.removal = effect.removal;
           payment.failure =
             effect.removal.type === 'failed' ? failureText(payment, effect.removal.reason) : 'malformed';
         });
@@ -462,48 +471,45 @@ export class SimPeer {
 
   /** Offers what waits, while the channel can carry it. */
   #offer(): void {
-    const { secp, random, fleetNodeId, chain } = this.#ports;
     if (this.channel?.phase.type !== 'open' || this.channel.connection.type !== 'connected') return;
     for (const payment of this.payments) {
       if (payment.state !== 'waiting') continue;
-      const cltvExpiryHeight = chain.height + FINAL_CLTV_DELTA;
-      const built = buildOnion(secp, {
-        sessionKey: random.bytes(32),
-        associatedData: payment.paymentHash,
-        hops: [
-          {
-            nodeId: fleetNodeId,
-            payload: encodeHopPayload({
-              amtToForwardMsat: payment.amountMsat,
-              outgoingCltvHeight: cltvExpiryHeight,
-              shortChannelId: payment.shortChannelId,
-            }),
-          },
-          {
-            nodeId: payment.payee,
-            payload: encodeHopPayload({
-              amtToForwardMsat: payment.amountMsat,
-              outgoingCltvHeight: cltvExpiryHeight,
-              paymentData: { paymentSecret: payment.paymentHash, totalMsat: payment.amountMsat },
-            }),
-          },
-        ],
-      });
-      if (!built.ok) throw new InternalError(`no onion: ${built.error.kind}`);
+      const { packet, sharedSecrets, cltvExpiryHeight } = payment.prepared ?? this.#prepare(payment);
       const htlcId: bigint = this.channel.changes.nextOutboundHtlcId;
       const error = this.node.input({
         type: 'add_htlc',
         amountMsat: payment.amountMsat + payment.feeMsat,
         paymentHash: payment.paymentHash,
-        cltvExpiryHeight: cltvExpiryHeight + FLEET_CLTV_DELTA,
-        onionRoutingPacket: built.value.packet,
+        cltvExpiryHeight,
+        onionRoutingPacket: packet,
       });
       if (error !== undefined) return;
       this.#ports.scheduler.note(`${this.name} offers ${htlcId}`);
-      Object.assign(payment, { state: 'offered', htlcId, secrets: built.value.sharedSecrets });
+      Object.assign(payment, { state: 'offered', htlcId, secrets: sharedSecrets });
     }
     this.#flush();
     this.#commitSoon();
+  }
+
+  /** The onion of an honest payment by way of the fleet. */
+  #prepare(payment: Payment): NonNullable<Payment['prepared']> {
+    const { secp, random, fleetNodeId, chain } = this.#ports;
+    const outgoingCltvHeight = chain.height + FINAL_CLTV_DELTA;
+    const common = { amtToForwardMsat: payment.amountMsat, outgoingCltvHeight };
+    const paymentData = { paymentSecret: payment.paymentHash, totalMsat: payment.amountMsat };
+    const built = buildOnion(secp, {
+      sessionKey: random.bytes(32),
+      associatedData: payment.paymentHash,
+      hops: [
+        {
+          nodeId: fleetNodeId,
+          payload: encodeHopPayload({ ...common, shortChannelId: payment.shortChannelId }),
+        },
+        { nodeId: payment.payee, payload: encodeHopPayload({ ...common, paymentData }) },
+      ],
+    });
+    if (!built.ok) throw new InternalError(`no onion: ${built.error.kind}`);
+    return { ...built.value, cltvExpiryHeight: outgoingCltvHeight + FLEET_CLTV_DELTA };
   }
 
   // ---------------------------------------------------------------- being paid

@@ -15,12 +15,14 @@ import {
 import { isClosing } from '@fulmen/channel/close/force';
 import { isFrozen } from '@fulmen/channel/updates/ready';
 import { InternalError, toHex, utf8Encode } from '@fulmen/codec';
+import type { FailureMessage } from '@fulmen/onion';
 import type { SignResult, SignSuccess } from '@fulmen/proto/signer/v1/signer';
 import { AbortedError, type Logger } from '@fulmen/service';
 import {
   type ChannelPolicyRow,
   type Fence,
   type FundingStatus,
+  type Intent,
   type LoadedChannel,
   StoreError,
   UnrecoverableStoreError,
@@ -32,6 +34,7 @@ import type { ActorHost } from './actor-host.ts';
 import { ChannelLedger } from './channel-ledger.ts';
 import { ChannelSigner } from './channel-signer.ts';
 import { FollowUps } from './follow-ups.ts';
+import { FailureUpdates, outgoingScid } from './failure-updates.ts';
 import { forwardPolicyOf, refusalOf } from './forward-terms.ts';
 import type { GrowingForwarding, OutgoingLink } from './forwarding.ts';
 import { InboundHtlcs } from './inbound-htlcs.ts';
@@ -69,6 +72,7 @@ export class ChannelActor {
   readonly #signer: ChannelSigner;
   readonly #inbound: InboundHtlcs;
   readonly #followUps: FollowUps;
+  readonly #failureUpdates: FailureUpdates;
   #state: ChannelState;
   #generation: bigint | undefined;
   #passiveReason: string | undefined;
@@ -93,6 +97,7 @@ export class ChannelActor {
     this.#signer = new ChannelSigner(host, this, birth.loaded?.signer);
     this.#inbound = new InboundHtlcs(host, this, this.#signer, loaded?.intentsWritten ?? []);
     this.#followUps = new FollowUps(host, this);
+    this.#failureUpdates = new FailureUpdates(host, this);
     for (const { htlcId, ...link } of loaded?.outgoing ?? []) this.#outgoing.set(htlcId, link);
   }
 
@@ -295,6 +300,19 @@ export class ChannelActor {
     if (state.type !== 'established') return;
     await this.#signer.fetchPoints(state, items);
     await this.#inbound.prepare(state, items);
+    await this.#failureUpdates.prepare(items, (intent, channelUpdate) =>
+      this.#refuseForward(intent, channelUpdate),
+    );
+  }
+
+  #refuseForward(intent: Intent, channelUpdate: Uint8Array): FailureMessage | undefined {
+    const { node, ports } = this.#host;
+    if (node.chainDoubt() !== undefined) return { kind: 'temporary_node_failure' };
+    return forwardPolicyOf(this.#state, this.policy, intent, {
+      blockHeight: node.blockHeight,
+      nowUnixMs: ports.runtime.wallClockMs(),
+      channelUpdate,
+    });
   }
 
   #execute(items: readonly Item[]): TurnResult {
@@ -310,11 +328,8 @@ export class ChannelActor {
         updatesComplete: this.#host.towers === undefined ? 'at_commit' : 'at_towers',
         isTakenUp: (id) => this.#inbound.isTakenUp(id),
         sharedSecretOf: (id) => this.#inbound.sharedSecretOf(id),
-        refuseForward: (intent) =>
-          node.chainDoubt() === undefined
-            ? forwardPolicyOf(this.#state, this.policy, intent, node.blockHeight, ports.runtime.wallClockMs())
-            : { kind: 'temporary_node_failure' },
-        cannotCarry: (_intent, error) => refusalOf(error),
+        refuseForward: (intent) => this.#refuseForward(intent, this.#failureUpdates.of(outgoingScid(intent))),
+        cannotCarry: (intent, error) => refusalOf(error, intent),
       },
       this.#state,
     );

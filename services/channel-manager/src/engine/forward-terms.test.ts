@@ -45,7 +45,7 @@ describe('a channel named by its real scid', () => {
     const { confirmation } = primaryFunding(state);
     if (confirmation.type !== 'confirmed' || state.aliasScid === undefined) throw new TypeError('no scid');
     const scid = name === 'real' ? confirmation.shortChannelId : state.aliasScid;
-    return forwardPolicyOf(state, policy, intentTo(scid, source), 100, 0);
+    return forwardPolicyOf(state, policy, intentTo(scid, source), { blockHeight: 100, nowUnixMs: 0 });
   };
 
   // BOLT 2: "MUST NOT allow incoming HTLCs to this channel using the real short_channel_id"

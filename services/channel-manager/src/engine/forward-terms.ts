@@ -3,8 +3,13 @@ import { type ChannelError, type ChannelState, decodeChannelType, primaryFunding
 import type { FailureMessage } from '@fulmen/onion';
 import { checkForward, type OutgoingChannelTerms } from '@fulmen/payment';
 import type { ChannelPolicyRow, Intent } from '@fulmen/store';
+import { publishedLimits } from './policy.ts';
 
-/** BOLT 4: nodes "are expected to transition away from including it" (the channel_update in failures). */
+/**
+ * BOLT 4: nodes "are expected to transition away from including it" (the channel_update in failures). Want of liquidity
+ * goes without; terms that were not met go with it, since the sender could not do better else, and LND reads none of
+ * those failures without one.
+ */
 const NO_CHANNEL_UPDATE = new Uint8Array(0);
 /** How long a forward waits for a peer that is not connected, before it fails back. */
 const AWAY_PATIENCE_MS = 20_000;
@@ -33,17 +38,16 @@ export function forwardPolicyOf(
   state: ChannelState,
   policy: ChannelPolicyRow,
   intent: Intent,
-  blockHeight: number,
-  nowUnixMs: number,
+  now: { readonly blockHeight: number; readonly nowUnixMs: number; readonly channelUpdate?: Uint8Array },
 ): FailureMessage | undefined {
   if (intent.source.type === 'payment') return undefined;
+  if (state.type !== 'established') return { kind: 'unknown_next_peer' };
   if (namesHiddenScid(state, intent)) return { kind: 'unknown_next_peer' };
   const current = {
     feeBaseMsat: policy.feeBaseMsat,
     feeProportionalMillionths: policy.feeProportionalMillionths,
     cltvExpiryDelta: policy.cltvExpiryDelta,
-    htlcMinimumMsat: policy.htlcMinimumMsat,
-    htlcMaximumMsat: policy.htlcMaximumMsat,
+    ...publishedLimits(state, policy),
   };
   const terms: OutgoingChannelTerms = {
     policy: current,
@@ -56,7 +60,7 @@ export function forwardPolicyOf(
           },
         }),
     status: 'enabled',
-    channelUpdate: NO_CHANNEL_UPDATE,
+    channelUpdate: now.channelUpdate ?? NO_CHANNEL_UPDATE,
   };
   const checked = checkForward(
     {
@@ -65,16 +69,21 @@ export function forwardPolicyOf(
       amountToForwardMsat: intent.outgoingAmountMsat,
       outgoingCltvExpiryHeight: intent.outgoingCltvExpiryHeight,
     },
-    state.type === 'established' ? terms : undefined,
-    blockHeight,
-    Math.floor(nowUnixMs / 1000),
+    terms,
+    now.blockHeight,
+    Math.floor(now.nowUnixMs / 1000),
   );
   return checked.ok ? undefined : checked.error;
 }
 
 /** What the sender hears when the channel itself refuses the HTLC. */
-export function refusalOf(error: ChannelError): FailureMessage {
+export function refusalOf(error: ChannelError, intent: Intent): FailureMessage {
+  // A forward was held against the peer's minimum before; this is a payment of our own.
   if (error.code === 'amount_below_minimum')
-    return { kind: 'amount_below_minimum', htlcMsat: 0n, channelUpdate: NO_CHANNEL_UPDATE };
+    return {
+      kind: 'amount_below_minimum',
+      htlcMsat: intent.outgoingAmountMsat,
+      channelUpdate: NO_CHANNEL_UPDATE,
+    };
   return { kind: 'temporary_channel_failure', channelUpdate: NO_CHANNEL_UPDATE };
 }

@@ -9,6 +9,7 @@ import { encodeMessage, make, type MessageOf, gossipSignedBytes } from '@fulmen/
 import { sha256d } from '@fulmen/crypto';
 import { patiently } from '../signing/patiently.ts';
 import type { ChannelActor } from './channel-actor.ts';
+import { publishedLimits } from './policy.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 
 /** BOLT 7, `message_flags`: must_be_one, and dont_forward for private channels. */
@@ -23,13 +24,23 @@ export async function ownChannelUpdate(
   actor: ChannelActor,
   audience: 'peer' | 'world',
 ): Promise<Uint8Array | undefined> {
-  const { state, policy } = actor;
+  const { state } = actor;
   if (state.type !== 'established') return undefined;
   const shortChannelId =
     audience === 'world' ? realScid(state) : (state.counterpartyAliasScid ?? realScid(state));
-  if (shortChannelId === undefined) return undefined;
+  return shortChannelId === undefined ? undefined : channelUpdateUnder(ports, node, actor, shortChannelId);
+}
+
+/** The same under any name of the channel, for whoever uses that name. */
+export async function channelUpdateUnder(
+  ports: EnginePorts,
+  node: NodeView,
+  actor: ChannelActor,
+  shortChannelId: bigint,
+): Promise<Uint8Array | undefined> {
+  const { state, policy } = actor;
+  if (state.type !== 'established') return undefined;
   const direction = compareBytes(node.nodeId, state.parameters.counterpartyNodeId) < 0 ? 0 : 1;
-  const capacityMsat = primaryFunding(state).fundingValueSat * 1000n;
   const unsigned = make('channel_update', {
     signature: EMPTY_SIGNATURE,
     chainHash: node.chainHash,
@@ -38,10 +49,9 @@ export async function ownChannelUpdate(
     messageFlags: state.parameters.announce ? MUST_BE_ONE : MUST_BE_ONE | DONT_FORWARD,
     channelFlags: direction,
     cltvExpiryDelta: policy.cltvExpiryDelta,
-    htlcMinimumMsat: policy.htlcMinimumMsat,
     feeBaseMsat: policy.feeBaseMsat,
     feeProportionalMillionths: policy.feeProportionalMillionths,
-    htlcMaximumMsat: policy.htlcMaximumMsat < capacityMsat ? policy.htlcMaximumMsat : capacityMsat,
+    ...publishedLimits(state, policy),
   });
   const { nodeSignature } = await patiently(
     ports.runtime,

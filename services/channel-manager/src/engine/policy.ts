@@ -1,3 +1,4 @@
+import { type EstablishedChannel, primaryFunding } from '@fulmen/channel';
 import type { ChannelPolicyRow } from '@fulmen/store';
 import type { PolicyChange } from './api.ts';
 
@@ -26,6 +27,28 @@ export class PolicyDefaults {
     };
   }
 }
+
+/** The sizes of an HTLC that the channel really takes: what its operator wants, within what the peer accepts. */
+export function publishedLimits(
+  state: EstablishedChannel,
+  policy: ChannelPolicyRow,
+): { readonly htlcMinimumMsat: bigint; readonly htlcMaximumMsat: bigint } {
+  const { counterparty } = state.parameters;
+  const capacityMsat = primaryFunding(state).fundingValueSat * 1000n;
+  return {
+    // BOLT 7: "MUST set `htlc_minimum_msat` to the minimum HTLC value (in millisatoshi) that the channel peer will accept."
+    htlcMinimumMsat: larger(policy.htlcMinimumMsat, counterparty.htlcMinimumMsat),
+    // BOLT 7: "MUST set this to less than or equal to the channel capacity" and "to `max_htlc_value_in_flight_msat` it
+    // received from the peer."
+    htlcMaximumMsat: smaller(
+      policy.htlcMaximumMsat,
+      smaller(capacityMsat, counterparty.maxHtlcValueInFlightMsat),
+    ),
+  };
+}
+
+const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
+const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 
 /** The policy after a change, remembering the terms before for BOLT 7's ten minutes. */
 export function changedPolicy(

@@ -116,7 +116,8 @@ export class TurnHtlcs {
   cancel(source: HtlcSource & { readonly type: 'htlc' }): void {
     const secret = this.#context.sharedSecretOf(source.htlcId);
     if (secret === undefined) throw new InternalError('a shared secret was not fetched before the turn');
-    const failure: FailureMessage = { kind: 'expiry_too_soon', channelUpdate: new Uint8Array(0) };
+    // Nothing is wrong with the expiry that the sender chose: the outgoing channel was not there in time.
+    const failure: FailureMessage = { kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) };
     const error = this.#core.input({
       type: 'fail_htlc',
       id: source.htlcId,

@@ -30,7 +30,7 @@ import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/fo
 import { sourceKey } from '../engine/source-key.ts';
 import type { PaymentActor } from './payment-actor.ts';
 import { type OutboundRecord, outboundRow } from './record.ts';
-import { findRoute, type PathOutcome, reportPath } from './route-query.ts';
+import { findRoute, hasChannelUpdate, type PathOutcome, reportPath } from './route-query.ts';
 
 /** No channel took an attempt for so long: its channel is gone or unowned, and another is tried. */
 const UNTAKEN_MS = 30_000;
@@ -195,10 +195,13 @@ export class OutboundPayment {
       logger.error({ reason: stepped.error }, 'the end of a payment attempt does not fit it');
       return 'done';
     }
+    // Terms that came with the failure are for the very next route: the router must know them when it is asked.
+    const correction = report?.type === 'failure' && hasChannelUpdate(report.failure) ? report : undefined;
+    if (correction !== undefined) await reportPath(this.#actor.host, route, correction);
     const state = withoutNodes(record.state, stepped.value.state, route);
     const verdict = await this.#drive({ ...record, attempt: undefined, state }, forwarding);
     if (verdict === 'changed') return 'changed';
-    if (report !== undefined) reportPath(this.#actor.host, route, report);
+    if (report !== undefined && correction === undefined) void reportPath(this.#actor.host, route, report);
     return 'done';
   }
 

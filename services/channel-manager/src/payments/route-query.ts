@@ -26,6 +26,7 @@ export type RouteAnswer =
 
 /** The router looks at one graph: it answers at once, or is in trouble. */
 const FIND_ROUTE_DEADLINE_MS = 5_000;
+const REPORT_DEADLINE_MS = 5_000;
 
 /** Asks the router for the next route of a payment. */
 export async function findRoute(host: PaymentHost, state: PaymentState): Promise<RouteAnswer> {
@@ -130,8 +131,8 @@ export type PathOutcome =
   | { readonly type: 'success' }
   | { readonly type: 'failure'; readonly hopIndex: number; readonly failure: FailureMessage };
 
-/** Tells the router, which may be away: a lesson lost costs little. */
-export function reportPath(host: PaymentHost, route: Route, outcome: PathOutcome): void {
+/** Tells the router, which may be away: a lesson lost costs little. Never rejects. */
+export async function reportPath(host: PaymentHost, route: Route, outcome: PathOutcome): Promise<void> {
   const request: ReportPathRequest = {
     hops: route.hops.map((hop, index) => ({
       nodeId: hop.nodeId,
@@ -152,9 +153,16 @@ export function reportPath(host: PaymentHost, route: Route, outcome: PathOutcome
             },
           },
   };
-  host.ports.router.reportPath(request).catch((error: unknown) => {
+  try {
+    await host.ports.router.reportPath(request, { deadlineMs: REPORT_DEADLINE_MS });
+  } catch (error) {
     host.ports.logger.debug({ err: error }, 'the router did not hear how a path fared');
-  });
+  }
+}
+
+/** Whether a failure brings terms that the router may correct the channel's with. */
+export function hasChannelUpdate(failure: FailureMessage): boolean {
+  return channelUpdateOf(failure).length > 0;
 }
 
 function channelUpdateOf(failure: FailureMessage): Uint8Array {

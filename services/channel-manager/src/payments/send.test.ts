@@ -200,6 +200,26 @@ describe('sending', () => {
     ]);
   });
 
+  test('terms that come with a failure are told to the router before it is asked for the next route', async () => {
+    await replica.openChannel(PEER.nodeId, SCID);
+    const reportsAtRequest: number[] = [];
+    bench.route = (request) => {
+      reportsAtRequest.push(bench.reports.length);
+      return overPeer(PAYEE.nodeId, SECOND_SCID)(request);
+    };
+    await replica.hub.sendPayment(SEND);
+    const first = await inFlight();
+    const [secret] = await secretsOf([PEER.nodeId, PAYEE.nodeId]);
+    const channelUpdate = new Uint8Array(136).fill(1);
+    const failure = { kind: 'fee_insufficient', htlcMsat: 51_000n, channelUpdate } as const;
+    await replica.end(first, { type: 'failed', reason: wrapFailure(secret ?? new Uint8Array(), failure) });
+    await replica.poll(paymentHash);
+    expect(reportsAtRequest).toEqual([0, 1]);
+    const [report] = bench.reports;
+    expect(report?.outcome).toMatchObject({ value: { hopIndex: 0, failureCode: 0x100c } });
+    expect(report?.outcome?.$case === 'failure' && report.outcome.value.channelUpdate).toHaveLength(136);
+  });
+
   test('the payee’s refusal ends the payment, and it may be tried anew', async () => {
     await replica.openChannel(PEER.nodeId, SCID);
     bench.route = overPeer(PAYEE.nodeId, SECOND_SCID);
