@@ -92,6 +92,13 @@ export class Chain implements BitcoindAccess {
     return `http://${USER}:${PASSWORD}@${this.host}:${this.port}`;
   }
 
+  /** An address that is in no node's wallet, and what pays to it. */
+  async taproot(): Promise<{ readonly address: string; readonly scriptPubkey: Uint8Array }> {
+    const address = String(await this.rpc.call('getnewaddress', '', 'bech32m'));
+    const told = (await this.rpc.call('getaddressinfo', address)) as { readonly scriptPubKey: string };
+    return { address, scriptPubkey: Uint8Array.from(Buffer.from(told.scriptPubKey, 'hex')) };
+  }
+
   async height(): Promise<number> {
     return Number(await this.rpc.call('getblockcount'));
   }

@@ -82,7 +82,8 @@ export class Ldk implements InteropPeer {
     return (await this.wallet.call('info')).peers.includes(nodeId);
   }
 
-  async open({ nodeId, fundingSat, pushMsat, announce, format }: OpenOptions): Promise<void> {
+  async open(options: OpenOptions): Promise<void> {
+    const { nodeId, fundingSat, pushMsat, announce, format, upfrontShutdown } = options;
     const before = this.wallet.events.length;
     const { temporaryChannelId, userChannelId } = await this.wallet.call('openChannel', {
       nodeId,
@@ -90,6 +91,7 @@ export class Ldk implements InteropPeer {
       ...(pushMsat !== undefined && { pushMsat }),
       announced: announce === 'announced',
       anchors: format !== 'static_remotekey',
+      upfrontShutdown: upfrontShutdown !== 'none',
     });
     await until('the opening has an outcome', async () => {
       const since = this.wallet.events.slice(before);
@@ -220,6 +222,12 @@ export class Ldk implements InteropPeer {
 
   graphChannels(): Promise<number> {
     return Promise.reject(new NotApplicable('the wallet does not show its graph'));
+  }
+
+  async whileAway(story: () => Promise<void>): Promise<void> {
+    await this.wallet.stop();
+    await story();
+    await this.wallet.start();
   }
 
   get #snapshotDir(): string {

@@ -406,6 +406,12 @@ export class Lnd implements InteropPeer {
     return list(edges).length;
   }
 
+  async whileAway(story: () => Promise<void>): Promise<void> {
+    await this.#end('SIGTERM');
+    await story();
+    await this.#start();
+  }
+
   get #snapshotDir(): string {
     return `${this.#options.dataDir}-of-old`;
   }

@@ -48,6 +48,8 @@ export interface OpenOptions {
   readonly pushMsat?: bigint;
   readonly announce?: 'announced' | 'private';
   readonly format?: 'anchors' | 'static_remotekey';
+  /** none: the opening does not say where a close pays the peer, and the close may. */
+  readonly upfrontShutdown?: 'none';
 }
 
 export interface CloseOptions {
@@ -114,6 +116,8 @@ export interface InteropPeer {
   pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]>;
   /** Number of channels in its public graph. */
   graphChannels(): Promise<number>;
+  /** It is stopped while `story` happens, and started on the same data afterwards. */
+  whileAway(story: () => Promise<void>): Promise<void>;
   /** Copies its data as they are now; it may be away for a moment. */
   snapshot(): Promise<void>;
   /** Stops it for good and starts it on the copied data. What could tell it better must be out of its reach. */

@@ -15,6 +15,8 @@ import { Recording, wireLogEnvironment } from './recording.ts';
 const FLEET_FUNDING_SAT = 500_000_000n;
 const PEER_FUNDING_SAT = 100_000_000n;
 
+type Vault = Awaited<ReturnType<Chain['taproot']>>;
+
 export class World {
   readonly chain: Chain;
   readonly fleet: Fleet;
@@ -22,6 +24,8 @@ export class World {
   readonly nodeId: string;
   readonly dir: string;
   readonly recording: Recording;
+  /** A taproot address outside of every node's wallet to which the fleet's signer lets a close pay. */
+  readonly vault: Vault;
   #peers: InteropPeer[] = [];
   #hub: InteropPeer | undefined;
   #born = 0;
@@ -33,6 +37,7 @@ export class World {
     nodeId: string;
     dir: string;
     recording: Recording;
+    vault: Vault;
   }) {
     this.chain = parts.chain;
     this.fleet = parts.fleet;
@@ -40,23 +45,29 @@ export class World {
     this.nodeId = parts.nodeId;
     this.dir = parts.dir;
     this.recording = parts.recording;
+    this.vault = parts.vault;
   }
 
   static async start(bitcoind: string, say: (text: string) => void): Promise<World> {
     const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'fulmen-interop-'));
     say('starting bitcoind');
     const chain = await Chain.start(bitcoind);
+    const vault = await chain.taproot();
     const stateDir = path.join(dir, 'fleet');
     const fleet = await Fleet.start({
       stateDir,
-      env: wireLogEnvironment(stateDir),
+      env: {
+        ...wireLogEnvironment(stateDir),
+        signer: { FULMEN_SIGNER_ALLOWED_SCRIPTS: Buffer.from(vault.scriptPubkey).toString('hex') },
+      },
       chainUrl: chain.url,
       onProgress: (what) => say(`starting ${what}`),
     });
     const node = connectNode(fleet.consoleAddress, fleet.token());
     const info = await until('an answer of the console', () => node.node.getInfo({}, node.auth()));
     const nodeId = Buffer.from(info.nodeId).toString('hex');
-    const world = new World({ chain, fleet, node, nodeId, dir, recording: new Recording(fleet, say) });
+    const recording = new Recording(fleet, say);
+    const world = new World({ chain, fleet, node, nodeId, dir, recording, vault });
     const { address } = await node.onchain.newAddress({ addressType: 'p2wpkh' }, node.auth());
     for (let i = 0; i < 5; i++) await chain.fund(address, FLEET_FUNDING_SAT / 5n);
     await world.mine(1);

@@ -281,6 +281,32 @@ describe('closing_signed', () => {
     expectClosed(pair);
   });
 
+  test('without fee ranges and without a fee that both accept warns, and does not close by force', () => {
+    const pair = open({ bob: { feerates: { closeMinimumSatPerKw: 8_000, closeTargetSatPerKw: 8_000 } } });
+    pair.alice.must({ type: 'shutdown', feerates: { targetSatPerKw: 300, maximumSatPerKw: 400 } });
+    pair.deliver('bob');
+    pair.deliver('alice');
+    const errors = [];
+    for (let i = 0; i < 20 && errors.length === 0; i += 1) {
+      for (const [from, to] of [
+        [pair.alice, pair.bob],
+        [pair.bob, pair.alice],
+      ] as const) {
+        const message = from.outbox.shift();
+        if (message?.type !== 'closing_signed') continue;
+        const error = receive(to, { ...message, tlvs: {} });
+        if (error !== undefined) errors.push(error);
+      }
+    }
+    expect(errors).toMatchObject([{ code: 'closing_fee', reaction: 'warning' }]);
+    for (const node of [pair.alice, pair.bob]) expect(node.channel.phase.type).toBe('negotiating_closing');
+    pair.alice.must({ type: 'shutdown', feerates: { targetSatPerKw: 9_000 } });
+    pair.disconnect();
+    pair.connect();
+    pair.deliverAll();
+    expectClosed(pair);
+  });
+
   test('before both shutdowns is unexpected', () => {
     const pair = open();
     const early = forged(pair.bob, 'closing_signed', { feeSatoshis: 1n, signature: new Uint8Array(64) });

@@ -130,7 +130,8 @@ function decide(
   // BOLT 2: "MUST propose a value 'strictly between' the received fee_satoshis and its previously-sent fee_satoshis."
   const middle = clamp((base + theirs.feeSat) / 2n, acceptable);
   if (ours !== undefined && !strictlyBetween(middle, ours.feeSat, theirs.feeSat))
-    return fault('closing_fee', 'fail_channel', 'closing_signed: no acceptable fee is left');
+    // A close by force would cost what the operator wanted to save; another bound, or the peer's, is tried on the next connection.
+    return fault('closing_fee', 'warning', 'closing_signed: no acceptable fee is left');
   const step = offer(state, considered, { feeSat: ours === undefined ? base : middle, feeRange: acceptable });
   return stepOf(step.state, ...step.effects);
 }

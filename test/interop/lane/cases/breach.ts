@@ -40,7 +40,7 @@ function breach(format: 'anchors' | 'static_remotekey'): Case {
         await ensureClaimed(world, books);
       });
       const inChannelMsat = books.peers[0]?.inChannelsMsat ?? 0n;
-      await settleBooks(world, books, new Map([[cheater, -inChannelMsat]]), 'fleet');
+      await settleBooks(world, books, new Map([[cheater, -inChannelMsat]]), { whose: 'fleet' });
       const [closed] = await closings(world, books);
       ensure(closed?.closeType === 'revoked', `closed as ${closed?.closeType}`);
       for (const { kind: output, spentBy } of closed.outputs)

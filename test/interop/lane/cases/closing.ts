@@ -7,7 +7,7 @@ import {
   descendants,
 } from '../../../e2e/main-job/chain-transactions.ts';
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
-import type { InteropPeer } from '../peer.ts';
+import type { CloseOptions, InteropPeer } from '../peer.ts';
 import type { World } from '../world.ts';
 
 /** Past every delay and every expiry of these cases. */
@@ -35,21 +35,50 @@ export async function closeByFleet(
   );
 }
 
-export async function closeBy(
-  world: World,
+export async function closeByPeer(
   peer: InteropPeer,
-  by: 'peer' | 'fleet',
   how: 'cooperative' | 'force',
+  options?: CloseOptions,
 ): Promise<void> {
-  if (by === 'fleet') return closeByFleet(world, peer, how);
   const [channel] = await peer.channels();
   ensure(channel !== undefined, 'there is a channel');
-  await peer.close(channel.channelId, how);
+  await peer.close(channel.channelId, how, options);
+}
+
+/**
+ * One side's commitment closes each of these channels of the books, and is in a block.
+ * @returns the closing transaction of the first
+ */
+export async function forceClose(
+  world: World,
+  books: Books,
+  by: 'peer' | 'fleet',
+  peers: readonly InteropPeer[],
+): Promise<string> {
+  const [peer, ...others] = peers;
+  if (peer === undefined) {
+    const txids = await Promise.all(books.channels.map((_, index) => closingInMempool(world, books, index)));
+    await world.chain.mine(1);
+    return txids[0] ?? '';
+  }
+  if (by === 'peer') {
+    await closeByPeer(peer, 'force');
+    return forceClose(world, books, by, others);
+  }
+  // Told by the fleet, a peer that is there may broadcast its own commitment, and either may win.
+  let closingTxid = '';
+  await peer.whileAway(async () => {
+    await closeByFleet(world, peer, 'force');
+    closingTxid = await forceClose(world, books, by, others);
+  });
+  return closingTxid;
 }
 
 /** What each had before, and which channels are to end. */
 export interface Books {
   readonly height: number;
+  /** Outside of every wallet: in the vault. */
+  readonly vaultSat: bigint;
   /** In the wallet and in closed channels. */
   readonly fleetSat: bigint;
   readonly fleetInChannelsMsat: bigint;
@@ -77,6 +106,7 @@ export async function openBooks(world: World, ...peers: readonly InteropPeer[]):
   });
   return {
     height: await world.chain.height(),
+    vaultSat: await vaultSat(world),
     fleetSat: await fleetSat(world),
     fleetInChannelsMsat: channels.reduce((sum, { holderBalanceMsat }) => sum + holderBalanceMsat, 0n),
     peers: await Promise.all(peers.map(theirs)),
@@ -86,6 +116,11 @@ export async function openBooks(world: World, ...peers: readonly InteropPeer[]):
       fundingVout: fundingOutputIndex,
     })),
   };
+}
+
+/** Also what is unconfirmed. */
+async function vaultSat({ chain, vault }: World): Promise<bigint> {
+  return BigInt(Math.round(Number(await chain.rpc.call('getreceivedbyaddress', vault.address, 0)) * 1e8));
 }
 
 async function fleetSat(world: World): Promise<bigint> {
@@ -100,27 +135,30 @@ async function fleetSat(world: World): Promise<bigint> {
  * Mines until everything is home, and accounts for every satoshi: together they have what they had, less the fees of
  * the transactions that came of the channels, and the anchors that nobody claimed; and nobody lost more than those.
  * @param paidMsat what a peer received beside its balance; negative: paid. The fleet's is the rest.
+ * @param toVault whose balance went to the vault
  */
 export async function settleBooks(
   world: World,
   books: Books,
   paidMsat: ReadonlyMap<InteropPeer, bigint> = new Map(),
-  whose: 'all' | 'fleet' = 'all',
+  { whose = 'all', toVault }: { readonly whose?: 'all' | 'fleet'; readonly toVault?: 'fleet' | 'peer' } = {},
 ): Promise<void> {
   await mineUntilSettled(world, books, whose);
   const { feesSat, anchorsSat } = await costs(world, books);
+  const vaultMsat = ((await vaultSat(world)) - books.vaultSat) * 1_000n;
+  ensure(vaultMsat > 0n === (toVault !== undefined), `the vault received ${vaultMsat} msat`);
   const paidToPeers = [...paidMsat.values()].reduce((sum, msat) => sum + msat, 0n);
   const accounts = [
     {
       who: 'the fleet',
       beforeMsat: books.fleetSat * 1_000n + books.fleetInChannelsMsat - paidToPeers,
-      afterMsat: (await fleetSat(world)) * 1_000n,
+      afterMsat: (await fleetSat(world)) * 1_000n + (toVault === 'fleet' ? vaultMsat : 0n),
     },
     ...(await Promise.all(
       books.peers.map(async ({ peer, walletSat, inChannelsMsat }) => ({
         who: peer.name,
         beforeMsat: walletSat * 1_000n + inChannelsMsat + (paidMsat.get(peer) ?? 0n),
-        afterMsat: (await peer.onchainSat()) * 1_000n,
+        afterMsat: (await peer.onchainSat()) * 1_000n + (toVault === 'peer' ? vaultMsat : 0n),
       })),
     )),
   ];
@@ -196,6 +234,23 @@ export async function closings(
   );
   const ids = new Set(channels.map(({ channelId }) => channelId));
   return answer.channels.filter(({ channelId }) => ids.has(hex(channelId)));
+}
+
+/** The only channel of the books is closed by this transaction, as the fleet tells it. */
+export async function ensureClosed(
+  world: World,
+  books: Books,
+  closeType: string,
+  closingTxid: string,
+): Promise<void> {
+  const closed = await until('the close in the fleet’s books', async () =>
+    (await closings(world, books)).find(({ stage }) => stage !== 'unconfirmed'),
+  );
+  ensure(closed.closeType === closeType, `closed as ${closed.closeType}, not ${closeType}`);
+  ensure(
+    display(closed.closingTxid) === closingTxid,
+    `closed by ${display(closed.closingTxid)}, not ${closingTxid}`,
+  );
 }
 
 function tell({ closeType, stage, outputs }: ClosingChannel): string {

@@ -1,16 +1,9 @@
 /** Channels closed by force with HTLCs under way: offered and received, claimed on-chain, timed out, too small to exist. */
 import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
-import type { InteropPeer, PeerKind, PeerPayment } from '../peer.ts';
+import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import {
-  type Books,
-  closeBy,
-  closingInMempool,
-  mineUntilSettled,
-  openBooks,
-  settleBooks,
-} from './closing.ts';
+import { type Books, forceClose, mineUntilSettled, openBooks, settleBooks } from './closing.ts';
 import { ensureEnds, type Forwarded, forward, holdOfFleet } from './held.ts';
 import { peerWithChannel } from './support.ts';
 
@@ -35,9 +28,7 @@ function offeredByFleet(by: 'peer' | 'fleet', format: Format): Case {
       const claimed = await holdOfFleet(world, peer, CLAIMED_MSAT);
       const expired = await holdOfFleet(world, peer, EXPIRED_MSAT);
       const dust = await holdOfFleet(world, peer, DUST_MSAT);
-      await closeBy(world, peer, by, 'force');
-      await closingInMempool(world, books);
-      await world.mine(1);
+      await forceClose(world, books, by, [peer]);
       await peer.settle(claimed);
       await settleBooks(world, books, new Map([[peer, CLAIMED_MSAT]]));
       await ensureEnds(
@@ -94,10 +85,7 @@ function bothForwarding(by: 'peers' | 'fleet'): Case {
         await forward(world, bob, alice, EXPIRED_MSAT),
         await forward(world, alice, bob, DUST_MSAT),
       ];
-      for (const peer of [alice, bob]) await closeBy(world, peer, by === 'peers' ? 'peer' : 'fleet', 'force');
-      await closingInMempool(world, books, 0);
-      await closingInMempool(world, books, 1);
-      await world.mine(1);
+      await forceClose(world, books, by === 'peers' ? 'peer' : 'fleet', [alice, bob]);
       for (const { payee, paymentHash } of claimed) await payee.settle(paymentHash);
       await mineUntilSettled(world, books);
       await settleBooks(world, books, await paid(claimed));
@@ -120,9 +108,7 @@ function downstreamAlone(by: 'peer' | 'fleet'): Case {
       const claimed = { ...(await forward(world, alice, bob, CLAIMED_MSAT)), amountMsat: CLAIMED_MSAT };
       const expired = await forward(world, alice, bob, EXPIRED_MSAT);
       const dust = await forward(world, alice, bob, DUST_MSAT);
-      await closeBy(world, bob, by, 'force');
-      await closingInMempool(world, books);
-      await world.mine(1);
+      await forceClose(world, books, by, [bob]);
       await bob.settle(claimed.paymentHash);
       await mineUntilSettled(world, books);
       await settleBooks(world, books, new Map([[bob, CLAIMED_MSAT]]));
