@@ -19,6 +19,7 @@ import type { EnginePorts, NodeView, RequiredTowers } from './engine/ports.ts';
 import { PeriodicJob, wakeByHints } from './engine/work-finder.ts';
 import type { BackupStore } from '@fulmen/store/manager/backup/backup-store';
 import type { BackupFile } from './backup/file.ts';
+import type { CommitmentFeerates } from '@fulmen/channel/updates/fee-policy';
 import { Lease } from './lease/lease.ts';
 import { ShardKeeper } from './lease/shard-keeper.ts';
 import { observe } from './metrics.ts';
@@ -200,20 +201,24 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     runtime,
     logger,
   );
+  const fees = new PeriodicJob(
+    {
+      name: 'fee estimates',
+      intervalMs: 30_000,
+      run: async () => {
+        node.feerates = await readFeerates(chain);
+        engine.followFeerates(await readCommitmentFeerates(chain));
+      },
+    },
+    runtime,
+    logger,
+  );
   const jobs = [
     work,
     blocks,
     ...(towerWatch === undefined ? [] : [towerWatch]),
     backups,
-    new PeriodicJob(
-      {
-        name: 'fee estimates',
-        intervalMs: 30_000,
-        run: async () => void (node.feerates = await readFeerates(chain)),
-      },
-      runtime,
-      logger,
-    ),
+    fees,
     new PeriodicJob(
       {
         name: 'sequence events',
@@ -262,7 +267,10 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   engine.attach(keeper, () => work.wake());
   const unsubscribe = wakeByHints(bus, (shard) => engine.fenceOf(shard) !== undefined, {
     shardWork: () => work.wake(),
-    block: () => blocks.wake(),
+    block: () => {
+      blocks.wake();
+      fees.wake();
+    },
   });
   const unsubscribeTowers = bus.subscribe('fulmen.tower.ack', () => towerWatch?.wake());
   const unsubscribeBackups = bus.subscribe('fulmen.backup', () => {
@@ -310,6 +318,14 @@ async function untilAnswered<T>(
       await runtime.sleep(START_RETRY_MS);
     }
   }
+}
+
+async function readCommitmentFeerates(chain: EnginePorts['chain']): Promise<CommitmentFeerates> {
+  const [anchors, { feerateSatPerKw }] = await Promise.all([
+    chain.estimateFee({ target: FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE }),
+    chain.estimateFee({ target: FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE }),
+  ]);
+  return { anchors: anchors.feerateSatPerKw, static_remotekey: feerateSatPerKw };
 }
 
 async function readFeerates(chain: EnginePorts['chain']): Promise<FeerateEstimates> {

@@ -7,6 +7,7 @@ import { isPending, Openings, type OpeningLimits } from './openings.ts';
 import type { ChannelState, EstablishedChannel, OutboundMessage, PeerMessage } from '@fulmen/channel';
 import { primaryFunding } from '@fulmen/channel';
 import { isFrozen } from '@fulmen/channel/updates/ready';
+import { type CommitmentFeerates, feerateToPropose } from '@fulmen/channel/updates/fee-policy';
 import { toHex } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { shardOfPeer } from '@fulmen/keys/shard';
@@ -404,6 +405,23 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
         if (!(error instanceof AbortedError)) throw error;
       }
     });
+  }
+
+  /** Proposes what commitments should pay now, where this node pays for them. */
+  followFeerates(wanted: CommitmentFeerates): void {
+    for (const actor of this.channels()) {
+      const feerateSatPerKw = feerateToPropose(actor.state, wanted);
+      if (feerateSatPerKw === undefined) continue;
+      actor.post({
+        kind: 'command',
+        input: { type: 'update_fee', feerateSatPerKw },
+        settle: (outcome) => {
+          if (outcome.ok) return;
+          const channel = toHex(actor.channelId);
+          this.ports.logger.info({ channel, feerateSatPerKw, err: outcome.error }, 'the feerate stays');
+        },
+      });
+    }
   }
 
   publishPolicy(actor: ChannelActor): void {
