@@ -13,6 +13,15 @@ import { type InteropPeer, NotApplicable, type PeerChannel, type PeerKind } from
 import { Recording, wireLogEnvironment } from './recording.ts';
 
 const FLEET_FUNDING_SAT = 500_000_000n;
+/** A public channel of a peer that is away is disabled sooner than the ten minutes of LDK. */
+const IDENTITY = { FULMEN_ALIAS: 'fulmen of the lane', FULMEN_DISABLE_AFTER_MS: '10000' };
+/** Gossip is passed on sooner than the minute that BOLT 7 recommends. */
+const FLEET_ENV = {
+  router: { FULMEN_GOSSIP_RELAY_MS: '500' },
+  'channel-manager-1': IDENTITY,
+  'channel-manager-2': IDENTITY,
+  console: { FULMEN_ALIAS: IDENTITY.FULMEN_ALIAS },
+};
 const PEER_FUNDING_SAT = 100_000_000n;
 
 type Vault = Awaited<ReturnType<Chain['taproot']>>;
@@ -57,6 +66,7 @@ export class World {
     const fleet = await Fleet.start({
       stateDir,
       env: {
+        ...FLEET_ENV,
         ...wireLogEnvironment(stateDir),
         signer: { FULMEN_SIGNER_ALLOWED_SCRIPTS: Buffer.from(vault.scriptPubkey).toString('hex') },
       },
