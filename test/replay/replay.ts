@@ -268,7 +268,8 @@ class Replay {
           features: this.#features,
           shutdownScript: this.#signer.shutdownScript,
           ...this.#alias(),
-          zeroConf: 'refused',
+          // Whom the operator trusts, the answer tells.
+          zeroConf: this.#messages('accept_channel', 'out')[0]?.minimumDepth === 0 ? 'trusted' : 'refused',
         },
         message,
       );

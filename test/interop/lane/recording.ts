@@ -18,23 +18,24 @@ import { defaultStateDir } from '../../e2e/support/state.ts';
 import { type Conversation, format, type Line } from '../../replay/conversation.ts';
 import type { InteropPeer } from './peer.ts';
 
-/** Runs before these are deleted when one begins. */
+/** Older runs are deleted when one begins. */
 const KEPT_RUNS = 5;
 const GATEWAYS = ['peer-gateway-1', 'peer-gateway-2'];
 /** More than any run writes: the files never take turns. */
 const MAX_WIRE_LOG_BYTES = 2 ** 36;
 
-const runsDir = path.join(defaultStateDir, 'interop');
+/** Where each run of the lane has a folder. */
+export const recordingsDir = path.join(defaultStateDir, 'interop');
 let runDir: string | undefined;
 let recordings = 0;
 
 /** The folder of this process's recordings. */
 export function recordingDir(): string {
   if (runDir === undefined) {
-    fs.mkdirSync(runsDir, { recursive: true });
-    for (const old of fs.readdirSync(runsDir).toSorted().slice(0, -KEPT_RUNS))
-      fs.rmSync(path.join(runsDir, old), { recursive: true, force: true });
-    runDir = path.join(runsDir, `${new Date().toISOString().replaceAll(':', '-')}-${process.pid}`);
+    fs.mkdirSync(recordingsDir, { recursive: true });
+    for (const old of fs.readdirSync(recordingsDir).toSorted().slice(0, -KEPT_RUNS))
+      fs.rmSync(path.join(recordingsDir, old), { recursive: true, force: true });
+    runDir = path.join(recordingsDir, `${new Date().toISOString().replaceAll(':', '-')}-${process.pid}`);
     fs.mkdirSync(runDir);
   }
   return runDir;
@@ -80,20 +81,6 @@ export class Recording {
   /** A peer takes part. */
   peer(peer: InteropPeer): void {
     this.#peers.push(peer);
-  }
-
-  /** Messages of a type (BOLT's name) that passed between the fleet and a node since the case began. */
-  saidWith(nodeId: string, direction: 'in' | 'out', type: string): readonly Uint8Array[] {
-    const wanted = ` ${direction} ${nodeId} ${type} `;
-    return GATEWAYS.flatMap((gateway) => {
-      const file = path.join(wireLogDir(this.#fleet.stateDir, gateway), 'wire.log');
-      if (!fs.existsSync(file)) return [];
-      const text = readFrom(file, this.#offsets.get(gateway) ?? 0);
-      const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
-      return lines
-        .filter((line) => line.includes(wanted))
-        .map((line) => fromHex(line.slice(line.lastIndexOf(' ') + 1)));
-    });
   }
 
   /** Writes the files of the case that ended. Nothing is lost for the cases when that fails: it is told, and they go on. */

@@ -5,6 +5,7 @@ import { COOPERATIVE_CASES } from './cooperative.ts';
 import { BREACH_CASES } from './breach.ts';
 import { FORCE_CASES } from './force.ts';
 import { SET_BACK_CASES } from './set-back.ts';
+import { LIFE_CASES } from './life.ts';
 import { invoiceOfFleet, peerWithChannel } from './support.ts';
 
 const group = 'close';
@@ -30,6 +31,7 @@ export const CLOSE_CASES: readonly Case[] = [
   ...COOPERATIVE_CASES,
   force('peer'),
   force('fleet'),
+  ...LIFE_CASES,
   ...FORCE_CASES,
   ...BREACH_CASES,
   ...SET_BACK_CASES,
