@@ -1,14 +1,18 @@
 /**
  * The fleet with the nodes of the network, on a real bitcoind:
- *   npm run interop -- [ldk|lnd|all] [--case NAME] [--worlds N] [--write]
+ *   npm run interop -- [ldk|ldk-node|lnd|all] [--case NAME] [--worlds N] [--write]
+ *   npm run interop -- keep [FOLDER…]
  * Prints the matrix; exits 1 when a case fails. `--worlds` is how many fleets, each on a chain of its own, share the
- * cases (2 unless told). `--write` also writes docs/interop.md.
+ * cases (2 unless told). `--write` also writes docs/interop.md. `keep` chooses the recordings that `npm test` replays
+ * (keep.ts).
  */
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { CASES } from './lane/cases/index.ts';
+import { keep } from './keep.ts';
+import { ldkNodeVersion } from './lane/ldk-node.ts';
 import { ldkVersion } from './lane/ldk.ts';
 import { findLnd, lndVersion } from './lane/lnd.ts';
 import { count, markdown, rowsOf, table } from './lane/matrix.ts';
@@ -27,13 +31,18 @@ const { values, positionals } = parseArgs({
   },
   allowPositionals: true,
 });
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const asked = positionals[0] ?? 'all';
-if (!['ldk', 'lnd', 'all'].includes(asked)) throw new TypeError(`unknown peer ${asked}: ldk, lnd or all`);
+if (asked === 'keep') {
+  await keep(positionals.slice(1), say);
+  process.exit();
+}
+if (!['ldk', 'ldk-node', 'lnd', 'all'].includes(asked))
+  throw new TypeError(`unknown peer ${asked}: ldk, ldk-node, lnd or all`);
 const kinds: readonly PeerKind[] = asked === 'all' ? ['ldk', 'lnd'] : [asked as PeerKind];
 const worlds = Number(values.worlds);
 if (!Number.isInteger(worlds) || worlds < 1 || worlds > MAX_WORLDS)
   throw new TypeError(`--worlds wants a number from 1 to ${MAX_WORLDS}`);
-const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
 /** Runs the script that fetches a peer. */
 function fetchPeer(script: string): void {
@@ -44,6 +53,7 @@ function fetchPeer(script: string): void {
 
 if (findBitcoind() === undefined) fetchPeer('get-bitcoind.sh');
 if (kinds.includes('lnd') && findLnd() === undefined) fetchPeer('get-lnd.sh');
+if (kinds.includes('ldk-node') && process.env['FULMEN_LDK_NODE'] === undefined) fetchPeer('get-ldk-node.sh');
 const bitcoind = findBitcoind();
 if (bitcoind === undefined) throw new TypeError('no bitcoind');
 
@@ -59,6 +69,7 @@ const rows = rowsOf(outcomes);
 const versions = [
   chainVersion,
   ...(kinds.includes('ldk') ? [ldkVersion()] : []),
+  ...(kinds.includes('ldk-node') ? [ldkNodeVersion()] : []),
   ...(kinds.includes('lnd') ? [lndVersion(findLnd() ?? '')] : []),
 ];
 const seconds = Math.round((performance.now() - startedMs) / 1_000);

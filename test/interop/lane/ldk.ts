@@ -3,7 +3,6 @@ import { createRequire } from 'node:module';
 import { until } from '../../e2e/main-job/waiting.ts';
 import { LdkWallet } from '../../ldk-wallet/client.ts';
 import type { BitcoindAccess } from './chain.ts';
-import { LdkGraph } from './ldk-graph.ts';
 import {
   type CloseOptions,
   type InteropPeer,
@@ -30,13 +29,11 @@ export class Ldk implements InteropPeer {
   readonly version = ldkVersion();
   readonly name: string;
   wallet: LdkWallet;
-  readonly graph: LdkGraph;
   readonly #chain: BitcoindAccess;
 
   private constructor(name: string, wallet: LdkWallet, chain: BitcoindAccess) {
     this.name = name;
     this.wallet = wallet;
-    this.graph = new LdkGraph(() => this.wallet);
     this.#chain = chain;
   }
 
@@ -221,6 +218,10 @@ export class Ldk implements InteropPeer {
   async pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]> {
     const { claimable } = await this.wallet.call('balances');
     return claimable.map(({ height }) => ({ untilHeight: height ?? undefined }));
+  }
+
+  graphChannels(): Promise<number> {
+    return Promise.reject(new NotApplicable('the wallet does not show its graph'));
   }
 
   async whileAway(story: () => Promise<void>): Promise<void> {

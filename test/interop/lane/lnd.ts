@@ -8,7 +8,6 @@ import { guardChild } from '../../e2e/support/guard.ts';
 import { freePort } from '../../e2e/support/state.ts';
 import { until } from '../../e2e/main-job/waiting.ts';
 import type { BitcoindAccess } from './chain.ts';
-import { LndGraph } from './lnd-graph.ts';
 import {
   type CloseOptions,
   type InteropPeer,
@@ -61,14 +60,6 @@ export class Lnd implements InteropPeer {
   readonly #options: LndOptions;
   readonly #ports: { readonly rest: number; readonly rpc: number };
   #child: ChildProcess | undefined;
-  readonly graph = new LndGraph({
-    call: (method, route, body) => this.#call(method, route, body),
-    fundingOf: async (channelId) => {
-      const channel = (await this.channels()).find((one) => one.channelId === channelId);
-      if (channel === undefined) throw new PeerError('no such channel');
-      return { txid: channel.fundingTxid, outputIndex: channel.fundingOutputIndex };
-    },
-  });
 
   private constructor(options: LndOptions, ports: { p2p: number; rest: number; rpc: number }) {
     this.#options = options;
@@ -408,6 +399,11 @@ export class Lnd implements InteropPeer {
     } finally {
       request.destroy();
     }
+  }
+
+  async graphChannels(): Promise<number> {
+    const { edges } = await this.#call('GET', '/v1/graph?include_unannounced=false');
+    return list(edges).length;
   }
 
   async whileAway(story: () => Promise<void>): Promise<void> {

@@ -5,8 +5,6 @@
  * `NotApplicable` with the reason, which the matrix shows as n/a.
  */
 
-import type { PeerGraph } from './peer-graph.ts';
-
 /** The peer cannot do this; the reason is for the matrix. */
 export class NotApplicable extends Error {
   override readonly name = 'NotApplicable';
@@ -17,7 +15,7 @@ export class PeerError extends Error {
   override readonly name = 'PeerError';
 }
 
-export type PeerKind = 'ldk' | 'lnd';
+export type PeerKind = 'ldk' | 'ldk-node' | 'lnd';
 
 export interface PeerChannel {
   readonly channelId: string;
@@ -116,8 +114,8 @@ export interface InteropPeer {
   close(channelId: string, how: 'cooperative' | 'force', options?: CloseOptions): Promise<void>;
   /** What closed channels wait for: an entry for each thing that is not home yet, anchors apart. */
   pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]>;
-  /** The public network as it knows it, and its own gossip. */
-  readonly graph: PeerGraph;
+  /** Number of channels in its public graph. */
+  graphChannels(): Promise<number>;
   /** It is stopped while `story` happens, and started on the same data afterwards. */
   whileAway(story: () => Promise<void>): Promise<void>;
   /** Copies its data as they are now; it may be away for a moment. */

@@ -8,20 +8,12 @@ import { connectNode, type NodeClient } from '../../e2e/support/node-client.ts';
 import { until } from '../../e2e/main-job/waiting.ts';
 import { Chain } from './chain.ts';
 import { Ldk } from './ldk.ts';
+import { findLdkNode, LdkNode } from './ldk-node.ts';
 import { Lnd, findLnd } from './lnd.ts';
 import { type InteropPeer, NotApplicable, type PeerChannel, type PeerKind } from './peer.ts';
 import { Recording, wireLogEnvironment } from './recording.ts';
 
 const FLEET_FUNDING_SAT = 500_000_000n;
-/** A public channel of a peer that is away is disabled sooner than the ten minutes of LDK. */
-const IDENTITY = { FULMEN_ALIAS: 'fulmen of the lane', FULMEN_DISABLE_AFTER_MS: '10000' };
-/** Gossip is passed on sooner than the minute that BOLT 7 recommends. */
-const FLEET_ENV = {
-  router: { FULMEN_GOSSIP_RELAY_MS: '500' },
-  'channel-manager-1': IDENTITY,
-  'channel-manager-2': IDENTITY,
-  console: { FULMEN_ALIAS: IDENTITY.FULMEN_ALIAS },
-};
 const PEER_FUNDING_SAT = 100_000_000n;
 
 type Vault = Awaited<ReturnType<Chain['taproot']>>;
@@ -66,7 +58,6 @@ export class World {
     const fleet = await Fleet.start({
       stateDir,
       env: {
-        ...FLEET_ENV,
         ...wireLogEnvironment(stateDir),
         signer: { FULMEN_SIGNER_ALLOWED_SCRIPTS: Buffer.from(vault.scriptPubkey).toString('hex') },
       },
@@ -105,7 +96,7 @@ export class World {
     this.#born += 1;
     const name = `${kind}-${this.#born}`;
     const common = { name, dataDir: path.join(this.dir, name), chain: this.chain };
-    const peer = kind === 'ldk' ? await Ldk.start(common) : await startLnd({ ...common, extra });
+    const peer = await startPeer(kind, common, extra);
     this.#peers.push(peer);
     this.recording.peer(peer);
     const address = await peer.newAddress();
@@ -252,6 +243,27 @@ function pick(format: 'anchors' | 'static_remotekey' | undefined): {
   readonly format?: 'anchors' | 'static_remotekey';
 } {
   return format === undefined ? {} : { format };
+}
+
+function startPeer(
+  kind: PeerKind,
+  common: Parameters<typeof Ldk.start>[0],
+  extra: readonly string[],
+): Promise<InteropPeer> {
+  switch (kind) {
+    case 'ldk':
+      return Ldk.start(common);
+    case 'ldk-node':
+      return startLdkNode(common);
+    case 'lnd':
+      return startLnd({ ...common, extra });
+  }
+}
+
+async function startLdkNode(options: Omit<Parameters<typeof LdkNode.start>[0], 'binary'>): Promise<LdkNode> {
+  const binary = findLdkNode();
+  if (binary === undefined) throw new NotApplicable('ldk-node was not built: there is no cargo');
+  return LdkNode.start({ ...options, binary });
 }
 
 async function startLnd(options: Omit<Parameters<typeof Lnd.start>[0], 'binary'>): Promise<Lnd> {
