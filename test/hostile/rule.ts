@@ -1,18 +1,21 @@
 /** One sentence of BOLT 2 that binds whoever receives a message, how it is broken, and what the fleet does. */
-import type { Reaction, Scene, Stage } from './scene.ts';
+import type { Play, Reaction } from './play.ts';
+import type { Scene } from './scene.ts';
 
-export interface Rule {
+export interface Rule extends Play {
   /** Unique. */
   readonly name: string;
   /** Heading in BOLT 2. */
   readonly section: string;
   /** As it stands there. */
   readonly sentence: string;
-  readonly stage: Stage;
-  readonly act: (scene: Scene) => Promise<void> | void;
   readonly reaction: Reaction;
-  /** Must be among what the peer hears, where silence alone would prove little. */
-  readonly hears?: string;
+  /** Must be among what the peer hears, in this order, where the reaction alone would prove little. */
+  readonly hears?: readonly string[];
+  /** Must not be among what the peer hears. */
+  readonly never?: string;
+  /** What must hold in the end: throws what does not. */
+  readonly check?: (scene: Scene) => void;
 }
 
 /** N - s, for signatures that break the low-S rule. */

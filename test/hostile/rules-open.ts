@@ -136,7 +136,7 @@ export const OPEN_RULES: readonly Rule[] = [
     'undefined flags',
     'The receiving node MUST: ignore undefined bits in `channel_flags`.',
     ({ channelFlags }) => ({ channelFlags: channelFlags | 0b1010_1010 }),
-    { reaction: 'ignore', hears: 'accept_channel' },
+    { reaction: 'ignore', hears: ['accept_channel'] },
   ),
   accept(
     'a reserve below our dust limit',

@@ -2,6 +2,7 @@
 import type { MessageOf } from '@fulmen/wire';
 import { make } from '@fulmen/wire';
 import { type Rule, highS, spoiled } from './rule.ts';
+import type { Wire } from './play.ts';
 import type { Scene } from './scene.ts';
 
 type Add = MessageOf<'update_add_htlc'>;
@@ -44,7 +45,7 @@ function removal(
   message: (
     scene: Scene,
     htlc: { readonly id: bigint; readonly preimage: Uint8Array },
-  ) => Parameters<Scene['send']>[0],
+  ) => Wire,
 ): Rule {
   return {
     name,
@@ -165,7 +166,7 @@ export const UPDATE_RULES: readonly Rule[] = [
       scene.pay(AMOUNT_MSAT);
     },
     reaction: 'ignore',
-    hears: 'revoke_and_ack',
+    hears: ['revoke_and_ack'],
   },
   {
     name: 'update_add_htlc: the same id after a reconnection',
@@ -183,9 +184,8 @@ export const UPDATE_RULES: readonly Rule[] = [
         scene.hostile.payments.every(({ state }) => state === 'fulfilled'),
       );
     },
-    // The act itself cut the connection.
-    reaction: 'disconnect',
-    hears: 'revoke_and_ack',
+    reaction: 'ignore',
+    hears: ['revoke_and_ack'],
   },
   removal('update_fulfill_htlc: an unknown id', UNKNOWN_ID, ({ channelId }, { id, preimage }) =>
     make('update_fulfill_htlc', { channelId, id: id + 7n, paymentPreimage: preimage, tlvs: {} }),

@@ -4,8 +4,8 @@
  * are real. After the hostile act the fleet's reaction is what counts.
  */
 import { NETWORKS } from '@fulmen/bitcoin';
-import type { EstablishedChannel, PeerMessage } from '@fulmen/channel';
-import { toHex, utf8Encode } from '@fulmen/codec';
+import type { ChannelInput, EstablishedChannel, PeerMessage } from '@fulmen/channel';
+import { equalBytes, toHex, utf8Encode } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { shardOfPeer } from '@fulmen/keys/shard';
@@ -14,29 +14,7 @@ import { Prng, Scheduler } from '@fulmen/testing/simulation/index';
 import type { TestPeer } from '@fulmen/testing/peer';
 import { Fleet, MANAGERS } from '../simulation/fleet.ts';
 import { type Payment, SimPeer } from '../simulation/peer.ts';
-
-/** What a fleet does about a broken rule. */
-export type Reaction =
-  /** Nothing is said, and all goes on. */
-  | 'ignore'
-  /** A warning; the connection stays. */
-  | 'warning'
-  /** A warning, and the connection ends; the channel stays. */
-  | 'warning_disconnect'
-  /** The connection ends; the channel stays. */
-  | 'disconnect'
-  /** An error about the channel: the opening is forgotten, or the channel closed by force. */
-  | 'error';
-
-/** Where the act begins. */
-export type Stage =
-  /** The hostile peer is about to send open_channel. */
-  | 'opening_by_peer'
-  /** The fleet is about to send open_channel. */
-  | 'opening_by_fleet'
-  /** The channel is open and quiet; the hostile peer funded it. */
-  | 'open_funded_by_peer'
-  | 'open_funded_by_fleet';
+import type { Heard, Outcome, Play, Reaction, Stage, Wire } from './play.ts';
 
 export class SceneError extends Error {
   override readonly name = 'SceneError';
@@ -47,12 +25,17 @@ const PATIENCE_MS = 60_000;
 const POLL_MS = 20;
 /** Long enough for an answer, an error and a reconnection. */
 const AFTERMATH_MS = 2_500;
+/** A little more than the time between two blocks. */
+const BLOCK_MS = 1_600;
 
 export class Scene {
   readonly hostile: SimPeer;
   readonly honest: SimPeer;
   /** What the hostile peer was sent since the act began. */
-  readonly heard: { readonly type: string; readonly text: string }[] = [];
+  readonly heard: Heard[] = [];
+  /** What the funder gives to the other side of the hostile peer's channel. */
+  pushMsat = 300_000_000n;
+  fundingSat = 1_000_000n;
   readonly #scheduler: Scheduler;
   readonly #fleet: Fleet;
   readonly #faults: string[] = [];
@@ -91,19 +74,15 @@ export class Scene {
     this.hostile = peer('mallory', () => undefined);
     this.hostile.onMessage = (message) => {
       const text = 'data' in message ? Buffer.from(message.data as Uint8Array).toString() : '';
-      this.heard.push({ type: String(message.type), text });
+      this.heard.push({ type: String(message.type), text, message });
     };
   }
 
   /** Runs `act` at its stage and resolves with the fleet's reaction, and what was said. */
-  static async play(
-    name: string,
-    stage: Stage,
-    act: (scene: Scene) => Promise<void> | void,
-  ): Promise<{ readonly reaction: Reaction; readonly heard: readonly string[] }> {
-    const scene = new Scene(name, stage);
+  static async play(name: string, play: Play): Promise<Outcome> {
+    const scene = new Scene(name, play.stage);
     let outcome: { readonly reaction: Reaction } | { readonly error: unknown } | undefined;
-    scene.#live(act).then(
+    scene.#live(play).then(
       (reaction) => (outcome = { reaction }),
       (error: unknown) => (outcome = { error }),
     );
@@ -111,26 +90,26 @@ export class Scene {
     const heard = scene.heard.map(({ type, text }) => (text === '' ? type : `${type}: ${text}`));
     if (scene.#faults.length > 0)
       throw new SceneError(`${scene.#faults.join('; ')} (heard ${heard.join(', ')})`);
-    if (outcome === undefined) throw new SceneError('the scene did not end');
+    if (outcome === undefined) throw new SceneError(`the scene did not end (heard ${heard.join(', ')})`);
     if ('error' in outcome) throw outcome.error;
-    return { reaction: outcome.reaction, heard };
+    return { reaction: outcome.reaction, heard, scene };
   }
 
-  async #live(act: (scene: Scene) => Promise<void> | void): Promise<Reaction> {
+  async #live({ prepare, act }: Play): Promise<Reaction> {
     const { hostile, honest } = this;
     this.#fleet.parkShards(new Set([hostile, honest].map((peer) => shardOfPeer(peer.nodeId))));
-    const opensLater = this.#stage === 'opening_by_peer' || this.#stage === 'opening_by_fleet';
-    const wish = { fundingSat: 1_000_000n, pushMsat: 300_000_000n };
-    honest.wish = wish;
+    prepare?.(this);
+    const opensLater = this.#stage.startsWith('opening');
+    honest.wish = { fundingSat: 1_000_000n, pushMsat: 300_000_000n };
     if (opensLater) await act(this);
-    if (this.#stage === 'opening_by_peer' || this.#stage === 'open_funded_by_peer') hostile.wish = wish;
+    if (this.#stage.endsWith('by_peer'))
+      hostile.wish = { fundingSat: this.fundingSat, pushMsat: this.pushMsat };
     await this.#fleet.start();
     await this.until('connected', () => hostile.isConnected && honest.isConnected);
     this.#connection = [...hostile.connections].at(-1);
-    if (this.#stage === 'opening_by_fleet' || this.#stage === 'open_funded_by_fleet')
-      await this.#openByFleet();
+    if (this.#stage.endsWith('by_fleet')) await this.#openByFleet();
     if (!opensLater) {
-      await this.until('open', () => hostile.isOpen && honest.isOpen && this.#phase() === 'open');
+      await this.until(this.#stage, () => this.#isReady());
       this.heard.length = 0;
       this.#connection = [...hostile.connections].at(-1);
       await act(this);
@@ -139,11 +118,18 @@ export class Scene {
     return this.#reaction();
   }
 
+  #isReady(): boolean {
+    const { hostile, honest } = this;
+    if (this.#stage.startsWith('unconfirmed'))
+      return hostile.channel !== undefined && this.#phase() === 'awaiting_funding_confirmations';
+    return hostile.isOpen && honest.isOpen && this.#phase() === 'open';
+  }
+
   async #openByFleet(): Promise<void> {
     const request = {
       nodeId: this.hostile.nodeId,
-      fundingSat: 1_000_000n,
-      pushMsat: 300_000_000n,
+      fundingSat: this.fundingSat,
+      pushMsat: this.pushMsat,
       announce: false,
       fundingFeerateSatPerKw: undefined,
     };
@@ -173,18 +159,42 @@ export class Scene {
   #reaction(): Reaction {
     const said = (type: string): boolean => this.heard.some((message) => message.type === type);
     const ended = this.#connection !== undefined && !this.hostile.connections.has(this.#connection);
-    const phases = [...this.#fleet.database.state.channels.values()]
-      .filter(({ row }) => toHex(row.counterpartyNodeId) === toHex(this.hostile.nodeId))
-      .map(({ row }) => row.phase);
+    const phases = this.phases();
     const closed = phases.includes('closing_force');
+    const isPassive = phases.includes('passive');
+    const isElsewhere = this.heard.every(
+      ({ message }) => message.type !== 'error' || this.#isOfAnother(message.channelId),
+    );
+    if (said('error') && !this.#stage.startsWith('opening') && isElsewhere && !closed) return 'refusal';
     if (said('error')) {
+      if (isPassive) return 'error_passive';
       if (!this.#stage.startsWith('opening') && !closed)
         throw new SceneError(`an error, and the channel is ${phases.join(', ')}`);
       return 'error';
     }
-    if (closed) throw new SceneError('the channel is closed by force, and nothing was said');
+    if (closed || isPassive) throw new SceneError(`the channel is ${phases.join()}, and nothing was said`);
     if (said('warning')) return ended ? 'warning_disconnect' : 'warning';
+    if (phases.includes('closing_mutual')) return 'closed';
     return ended ? 'disconnect' : 'ignore';
+  }
+
+  #isOfAnother(channelId: Uint8Array): boolean {
+    const { channel } = this.hostile;
+    return channel === undefined || !equalBytes(channelId, channel.channelId);
+  }
+
+  // ---------------------------------------------------------------- for checks
+
+  /** Phases of the hostile peer's channels, as they are stored. */
+  phases(): readonly string[] {
+    return [...this.#fleet.database.state.channels.values()]
+      .filter(({ row }) => toHex(row.counterpartyNodeId) === toHex(this.hostile.nodeId))
+      .map(({ row }) => row.phase);
+  }
+
+  /** Whether the fleet ordered a transaction of this kind. */
+  hasOrdered(kind: 'funding' | 'mutual_close' | 'force_close'): boolean {
+    return this.#fleet.database.state.broadcasts.some((order) => order.kind === kind);
   }
 
   // ---------------------------------------------------------------- for acts
@@ -204,20 +214,44 @@ export class Scene {
   }
 
   /** Sends as it is. */
-  send(message: PeerMessage): void {
-    this.hostile.inject(message);
+  send(...messages: readonly Wire[]): void {
+    for (const message of messages) this.hostile.inject(message);
   }
 
   /** From now on messages of a type go out changed; those of `dropped` not at all. */
   change<T extends PeerMessage['type']>(
     type: T,
-    change: (message: Extract<PeerMessage, { type: T }>) => PeerMessage,
+    change: (message: Extract<PeerMessage, { type: T }>) => Wire | readonly Wire[],
     ...dropped: readonly PeerMessage['type'][]
   ): void {
     this.hostile.tamper = (message) => {
-      if (message.type === type) return [change(message as Extract<PeerMessage, { type: T }>)];
-      return dropped.includes(message.type) ? [] : [message];
+      if (message.type !== type) return dropped.includes(message.type) ? [] : [message];
+      const changed = change(message as Extract<PeerMessage, { type: T }>);
+      return changed instanceof Uint8Array || !('length' in changed) ? [changed] : changed;
     };
+  }
+
+  /** From now on the fleet's messages of these types are lost on their way. */
+  lose(...types: readonly PeerMessage['type'][]): void {
+    this.hostile.receives = ({ type }) => !types.some((lost) => lost === type);
+  }
+
+  /** Everything goes its ordinary way again. */
+  behave(): void {
+    this.hostile.tamper = (message) => [message];
+    this.hostile.receives = () => true;
+  }
+
+  /** What the core of the hostile peer is made to do of its own. */
+  drive(input: ChannelInput): void {
+    const error = this.hostile.drive(input);
+    if (error !== undefined) throw new SceneError(`${input.type}: ${error.message}`);
+  }
+
+  /** So many blocks at once; the next one brings the news of them. */
+  async mine(blocks: number): Promise<void> {
+    this.#fleet.chain.height += blocks;
+    await this.pause(BLOCK_MS);
   }
 
   async until(what: string, holds: () => boolean): Promise<void> {
@@ -234,16 +268,30 @@ export class Scene {
   }
 
   /** The hostile peer pays the honest one. */
-  pay(amountMsat: bigint): void {
-    this.hostile.pay(this.#payment(this.honest, amountMsat));
+  pay(amountMsat: bigint): Payment {
+    const payment = this.#payment(this.honest, amountMsat);
+    this.hostile.pay(payment);
+    return payment;
+  }
+
+  /** The same, until it is through and both sides are quiet again. */
+  async payThrough(amountMsat: bigint): Promise<void> {
+    const payment = this.pay(amountMsat);
+    await this.until('a payment is fulfilled', () => payment.state === 'fulfilled' && this.hostile.isQuiet);
+  }
+
+  /** The honest peer pays the hostile one. */
+  payHostile(amountMsat: bigint): Payment {
+    const payment = this.#payment(this.hostile, amountMsat);
+    this.honest.pay(payment);
+    return payment;
   }
 
   /** The honest peer pays the hostile one, which keeps the HTLC; resolves with its id once it is committed. */
   async receive(amountMsat: bigint): Promise<{ readonly id: bigint; readonly preimage: Uint8Array }> {
     this.hostile.answers = 'holds';
     const known = new Set(this.#inbound().map(({ body }) => body.id));
-    const payment = this.#payment(this.hostile, amountMsat);
-    this.honest.pay(payment);
+    const payment = this.payHostile(amountMsat);
     const arrived = () =>
       this.#inbound().find(({ body, state }) => !known.has(body.id) && state === 'committed');
     await this.until('an HTLC arrives', () => arrived() !== undefined);
@@ -280,5 +328,6 @@ export class Scene {
     this.hostile.cut();
     await this.pause(20);
     await this.until('reconnected', () => this.hostile.isConnected);
+    this.#connection = [...this.hostile.connections].at(-1);
   }
 }

@@ -6,7 +6,10 @@
  */
 import {
   acceptChannel,
+  type ChannelConfig,
   type ChannelEffect,
+  type ChannelError,
+  type ChannelInput,
   type EstablishedChannel,
   type HtlcBody,
   type NegotiatedFeatures,
@@ -98,9 +101,13 @@ export class SimPeer {
   readonly connections = new Set<TestPeer>();
   node: TestNode;
   /** What goes out in place of a message of the core; itself, for an honest peer. */
-  tamper: (message: PeerMessage) => readonly PeerMessage[] = (message) => [message];
+  tamper: (message: PeerMessage) => readonly (PeerMessage | Uint8Array)[] = (message) => [message];
   /** Called with every message that comes in. */
   onMessage: (message: Message | UnknownMessage) => void = () => undefined;
+  /** Whether a message that came in reaches the core; lost otherwise. */
+  receives: (message: Message | UnknownMessage) => boolean = () => true;
+  /** How its channels differ from the ordinary. */
+  config: Partial<ChannelConfig> = {};
   /** holds: HTLCs are kept, neither fulfilled nor failed. */
   answers: 'soon' | 'holds' = 'soon';
   /** The fleet opens the channel unless this says how much to fund. */
@@ -175,7 +182,7 @@ export class SimPeer {
   #newNode(): TestNode {
     this.#attempt += 1;
     this.#effectsSeen = 0;
-    const config = { chainHash: this.#ports.chainHash, minimumDepth: MINIMUM_DEPTH };
+    const config = { chainHash: this.#ports.chainHash, minimumDepth: MINIMUM_DEPTH, ...this.config };
     return new TestNode(`${this.name} ${this.#attempt}`, this.#ports.secp, { config, restores: 'unchecked' });
   }
 
@@ -231,6 +238,7 @@ export class SimPeer {
 
   #receive(message: Message | UnknownMessage): void {
     this.onMessage(message);
+    if (!this.receives(message)) return;
     switch (message.type) {
       case 'open_channel':
         return this.#accept(message);
@@ -370,15 +378,22 @@ export class SimPeer {
       for (const sent of this.tamper(message)) this.#send(sent);
   }
 
-  /** Sends a message of nobody's making on the present connection. */
-  inject(message: PeerMessage): void {
+  /** Sends a message, or the bytes of one, of nobody's making on the present connection. */
+  inject(message: PeerMessage | Uint8Array): void {
     this.#send(message);
   }
 
-  #send(message: PeerMessage): void {
+  /** An input of nobody else's wish for the core, and what follows from it. */
+  drive(input: ChannelInput): ChannelError | undefined {
+    const error = this.node.input(input);
+    if (error === undefined) this.#afterInput();
+    return error;
+  }
+
+  #send(message: PeerMessage | Uint8Array): void {
     const connection = this.#connection;
     if (connection === undefined) return;
-    this.#ports.scheduler.note(`${this.name} sends ${message.type}`);
+    this.#ports.scheduler.note(`${this.name} sends ${'type' in message ? message.type : 'bytes'}`);
     void connection.socket.write(connection.frame(message)).catch(() => undefined);
   }
 

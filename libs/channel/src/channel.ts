@@ -11,6 +11,7 @@ import { fault, refuse } from './errors.ts';
 import { freeze, holdBack, thaw } from './freeze.ts';
 import type { ChannelInput } from './input.ts';
 import { receiveAnnouncementSignatures } from './open/announce.ts';
+import { channelIdOf } from './open/establish.ts';
 import { receiveFundingCreated } from './open/fundee.ts';
 import { fundingTransactionCreated, receiveAccept, receiveFundingSigned } from './open/funder.ts';
 import { fundingConfirmed, fundingReorganisedOut, receiveChannelReady } from './open/ready.ts';
@@ -85,6 +86,10 @@ function openingMessage(ctx: ChannelContext, state: OpeningChannel, message: Pee
       return stepFrom(abandon(state, peerReason(message), 'silent'));
     case 'warning':
       return stepOf(state);
+    case 'shutdown':
+      // BOLT 2: "if it hasn't received a funding_signed (if it is a funder) or a funding_created (if it is a fundee): SHOULD send
+      // an error and fail the channel."
+      return fault('unexpected_message', 'fail_channel', 'shutdown during the opening');
     case 'open_channel':
     case 'channel_ready':
     case 'update_add_htlc':
@@ -95,7 +100,6 @@ function openingMessage(ctx: ChannelContext, state: OpeningChannel, message: Pee
     case 'commitment_signed':
     case 'revoke_and_ack':
     case 'channel_reestablish':
-    case 'shutdown':
     case 'closing_signed':
     case 'announcement_signatures':
     case 'stfu':
@@ -106,11 +110,21 @@ function openingMessage(ctx: ChannelContext, state: OpeningChannel, message: Pee
 function abandon(state: OpeningChannel, reason: string, peer: 'tell_peer' | 'silent'): Step<OpeningChannel> {
   if (state.phase.type === 'abandoned') return { state, effects: [] };
   const told: ChannelEffect[] =
-    peer === 'tell_peer' ? [sendReady(errorMessage(state.temporaryChannelId, reason))] : [];
+    peer === 'tell_peer' ? [sendReady(errorMessage(openingId(state), reason))] : [];
   return {
     state: { ...state, phase: { type: 'abandoned', reason } },
     effects: [...told, { type: 'event', event: { type: 'channel_closed', reason } }],
   };
+}
+
+/**
+ * By what the peer knows an opening. BOLT 1: the funder, "for all error messages sent before (and including) the
+ * funding_created message: MUST use temporary_channel_id in lieu of channel_id".
+ */
+function openingId({ phase, temporaryChannelId }: OpeningChannel): Uint8Array {
+  return phase.type === 'awaiting_funding_signed'
+    ? channelIdOf(phase.fundingTxid, phase.fundingOutputIndex)
+    : temporaryChannelId;
 }
 
 function establishedStep(
@@ -245,7 +259,7 @@ function peerReason(message: MessageOf<'error'>): string {
  * `fail_channel` the closing state. `ignore` and `refuse` change nothing.
  */
 export function applyReaction(state: ChannelState, error: ChannelError): Step {
-  const id = state.type === 'opening' ? state.temporaryChannelId : state.channelId;
+  const id = state.type === 'opening' ? openingId(state) : state.channelId;
   switch (error.reaction) {
     case 'ignore':
     case 'refuse':

@@ -132,6 +132,13 @@ export function receiveReestablish(
       'fail_channel',
       'channel_reestablish: next_revocation_number is out of range',
     );
+  // BOLT 2: "if next_revocation_number equals 0: MUST set your_last_per_commitment_secret to all zeroes".
+  if (nextRevocationNumber === 0n && message.yourLastPerCommitmentSecret.some((byte) => byte !== 0))
+    return fault(
+      'reestablish_secret',
+      'fail_channel',
+      'channel_reestablish: your_last_per_commitment_secret before any was revealed',
+    );
   if (nextRevocationNumber > 0n) {
     const point = ctx.holderPoint(nextRevocationNumber - 1n);
     if (point === undefined)

@@ -1,6 +1,7 @@
 /** BOLT 2 "Legacy Closing Negotiation: closing_signed", with fee ranges. */
 import type { MessageOf } from '@fulmen/wire';
-import { buildClosingTransaction, closingFeeSat, closingSpec } from '../commitment/closing.ts';
+import type { ClosingOutputs } from '../commitment/closing.ts';
+import { buildClosingTransaction, closingFeeSat, closingSpec, isClosingDust } from '../commitment/closing.ts';
 import type { ChannelContext } from '../context.ts';
 import type { ChannelEffect, ClosingSpec } from '../effect.ts';
 import { fault } from '../errors.ts';
@@ -58,8 +59,12 @@ export function receiveClosingSigned(
   // BOLT 2: "if the signature is not valid for either variant of closing transaction ... OR non-compliant with LOW-S-standard
   // rule: MUST send a warning and close the connection, or send an error and fail the channel."
   const signed = signedVariant(ctx, state, specFor(state, phase, feeSat), message.signature);
-  if (signed === undefined)
-    return fault('invalid_signature', 'warning_disconnect', 'closing_signed: invalid signature');
+  if (signed === undefined) {
+    // BOLT 2: "if one of the outputs in the closing transaction is below the dust limit for its scriptpubkey: MUST fail the channel".
+    return hasSignedDust(ctx, state, specFor(state, phase, feeSat), message.signature)
+      ? fault('closing_fee', 'fail_channel', 'closing_signed: an output is below the dust limit')
+      : fault('invalid_signature', 'warning_disconnect', 'closing_signed: invalid signature');
+  }
   return decide(
     ctx,
     state,
@@ -218,6 +223,28 @@ function signedVariant(
       closing: variant,
       dustLimitSat: state.parameters.holder.dustLimitSat,
     });
+    return built.ok && ctx.secp.verify(built.value.sighash, signature, funding.counterpartyFundingPubkey);
+  });
+}
+
+/** Whether the counterparty signed the close with an output that must not be there. */
+function hasSignedDust(
+  ctx: ChannelContext,
+  state: EstablishedChannel,
+  closing: ClosingSpec,
+  signature: Uint8Array,
+): boolean {
+  const funding = primaryFunding(state);
+  const { dustLimitSat } = state.parameters.holder;
+  const isHolderDust = isClosingDust(closing.toHolderSat, closing.holderScript, dustLimitSat);
+  const isCounterpartyDust = isClosingDust(closing.toCounterpartySat, closing.counterpartyScript, dustLimitSat);
+  const dusty: ClosingOutputs[] = [
+    ...(isHolderDust || isCounterpartyDust ? (['both'] as const) : []),
+    ...(isHolderDust ? (['holder_only'] as const) : []),
+    ...(isCounterpartyDust ? (['counterparty_only'] as const) : []),
+  ];
+  return dusty.some((outputs) => {
+    const built = buildClosingTransaction({ funding, closing, dustLimitSat: 0n, outputs });
     return built.ok && ctx.secp.verify(built.value.sighash, signature, funding.counterpartyFundingPubkey);
   });
 }

@@ -1,6 +1,6 @@
 /** The terms of an opening: what the holder asks for, and whether the counterparty's are acceptable. */
 import type { Result } from '@fulmen/codec';
-import { ok } from '@fulmen/codec';
+import { equalBytes, ok } from '@fulmen/codec';
 import type { MessageOf } from '@fulmen/wire';
 import { isShutdownScript } from '../close/shutdown.ts';
 import { commitmentFeeSat, funderCommitmentCostSat } from '../commitment/fees.ts';
@@ -21,6 +21,14 @@ export interface HolderKeys {
   readonly delayedPaymentBasepoint: Uint8Array;
   readonly htlcBasepoint: Uint8Array;
 }
+
+const KEYS = [
+  'fundingPubkey',
+  'revocationBasepoint',
+  'paymentBasepoint',
+  'delayedPaymentBasepoint',
+  'htlcBasepoint',
+] as const;
 
 /** The holder's parameters by its policy. */
 export function holderParameters(
@@ -138,6 +146,10 @@ export function checkCounterpartyTerms(
   ];
   // BOLT 2: basepoints and funding_pubkey "are not valid secp256k1 pubkeys in compressed format": MUST fail the channel.
   if (!points.every((point) => secp.isPublicKey(point))) return reject('a public key is not valid');
+  // A counterparty that gives back our own keys would sign for both sides; the signer registers no such channel.
+  const own: PartyParameters = channel.holder;
+  const isReflected = KEYS.some((key) => equalBytes(own[key], theirs[key]));
+  if (isReflected) return reject('a public key is one of ours');
   // BOLT 2: "MUST include upfront_shutdown_script with either a valid shutdown_scriptpubkey ..., or a zero-length".
   if (
     theirs.upfrontShutdownScript !== undefined &&

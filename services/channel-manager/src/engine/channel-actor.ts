@@ -284,6 +284,16 @@ export class ChannelActor {
         this.#inbound.refuseReplayed(this.#established(), verdict.htlcId);
         continue;
       }
+      if (verdict.type === 'version_mismatch' && this.#state.type === 'opening') {
+        // The peer named the outpoint of a channel that exists, perhaps another peer's: no other writer is to blame.
+        this.#host.consumed(this, result.frames);
+        const reason = 'the funding outpoint is that of another channel';
+        items = [
+          { kind: 'command', input: { type: 'abandon_opening', reason }, settle: () => undefined },
+          ...items.filter((item) => item.kind !== 'message'),
+        ];
+        continue;
+      }
       this.#host.commitRefused(this, verdict);
       return;
     }

@@ -237,6 +237,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   #pendingChannels(): { ofPeer: (peer: Peer) => number; total: number } {
     const ofPeer = (peer: Peer): number =>
+      peer.beginning.size +
       [...peer.channels.values(), ...peer.openings.values()].filter((actor) => isPending(actor.state)).length;
     return { ofPeer, total: this.peers.peers().reduce((sum, peer) => sum + ofPeer(peer), 0) };
   }
@@ -274,8 +275,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   }
 
   #unknownChannel(peer: Peer, channelId: Uint8Array, generation: bigint): void {
-    // BOLT 2 asks for an error on a channel_reestablish for a channel that is not known; the peer then closes it.
-    peer.send(make('error', { channelId, data: new TextEncoder().encode('unknown channel') }), generation);
+    // BOLT 1: "SHOULD send error with the unknown channel_id in reply to messages of type 32-255 related to unknown channels."
+    peer.complain(channelId, 'unknown channel', generation);
   }
 
   // ---------------------------------------------------------------- messages

@@ -6,7 +6,7 @@ export type Item =
   /** A message of the peer; `frame` is acknowledged when its turn is committed. */
   | {
       readonly kind: 'message';
-      readonly input: Extract<ChannelInput, { type: 'message' }>;
+      readonly input: Extract<ChannelInput, { type: 'message' | 'commitment_signed_batch' }>;
       readonly generation: bigint;
       readonly frame: bigint;
     }

@@ -6,13 +6,12 @@ import {
   type OpeningChannel,
   openChannel,
   type OutboundMessage,
-  type PeerMessage,
 } from '@fulmen/channel';
 import { toHex } from '@fulmen/codec';
 import type { NewChannelKeysResponse } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
-import { make, type MessageOf } from '@fulmen/wire';
-import type { Peer } from '../peers/peer.ts';
+import type { MessageOf } from '@fulmen/wire';
+import { isAllChannels, type Peer } from '../peers/peer.ts';
 import type { ActorHost } from './actor-host.ts';
 import type { OpenChannelCommand, OpenedChannel } from './api.ts';
 import { ChannelActor } from './channel-actor.ts';
@@ -56,16 +55,35 @@ export class Openings {
 
   /** A peer's open_channel. */
   async received(peer: Peer, message: MessageOf<'open_channel'>, generation: bigint): Promise<void> {
-    const refuse = (text: string): void => {
-      peer.send(errorMessage(message.temporaryChannelId, text), generation);
-    };
+    const { temporaryChannelId } = message;
+    const key = toHex(temporaryChannelId);
+    const refuse = (text: string): void => peer.complain(temporaryChannelId, text, generation);
+    // An opening could not be failed alone by a name that means every channel.
+    if (isAllChannels(temporaryChannelId) || peer.channels.has(key))
+      return refuse('open_channel: this temporary_channel_id names something else');
+    if (peer.beginning.has(key)) return peer.disconnect('the same temporary_channel_id twice at once');
     const pending = this.#pending();
     if (pending.ofPeer(peer) >= this.#limits.maxPendingPerPeer)
       return refuse('too many channels of yours are not confirmed yet');
     if (pending.total >= this.#limits.maxPendingTotal)
       return refuse('too many channels are being opened: try again later');
-    if (peer.openings.has(toHex(message.temporaryChannelId)))
-      return refuse('this temporary_channel_id is in use');
+    const inUse = peer.openings.get(key);
+    if (inUse !== undefined) {
+      // An error by this name is about the first: who sends one fails what it is about.
+      const reason = 'this temporary_channel_id is in use';
+      inUse.post({ kind: 'command', input: { type: 'abandon_opening', reason }, settle: () => undefined });
+      return;
+    }
+    peer.beginning.add(key);
+    try {
+      await this.#begin(peer, message, generation);
+    } finally {
+      peer.beginning.delete(key);
+    }
+  }
+
+  async #begin(peer: Peer, message: MessageOf<'open_channel'>, generation: bigint): Promise<void> {
+    const refuse = (text: string): void => peer.complain(message.temporaryChannelId, text, generation);
     const reserve = peer.connection?.features.anchors === true ? await this.#anchorReserve() : undefined;
     const zeroConf = await this.#host.ports.store.zeroConfTrust(peer.nodeId);
     const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
@@ -318,10 +336,6 @@ export class Openings {
 function aliasFrom(random: Uint8Array): bigint {
   const value = random.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
   return (value & ((1n << 62n) - 1n)) | (1n << 62n);
-}
-
-function errorMessage(channelId: Uint8Array, text: string): PeerMessage {
-  return make('error', { channelId, data: new TextEncoder().encode(text) });
 }
 
 /** Whether a state counts against the caps on pending channels. */

@@ -4,7 +4,7 @@
  * fenced CAS in the store; only after it does a channel hear of a connection.
  */
 import { channelIdOf } from '@fulmen/channel';
-import { toHex, utf8Encode } from '@fulmen/codec';
+import { assertNever, toHex } from '@fulmen/codec';
 import { shardOfPeer } from '@fulmen/keys/shard';
 import type {
   ConnectResult,
@@ -20,7 +20,8 @@ import { decodeMessage, encodeMessage, make, type Message, type MessageOf } from
 import type { ChannelActor } from '../engine/channel-actor.ts';
 import type { EnginePorts } from '../engine/ports.ts';
 import { GatewayStream } from '../link/outbound.ts';
-import { negotiatedFeatures, offersStorage, Peer } from './peer.ts';
+import { CommitmentBatch } from './batch.ts';
+import { isAllChannels, negotiatedFeatures, offersStorage, Peer } from './peer.ts';
 
 /** Messages that name their channel by its final id. */
 type ChannelMessage = MessageOf<
@@ -38,6 +39,12 @@ type ChannelMessage = MessageOf<
   | 'announcement_signatures'
   | 'stfu'
 >;
+
+interface Inbound {
+  readonly message: Message;
+  readonly generation: bigint;
+  readonly frame: bigint;
+}
 
 export interface PeerHubHandler {
   openChannelReceived(peer: Peer, message: MessageOf<'open_channel'>, generation: bigint): Promise<void>;
@@ -229,6 +236,7 @@ export class PeerHub {
       offersStorage: offersStorage(message.theirFeatures),
       outbound: 0n,
       inbound: 0n,
+      batch: undefined,
       open: new Set(),
     };
     gateway.send({
@@ -305,12 +313,21 @@ export class PeerHub {
 
   /** False when no actor will report the frame as processed. */
   #dispatch(peer: Peer, message: Message, generation: bigint, frame: bigint): boolean {
+    const batch = peer.connection?.batch;
+    if (batch !== undefined && message.type !== 'error' && message.type !== 'warning')
+      return this.#batched(peer, batch, { message, generation, frame });
     switch (message.type) {
+      case 'start_batch':
+        this.#startBatch(peer, message, generation);
+        return false;
       case 'open_channel':
         void this.#handler.openChannelReceived(peer, message, generation).catch((error: unknown) => {
           this.#ports.logger.error({ err: error, peer: peer.key }, 'open_channel could not be handled');
-          const data = utf8Encode('this node cannot open a channel now: try again later');
-          peer.send(make('error', { channelId: message.temporaryChannelId, data }), generation);
+          peer.complain(
+            message.temporaryChannelId,
+            'this node cannot open a channel now: try again later',
+            generation,
+          );
         });
         return false;
       case 'accept_channel':
@@ -320,7 +337,7 @@ export class PeerHub {
         return actor.post({ kind: 'message', input: { type: 'message', message }, generation, frame });
       }
       case 'funding_signed': {
-        const actor = this.#awaitingFundingSigned(peer, message.channelId);
+        const actor = awaitingFundingSigned(peer, message.channelId);
         if (actor === undefined) return this.#unknown(peer, message.channelId, generation);
         return actor.post({ kind: 'message', input: { type: 'message', message }, generation, frame });
       }
@@ -351,8 +368,42 @@ export class PeerHub {
     }
   }
 
+  #startBatch(peer: Peer, message: MessageOf<'start_batch'>, generation: bigint): void {
+    const start = CommitmentBatch.start(message);
+    switch (start.type) {
+      case 'begun':
+        if (peer.connection !== undefined) peer.connection.batch = start.batch;
+        return;
+      case 'ignored':
+        return;
+      case 'ignored_with_warning':
+        return peer.warn(message.channelId, start.text, generation);
+      case 'refused':
+        peer.warn(message.channelId, start.text, generation);
+        return peer.disconnect(start.text);
+    }
+    assertNever(start);
+  }
+
+  #batched(peer: Peer, batch: CommitmentBatch, inbound: Inbound): boolean {
+    const { message, generation, frame } = inbound;
+    const { connection } = peer;
+    const progress = batch.take(message);
+    if (progress.type === 'incomplete' || connection === undefined) return false;
+    connection.batch = undefined;
+    if (progress.type === 'refused') {
+      peer.warn(batch.channelId, progress.text, generation);
+      peer.disconnect(progress.text);
+      return false;
+    }
+    const actor = actorOf(peer, batch.channelId);
+    if (actor === undefined || actor.stopped) return this.#unknown(peer, batch.channelId, generation);
+    const input = { type: 'commitment_signed_batch', messages: progress.messages } as const;
+    return actor.post({ kind: 'message', input, generation, frame });
+  }
+
   #toChannel(peer: Peer, message: ChannelMessage, generation: bigint, frame: bigint): boolean {
-    const actor = peer.channels.get(toHex(message.channelId));
+    const actor = actorOf(peer, message.channelId);
     if (actor === undefined || actor.stopped) return this.#unknown(peer, message.channelId, generation);
     if (actor.post({ kind: 'message', input: { type: 'message', message }, generation, frame })) return true;
     peer.disconnect('too many messages at once');
@@ -361,11 +412,9 @@ export class PeerHub {
 
   /** BOLT 1: an all-zero channel_id speaks of all channels with the peer. */
   #toAll(peer: Peer, message: MessageOf<'error' | 'warning'>, generation: bigint, frame: bigint): boolean {
-    const key = toHex(message.channelId);
-    const isAll = message.channelId.every((byte) => byte === 0);
-    const actors = isAll
-      ? [...peer.channels.values()]
-      : [peer.channels.get(key) ?? peer.openings.get(key)].filter((actor) => actor !== undefined);
+    const actors = isAllChannels(message.channelId)
+      ? [...peer.channels.values(), ...peer.openings.values()]
+      : [actorOf(peer, message.channelId)].filter((actor) => actor !== undefined);
     for (const actor of actors) {
       const { channelId } = actor;
       actor.post({
@@ -376,17 +425,6 @@ export class PeerHub {
       });
     }
     return actors.length > 0;
-  }
-
-  #awaitingFundingSigned(peer: Peer, channelId: Uint8Array): ChannelActor | undefined {
-    const wanted = toHex(channelId);
-    for (const actor of peer.openings.values()) {
-      const { state } = actor;
-      if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed') continue;
-      if (toHex(channelIdOf(state.phase.fundingTxid, state.phase.fundingOutputIndex)) === wanted)
-        return actor;
-    }
-    return undefined;
   }
 
   #unknown(peer: Peer, channelId: Uint8Array, generation: bigint): false {
@@ -467,4 +505,20 @@ export class PeerHub {
     for (const waiting of this.#connecting.values())
       waiting.reject(new RpcError('unavailable', 'the replica stops'));
   }
+}
+
+/** The channel that a peer's message is about, by its id, or, while it is being opened, by either of its two. */
+function actorOf(peer: Peer, channelId: Uint8Array): ChannelActor | undefined {
+  const key = toHex(channelId);
+  return peer.channels.get(key) ?? peer.openings.get(key) ?? awaitingFundingSigned(peer, channelId);
+}
+
+function awaitingFundingSigned(peer: Peer, channelId: Uint8Array): ChannelActor | undefined {
+  const wanted = toHex(channelId);
+  for (const actor of peer.openings.values()) {
+    const { state } = actor;
+    if (state.type !== 'opening' || state.phase.type !== 'awaiting_funding_signed') continue;
+    if (toHex(channelIdOf(state.phase.fundingTxid, state.phase.fundingOutputIndex)) === wanted) return actor;
+  }
+  return undefined;
 }

@@ -1,12 +1,13 @@
 /** One peer as this replica sees it: its connection, its channels, its openings. */
 import type { NegotiatedFeatures, PeerMessage } from '@fulmen/channel';
-import { FeatureBits, toHex } from '@fulmen/codec';
+import { FeatureBits, toHex, utf8Encode } from '@fulmen/codec';
 import type { Fence } from '@fulmen/store';
-import { encodeMessage } from '@fulmen/wire';
+import { encodeMessage, make } from '@fulmen/wire';
 import type { ChannelActor } from '../engine/channel-actor.ts';
 import { scidsOf } from '../engine/counterparty-terms.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { GatewayStream } from '../link/outbound.ts';
+import type { CommitmentBatch } from './batch.ts';
 
 export interface Connection {
   readonly gateway: GatewayStream;
@@ -19,6 +20,8 @@ export interface Connection {
   outbound: bigint;
   /** Number of the last frame received. */
   inbound: bigint;
+  /** The peer announced messages that belong together, and not all are here yet. */
+  batch: CommitmentBatch | undefined;
   /** Frames received and not yet processed. */
   readonly open: Set<bigint>;
 }
@@ -34,6 +37,8 @@ export class Peer {
   readonly channels = new Map<string, ChannelActor>();
   /** By temporary channel id, hex. */
   readonly openings = new Map<string, ChannelActor>();
+  /** Openings that the peer asked for and that wait for their keys, by temporary channel id, hex. */
+  readonly beginning = new Set<string>();
   connection: Connection | undefined;
   /** Connections being accepted: one after the other. */
   accepting: Promise<void> = Promise.resolve();
@@ -82,6 +87,21 @@ export class Peer {
     });
   }
 
+  /**
+   * An error about something that is no channel: an opening that is refused, an id that is not known. BOLT 1: who sends an
+   * error "MUST fail the channel(s) referred to by the error message". An id that is a channel's, or all zeroes, which refer to
+   * every channel, gets a warning.
+   */
+  complain(channelId: Uint8Array, text: string, generation: bigint): void {
+    if (isAllChannels(channelId) || this.channels.has(toHex(channelId)))
+      return this.warn(channelId, text, generation);
+    this.send(make('error', { channelId, data: utf8Encode(text) }), generation);
+  }
+
+  warn(channelId: Uint8Array, text: string, generation: bigint): void {
+    this.send(make('warning', { channelId, data: utf8Encode(text) }), generation);
+  }
+
   /** Has the gateway close the current connection. */
   disconnect(reason: string): void {
     const { connection } = this;
@@ -104,6 +124,11 @@ export class Peer {
       value: { peerNodeId: this.nodeId, generation, through, creditBytes: CREDIT_BYTES },
     });
   }
+}
+
+/** BOLT 1: "unless channel_id is 0 (i.e. all bytes are 0), in which case it refers to all channels". */
+export function isAllChannels(channelId: Uint8Array): boolean {
+  return channelId.every((byte) => byte === 0);
 }
 
 /** Whether a peer's init offers peer storage. */
