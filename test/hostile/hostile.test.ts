@@ -2,11 +2,12 @@
 import { describe, expect, test } from 'vitest';
 import { CLOSE_RULES } from './rules-close.ts';
 import { FUNDING_RULES } from './rules-funding.ts';
+import { MESSAGE_RULES } from './rules-messages.ts';
 import { OPEN_RULES } from './rules-open.ts';
 import { UPDATE_RULES } from './rules-updates.ts';
 import { Scene } from './scene.ts';
 
-const RULES = [...OPEN_RULES, ...FUNDING_RULES, ...UPDATE_RULES, ...CLOSE_RULES];
+const RULES = [...MESSAGE_RULES, ...OPEN_RULES, ...FUNDING_RULES, ...UPDATE_RULES, ...CLOSE_RULES];
 
 test('each rule is named once', () => {
   expect(new Set(RULES.map(({ name }) => name)).size).toBe(RULES.length);

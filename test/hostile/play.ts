@@ -49,6 +49,8 @@ export interface Heard {
 /** What happens in a scene. */
 export interface Play {
   readonly stage: Stage;
+  /** The act leaves the channel as it found it: others of the kind may follow in the same scene. */
+  readonly shares?: 'its_stage';
   /** Before anybody connects. */
   readonly prepare?: (scene: Scene) => void;
   readonly act: (scene: Scene) => Promise<void> | void;

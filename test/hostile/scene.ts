@@ -36,6 +36,9 @@ export class Scene {
   /** What the funder gives to the other side of the hostile peer's channel. */
   pushMsat = 300_000_000n;
   fundingSat = 1_000_000n;
+  /** Scenes that an act left as it found them, by their stage. */
+  static readonly #shared = new Map<Stage, Scene>();
+  #isStarted = false;
   readonly #scheduler: Scheduler;
   readonly #fleet: Fleet;
   readonly #faults: string[] = [];
@@ -80,49 +83,64 @@ export class Scene {
 
   /** Runs `act` at its stage and resolves with the fleet's reaction, and what was said. */
   static async play(name: string, play: Play): Promise<Outcome> {
-    const scene = new Scene(name, play.stage);
+    if (play.shares === undefined) return new Scene(name, play.stage).#perform(play);
+    const scene = Scene.#shared.get(play.stage) ?? new Scene(`shared ${play.stage}`, play.stage);
+    Scene.#shared.delete(play.stage);
+    const outcome = await scene.#perform(play);
+    if (scene.#isReady()) Scene.#shared.set(play.stage, scene);
+    return outcome;
+  }
+
+  async #perform(play: Play): Promise<Outcome> {
     let outcome: { readonly reaction: Reaction } | { readonly error: unknown } | undefined;
-    scene.#live(play).then(
+    this.#live(play).then(
       (reaction) => (outcome = { reaction }),
       (error: unknown) => (outcome = { error }),
     );
-    await scene.#scheduler.runUntil(() => outcome !== undefined || scene.#faults.length > 0, MAX_EVENTS);
-    const heard = scene.heard.map(({ type, text }) => (text === '' ? type : `${type}: ${text}`));
-    if (scene.#faults.length > 0)
-      throw new SceneError(`${scene.#faults.join('; ')} (heard ${heard.join(', ')})`);
+    await this.#scheduler.runUntil(() => outcome !== undefined || this.#faults.length > 0, MAX_EVENTS);
+    const heard = this.heard.map(({ type, text }) => (text === '' ? type : `${type}: ${text}`));
+    if (this.#faults.length > 0)
+      throw new SceneError(`${this.#faults.join('; ')} (heard ${heard.join(', ')})`);
     if (outcome === undefined) throw new SceneError(`the scene did not end (heard ${heard.join(', ')})`);
     if ('error' in outcome) throw outcome.error;
-    return { reaction: outcome.reaction, heard, scene };
+    return { reaction: outcome.reaction, heard, scene: this };
   }
 
   async #live({ prepare, act }: Play): Promise<Reaction> {
-    const { hostile, honest } = this;
-    this.#fleet.parkShards(new Set([hostile, honest].map((peer) => shardOfPeer(peer.nodeId))));
-    prepare?.(this);
     const opensLater = this.#stage.startsWith('opening');
-    honest.wish = { fundingSat: 1_000_000n, pushMsat: 300_000_000n };
-    if (opensLater) await act(this);
-    if (this.#stage.endsWith('by_peer'))
-      hostile.wish = { fundingSat: this.fundingSat, pushMsat: this.pushMsat };
-    await this.#fleet.start();
-    await this.until('connected', () => hostile.isConnected && honest.isConnected);
-    this.#connection = [...hostile.connections].at(-1);
-    if (this.#stage.endsWith('by_fleet')) await this.#openByFleet();
+    if (!this.#isStarted) {
+      this.#isStarted = true;
+      prepare?.(this);
+      if (opensLater) await act(this);
+      await this.#start();
+    }
     if (!opensLater) {
       await this.until(this.#stage, () => this.#isReady());
       this.heard.length = 0;
-      this.#connection = [...hostile.connections].at(-1);
+      this.#connection = [...this.hostile.connections].at(-1);
       await act(this);
     }
     await this.#scheduler.delay(AFTERMATH_MS, 'aftermath');
     return this.#reaction();
   }
 
+  async #start(): Promise<void> {
+    const { hostile, honest } = this;
+    this.#fleet.parkShards(new Set([hostile, honest].map((peer) => shardOfPeer(peer.nodeId))));
+    honest.wish = { fundingSat: 1_000_000n, pushMsat: 300_000_000n };
+    if (this.#stage.endsWith('by_peer'))
+      hostile.wish = { fundingSat: this.fundingSat, pushMsat: this.pushMsat };
+    await this.#fleet.start();
+    await this.until('connected', () => hostile.isConnected && honest.isConnected);
+    this.#connection = [...hostile.connections].at(-1);
+    if (this.#stage.endsWith('by_fleet')) await this.#openByFleet();
+  }
+
   #isReady(): boolean {
     const { hostile, honest } = this;
     if (this.#stage.startsWith('unconfirmed'))
       return hostile.channel !== undefined && this.#phase() === 'awaiting_funding_confirmations';
-    return hostile.isOpen && honest.isOpen && this.#phase() === 'open';
+    return hostile.isOpen && hostile.isQuiet && honest.isOpen && this.#phase() === 'open';
   }
 
   async #openByFleet(): Promise<void> {
