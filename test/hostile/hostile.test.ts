@@ -1,5 +1,6 @@
 // A peer that breaks one rule of BOLT 2 at a time: the fleet's reaction is the one that the sentence asks for.
 import { describe, expect, test } from 'vitest';
+import { ADD_RULES } from './rules-add.ts';
 import { CLOSE_RULES } from './rules-close.ts';
 import { FUNDING_RULES } from './rules-funding.ts';
 import { MESSAGE_RULES } from './rules-messages.ts';
@@ -7,7 +8,14 @@ import { OPEN_RULES } from './rules-open.ts';
 import { UPDATE_RULES } from './rules-updates.ts';
 import { Scene } from './scene.ts';
 
-const RULES = [...MESSAGE_RULES, ...OPEN_RULES, ...FUNDING_RULES, ...UPDATE_RULES, ...CLOSE_RULES];
+const RULES = [
+  ...MESSAGE_RULES,
+  ...OPEN_RULES,
+  ...FUNDING_RULES,
+  ...ADD_RULES,
+  ...UPDATE_RULES,
+  ...CLOSE_RULES,
+];
 
 test('each rule is named once', () => {
   expect(new Set(RULES.map(({ name }) => name)).size).toBe(RULES.length);

@@ -281,9 +281,14 @@ export const MESSAGE_RULES: readonly Rule[] = [
     ({ channelId }) => ['error', channelId],
     { reaction: 'error' },
   ),
-  complaint("error: about another peer's channel", NO_CHANNEL, ({ honest, channelId }) => ['error', honest.channel?.channelId ?? channelId], {
-    reaction: 'ignore',
-  }),
+  complaint(
+    "error: about another peer's channel",
+    NO_CHANNEL,
+    ({ honest, channelId }) => ['error', honest.channel?.channelId ?? channelId],
+    {
+      reaction: 'ignore',
+    },
+  ),
   complaint('error: about an unknown channel', NO_CHANNEL, () => ['error', UNKNOWN], { reaction: 'ignore' }),
   complaint(
     'warning: about the channel',
@@ -291,5 +296,7 @@ export const MESSAGE_RULES: readonly Rule[] = [
     ({ channelId }) => ['warning', channelId],
     { reaction: 'ignore', never: 'shutdown' },
   ),
-  complaint('warning: about an unknown channel', NO_CHANNEL, () => ['warning', UNKNOWN], { reaction: 'ignore' }),
+  complaint('warning: about an unknown channel', NO_CHANNEL, () => ['warning', UNKNOWN], {
+    reaction: 'ignore',
+  }),
 ];

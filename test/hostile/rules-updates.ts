@@ -5,11 +5,9 @@ import { type Rule, highS, spoiled } from './rule.ts';
 import type { Wire } from './play.ts';
 import type { Scene } from './scene.ts';
 
-type Add = MessageOf<'update_add_htlc'>;
 type Commitment = MessageOf<'commitment_signed'>;
 type Revocation = MessageOf<'revoke_and_ack'>;
 
-const ADDING = 'Adding an HTLC: `update_add_htlc`';
 const REMOVING =
   'Removing an HTLC: `update_fulfill_htlc`, `update_fail_htlc`, and `update_fail_malformed_htlc`';
 const COMMITTING = 'Committing Updates So Far: `commitment_signed`';
@@ -18,34 +16,11 @@ const FEES = 'Updating Fees: `update_fee`';
 const OR = 'send a `warning` and close the connection, or send an `error` and fail the channel.';
 const AMOUNT_MSAT = 50_000_000n;
 
-/** An add of the peer's, changed; what signs for it stays away. */
-function add(
-  name: string,
-  sentence: string,
-  change: (message: Add) => Partial<Add>,
-  reaction: Rule['reaction'],
-): Rule {
-  return {
-    name: `update_add_htlc: ${name}`,
-    section: ADDING,
-    sentence,
-    stage: 'open_funded_by_peer',
-    act: (scene) => {
-      scene.change('update_add_htlc', (message) => ({ ...message, ...change(message) }), 'commitment_signed');
-      scene.pay(AMOUNT_MSAT);
-    },
-    reaction,
-  };
-}
-
 /** A removal of an HTLC of the fleet's. */
 function removal(
   name: string,
   sentence: string,
-  message: (
-    scene: Scene,
-    htlc: { readonly id: bigint; readonly preimage: Uint8Array },
-  ) => Wire,
+  message: (scene: Scene, htlc: { readonly id: bigint; readonly preimage: Uint8Array }) => Wire,
 ): Rule {
   return {
     name,
@@ -113,80 +88,6 @@ const NO_SECRET =
   'if `per_commitment_secret` is not a valid secret key or does not generate the previous `per_commitment_point`: MUST send an `error` and fail the channel.';
 
 export const UPDATE_RULES: readonly Rule[] = [
-  add(
-    'an amount of 0',
-    'receiving an `amount_msat` equal to 0, OR less than its own `htlc_minimum_msat`: SHOULD ' + OR,
-    () => ({ amountMsat: 0n }),
-    'warning_disconnect',
-  ),
-  add(
-    'more than the peer has',
-    'receiving an `amount_msat` that the sending node cannot afford at the current `feerate_per_kw`: SHOULD ' +
-      OR,
-    () => ({ amountMsat: 699_000_000n }),
-    'warning_disconnect',
-  ),
-  add(
-    'an expiry that is a time',
-    'if sending node sets `cltv_expiry` to greater or equal to 500000000: SHOULD ' + OR,
-    () => ({ cltvExpiry: 500_000_000 }),
-    'warning_disconnect',
-  ),
-  {
-    name: 'update_add_htlc: one more than max_accepted_htlcs',
-    section: ADDING,
-    sentence:
-      'if a sending node adds more than receiver `max_accepted_htlcs` HTLCs to its local commitment transaction: SHOULD ' +
-      OR,
-    stage: 'open_funded_by_peer',
-    act: (scene) => {
-      const first = scene.channel.changes.nextOutboundHtlcId;
-      for (let i = 0n; i <= 30n; i += 1n)
-        scene.send(
-          make('update_add_htlc', {
-            channelId: scene.channelId,
-            id: first + i,
-            amountMsat: 1_000_000n,
-            paymentHash: new Uint8Array(32).fill(Number(i)),
-            cltvExpiry: scene.height + 500,
-            onionRoutingPacket: new Uint8Array(1_366),
-            tlvs: {},
-          }),
-        );
-    },
-    reaction: 'warning_disconnect',
-  },
-  {
-    name: 'update_add_htlc: two of one payment_hash',
-    section: ADDING,
-    sentence: 'MUST allow multiple HTLCs with the same `payment_hash`.',
-    stage: 'open_funded_by_peer',
-    act: (scene) => {
-      scene.pay(AMOUNT_MSAT);
-      scene.pay(AMOUNT_MSAT);
-    },
-    reaction: 'ignore',
-    hears: ['revoke_and_ack'],
-  },
-  {
-    name: 'update_add_htlc: the same id after a reconnection',
-    section: ADDING,
-    sentence:
-      'if the sender did not previously acknowledge the commitment of that HTLC: MUST ignore a repeated `id` value after a reconnection.',
-    stage: 'open_funded_by_peer',
-    act: async (scene) => {
-      scene.hostile.tamper = (message) => (message.type === 'commitment_signed' ? [] : [message]);
-      scene.pay(AMOUNT_MSAT);
-      await scene.pause(200);
-      scene.hostile.tamper = (message) => [message];
-      await scene.reconnect();
-      await scene.until('the payment ends', () =>
-        scene.hostile.payments.every(({ state }) => state === 'fulfilled'),
-      );
-    },
-    reaction: 'ignore',
-    hears: ['revoke_and_ack'],
-  },
   removal('update_fulfill_htlc: an unknown id', UNKNOWN_ID, ({ channelId }, { id, preimage }) =>
     make('update_fulfill_htlc', { channelId, id: id + 7n, paymentPreimage: preimage, tlvs: {} }),
   ),

@@ -286,8 +286,8 @@ export class Scene {
   }
 
   /** The hostile peer pays the honest one. */
-  pay(amountMsat: bigint): Payment {
-    const payment = this.#payment(this.honest, amountMsat);
+  pay(amountMsat: bigint, changes: Pick<Payment, 'cltvExpiryHeight'> = {}): Payment {
+    const payment = { ...this.#payment(this.honest, amountMsat), ...changes };
     this.hostile.pay(payment);
     return payment;
   }

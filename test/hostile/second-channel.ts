@@ -21,7 +21,9 @@ export class SecondChannel {
   }
 
   /** Sends open_channel, changed. */
-  open(change: (message: MessageOf<'open_channel'>) => Partial<MessageOf<'open_channel'>> = () => ({})): void {
+  open(
+    change: (message: MessageOf<'open_channel'>) => Partial<MessageOf<'open_channel'>> = () => ({}),
+  ): void {
     const node = this.#node;
     const opened = openChannel(node.ctx, {
       fundingSat: 1_000_000n,

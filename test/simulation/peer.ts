@@ -76,6 +76,8 @@ export interface Payment {
   /** The fleet's channel with the payee. */
   readonly shortChannelId: bigint;
   readonly expected: 'fulfilled' | 'failed';
+  /** Of the HTLC to the fleet, where it is not the ordinary. */
+  readonly cltvExpiryHeight?: number;
   state: 'waiting' | 'offered' | 'fulfilled' | 'failed';
   htlcId?: bigint;
   secrets?: readonly Uint8Array[];
@@ -495,7 +497,7 @@ export class SimPeer {
         type: 'add_htlc',
         amountMsat: payment.amountMsat + payment.feeMsat,
         paymentHash: payment.paymentHash,
-        cltvExpiryHeight,
+        cltvExpiryHeight: payment.cltvExpiryHeight ?? cltvExpiryHeight,
         onionRoutingPacket: packet,
       });
       if (error !== undefined) return;

@@ -237,7 +237,11 @@ function hasSignedDust(
   const funding = primaryFunding(state);
   const { dustLimitSat } = state.parameters.holder;
   const isHolderDust = isClosingDust(closing.toHolderSat, closing.holderScript, dustLimitSat);
-  const isCounterpartyDust = isClosingDust(closing.toCounterpartySat, closing.counterpartyScript, dustLimitSat);
+  const isCounterpartyDust = isClosingDust(
+    closing.toCounterpartySat,
+    closing.counterpartyScript,
+    dustLimitSat,
+  );
   const dusty: ClosingOutputs[] = [
     ...(isHolderDust || isCounterpartyDust ? (['both'] as const) : []),
     ...(isHolderDust ? (['holder_only'] as const) : []),

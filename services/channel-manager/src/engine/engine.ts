@@ -16,7 +16,6 @@ import { RefusalKind } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import { AbortedError } from '@fulmen/service';
 import type { Fence, HtlcSource, Intent, Verdict } from '@fulmen/store';
-import { make } from '@fulmen/wire';
 import { PaymentHub } from '../payments/payment-hub.ts';
 import type { PaymentHost } from '../payments/payment-host.ts';
 import { Backups, type BackupsOptions } from '../backup/backups.ts';

@@ -259,7 +259,7 @@ export class BackupBench {
         FeatureBits.of({ provide_storage: 'optional' }).supports('provide_storage'),
       outbound: 0n,
       inbound: 0n,
-    batch: undefined,
+      batch: undefined,
       open: new Set(),
     };
     for (let n = 0; n < (options.channels ?? 1); n += 1) peer.channels.set(`${n}`, {} as never);
