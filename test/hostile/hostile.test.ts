@@ -2,10 +2,11 @@
 import { describe, expect, test } from 'vitest';
 import { ADD_RULES } from './rules-add.ts';
 import { CLOSE_RULES } from './rules-close.ts';
+import { COMMIT_RULES } from './rules-commit.ts';
 import { FUNDING_RULES } from './rules-funding.ts';
 import { MESSAGE_RULES } from './rules-messages.ts';
 import { OPEN_RULES } from './rules-open.ts';
-import { UPDATE_RULES } from './rules-updates.ts';
+import { REMOVE_RULES } from './rules-remove.ts';
 import { Scene } from './scene.ts';
 
 const RULES = [
@@ -13,7 +14,7 @@ const RULES = [
   ...OPEN_RULES,
   ...FUNDING_RULES,
   ...ADD_RULES,
-  ...UPDATE_RULES,
+  ...REMOVE_RULES, ...COMMIT_RULES,
   ...CLOSE_RULES,
 ];
 
