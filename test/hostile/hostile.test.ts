@@ -14,7 +14,8 @@ const RULES = [
   ...OPEN_RULES,
   ...FUNDING_RULES,
   ...ADD_RULES,
-  ...REMOVE_RULES, ...COMMIT_RULES,
+  ...REMOVE_RULES,
+  ...COMMIT_RULES,
   ...CLOSE_RULES,
 ];
 

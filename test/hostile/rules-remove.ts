@@ -77,7 +77,10 @@ export const REMOVE_RULES: readonly Rule[] = [
   removal('update_fulfill_htlc: a wrong preimage', WRONG_PREIMAGE, (scene, htlc) =>
     fulfil(scene, { ...htlc, preimage: new Uint8Array(32).fill(1) }),
   ),
-  removal('update_fulfill_htlc: twice', UNKNOWN_ID, (scene, htlc) => [fulfil(scene, htlc), fulfil(scene, htlc)]),
+  removal('update_fulfill_htlc: twice', UNKNOWN_ID, (scene, htlc) => [
+    fulfil(scene, htlc),
+    fulfil(scene, htlc),
+  ]),
   removal('update_fail_htlc: an unknown id', UNKNOWN_ID, (scene, htlc) => fail(scene, { id: htlc.id + 7n })),
   removal('update_fail_htlc: after update_fulfill_htlc', UNKNOWN_ID, (scene, htlc) => [
     fulfil(scene, htlc),
@@ -134,7 +137,9 @@ export const REMOVE_RULES: readonly Rule[] = [
       scene.drive({ type: 'fail_htlc', id: htlc.id, reason: new Uint8Array(292) });
       // It signs its removal, and keeps the secret of the commitment that still has the HTLC.
       scene.change('revoke_and_ack', () => []);
-      await scene.until('the fleet signs', () => scene.heard.some(({ type }) => type === 'commitment_signed'));
+      await scene.until('the fleet signs', () =>
+        scene.heard.some(({ type }) => type === 'commitment_signed'),
+      );
     },
     reaction: 'ignore',
     check: ({ honest }) => {
@@ -204,7 +209,11 @@ export const REMOVE_RULES: readonly Rule[] = [
       "if an HTLC it has fulfilled is in either node's current commitment transaction, AND is past this fulfillment deadline: SHOULD send an `error` to the offering peer (if connected). MUST fail the channel.",
     stage: 'open_funded_by_peer',
     act: async (scene) => {
-      scene.hostile.receives = ({ type }) => type !== 'update_fulfill_htlc' && type !== 'commitment_signed';
+      let isDeaf = false;
+      scene.hostile.receives = ({ type }) => {
+        isDeaf ||= type === 'update_fulfill_htlc';
+        return !isDeaf;
+      };
       scene.pay(AMOUNT_MSAT);
       await scene.until('the fleet fulfils', () =>
         scene.heard.some(({ type }) => type === 'update_fulfill_htlc'),
