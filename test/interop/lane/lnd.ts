@@ -121,12 +121,15 @@ export class Lnd implements InteropPeer {
   }
 
   /** Streams end with their last line. */
-  async #stream(route: string, body: Json): Promise<readonly Json[]> {
-    const text = await this.#request('POST', route, body);
+  async #stream(method: 'GET' | 'POST', route: string, body?: Json): Promise<readonly Json[]> {
+    const text = await this.#request(method, route, body);
     return text
       .split('\n')
       .filter((line) => line.trim() !== '')
-      .map((line) => (JSON.parse(line) as { readonly result: Json }).result);
+      .flatMap((line): readonly Json[] => {
+        const { result } = JSON.parse(line) as { readonly result?: Json };
+        return result === undefined ? [] : [result];
+      });
   }
 
   async #request(method: string, route: string, body: Json | undefined): Promise<string> {
@@ -315,13 +318,18 @@ export class Lnd implements InteropPeer {
   }
 
   async #send(request: Json): Promise<PeerPayment> {
-    const updates = await this.#stream('/v2/router/send', {
+    const sent = this.#stream('POST', '/v2/router/send', {
       timeout_seconds: 40,
       fee_limit_msat: '100000000',
       no_inflight_updates: true,
       ...request,
     });
-    const last = updates.at(-1);
+    const updates = await sent.catch((error: unknown) => {
+      if (error instanceof PeerError) throw error;
+      return [];
+    });
+    const bolt11 = request['payment_request'];
+    const last = updates.at(-1) ?? (typeof bolt11 === 'string' ? await this.#track(bolt11) : undefined);
     if (last === undefined) throw new PeerError('the payment has no outcome');
     if (last['status'] === 'SUCCEEDED')
       return {
@@ -335,6 +343,20 @@ export class Lnd implements InteropPeer {
       failure: String(failed?.['code'] ?? last['failure_reason']).toLowerCase(),
       failureHop: failed === undefined ? undefined : Number(failed['failure_source_index'] ?? 0),
     };
+  }
+
+  /** The outcome of a payment under which LND was restarted: it goes on, the stream that told of it does not. */
+  async #track(bolt11: string): Promise<Json> {
+    return until(
+      'the payment has an outcome',
+      async () => {
+        const { payment_hash: hash } = await this.#call('GET', `/v1/payreq/${bolt11}`);
+        const name = Buffer.from(String(hash), 'hex').toString('base64url');
+        const updates = await this.#stream('GET', `/v2/router/track/${name}?no_inflight_updates=true`);
+        return updates.at(-1);
+      },
+      CALL_TIMEOUT_MS,
+    );
   }
 
   async close(channelId: string, how: 'cooperative' | 'force', options: CloseOptions = {}): Promise<void> {

@@ -61,11 +61,12 @@ export async function forceClose(
     await world.chain.mine(1);
     return txids[0] ?? '';
   }
-  if (by === 'peer') {
-    await closeByPeer(peer, 'force');
+  if (by === 'peer' || peer.kind === 'lnd') {
+    if (by === 'peer') await closeByPeer(peer, 'force');
+    else await closeByFleet(world, peer, 'force');
     return forceClose(world, books, by, others);
   }
-  // Told by the fleet, a peer that is there may broadcast its own commitment, and either may win.
+  // Told by the fleet, LDK broadcasts its own commitment at once, and either may win; LND waits.
   let closingTxid = '';
   await peer.whileAway(async () => {
     await closeByFleet(world, peer, 'force');
