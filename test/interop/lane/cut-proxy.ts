@@ -1,17 +1,27 @@
 /**
- * A TCP proxy before a gateway that can cut a connection after any piece of
- * what passes. Frames are encrypted and so are their lengths, but nodes write a
- * message, or a few of one turn, at once: cutting after the first, second,
- * third… piece of either direction cuts at every message of a dance.
+ * A TCP proxy before the gateways that can cut a connection, or tell, at any piece of what passes. Frames are encrypted
+ * and so are their lengths, but nodes write a message, or a few of one turn, at once: acting at the first, second,
+ * third… piece of either direction acts at every message of a conversation. A cut within a piece lets its first half
+ * pass, so that of several messages in one piece the first arrive and the last does not.
  */
 import net from 'node:net';
 
 export type Direction = 'from_peer' | 'to_peer';
 
+/** What happens to the piece: lost with the connection, half of it lost with the connection, or delivered and told. */
+export type CutKind = 'before' | 'within' | 'tell';
+
+interface Trap {
+  readonly direction: Direction;
+  readonly kind: CutKind;
+  readonly onPiece: () => void;
+  left: number;
+}
+
 export class CutProxy {
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
-  #armed: { readonly direction: Direction; left: number; readonly onCut: () => void } | undefined;
+  #trap: Trap | undefined;
 
   private constructor(server: net.Server) {
     this.#server = server;
@@ -42,12 +52,12 @@ export class CutProxy {
 
   #join(from: net.Socket, to: net.Socket, direction: Direction): void {
     this.#sockets.add(from);
-    from.on('data', (piece) => {
-      if (this.#takes(direction)) {
-        this.cut();
-        return;
-      }
-      to.write(piece);
+    from.on('data', (piece: Buffer) => {
+      const trap = this.#sprung(direction);
+      if (trap === undefined || trap.kind === 'tell') to.write(piece);
+      else if (trap.kind === 'within') to.write(piece.subarray(0, piece.length >> 1), () => this.cut());
+      else this.cut();
+      trap?.onPiece();
     });
     const end = (): void => {
       this.#sockets.delete(from);
@@ -57,31 +67,25 @@ export class CutProxy {
     from.on('error', end);
   }
 
-  /** Whether this piece is the one that is lost. */
-  #takes(direction: Direction): boolean {
-    const armed = this.#armed;
-    if (armed === undefined || armed.direction !== direction) return false;
-    if (armed.left > 0) {
-      armed.left -= 1;
-      return false;
+  /** The trap, if this piece is the one that it waits for. */
+  #sprung(direction: Direction): Trap | undefined {
+    const trap = this.#trap;
+    if (trap === undefined || trap.direction !== direction) return undefined;
+    if (trap.left > 0) {
+      trap.left -= 1;
+      return undefined;
     }
-    this.#armed = undefined;
-    armed.onCut();
-    return true;
+    this.#trap = undefined;
+    return trap;
   }
 
-  /** Lets `pieces` more pieces of a direction pass; the next is lost and the connection cut. */
-  cutAfter(direction: Direction, pieces: number, onCut: () => void = () => undefined): void {
-    this.#armed = { direction, left: pieces, onCut };
-  }
-
-  /** Whether the cut that was asked for has not come. */
-  get isArmed(): boolean {
-    return this.#armed !== undefined;
+  /** Lets `pieces` more pieces of a direction pass, and acts at the next. */
+  setTrap(direction: Direction, kind: CutKind, pieces: number, onPiece: () => void): void {
+    this.#trap = { direction, kind, left: pieces, onPiece };
   }
 
   disarm(): void {
-    this.#armed = undefined;
+    this.#trap = undefined;
   }
 
   cut(): void {

@@ -119,6 +119,12 @@ export class World {
     await this.recording.endCase();
   }
 
+  /** A node of the public network with a channel of the fleet's. */
+  get hub(): InteropPeer {
+    if (this.#hub === undefined) throw new TypeError('the world has not started');
+    return this.#hub;
+  }
+
   get gatewayPort(): number {
     const [port] = this.fleet.lightningPorts.values();
     if (port === undefined) throw new NotApplicable('the fleet has no gateway');
@@ -175,6 +181,22 @@ export class World {
       readonly format?: 'anchors' | 'static_remotekey';
     } = {},
   ): Promise<{ readonly ours: Channel; readonly theirs: PeerChannel }> {
+    await this.startOpening(peer, by, options);
+    await this.mine(6);
+    return this.usable(peer);
+  }
+
+  /** Opens a channel from either side until its funding waits for a block. */
+  async startOpening(
+    peer: InteropPeer,
+    by: 'peer' | 'fleet',
+    options: {
+      readonly fundingSat?: bigint;
+      readonly pushMsat?: bigint;
+      readonly announce?: 'announced' | 'private';
+      readonly format?: 'anchors' | 'static_remotekey';
+    } = {},
+  ): Promise<void> {
     const { fundingSat = 5_000_000n, pushMsat = 2_000_000_000n, announce = 'private' } = options;
     if (by === 'peer') {
       await peer.open({ nodeId: this.nodeId, fundingSat, pushMsat, announce, ...pick(options.format) });
@@ -194,8 +216,11 @@ export class World {
     await until('the funding is in the mempool', async () =>
       (await this.chain.mempool()).length > 0 ? true : undefined,
     );
-    await this.mine(6);
-    return this.usable(peer);
+  }
+
+  /** Whether an output is spent in a block or in the mempool. */
+  async isSpent(txid: string, outputIndex: number): Promise<boolean> {
+    return (await this.chain.rpc.call('gettxout', txid, outputIndex, true)) === null;
   }
 
   /** Both sides say that the channel can be used. */

@@ -1,60 +1,352 @@
-/** The connection is cut at every message of a payment, on both sides; an owner dies there. */
-import { ensure } from '../../../e2e/main-job/waiting.ts';
+/** The connection is cut, or the channel's owner dies, at every message of a conversation, on both sides. */
+import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
-import { CutProxy, type Direction } from '../cut-proxy.ts';
-import { ensureSucceeded, invoiceOfFleet, payByFleet } from './support.ts';
+import { type CutKind, CutProxy, type Direction } from '../cut-proxy.ts';
+import type { InteropPeer, PeerKind } from '../peer.ts';
+import type { World } from '../world.ts';
+import { describe, ensureSucceeded, invoiceOfFleet, payByFleet } from './support.ts';
 
 const group = 'reconnect';
 
-/** More pieces than a payment has in one direction. */
-const MAX_PIECES = 8;
+const AMOUNT_MSAT = 2_000_000n;
+/** More pieces than any of these conversations has in one direction. */
+const MAX_PIECES = 40;
+/** The shortest conversation has these: what each side says to open or to close. */
+const LEAST_PIECES = 2;
 
-function cutting(direction: Direction, by: 'peer' | 'fleet'): Case {
-  const side = direction === 'from_peer' ? 'what the peer says' : 'what the fleet says';
+/** A peer whose connection to the fleet goes through the proxy. */
+class Wire {
+  readonly proxy: CutProxy;
+  readonly peer: InteropPeer;
+  readonly world: World;
+
+  private constructor(world: World, peer: InteropPeer, proxy: CutProxy) {
+    this.world = world;
+    this.peer = peer;
+    this.proxy = proxy;
+  }
+
+  static async start(world: World, kind: PeerKind): Promise<Wire> {
+    const proxy = await CutProxy.start([...world.fleet.lightningPorts.values()]);
+    const wire = new Wire(world, await world.peer(kind), proxy);
+    await wire.connect();
+    return wire;
+  }
+
+  /** The peer dials until both sides say that they are connected. */
+  async connect(): Promise<void> {
+    await until(`${this.peer.name} is connected through the proxy`, async () => {
+      if ((await this.peer.isConnected(this.world.nodeId)) && (await this.world.isConnected(this.peer)))
+        return true;
+      await this.peer.connect(this.world.nodeId, this.proxy.port);
+      return undefined;
+    });
+  }
+}
+
+/** One way to disturb a conversation. */
+interface Disturbance {
+  readonly direction: Direction;
+  readonly kind: CutKind;
+}
+
+type Conversation = (wire: Wire, what: string) => Promise<void>;
+
+/**
+ * Has the same conversation again and again, disturbed at one piece later each time, until one ends before its
+ * disturbance came: then every piece was the victim once.
+ */
+async function disturbEach(
+  wire: Wire,
+  { direction, kind }: Disturbance,
+  onPiece: () => Promise<void>,
+  prepare: () => Promise<void>,
+  converse: (what: string) => Promise<void>,
+): Promise<void> {
+  for (let pieces = 0; pieces < MAX_PIECES; pieces += 1) {
+    await prepare();
+    let disturbed: Promise<void> | undefined;
+    wire.proxy.setTrap(direction, kind, pieces, () => {
+      disturbed = onPiece();
+      // Looked at below; until then it must not count as unhandled.
+      disturbed.catch(() => undefined);
+    });
+    await converse(`disturbed at piece ${pieces}`);
+    wire.proxy.disarm();
+    await disturbed;
+    if (disturbed !== undefined) continue;
+    ensure(pieces >= LEAST_PIECES, `only ${pieces} pieces were disturbed`);
+    return;
+  }
+}
+
+async function withWire(world: World, kind: PeerKind, run: (wire: Wire) => Promise<void>): Promise<void> {
+  const wire = await Wire.start(world, kind);
+  try {
+    await run(wire);
+  } finally {
+    await wire.proxy.stop();
+  }
+}
+
+async function converseAndAgree(wire: Wire, converse: Conversation, what: string): Promise<void> {
+  await converse(wire, what);
+  await wire.connect();
+  await wire.world.usable(wire.peer);
+  await wire.world.agree(wire.peer);
+}
+
+/** What each node says of a payment of which nothing left it, because no channel was there at that moment. */
+const NOT_SENT = /insufficient_balance|no_route|route_not_found/i;
+
+interface Ended {
+  readonly status: string;
+  readonly reason: string;
+}
+
+async function send({ world, peer }: Wire, by: 'peer' | 'fleet', bolt11: string): Promise<Ended> {
+  if (by === 'peer') {
+    const payment = await peer.pay(bolt11);
+    return { status: payment.status, reason: describe(payment) };
+  }
+  const { status, failureReason } = await payByFleet(world, bolt11);
+  return { status, reason: failureReason };
+}
+
+/** Asks again while the payer finds no way: the cut may come before the payment begins. */
+function untilSent(wire: Wire, attempt: () => Promise<Ended>): Promise<Ended> {
+  return until('a payment is sent and ends', async () => {
+    const ended = await attempt();
+    if (ended.status === 'succeeded' || !NOT_SENT.test(ended.reason)) return ended;
+    await wire.connect();
+    return undefined;
+  });
+}
+
+function paid(wire: Wire, by: 'peer' | 'fleet', invoice: () => Promise<string>): Promise<Ended> {
+  return untilSent(wire, async () => send(wire, by, await invoice()));
+}
+
+/** A payment that its recipient holds and then refuses. */
+function refused(wire: Wire, by: 'peer' | 'fleet', recipient: InteropPeer): Promise<Ended> {
+  return untilSent(wire, async () => {
+    const { bolt11, paymentHash } = await recipient.invoice({ amountMsat: AMOUNT_MSAT, hold: 'hold' });
+    let isOver = false;
+    const [ended] = await Promise.all([
+      send(wire, by, bolt11).finally(() => (isOver = true)),
+      until('the payment is held and cancelled, or ends', async () => {
+        if (isOver) return true;
+        if (!(await recipient.isHeld(paymentHash))) return undefined;
+        await recipient.cancel(paymentHash);
+        return true;
+      }),
+    ]);
+    return ended;
+  });
+}
+
+const PAYMENTS: readonly (readonly [name: string, converse: Conversation])[] = [
+  [
+    'a payment by the peer',
+    async (wire, what) => {
+      const { status, reason } = await paid(wire, 'peer', () => invoiceOfFleet(wire.world, AMOUNT_MSAT));
+      ensure(status === 'succeeded', `${what}: ${reason}`);
+    },
+  ],
+  [
+    'a payment by the fleet',
+    async (wire, what) => {
+      const invoice = async () => (await wire.peer.invoice({ amountMsat: AMOUNT_MSAT })).bolt11;
+      const { status, reason } = await paid(wire, 'fleet', invoice);
+      ensure(status === 'succeeded', `${what}: ${reason}`);
+    },
+  ],
+  [
+    'a payment by the peer to another, refused',
+    async (wire, what) => {
+      const { status, reason } = await refused(wire, 'peer', wire.world.hub);
+      ensure(status === 'failed', `${what}: ${reason}`);
+    },
+  ],
+  [
+    'a payment by the fleet, refused',
+    async (wire, what) => {
+      const { status, reason } = await refused(wire, 'fleet', wire.peer);
+      ensure(status === 'failed', `${what}: ${reason}`);
+    },
+  ],
+];
+
+const DISTURBANCES: readonly (Disturbance & { readonly text: string })[] = [
+  { direction: 'from_peer', kind: 'before', text: 'cut before each piece of what the peer says' },
+  { direction: 'to_peer', kind: 'before', text: 'cut before each piece of what the fleet says' },
+  { direction: 'to_peer', kind: 'within', text: 'cut within each piece of what the fleet says' },
+];
+
+function disturbedPayment(
+  name: string,
+  converse: Conversation,
+  disturbance: (typeof DISTURBANCES)[number],
+): Case {
   return {
     group,
-    name: `a payment by the ${by}, cut after each piece of ${side}`,
+    name: `${name}, ${disturbance.text}`,
     over: 'peers',
-    run: async (world, kind) => {
-      const proxy = await CutProxy.start([...world.fleet.lightningPorts.values()]);
-      try {
-        const peer = await world.peer(kind);
-        await peer.connect(world.nodeId, proxy.port);
-        await world.untilConnected(peer);
-        await world.open(peer, 'peer');
-        let cuts = 0;
-        for (let pieces = 0; pieces < MAX_PIECES; pieces += 1) {
-          await world.usable(peer);
-          const amountMsat = 2_000_000n + BigInt(pieces);
-          const bolt11 =
-            by === 'peer'
-              ? await invoiceOfFleet(world, amountMsat)
-              : (await peer.invoice({ amountMsat })).bolt11;
-          proxy.cutAfter(direction, pieces, () => (cuts += 1));
-          if (by === 'peer') {
-            ensureSucceeded(await peer.pay(bolt11), `cut after ${pieces}`);
-          } else {
-            const payment = await payByFleet(world, bolt11);
-            ensure(payment.status === 'succeeded', `cut after ${pieces}: ${payment.failureReason}`);
-          }
-          proxy.disarm();
-          await peer.connect(world.nodeId, proxy.port);
-          await world.usable(peer);
-          await world.agree(peer);
-        }
-        ensure(cuts >= 3, `only ${cuts} cuts came`);
-      } finally {
-        await proxy.stop();
-      }
-    },
+    run: (world, kind) =>
+      withWire(world, kind, async (wire) => {
+        await world.open(wire.peer, 'peer');
+        await disturbEach(
+          wire,
+          disturbance,
+          () => wire.connect(),
+          () => Promise.resolve(),
+          (what) => converseAndAgree(wire, converse, what),
+        );
+      }),
+  };
+}
+
+/** channel_ready and announcement_signatures: the channel confirms while the connection dies. */
+function disturbedOpening(by: 'peer' | 'fleet', disturbance: (typeof DISTURBANCES)[number]): Case {
+  return {
+    group,
+    name: `a channel opened by the ${by} becomes ready and announced, ${disturbance.text}`,
+    over: 'peers',
+    run: (world, kind) =>
+      withWire(world, kind, async (wire) => {
+        const { peer } = wire;
+        let channels = 0;
+        await disturbEach(
+          wire,
+          disturbance,
+          () => wire.connect(),
+          async () => {
+            channels += 1;
+            await wire.connect();
+            await world.startOpening(peer, by, {
+              announce: 'announced',
+              fundingSat: 1_000_000n,
+              pushMsat: 0n,
+            });
+          },
+          async () => {
+            await world.mine(6);
+            await until(`${channels} channels are usable and announced`, async () => {
+              await wire.connect();
+              const theirs = (await peer.channels()).filter((one) => one.isUsable && one.isAnnounced);
+              const ours = (await world.fleetChannels(peer)).filter(
+                ({ phase, announced, peerConnected }) => phase === 'open' && announced && peerConnected,
+              );
+              return theirs.length === channels && ours.length === channels ? true : undefined;
+            });
+          },
+        );
+      }),
+  };
+}
+
+async function askToClose(
+  world: World,
+  peer: InteropPeer,
+  by: 'peer' | 'fleet',
+  channelId: string,
+): Promise<void> {
+  if (by === 'peer') return peer.close(channelId, 'cooperative');
+  await world.node.channels.closeChannel(
+    { channelId: Buffer.from(channelId, 'hex'), force: false, scriptPubkey: undefined },
+    world.node.auth(),
+  );
+}
+
+async function closeTypeOf(world: World, channelId: string): Promise<string> {
+  return until('the fleet lists the close', async () => {
+    const { channels } = await world.node.channels.listClosingChannels(
+      { includeResolved: true, limit: 100 },
+      world.node.auth(),
+    );
+    return channels.find((one) => Buffer.from(one.channelId).toString('hex') === channelId)?.closeType;
+  });
+}
+
+/** shutdown and closing_signed. */
+function disturbedClose(by: 'peer' | 'fleet', disturbance: (typeof DISTURBANCES)[number]): Case {
+  return {
+    group,
+    name: `a cooperative close by the ${by}, ${disturbance.text}`,
+    over: 'peers',
+    run: (world, kind) =>
+      withWire(world, kind, async (wire) => {
+        const { peer } = wire;
+        await disturbEach(
+          wire,
+          disturbance,
+          () => wire.connect(),
+          async () => {
+            await world.open(peer, 'peer');
+          },
+          async (what) => {
+            const [channel] = await peer.channels();
+            ensure(channel !== undefined, 'there is a channel');
+            const { fundingTxid } = channel;
+            let isAsked = false;
+            const ask = (): void => {
+              isAsked = true;
+              askToClose(world, peer, by, channel.channelId).catch(() => (isAsked = false));
+            };
+            await until(`${what}: a close is in the mempool`, async () => {
+              if (await world.isSpent(fundingTxid, channel.fundingOutputIndex)) return true;
+              await wire.connect();
+              // A user asks again when the request was refused because the connection was away.
+              if (!isAsked) ask();
+              return undefined;
+            });
+            await world.mine(1);
+            const closeType = await closeTypeOf(world, channel.channelId);
+            ensure(closeType === 'mutual', `${what}: the close is of type ${closeType}`);
+          },
+        );
+      }),
+  };
+}
+
+/** The replica that owns the channel dies as a piece of the peer's arrives; the channel lives on at another. */
+function ownerKilled(name: string, converse: Conversation): Case {
+  return {
+    group,
+    name: `${name}, the channel's owner killed at each piece of what the peer says`,
+    over: 'peers',
+    run: (world, kind) =>
+      withWire(world, kind, async (wire) => {
+        await world.open(wire.peer, 'peer');
+        await disturbEach(
+          wire,
+          { direction: 'from_peer', kind: 'tell' },
+          async () => {
+            const owner = await until('the channel has an owner', async () => {
+              const [channel] = await world.fleetChannels(wire.peer);
+              return channel?.ownerReplicaId || undefined;
+            });
+            await world.fleet.kill9AndWait(owner);
+            await wire.connect();
+          },
+          () => Promise.resolve(),
+          (what) => converseAndAgree(wire, converse, what),
+        );
+      }),
   };
 }
 
 export const RECONNECT_CASES: readonly Case[] = [
-  cutting('from_peer', 'peer'),
-  cutting('to_peer', 'peer'),
-  cutting('from_peer', 'fleet'),
-  cutting('to_peer', 'fleet'),
+  ...PAYMENTS.flatMap(([name, converse]) =>
+    DISTURBANCES.map((disturbance) => disturbedPayment(name, converse, disturbance)),
+  ),
+  ...DISTURBANCES.flatMap((disturbance) => [
+    disturbedOpening('peer', disturbance),
+    disturbedOpening('fleet', disturbance),
+    disturbedClose('peer', disturbance),
+    disturbedClose('fleet', disturbance),
+  ]),
+  ...PAYMENTS.map(([name, converse]) => ownerKilled(name, converse)),
   {
     group,
     name: 'both managers are killed under payments',
