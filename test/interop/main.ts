@@ -22,6 +22,9 @@ import { recordingDir } from './lane/recording.ts';
 import { findBitcoind } from './start-bitcoind.ts';
 
 const MAX_WORLDS = 8;
+const RAM_DISK = '/dev/shm';
+/** For every database of a whole run. */
+const ROOM_BYTES = 4 * 2 ** 30;
 
 const { values, positionals } = parseArgs({
   options: {
@@ -49,6 +52,15 @@ function fetchPeer(script: string): void {
   const file = path.join(import.meta.dirname, 'peers', script);
   const { status } = spawnSync('bash', [file], { stdio: ['ignore', 'inherit', 'inherit'] });
   if (status !== 0) throw new TypeError(`${script} failed; see above`);
+}
+
+// What the nodes store is thrown away, and the durability of disks is not what is played here.
+if (process.env['TMPDIR'] === undefined && hasRoom(RAM_DISK)) process.env['TMPDIR'] = RAM_DISK;
+
+function hasRoom(dir: string): boolean {
+  if (!fs.existsSync(dir)) return false;
+  const { bavail, bsize } = fs.statfsSync(dir);
+  return bavail * bsize >= ROOM_BYTES;
 }
 
 if (findBitcoind() === undefined) fetchPeer('get-bitcoind.sh');

@@ -60,6 +60,8 @@ export class Lnd implements InteropPeer {
   readonly #options: LndOptions;
   readonly #ports: { readonly rest: number; readonly rpc: number };
   #child: ChildProcess | undefined;
+  /** Polls reuse their connections; a restart closes them. */
+  #agent = new https.Agent({ keepAlive: true });
 
   private constructor(options: LndOptions, ports: { p2p: number; rest: number; rpc: number }) {
     this.#options = options;
@@ -145,7 +147,7 @@ export class Lnd implements InteropPeer {
       ca: fs.readFileSync(path.join(dataDir, 'tls.cert')),
       headers: { 'Grpc-Metadata-macaroon': macaroon },
       timeout: CALL_TIMEOUT_MS,
-      agent: false,
+      agent: this.#agent,
     });
     request.on('timeout', () => request.destroy(new PeerError(`${route}: no answer`)));
     request.end(body === undefined ? undefined : JSON.stringify(body));
@@ -408,7 +410,7 @@ export class Lnd implements InteropPeer {
           .readFileSync(path.join(dataDir, 'data/chain/bitcoin/regtest/admin.macaroon'))
           .toString('hex'),
       },
-      agent: false,
+      agent: this.#agent,
     });
     request.end();
     const [response] = (await once(request, 'response')) as [import('node:http').IncomingMessage];
@@ -459,6 +461,8 @@ export class Lnd implements InteropPeer {
   async #end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
     const child = this.#child;
     if (child === undefined || child.exitCode !== null) return;
+    this.#agent.destroy();
+    this.#agent = new https.Agent({ keepAlive: true });
     const exited = once(child, 'exit');
     child.kill(signal);
     await exited;

@@ -9,6 +9,8 @@ import { describe, ensureSucceeded, invoiceOfFleet, payByFleet } from './support
 const group = 'reconnect';
 
 const AMOUNT_MSAT = 2_000_000n;
+/** For a payment that is cut, found, sent again and failed back. */
+const PAYMENT_TIMEOUT_MS = 120_000;
 /** More pieces than any of these conversations has in one direction. */
 const MAX_PIECES = 40;
 /** The shortest conversation has these: what each side says to open or to close. */
@@ -115,12 +117,16 @@ async function send({ world, peer }: Wire, by: 'peer' | 'fleet', bolt11: string)
 
 /** Asks again while the payer finds no way: the cut may come before the payment begins. */
 function untilSent(wire: Wire, attempt: () => Promise<Ended>): Promise<Ended> {
-  return until('a payment is sent and ends', async () => {
-    const ended = await attempt();
-    if (ended.status === 'succeeded' || !NOT_SENT.test(ended.reason)) return ended;
-    await wire.connect();
-    return undefined;
-  });
+  return until(
+    'a payment is sent and ends',
+    async () => {
+      const ended = await attempt();
+      if (ended.status === 'succeeded' || !NOT_SENT.test(ended.reason)) return ended;
+      await wire.connect();
+      return undefined;
+    },
+    PAYMENT_TIMEOUT_MS,
+  );
 }
 
 function paid(wire: Wire, by: 'peer' | 'fleet', invoice: () => Promise<string>): Promise<Ended> {
