@@ -1,5 +1,6 @@
 // What the wallet does on request, one function for each method of the protocol.
 import { createHash, randomBytes } from 'node:crypto';
+import { address as bech32 } from 'bitcoinjs-lib';
 import { FeatureBits } from '@fulmen/codec';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { encodeInvoice } from '@fulmen/invoice';
@@ -28,6 +29,8 @@ type Handlers = {
 
 const FINAL_CLTV_DELTA = 24;
 const BOLT_2_FORM = 1;
+/** The opcode below OP_1. */
+const OP_RESERVED = 0x50;
 
 export const methods: Handlers = {
   info: (node) => ({
@@ -373,7 +376,8 @@ function firstScid(node: Node, nodeId: string): string {
 
 /** As LDK writes one: a form, the length, the script. Its constructor wants a class that the package does not export. */
 function shutdownScript(address: string): ldk.ShutdownScript {
-  const script = addressToScript(address);
+  const { version, data } = bech32.fromBech32(address);
+  const script = Uint8Array.from([version === 0 ? 0 : OP_RESERVED + version, data.length, ...data]);
   const written = Uint8Array.from([BOLT_2_FORM, 0, script.length, ...script]);
   return must(ldk.ShutdownScript.constructor_read(written), 'no script that a shutdown may carry');
 }

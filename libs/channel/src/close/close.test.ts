@@ -2,7 +2,12 @@ import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { p2wshScript } from '@fulmen/bitcoin';
 import { describe, expect, test } from 'vitest';
-import { assembleClosing, buildClosingTransaction, closingFeeSat } from '../commitment/closing.ts';
+import {
+  assembleClosing,
+  buildClosingTransaction,
+  closingFeeSat,
+  closingSpec,
+} from '../commitment/closing.ts';
 import { runInput } from '../commitment/testing/interpreter.ts';
 import { persistDelta } from '../persist/delta.ts';
 import { primaryFunding } from '../state.ts';
@@ -305,6 +310,34 @@ describe('closing_signed', () => {
     pair.connect();
     pair.deliverAll();
     expectClosed(pair);
+  });
+
+  test('without fee ranges is repeated while a peer comes nearer by a tenth at each offer', () => {
+    const pair = open();
+    const feerates = { targetSatPerKw: 1_750, maximumSatPerKw: 2_000 };
+    pair.alice.must({ type: 'shutdown', feerates });
+    pair.deliver('bob');
+    pair.deliver('alice');
+    const scripts = [testScript(1), testScript(2)];
+    let theirsSat = closingFeeSat(scripts, 6_250);
+    for (let i = 0; i < 20 && pair.alice.channel.phase.type === 'negotiating_closing'; i += 1) {
+      const { feeSatoshis } = take(pair.alice, 'closing_signed');
+      theirsSat = feeSatoshis * 10n >= theirsSat * 7n ? feeSatoshis : (theirsSat * 9n) / 10n;
+      const closing = closingSpec({
+        funder: 'counterparty',
+        holderBalanceMsat: 400_000_000n,
+        counterpartyBalanceMsat: 600_000_000n,
+        holderScript: testScript(2),
+        counterpartyScript: testScript(1),
+        feeSat: theirsSat,
+      });
+      const signature = pair.bob.signer.signClosing(pair.bob.registration, closing);
+      expect(
+        receive(pair.alice, forged(pair.bob, 'closing_signed', { feeSatoshis: theirsSat, signature })),
+      ).toBeUndefined();
+    }
+    expect(pair.alice.channel.phase.type).toBe('closing_mutual');
+    expect(theirsSat).toBeLessThanOrEqual(closingFeeSat(scripts, 2_000));
   });
 
   test('before both shutdowns is unexpected', () => {

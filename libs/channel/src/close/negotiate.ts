@@ -131,14 +131,32 @@ function decide(
   if (ours !== undefined && last !== undefined && !strictlyBetween(theirs.feeSat, ours.feeSat, last.feeSat)) {
     return fault('closing_fee', 'warning_disconnect', 'closing_signed: the fee does not converge');
   }
-  const base = ours?.feeSat ?? targetFee(ctx, phase, acceptable);
-  // BOLT 2: "MUST propose a value 'strictly between' the received fee_satoshis and its previously-sent fee_satoshis."
-  const middle = clamp((base + theirs.feeSat) / 2n, acceptable);
-  if (ours !== undefined && !strictlyBetween(middle, ours.feeSat, theirs.feeSat))
-    // A close by force would cost what the operator wanted to save; another bound, or the peer's, is tried on the next connection.
+  if (ours === undefined)
+    return made(
+      offer(state, considered, { feeSat: targetFee(ctx, phase, acceptable), feeRange: acceptable }),
+    );
+  const nextFeeSat = nextOffer(ours.feeSat, theirs.feeSat, acceptable);
+  // A close by force would cost what the operator wanted to save; another bound, or the peer's, is tried on the next connection.
+  if (nextFeeSat === undefined)
     return fault('closing_fee', 'warning', 'closing_signed: no acceptable fee is left');
-  const step = offer(state, considered, { feeSat: ours === undefined ? base : middle, feeRange: acceptable });
+  return made(offer(state, considered, { feeSat: nextFeeSat, feeRange: acceptable }));
+}
+
+function made(step: Step<EstablishedChannel>): StepResult<EstablishedChannel> {
   return stepOf(step.state, ...step.effects);
+}
+
+/**
+ * BOLT 2: "MUST propose a value 'strictly between' the received fee_satoshis and its previously-sent fee_satoshis." Where the
+ * middle is more than the holder puts up with, half of what is left to that bound: LND comes nearer by a tenth at each
+ * offer and takes what is within three tenths, so that several offers find a fee where one would not.
+ */
+function nextOffer(oursSat: bigint, theirsSat: bigint, acceptable: FeeRange): bigint | undefined {
+  const middle = (oursSat + theirsSat) / 2n;
+  const bound = theirsSat > oursSat ? acceptable.maxFeeSat : acceptable.minFeeSat;
+  const towardsBound = bound > oursSat ? (oursSat + bound + 1n) / 2n : (oursSat + bound) / 2n;
+  const next = contains(acceptable, middle) ? middle : towardsBound;
+  return contains(acceptable, next) && strictlyBetween(next, oursSat, theirsSat) ? next : undefined;
 }
 
 function offer(state: EstablishedChannel, phase: Negotiating, made: ClosingOffer): Step<EstablishedChannel> {
