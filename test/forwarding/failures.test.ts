@@ -12,6 +12,7 @@ import { type End, Line, type Offer } from './line.ts';
 const AMOUNT_MSAT = 10_000_000n;
 const FEE_MSAT = 11_000n;
 const GRACE_MS = 600_000;
+const AWAY_MS = 20_000;
 
 /** The failure, which must come from the named hop: 0 is the fleet. */
 function failureOf(end: End, hopIndex = 0): FailureMessage {
@@ -79,6 +80,34 @@ describe('a forward', () => {
         kind: 'temporary_channel_failure',
         channelUpdate: new Uint8Array(),
       });
+    });
+  });
+
+  test('to a peer that is away waits for it a while, and then fails as one that cannot be carried', async () => {
+    await Line.play('away', async (line) => {
+      line.payee.presence = 'away';
+      line.payee.cut();
+      const sinceMs = line.nowMs;
+      expect(failureOf(await line.pay(AMOUNT_MSAT))).toEqual({
+        kind: 'temporary_channel_failure',
+        channelUpdate: new Uint8Array(),
+      });
+      expect(line.nowMs - sinceMs).toBeGreaterThan(AWAY_MS);
+      const late = line.pay(AMOUNT_MSAT);
+      await line.wait(AWAY_MS / 2);
+      line.payee.presence = 'here';
+      expect(await late).toEqual({ type: 'fulfilled' });
+    });
+  });
+
+  test('while the chain is not known waits as long, and then fails as the node’s own trouble', async () => {
+    await Line.play('doubt', async (line) => {
+      line.doubtChain('a test');
+      await line.wait(5_000);
+      expect(failureOf(await line.pay(AMOUNT_MSAT))).toEqual({ kind: 'temporary_node_failure' });
+      line.doubtChain('');
+      await line.wait(5_000);
+      expect(await line.pay(AMOUNT_MSAT)).toEqual({ type: 'fulfilled' });
     });
   });
 

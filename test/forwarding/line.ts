@@ -147,6 +147,16 @@ export class Line {
     }
   }
 
+  /** From now on the fleet does not know the chain as it is; '' ends it. */
+  doubtChain(reason: string): void {
+    this.#fleet.chain.doubt(reason);
+  }
+
+  /** Simulated time. */
+  get nowMs(): number {
+    return this.#scheduler.nowMs;
+  }
+
   async wait(ms: number): Promise<void> {
     await this.#scheduler.delay(ms, 'wait');
   }
@@ -257,7 +267,8 @@ export class Line {
     this.payer.pay(payment);
     await this.until('the payment ends', () => payment.state === 'fulfilled' || payment.state === 'failed');
     // Settled on both sides, so that the next payment finds the channel as the last one did.
-    await this.until('the channel is quiet', () => this.payer.isQuiet && this.payee.isQuiet);
+    const here = [this.payer, this.payee].filter(({ presence }) => presence === 'here');
+    await this.until('the channels are quiet', () => here.every(({ isQuiet }) => isQuiet));
     const { removal } = payment;
     if (removal === undefined) return { type: 'fulfilled' };
     switch (removal.type) {

@@ -245,6 +245,21 @@ export const methods: Handlers = {
     })),
   }),
 
+  setTerms(node, { channelId, feeBaseMsat, cltvDelta }) {
+    const channel = findChannel(node, channelId);
+    const config = orNull(channel.get_config());
+    if (config === null) throw new WalletError('the channel has no terms');
+    config.set_forwarding_fee_base_msat(feeBaseMsat);
+    config.set_cltv_expiry_delta(cltvDelta);
+    const counterparty = channel.get_counterparty().get_node_id();
+    must(
+      node.manager.update_channel_config(counterparty, [channel.get_channel_id()], config),
+      'the terms were refused',
+    );
+    node.wake();
+    return {};
+  },
+
   sendOnchain(node, { address, sat }) {
     const payee = { scriptPubkey: addressToScript(address), valueSat: BigInt(sat) };
     const transaction = node.onchain.pay(payee, node.feerateSatPerKw);

@@ -112,6 +112,8 @@ export class SimPeer {
   config: Partial<ChannelConfig> = {};
   /** holds: HTLCs are kept, neither fulfilled nor failed. */
   answers: 'soon' | 'holds' = 'soon';
+  /** away: once its connection ends it makes no other. */
+  presence: 'here' | 'away' = 'here';
   /** The fleet opens the channel unless this says how much to fund. */
   wish: { readonly fundingSat: bigint; readonly pushMsat: bigint } | undefined;
   readonly #ports: SimPeerPorts;
@@ -190,7 +192,7 @@ export class SimPeer {
 
   async #live(): Promise<void> {
     for (;;) {
-      await this.#session().catch(() => undefined);
+      if (this.presence === 'here') await this.#session().catch(() => undefined);
       await this.#ports.scheduler.delay(
         RECONNECT_MS * (1 + this.#ports.random.fraction()),
         `${this.name} reconnects`,

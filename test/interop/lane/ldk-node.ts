@@ -309,6 +309,14 @@ export class LdkNode implements InteropPeer {
     return Promise.reject(new NotApplicable('ldk-node pays invoices and node ids only'));
   }
 
+  payAlong(): Promise<PeerPayment> {
+    return Promise.reject(new NotApplicable('ldk-node finds its routes itself'));
+  }
+
+  setTerms(): Promise<void> {
+    return Promise.reject(new NotApplicable('the program around ldk-node sets no terms'));
+  }
+
   async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
     return this.#paying('keysend', { nodeId, amountMsat });
   }

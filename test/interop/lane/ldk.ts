@@ -11,7 +11,9 @@ import {
   type OpenOptions,
   type PeerChannel,
   type PeerPayment,
+  type PeerTerms,
   type RawPayment,
+  type RoutedPayment,
 } from './peer.ts';
 
 /** A payment may be held over many blocks. */
@@ -174,13 +176,34 @@ export class Ldk implements InteropPeer {
     return this.#outcome(paymentId);
   }
 
+  async payAlong(payment: RoutedPayment): Promise<PeerPayment> {
+    if (payment.short !== undefined || payment.extraTlv !== undefined)
+      throw new NotApplicable('LDK makes onion and HTLC of one and the same route');
+    const { paymentId } = await this.wallet.call('payRaw', {
+      hops: payment.hops.map((hop, index) => ({
+        nodeId: hop.nodeId,
+        feeMsat: hop.feeMsat,
+        // LDK counts the payee's blocks from the next one.
+        cltvDelta: index === payment.hops.length - 1 ? hop.cltvDelta - 1 : hop.cltvDelta,
+        ...(hop.shortChannelId !== undefined && { shortChannelId: hop.shortChannelId.toString() }),
+      })),
+      paymentHash: payment.paymentHash,
+      paymentSecret: payment.paymentSecret,
+    });
+    return this.#outcome(
+      paymentId,
+      payment.hops.map(({ nodeId }) => nodeId),
+    );
+  }
+
   async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
     // LDK lets its user choose; its own least, 24 blocks, is less than what a node that force-closes in time needs.
     const { paymentId } = await this.wallet.call('keysend', { nodeId, amountMsat, cltvDelta: 80 });
     return this.#outcome(paymentId);
   }
 
-  async #outcome(paymentId: string): Promise<PeerPayment> {
+  /** @param hops of a route that is known: which of them a failure came from. */
+  async #outcome(paymentId: string, hops: readonly string[] = []): Promise<PeerPayment> {
     return until(
       'the payment has an outcome',
       async () => {
@@ -195,13 +218,22 @@ export class Ldk implements InteropPeer {
           const path = this.wallet.events.findLast(
             (one) => one.event === 'payment_path_failed' && one.paymentId === paymentId,
           );
-          const failure = path?.event === 'payment_path_failed' ? path.failure : null;
-          return { status: 'failed' as const, failure: failure ?? event.reason, failureHop: undefined };
+          const told = path?.event === 'payment_path_failed' ? path : undefined;
+          const hop = hops.indexOf(told?.failureFrom ?? '') + 1;
+          return {
+            status: 'failed' as const,
+            failure: told?.failure ?? event.reason,
+            failureHop: hop === 0 ? undefined : hop,
+          };
         }
         return undefined;
       },
       PAYMENT_TIMEOUT_MS,
     );
+  }
+
+  async setTerms(channelId: string, { feeBaseMsat, cltvExpiryDelta }: PeerTerms): Promise<void> {
+    await this.wallet.call('setTerms', { channelId, feeBaseMsat, cltvDelta: cltvExpiryDelta });
   }
 
   async close(channelId: string, how: 'cooperative' | 'force', options: CloseOptions = {}): Promise<void> {

@@ -8,6 +8,7 @@ import { guardChild } from '../../e2e/support/guard.ts';
 import { freePort } from '../../e2e/support/state.ts';
 import { until } from '../../e2e/main-job/waiting.ts';
 import type { BitcoindAccess } from './chain.ts';
+import { attemptOutcome, failureOf, routeJson } from './lnd-routes.ts';
 import {
   type CloseOptions,
   type InteropPeer,
@@ -17,7 +18,9 @@ import {
   type PeerChannel,
   PeerError,
   type PeerPayment,
+  type PeerTerms,
   type RawPayment,
+  type RoutedPayment,
 } from './peer.ts';
 
 /** A payment may be held over many blocks, and says nothing meanwhile. */
@@ -307,6 +310,20 @@ export class Lnd implements InteropPeer {
     });
   }
 
+  async payAlong(payment: RoutedPayment): Promise<PeerPayment> {
+    const [first] = payment.hops;
+    const { channels } = await this.#call('GET', '/v1/channels');
+    const channel = list(channels).find((one) => one['remote_pubkey'] === first?.nodeId);
+    if (channel === undefined) throw new PeerError('no channel with the first hop');
+    const height = Number((await this.#call('GET', '/v1/getinfo'))['block_height']);
+    return attemptOutcome(
+      await this.#call('POST', '/v2/router/route/send', {
+        payment_hash: Buffer.from(payment.paymentHash, 'hex').toString('base64'),
+        route: routeJson(payment, String(channel['chan_id']), height),
+      }),
+    );
+  }
+
   async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
     const preimage = Buffer.from(crypto.getRandomValues(new Uint8Array(32)));
     const hash = Buffer.from(await crypto.subtle.digest('SHA-256', preimage));
@@ -340,11 +357,18 @@ export class Lnd implements InteropPeer {
         feeMsat: BigInt(String(last['fee_msat'])),
       };
     const failed = list(last['htlcs']).at(-1)?.['failure'] as Json | undefined;
-    return {
-      status: 'failed',
-      failure: String(failed?.['code'] ?? last['failure_reason']).toLowerCase(),
-      failureHop: failed === undefined ? undefined : Number(failed['failure_source_index'] ?? 0),
-    };
+    return failureOf(failed, String(last['failure_reason']));
+  }
+
+  async setTerms(channelId: string, { feeBaseMsat, cltvExpiryDelta }: PeerTerms): Promise<void> {
+    const channel = (await this.channels()).find((candidate) => candidate.channelId === channelId);
+    if (channel === undefined) throw new PeerError('no such channel');
+    await this.#call('POST', '/v1/chanpolicy', {
+      chan_point: { funding_txid_str: channel.fundingTxid, output_index: channel.fundingOutputIndex },
+      base_fee_msat: String(feeBaseMsat),
+      fee_rate_ppm: 1,
+      time_lock_delta: cltvExpiryDelta,
+    });
   }
 
   /** The outcome of a payment under which LND was restarted: it goes on, the stream that told of it does not. */

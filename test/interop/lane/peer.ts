@@ -40,6 +40,12 @@ export type PeerPayment =
       readonly failure: string;
       /** Which hop said it: 0 is the payer itself. */
       readonly failureHop: number | undefined;
+      /** The terms that came with it, where the implementation shows them. */
+      readonly terms?: {
+        readonly shortChannelId: bigint;
+        readonly feeBaseMsat: number;
+        readonly cltvExpiryDelta: number;
+      };
     };
 
 export interface OpenOptions {
@@ -83,6 +89,33 @@ export interface RawPayment {
   readonly finalCltvDelta: number;
 }
 
+/** A node of a hand-made route, from the payer's counterparty to the payee. */
+export interface RouteHop {
+  readonly nodeId: string;
+  /** The channel that leads to it; for the first any with that counterparty. */
+  readonly shortChannelId?: bigint;
+  /** What it keeps; for the payee the amount. */
+  readonly feeMsat: bigint;
+  /** Blocks of the expiry that it keeps; for the payee those beyond the tip. */
+  readonly cltvDelta: number;
+}
+
+/** A payment along a route that the payer did not look for. */
+export interface RoutedPayment {
+  readonly hops: readonly RouteHop[];
+  readonly paymentHash: string;
+  readonly paymentSecret: string;
+  /** By how much less the first HTLC has than the route needs. */
+  readonly short?: { readonly msat?: bigint; readonly blocks?: number };
+  /** A TLV of this type in the payload of the hop with this index. */
+  readonly extraTlv?: { readonly hop: number; readonly type: number };
+}
+
+export interface PeerTerms {
+  readonly feeBaseMsat: number;
+  readonly cltvExpiryDelta: number;
+}
+
 export interface InteropPeer {
   readonly kind: PeerKind;
   /** For example `lnd 0.21.2-beta`. */
@@ -109,7 +142,11 @@ export interface InteropPeer {
   pay(bolt11: string, amountMsat?: bigint): Promise<PeerPayment>;
   /** Pays as if an invoice had said so. */
   payRaw(payment: RawPayment): Promise<PeerPayment>;
+  /** One attempt along the given route; NotApplicable for what the implementation does not let a payer say. */
+  payAlong(payment: RoutedPayment): Promise<PeerPayment>;
   keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment>;
+  /** What it asks for a forward over one of its channels from now on. */
+  setTerms(channelId: string, terms: PeerTerms): Promise<void>;
   /** Resolves once the close is under way; a cooperative one waits for the HTLCs that are pending. */
   close(channelId: string, how: 'cooperative' | 'force', options?: CloseOptions): Promise<void>;
   /** What closed channels wait for: an entry for each thing that is not home yet, anchors apart. */

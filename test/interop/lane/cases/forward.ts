@@ -3,6 +3,8 @@ import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
+import { FAILURE_CASES, setPolicy } from './failures.ts';
+import { hintedInvoice, ORIGIN_CASES } from './origin.ts';
 import { describe, ensureSucceeded, peerWithChannel } from './support.ts';
 
 const group = 'forward';
@@ -69,25 +71,41 @@ export const FORWARD_CASES: readonly Case[] = [
   },
   {
     group,
-    name: 'the fee changes while payments are under way',
+    name: 'the terms change while payments are under way: the last are taken, older ones refused with the new',
     over: 'pairs',
     run: async (world, kind, other) => {
       const { payer, payee } = await line(world, kind, other);
-      const pay = async () => payer.pay((await payee.invoice({ amountMsat: 10_000_000n })).bolt11);
-      const before = Array.from({ length: 5 }, pay);
-      await world.node.channels.updateChannelPolicy(
-        {
-          channelId: Buffer.alloc(0),
-          feeBaseMsat: 2_000,
-          feeProportionalMillionths: 500,
-          cltvExpiryDelta: undefined,
-          htlcMinimumMsat: undefined,
-          htlcMaximumMsat: undefined,
-        },
-        world.node.auth(),
-      );
-      for (const payment of await Promise.all([...before, ...Array.from({ length: 5 }, pay)]))
+      const [channel] = await world.fleetChannels(payee);
+      ensure(channel !== undefined, 'no channel with the payee');
+      const { feeBaseMsat, cltvExpiryDelta } = channel;
+      const amountMsat = 10_000_000n;
+      const invoice = (feeBase: number) => hintedInvoice(payee, { amountMsat }, feeBase);
+      const old = await Promise.all(Array.from({ length: 4 }, () => invoice(Number(feeBaseMsat))));
+      const last = old.pop();
+
+      const before = old.slice(1).map(({ bolt11 }) => payer.pay(bolt11));
+      await setPolicy(world, channel, { feeBaseMsat: 3_000, cltvExpiryDelta: cltvExpiryDelta + 20 });
+      const after = old.slice(0, 1).map(({ bolt11 }) => payer.pay(bolt11));
+      for (const payment of await Promise.all([...before, ...after])) {
         ensureSucceeded(payment, 'around the change');
+        const feeMsat = payment.status === 'succeeded' ? payment.feeMsat : 0n;
+        ensure(feeMsat < 3_000n, `a fee of ${feeMsat} msat under the old terms`);
+      }
+
+      const changes = [
+        { feeBaseMsat: 5_000, delta: cltvExpiryDelta + 20, code: 'fee_insufficient', bolt11: last?.bolt11 },
+        { feeBaseMsat: 5_000, delta: cltvExpiryDelta + 60, code: 'incorrect_cltv_expiry', bolt11: undefined },
+      ];
+      for (const { code, delta, ...terms } of changes) {
+        const bolt11 = terms.bolt11 ?? (await invoice(terms.feeBaseMsat)).bolt11;
+        // Twice, so that the invoice's terms are not those before the last change either.
+        for (const feeBaseMsat of [terms.feeBaseMsat + 1, terms.feeBaseMsat])
+          await setPolicy(world, channel, { feeBaseMsat, cltvExpiryDelta: delta });
+        const payment = await payer.pay(bolt11);
+        // LDK leaves the terms in a failure unread, for its user's privacy.
+        if (kind === 'lnd') ensureSucceeded(payment, `again after ${code}`);
+        else ensure(payment.status === 'failed' && payment.failure === code, describe(payment));
+      }
       await world.agree(payer);
       await world.agree(payee);
     },
@@ -109,4 +127,6 @@ export const FORWARD_CASES: readonly Case[] = [
       await world.agree(payer);
     },
   },
+  ...FAILURE_CASES,
+  ...ORIGIN_CASES,
 ];

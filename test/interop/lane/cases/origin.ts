@@ -1,0 +1,166 @@
+/** The fleet pays by way of one peer to another: what either says of a failure is told by the public API. */
+import { secp256k1 } from '@fulmen/crypto/default';
+import { decodeInvoice } from '@fulmen/invoice';
+import type { Payment, PaymentAttempt } from '@fulmen/proto/manager/v1/manager';
+import { ensure, until } from '../../../e2e/main-job/waiting.ts';
+import type { Case } from '../case.ts';
+import type { InteropPeer, PeerChannel, PeerKind } from '../peer.ts';
+import type { World } from '../world.ts';
+import { payByFleet } from './support.ts';
+
+const group = 'forward';
+const AMOUNT_MSAT = 5_000_000n;
+/** The peer between has most of this in its channel with the payee. */
+const ONWARD_FUNDING_SAT = 1_000_000n;
+const ONWARD_PUSH_MSAT = 300_000_000n;
+
+interface Onward {
+  readonly between: InteropPeer;
+  readonly payee: InteropPeer;
+  /** The channel of the two. */
+  readonly channel: PeerChannel;
+}
+
+/** Fleet → between → payee; the first channel is public, so that LND gives hints for the second. */
+async function onward(world: World, kind: PeerKind, other: PeerKind): Promise<Onward> {
+  const between = await world.peer(kind);
+  await world.connect(between);
+  await world.open(between, 'peer', { announce: 'announced' });
+  const payee = await world.peer(other);
+  await payee.connect(between.nodeId, between.port);
+  await until('the peers are connected', async () =>
+    (await between.isConnected(payee.nodeId)) ? true : undefined,
+  );
+  await between.open({
+    nodeId: payee.nodeId,
+    fundingSat: ONWARD_FUNDING_SAT,
+    pushMsat: ONWARD_PUSH_MSAT,
+    announce: 'private',
+  });
+  await until('the funding is in the mempool', async () =>
+    (await world.chain.mempool()).length > 0 ? true : undefined,
+  );
+  await world.mine(6);
+  const channel = await until('a usable channel of the peers', async () => {
+    const theirs = (await payee.channels()).find(({ isUsable }) => isUsable);
+    const ours = (await between.channels()).find(
+      ({ isUsable, counterpartyNodeId }) => isUsable && counterpartyNodeId === payee.nodeId,
+    );
+    return theirs === undefined ? undefined : ours;
+  });
+  return { between, payee, channel };
+}
+
+/** An invoice that says how the payee is reached, once it says so with the terms of now. */
+export function hintedInvoice(
+  payee: InteropPeer,
+  options: Parameters<InteropPeer['invoice']>[0],
+  feeBaseMsat?: number,
+): Promise<{ readonly bolt11: string; readonly paymentHash: string }> {
+  return until('an invoice with a hint', async () => {
+    const made = await payee.invoice(options);
+    const decoded = decodeInvoice(secp256k1, made.bolt11);
+    const hint = decoded.ok ? decoded.value.routeHints[0]?.[0] : undefined;
+    if (hint === undefined) return undefined;
+    return feeBaseMsat === undefined || hint.feeBaseMsat === feeBaseMsat ? made : undefined;
+  });
+}
+
+const hex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString('hex');
+
+function describe({ status, failureReason, attemptRecords }: Payment): string {
+  const attempts = attemptRecords.map(
+    ({ failure, status: how }) =>
+      `${how} ${failure?.code ?? ''} at ${failure?.sourceIndex ?? '-'} ${hex(failure?.nodeId).slice(0, 8)}`,
+  );
+  return `${status} ${failureReason} (${attempts.join(', ')})`;
+}
+
+/** One attempt failed so, by this node's word, and nobody else is blamed for it. */
+function ensureBlamed(
+  payment: Payment,
+  blamed: { readonly node: InteropPeer; readonly hop: number; readonly codes: readonly string[] },
+): PaymentAttempt {
+  const found = payment.attemptRecords.find(
+    ({ status, failure }) =>
+      status === 'failed' &&
+      failure !== undefined &&
+      blamed.codes.includes(failure.code) &&
+      failure.failureCode !== 0 &&
+      hex(failure.nodeId) === blamed.node.nodeId &&
+      failure.sourceIndex === blamed.hop,
+  );
+  ensure(found !== undefined, `${blamed.codes.join(' or ')} of ${blamed.node.name}: ${describe(payment)}`);
+  return found;
+}
+
+/** Twice, so that the terms of the invoice are not those before the last change either. */
+async function raiseTerms(
+  { between, channel }: Onward,
+  feeBaseMsat: number,
+  cltvExpiryDelta: number,
+): Promise<void> {
+  await between.setTerms(channel.channelId, { feeBaseMsat: feeBaseMsat + 1, cltvExpiryDelta });
+  await between.setTerms(channel.channelId, { feeBaseMsat, cltvExpiryDelta });
+}
+
+export const ORIGIN_CASES: readonly Case[] = [
+  {
+    group,
+    name: 'the fleet pays over a peer: failures of both are told with code, node and channel',
+    over: 'pairs',
+    run: async (world, kind, other) => {
+      const line = await onward(world, kind, other);
+      const { between, payee } = line;
+      const paid = await payByFleet(world, (await hintedInvoice(payee, { amountMsat: AMOUNT_MSAT })).bolt11);
+      ensure(paid.status === 'succeeded', `the first: ${describe(paid)}`);
+
+      const held = await hintedInvoice(payee, { amountMsat: AMOUNT_MSAT, hold: 'hold' });
+      const paying = payByFleet(world, held.bolt11);
+      await world.waitUntilHeld(payee, held.paymentHash);
+      await payee.cancel(held.paymentHash);
+      const refused = await paying;
+      ensure(refused.status === 'failed', describe(refused));
+      ensureBlamed(refused, { node: payee, hop: 2, codes: ['incorrect_or_unknown_payment_details'] });
+      ensure(refused.failureReason === 'recipient_rejected', describe(refused));
+
+      // More than the peer has there, and less than the fleet has with the peer.
+      const large = await payByFleet(
+        world,
+        (await hintedInvoice(payee, { amountMsat: 900_000_000n })).bolt11,
+      );
+      ensure(large.status === 'failed', describe(large));
+      const stuck = ensureBlamed(large, { node: between, hop: 1, codes: ['temporary_channel_failure'] });
+      ensure(
+        stuck.failure?.shortChannelId === stuck.route[1]?.shortChannelId,
+        'the channel to the payee is blamed',
+      );
+
+      // Terms that rose after the invoice was made.
+      const changes = [
+        { before: undefined, feeBaseMsat: 3_000, delta: 80, code: 'fee_insufficient' },
+        { before: 3_000, feeBaseMsat: 3_000, delta: 120, code: 'incorrect_cltv_expiry' },
+      ];
+      for (const { before, feeBaseMsat, delta, code } of changes) {
+        const { bolt11 } = await hintedInvoice(payee, { amountMsat: AMOUNT_MSAT }, before);
+        await raiseTerms(line, feeBaseMsat, delta);
+        const payment = await payByFleet(world, bolt11);
+        const attempt = ensureBlamed(payment, { node: between, hop: 1, codes: [code] });
+        ensure(attempt.route.length === 2, describe(payment));
+        // LDK says nothing of its terms in a failure, so that nobody can do better with the same invoice.
+        const expected = kind === 'lnd' ? 'succeeded' : 'failed';
+        ensure(payment.status === expected, `${code}: ${describe(payment)}`);
+      }
+
+      const { bolt11 } = await hintedInvoice(payee, { amountMsat: AMOUNT_MSAT });
+      await payee.disconnect(between.nodeId);
+      await until('the payee is away', async () =>
+        (await between.isConnected(payee.nodeId)) ? undefined : true,
+      );
+      const away = await payByFleet(world, bolt11);
+      ensure(away.status === 'failed', describe(away));
+      const codes = ['temporary_channel_failure', 'unknown_next_peer', 'channel_disabled'];
+      ensureBlamed(away, { node: between, hop: 1, codes });
+    },
+  },
+];
