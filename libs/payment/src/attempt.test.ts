@@ -6,14 +6,9 @@ import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { nodeKey } from '@fulmen/graph';
 import { syntheticKey, syntheticUpdate } from '@fulmen/graph/synthetic';
 import type { FailureMessage } from '@fulmen/onion/failure-message';
-import type {
-  AttemptFailure,
-  PaymentInput,
-  PaymentParameters,
-  PaymentState,
-  PaymentTransition,
-} from './attempt.ts';
-import { routeRequestParts, startPayment, stepPayment } from './attempt.ts';
+import type { PaymentInput, PaymentParameters, PaymentState, PaymentTransition } from './attempt.ts';
+import { missingMsat, partsInFlight, routeRequestParts, startPayment, stepPayment } from './attempt.ts';
+import type { AttemptFailure } from './lessons.ts';
 import type { Route } from './route.ts';
 import { directedKey } from './route.ts';
 
@@ -34,6 +29,8 @@ const PARAMETERS: PaymentParameters = {
   maxCltvDelta: 1008,
   maxAttempts: 3,
   deadlineSeconds: NOW + 60,
+  maxParts: 1,
+  minPartMsat: 100n,
 };
 
 function hop(key: number, shortChannelId: bigint, amountMsat: bigint) {
@@ -54,12 +51,11 @@ const ROUTE: Route = {
   amountMsat: 1_000n,
   feeMsat: 20n,
 };
-const ROUTE_FOUND: PaymentInput = {
-  type: 'route_found',
-  route: ROUTE,
-  sessionKey: new Uint8Array(32).fill(1),
-  nowSeconds: NOW,
-};
+function routesFound(...routes: readonly Route[]): PaymentInput {
+  const sessionKeys = routes.map(() => new Uint8Array(32).fill(1));
+  return { type: 'routes_found', routes, sessionKeys, nowSeconds: NOW };
+}
+const ROUTE_FOUND = routesFound(ROUTE);
 
 function step(state: PaymentState, input: PaymentInput): PaymentTransition {
   const result = stepPayment(secp, state, input);
@@ -71,9 +67,13 @@ function inFlight(parameters: PaymentParameters = PARAMETERS): PaymentState {
   return step(startPayment(parameters).state, ROUTE_FOUND).state;
 }
 
+/** Number of the latest attempt. */
+const latest = (state: PaymentState): number => state.lessons.attempts;
+
 function failAt(hopIndex: number, failure: FailureMessage, state = inFlight()): PaymentTransition {
   return step(state, {
     type: 'htlc_failed',
+    attemptNumber: latest(state),
     failure: { kind: 'failure', hopIndex, failure },
     nowSeconds: NOW,
   });
@@ -84,7 +84,7 @@ const NO_UPDATE = new Uint8Array(0);
 describe('a payment', () => {
   test('routes, sends and is sent', () => {
     const started = startPayment(PARAMETERS);
-    expect(started.effects).toEqual([{ kind: 'find_route' }]);
+    expect(started.effects).toEqual([{ kind: 'find_routes' }]);
     const sending = step(started.state, ROUTE_FOUND);
     expect(sending.effects).toMatchObject([
       {
@@ -96,7 +96,7 @@ describe('a payment', () => {
         ],
       },
     ]);
-    const sent = step(sending.state, { type: 'htlc_fulfilled', preimage });
+    const sent = step(sending.state, { type: 'htlc_fulfilled', attemptNumber: 1, preimage });
     expect(sent.state).toMatchObject({ type: 'sent', feeMsat: 20n });
     expect(sent.effects).toMatchObject([
       {
@@ -112,22 +112,30 @@ describe('a payment', () => {
   });
 
   test('takes only the preimage of its hash, and takes it even after it failed', () => {
-    expect(stepPayment(secp, inFlight(), { type: 'htlc_fulfilled', preimage: new Uint8Array(32) })).toEqual({
+    expect(
+      stepPayment(secp, inFlight(), {
+        type: 'htlc_fulfilled',
+        attemptNumber: 1,
+        preimage: new Uint8Array(32),
+      }),
+    ).toEqual({
       ok: false,
       error: 'wrong_preimage',
     });
     const failed = failAt(2, { kind: 'incorrect_or_unknown_payment_details', htlcMsat: 1_000n, height: 1 });
     expect(failed.state.type).toBe('failed');
-    expect(step(failed.state, { type: 'htlc_fulfilled', preimage }).state.type).toBe('sent');
+    expect(step(failed.state, { type: 'htlc_fulfilled', attemptNumber: 1, preimage }).state.type).toBe(
+      'sent',
+    );
   });
 
   test('refuses a route that breaks its limits', () => {
     const dear: Route = { ...ROUTE, hops: [hop(1, 10n, 1_101n), hop(3, 12n, 1_000n)] };
     const elsewhere: Route = { ...ROUTE, hops: [hop(1, 10n, 1_000n)] };
     for (const route of [dear, elsewhere, { ...ROUTE, hops: [] }]) {
-      expect(stepPayment(secp, startPayment(PARAMETERS).state, { ...ROUTE_FOUND, route })).toEqual({
+      expect(stepPayment(secp, startPayment(PARAMETERS).state, routesFound(route))).toEqual({
         ok: false,
-        error: 'route_breaks_limits',
+        error: 'routes_break_limits',
       });
     }
   });
@@ -139,7 +147,9 @@ describe('a payment', () => {
       type: 'failed',
       reason: { kind: 'abandoned' },
     });
-    expect(step(abandoned.state, { type: 'htlc_fulfilled', preimage }).state.type).toBe('sent');
+    expect(step(abandoned.state, { type: 'htlc_fulfilled', attemptNumber: 1, preimage }).state.type).toBe(
+      'sent',
+    );
   });
 
   test('attempts and time are limited', () => {
@@ -177,7 +187,7 @@ describe('what a failure teaches', () => {
       expect(routeRequestParts(state).avoidedNodes).toEqual(new Set([nodeKey(node(2))]));
       expect(effects).toMatchObject([
         { kind: 'learn', observations: [{ shortChannelId: 11n, outcome: 'passed' }] },
-        { kind: 'find_route' },
+        { kind: 'find_routes' },
       ]);
     }
   });
@@ -197,13 +207,14 @@ describe('what a failure teaches', () => {
     ] satisfies FailureMessage[]) {
       const other = failAt(0, failure);
       expect(routeRequestParts(other.state).avoidedChannels).toEqual(new Set([directedKey(11n, 0)]));
-      expect(other.effects).toEqual([{ kind: 'find_route' }]);
+      expect(other.effects).toEqual([{ kind: 'find_routes' }]);
     }
   });
 
   test('an undecodable failure, and a channel that did not take the HTLC', () => {
     const garbled = step(inFlight(), {
       type: 'htlc_failed',
+      attemptNumber: 1,
       failure: { kind: 'undecodable' },
       nowSeconds: NOW,
     });
@@ -212,10 +223,21 @@ describe('what a failure teaches', () => {
     );
     const refused = step(inFlight(), {
       type: 'htlc_failed',
+      attemptNumber: 1,
       failure: { kind: 'not_added' },
       nowSeconds: NOW,
     });
     expect(routeRequestParts(refused.state).avoidedChannels).toEqual(new Set([directedKey(10n, 0)]));
+    const full = step(inFlight(), {
+      type: 'htlc_failed',
+      attemptNumber: 1,
+      failure: {
+        kind: 'not_added',
+        failure: { kind: 'temporary_channel_failure', channelUpdate: NO_UPDATE },
+      },
+      nowSeconds: NOW,
+    });
+    expect(routeRequestParts(full.state).avoidedChannels).toEqual(new Set([directedKey(10n, 0)]));
   });
 
   describe('an embedded channel_update', () => {
@@ -252,10 +274,133 @@ describe('what a failure teaches', () => {
   });
 });
 
-test('under any inputs: an answer for every state, at most maxAttempts sends, one final event, no failure while in flight', () => {
+/** Us → 1 → 3 over 20 and 21, and us → 2 → 3 over 30 and 31. */
+const UPPER: Route = { hops: [hop(1, 20n, 710n), hop(3, 21n, 700n)], amountMsat: 700n, feeMsat: 10n };
+const LOWER: Route = { hops: [hop(2, 30n, 320n), hop(3, 31n, 300n)], amountMsat: 300n, feeMsat: 20n };
+const SPLIT: PaymentParameters = { ...PARAMETERS, maxParts: 3 };
+
+describe('a payment in parts', () => {
+  const NO_ROOM: FailureMessage = { kind: 'temporary_channel_failure', channelUpdate: NO_UPDATE };
+  const both = () => step(startPayment(SPLIT).state, routesFound(UPPER, LOWER));
+  const partFails = (state: PaymentState, attemptNumber: number, failure: AttemptFailure, nowSeconds = NOW) =>
+    step(state, { type: 'htlc_failed', attemptNumber, failure, nowSeconds });
+  const at = (hopIndex: number, failure: FailureMessage): AttemptFailure => ({
+    kind: 'failure',
+    hopIndex,
+    failure,
+  });
+
+  test('every part carries the secret and the total; the first preimage is the payment’s success', () => {
+    const { state, effects } = both();
+    expect(effects).toMatchObject([
+      {
+        kind: 'send_htlc',
+        attempt: { attemptNumber: 1 },
+        payloads: [{}, { amtToForwardMsat: 700n, ...SPLIT.final }],
+      },
+      {
+        kind: 'send_htlc',
+        attempt: { attemptNumber: 2 },
+        payloads: [{}, { amtToForwardMsat: 300n, ...SPLIT.final }],
+      },
+    ]);
+    expect(missingMsat(state)).toBe(0n);
+    const sent = step(state, { type: 'htlc_fulfilled', attemptNumber: 2, preimage });
+    expect(sent.effects.at(-1)).toEqual({ kind: 'payment_sent', preimage, feeMsat: 30n });
+    expect(partsInFlight(sent.state)).toMatchObject([{ attemptNumber: 1 }]);
+    const all = step(sent.state, { type: 'htlc_fulfilled', attemptNumber: 1, preimage });
+    expect(all.state).toMatchObject({ type: 'sent', feeMsat: 30n, parts: [] });
+    expect(all.effects).toMatchObject([{ kind: 'learn' }]);
+    const less = partFails(sent.state, 1, at(1, { kind: 'mpp_timeout' }));
+    expect(less.state).toMatchObject({ type: 'sent', feeMsat: 20n, parts: [] });
+  });
+
+  test('a part that failed is sent anew within what is left, the others stay', () => {
+    const { state, effects } = partFails(both().state, 1, at(0, NO_ROOM));
+    expect(effects.at(-1)).toEqual({ kind: 'find_routes' });
+    expect(missingMsat(state)).toBe(700n);
+    const wanted = routeRequestParts(state);
+    expect(wanted).toMatchObject({ amountMsat: 700n, maxFeeMsat: 80n, limits: { maxParts: 2 } });
+    expect(wanted.uses).toEqual(
+      new Map([
+        [directedKey(30n, 0), { inFlightMsat: 320n, maximumMsat: undefined }],
+        [directedKey(31n, 0), { inFlightMsat: 300n, maximumMsat: undefined }],
+        // Half of what did not fit.
+        [directedKey(21n, 0), { inFlightMsat: 0n, maximumMsat: 350n }],
+      ]),
+    );
+    const again = step(state, routesFound(UPPER));
+    expect(partsInFlight(again.state)).toMatchObject([{ attemptNumber: 2 }, { attemptNumber: 3 }]);
+  });
+
+  test('routes that make too much or too little of it, cost too much or are too many are refused', () => {
+    const { state } = partFails(both().state, 1, at(0, NO_ROOM));
+    const dear: Route = { ...UPPER, hops: [hop(1, 20n, 781n), hop(3, 21n, 700n)], feeMsat: 81n };
+    const third: Route = { hops: [hop(3, 40n, 100n)], amountMsat: 100n, feeMsat: 0n };
+    const rest: Route = { hops: [hop(3, 41n, 600n)], amountMsat: 600n, feeMsat: 0n };
+    const crumb: Route = { hops: [hop(3, 42n, 500n)], amountMsat: 500n, feeMsat: 0n };
+    const lies: Route = { ...third, amountMsat: 700n };
+    for (const routes of [[], [LOWER], [UPPER, LOWER], [dear], [third, third, crumb], [lies]])
+      expect(stepPayment(secp, state, routesFound(...routes))).toEqual({
+        ok: false,
+        error: 'routes_break_limits',
+      });
+    expect(step(state, routesFound(third, rest)).state.type).toBe('in_flight');
+  });
+
+  test('it is failed once, when the last part has failed', () => {
+    const refused = at(1, { kind: 'incorrect_or_unknown_payment_details', htlcMsat: 1n, height: 1 });
+    const first = partFails(both().state, 1, refused);
+    expect(first.state).toMatchObject({ type: 'in_flight', intent: { kind: 'give_up' } });
+    expect(first.effects.map(({ kind }) => kind)).toEqual(['learn']);
+    expect(missingMsat(first.state)).toBe(0n);
+    expect(stepPayment(secp, first.state, ROUTE_FOUND)).toEqual({ ok: false, error: 'not_routing' });
+    const last = partFails(first.state, 2, at(0, NO_ROOM));
+    expect(last.state).toMatchObject({ type: 'failed', reason: { kind: 'refused_by_payee' } });
+    // A part that was fulfilled after all is a success.
+    expect(step(first.state, { type: 'htlc_fulfilled', attemptNumber: 2, preimage }).state.type).toBe('sent');
+  });
+
+  test('no route for the rest, or no time: what is in flight is waited for', () => {
+    const { state } = partFails(both().state, 1, at(0, NO_ROOM));
+    for (const input of [
+      { type: 'route_not_found', error: { kind: 'no_first_hop' } },
+      { type: 'deadline_passed' },
+      { type: 'abandon' },
+    ] satisfies PaymentInput[]) {
+      const waiting = step(state, input);
+      expect(waiting).toMatchObject({ state: { type: 'in_flight' }, effects: [] });
+      expect(partFails(waiting.state, 2, { kind: 'undecodable' }).state.type).toBe('failed');
+    }
+    const late = partFails(both().state, 1, at(0, NO_ROOM), NOW + 60);
+    expect(late.state).toMatchObject({ intent: { kind: 'give_up', reason: { kind: 'deadline_passed' } } });
+  });
+
+  test('mpp_timeout sends the parts anew and blames no channel', () => {
+    const timeout = at(1, { kind: 'mpp_timeout' });
+    const first = partFails(both().state, 1, timeout);
+    const second = partFails(first.state, 2, timeout);
+    expect(second.state.type).toBe('routing');
+    expect(routeRequestParts(second.state)).toMatchObject({ amountMsat: 1_000n, avoidedChannels: new Set() });
+  });
+
+  test('an own channel without room is given a little less, and avoided when that is no part', () => {
+    const { state } = partFails(both().state, 2, { kind: 'not_added', failure: NO_ROOM });
+    expect(routeRequestParts(state).uses.get(directedKey(30n, 0))?.maximumMsat).toBe(280n);
+    const small = step(startPayment({ ...SPLIT, minPartMsat: 300n }).state, routesFound(UPPER, LOWER));
+    const full = partFails(small.state, 2, { kind: 'not_added', failure: NO_ROOM });
+    expect(routeRequestParts(full.state).avoidedChannels).toEqual(new Set([directedKey(30n, 0)]));
+  });
+});
+
+test('under any inputs: one final event, no failure while in flight, and never more in flight than amount and fee limit', () => {
   const failure: fc.Arbitrary<AttemptFailure> = fc.oneof(
     fc.constant({ kind: 'undecodable' } as const),
     fc.constant({ kind: 'not_added' } as const),
+    fc.constant({
+      kind: 'not_added',
+      failure: { kind: 'temporary_channel_failure', channelUpdate: NO_UPDATE },
+    } as const),
     fc.record({
       kind: fc.constant('failure' as const),
       hopIndex: fc.nat(4),
@@ -266,38 +411,71 @@ test('under any inputs: an answer for every state, at most maxAttempts sends, on
       }),
     }),
   );
+  const attemptNumber = fc.integer({ min: 0, max: 8 });
   const input: fc.Arbitrary<PaymentInput> = fc.oneof(
-    fc.constant(ROUTE_FOUND),
+    fc.constantFrom(
+      ROUTE_FOUND,
+      routesFound(UPPER, LOWER),
+      routesFound(LOWER, UPPER),
+      routesFound(UPPER),
+      routesFound(LOWER),
+    ),
     fc.record({
       type: fc.constant('htlc_failed' as const),
+      attemptNumber,
       failure,
-      nowSeconds: fc.constantFrom(NOW, NOW + 100),
+      nowSeconds: fc.constantFrom(NOW, NOW, NOW, NOW + 100),
     }),
-    fc.constant({ type: 'htlc_fulfilled', preimage } as const),
-    fc.constant({ type: 'abandon' } as const),
-    fc.constant({ type: 'route_not_found', error: { kind: 'no_first_hop' } } as const),
+    fc.record({
+      type: fc.constant('htlc_fulfilled' as const),
+      attemptNumber,
+      preimage: fc.constant(preimage),
+    }),
+    fc.constantFrom<PaymentInput>(
+      { type: 'abandon' },
+      { type: 'deadline_passed' },
+      { type: 'route_not_found', error: { kind: 'no_first_hop' } },
+    ),
   );
+  const parameters = fc.constantFrom(PARAMETERS, SPLIT);
   fc.assert(
-    fc.property(fc.array(input, { maxLength: 15 }), (inputs) => {
-      let { state } = startPayment(PARAMETERS);
+    fc.property(parameters, fc.array(input, { maxLength: 20 }), (asked, inputs) => {
+      let { state } = startPayment(asked);
       let sends = 0;
       let failed = 0;
+      let succeeded = 0;
       for (const next of inputs) {
         const result = stepPayment(secp, state, next);
         if (!result.ok) continue;
         const kinds = result.value.effects.map((effect) => effect.kind);
         sends += kinds.filter((kind) => kind === 'send_htlc').length;
         failed += kinds.filter((kind) => kind === 'payment_failed').length;
+        succeeded += kinds.filter((kind) => kind === 'payment_sent').length;
         expect(kinds.includes('payment_failed')).toBe(result.value.state.type === 'failed');
-        expect(kinds.includes('send_htlc')).toBe(
-          state.type === 'routing' && result.value.state.type === 'in_flight',
+        if (kinds.includes('send_htlc')) expect(missingMsat(state)).toBeGreaterThan(0n);
+        if (kinds.includes('find_routes')) expect(missingMsat(result.value.state)).toBeGreaterThan(0n);
+        // Parts leave only by their own end.
+        const gone = partsInFlight(state).filter(
+          (part) =>
+            !partsInFlight(result.value.state).some((kept) => kept.attemptNumber === part.attemptNumber),
         );
-        if (state.type === 'failed') expect(result.value.state.type).toBe('sent');
+        if (gone.length > 0)
+          expect(gone.map((part) => part.attemptNumber)).toEqual([
+            'attemptNumber' in next ? next.attemptNumber : -1,
+          ]);
+        if (state.type === 'failed' || state.type === 'sent') expect(result.value.state.type).toBe('sent');
         state = result.value.state;
+        const parts = partsInFlight(state);
+        const total = (of: (route: Route) => bigint) => parts.reduce((sum, { route }) => sum + of(route), 0n);
+        expect(parts.length).toBeLessThanOrEqual(asked.maxParts);
+        expect(total((route) => route.amountMsat)).toBeLessThanOrEqual(asked.amountMsat);
+        expect(total((route) => route.feeMsat)).toBeLessThanOrEqual(asked.maxFeeMsat);
+        if (state.type === 'in_flight') expect(parts.length).toBeGreaterThan(0);
       }
-      expect(sends).toBeLessThanOrEqual(PARAMETERS.maxAttempts);
+      expect(sends).toBeLessThanOrEqual(asked.maxAttempts + asked.maxParts);
       expect(failed).toBeLessThanOrEqual(1);
+      expect(succeeded).toBeLessThanOrEqual(1);
     }),
-    { numRuns: 300 },
+    { numRuns: 500 },
   );
 });

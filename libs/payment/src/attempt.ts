@@ -1,40 +1,42 @@
 /**
- * An outbound payment as a pure state machine: route, attempt, learn, try
- * again, until the money moved or a limit is reached. One part, one attempt in
- * flight at a time.
+ * An outbound payment as a pure state machine: routes, parts, learn, try
+ * again, until the money moved or a limit is reached. A payment is sent whole
+ * if one path carries it, else in parts (BOLT 4, "Basic Multi-Part Payments").
  *
  * The state is plain data. The shell persists it *before* it carries out the
- * effects: an attempt that was sent but not recorded could be paid twice.
- * A payment is failed only when no attempt is in flight.
+ * effects: a part that was sent but not recorded could be paid twice. What is
+ * in flight never exceeds the amount and the fee limit, no part is sent again
+ * before it has failed, and a payment is failed only when nothing is in flight.
  */
 import type { Result } from '@fulmen/codec';
-import { assertNever, compareBytes, concatBytes, equalBytes, err, ok } from '@fulmen/codec';
+import { assertNever, equalBytes, err, ok } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { sha256 } from '@fulmen/crypto';
-import type { ChannelPolicy } from '@fulmen/graph';
-import {
-  CHANNEL_FLAG_DIRECTION,
-  CHANNEL_FLAG_DISABLE,
-  checkChannelUpdate,
-  decodeChannelUpdate,
-  nodeKey,
-} from '@fulmen/graph';
-import { failureDisposition } from '@fulmen/onion/failure-disposition';
+import { nodeKey } from '@fulmen/graph';
 import type { FailureMessage } from '@fulmen/onion/failure-message';
+import {
+  type AttemptFailure,
+  inFlightOver,
+  learn,
+  type Lessons,
+  NO_LESSONS,
+  observation,
+} from './lessons.ts';
 import type {
+  ChannelUse,
   FinalDetails,
   HopPayloadTlvs,
   Route,
   RouteError,
   RouteHint,
-  RouteHop,
   RouteRequest,
 } from './route.ts';
 import { directedKey, payloadsOf } from './route.ts';
 import type { Observation } from './scorer.ts';
+import type { SplitLimits } from './splitRoute.ts';
 
 /** What to pay, and how far to go for it. */
-export interface PaymentParameters {
+export interface PaymentParameters extends SplitLimits {
   readonly paymentHash: Uint8Array;
   readonly payee: Uint8Array;
   readonly amountMsat: bigint;
@@ -42,30 +44,16 @@ export interface PaymentParameters {
   readonly shadowCltvDelta: number;
   readonly final: FinalDetails;
   readonly hints: readonly (readonly RouteHint[])[];
+  /** For all parts together. */
   readonly maxFeeMsat: bigint;
   readonly maxCltvDelta: number;
+  /** The payment is given up when so many of its HTLCs have failed. */
   readonly maxAttempts: number;
   /** No attempt begins at or after this time. */
   readonly deadlineSeconds: number;
 }
 
-/** Terms learnt from a failure, for this payment alone. */
-export interface PolicyOverride {
-  readonly shortChannelId: bigint;
-  readonly direction: 0 | 1;
-  readonly policy: ChannelPolicy;
-}
-
-/** What earlier attempts have taught; at most a few entries for each attempt. */
-export interface Lessons {
-  readonly attempts: number;
-  readonly avoidedChannels: readonly { readonly shortChannelId: bigint; readonly direction: 0 | 1 }[];
-  readonly avoidedNodes: readonly Uint8Array[];
-  readonly overrides: readonly PolicyOverride[];
-  readonly lastFailure: AttemptFailure | undefined;
-}
-
-/** An attempt, as it must be known to read its failure. */
+/** One HTLC of the payment, as it must be known to read its failure. */
 export interface Attempt {
   /** Counts from 1 within the payment. */
   readonly attemptNumber: number;
@@ -82,6 +70,11 @@ export type PaymentFailureReason =
   | { readonly kind: 'deadline_passed' }
   | { readonly kind: 'abandoned' };
 
+/** What happens when a part fails: what it carried is sent anew, or the rest is waited for. */
+export type PaymentIntent =
+  | { readonly kind: 'retry' }
+  | { readonly kind: 'give_up'; readonly reason: PaymentFailureReason };
+
 /** An attempt that is over, for whoever asks how the payment went. */
 export interface EndedAttempt {
   /** Counts from 1 within the payment. */
@@ -94,46 +87,50 @@ export interface EndedAttempt {
 interface Common {
   readonly parameters: PaymentParameters;
   readonly lessons: Lessons;
-  /** In the order in which they ended; at most `maxAttempts`. */
+  /** In the order in which they ended; at most `maxAttempts` and `maxParts`. */
   readonly ended: readonly EndedAttempt[];
 }
 
 export type PaymentState = Common &
   (
     | { readonly type: 'routing' }
-    | { readonly type: 'in_flight'; readonly attempt: Attempt; readonly intent: 'retry' | 'abandon' }
-    | { readonly type: 'sent'; readonly preimage: Uint8Array; readonly feeMsat: bigint }
+    /** At least one part; together less than the amount when some failed. */
+    | { readonly type: 'in_flight'; readonly parts: readonly Attempt[]; readonly intent: PaymentIntent }
+    /** `parts` are those that the payee has still to fulfil, as it must. */
+    | {
+        readonly type: 'sent';
+        readonly preimage: Uint8Array;
+        readonly feeMsat: bigint;
+        readonly parts: readonly Attempt[];
+      }
     | { readonly type: 'failed'; readonly reason: PaymentFailureReason }
   );
 
-/** How an attempt ended without success. */
-export type AttemptFailure =
-  /** A hop said why: index into the route's hops of the node that spoke. */
-  | { readonly kind: 'failure'; readonly hopIndex: number; readonly failure: FailureMessage }
-  /** Nobody's key opens the failure. */
-  | { readonly kind: 'undecodable' }
-  /**
-   * Our own channel did not take the HTLC, its counterparty never committed to it, or could not read the onion.
-   * `failure` is what our own channel says of it; undefined when no channel took it up.
-   */
-  | { readonly kind: 'not_added'; readonly failure?: FailureMessage };
-
 export type PaymentInput =
   | {
-      readonly type: 'route_found';
-      readonly route: Route;
-      readonly sessionKey: Uint8Array;
+      readonly type: 'routes_found';
+      /** Together they bring what is missing. */
+      readonly routes: readonly Route[];
+      /** One for each route. */
+      readonly sessionKeys: readonly Uint8Array[];
       readonly nowSeconds: number;
     }
   | { readonly type: 'route_not_found'; readonly error: RouteError }
-  | { readonly type: 'htlc_fulfilled'; readonly preimage: Uint8Array }
-  | { readonly type: 'htlc_failed'; readonly failure: AttemptFailure; readonly nowSeconds: number }
+  /** The time for further attempts is over. */
+  | { readonly type: 'deadline_passed' }
+  | { readonly type: 'htlc_fulfilled'; readonly attemptNumber: number; readonly preimage: Uint8Array }
+  | {
+      readonly type: 'htlc_failed';
+      readonly attemptNumber: number;
+      readonly failure: AttemptFailure;
+      readonly nowSeconds: number;
+    }
   | { readonly type: 'abandon' };
 
 /** What the shell does once the state is saved. */
 export type PaymentEffect =
-  /** Run `findRoute` with `routeRequestParts` and answer with a route input. */
-  | { readonly kind: 'find_route' }
+  /** Run `findRoutes` with `routeRequestParts` and answer with a route input. */
+  | { readonly kind: 'find_routes' }
   | { readonly kind: 'send_htlc'; readonly attempt: Attempt; readonly payloads: readonly HopPayloadTlvs[] }
   | { readonly kind: 'learn'; readonly observations: readonly Observation[] }
   | { readonly kind: 'payment_sent'; readonly preimage: Uint8Array; readonly feeMsat: bigint }
@@ -151,39 +148,46 @@ export type PaymentInputError =
   | 'finished'
   | 'wrong_preimage'
   | 'hop_out_of_range'
-  | 'route_breaks_limits';
-
-/** The terms a route update may change: what the sender could have got wrong. */
-const CORRECTABLE: ReadonlySet<FailureMessage['kind']> = new Set([
-  'amount_below_minimum',
-  'fee_insufficient',
-  'incorrect_cltv_expiry',
-]);
+  | 'routes_break_limits';
 
 /** Begins a payment. */
 export function startPayment(parameters: PaymentParameters): PaymentTransition {
-  const lessons: Lessons = {
-    attempts: 0,
-    avoidedChannels: [],
-    avoidedNodes: [],
-    overrides: [],
-    lastFailure: undefined,
+  return {
+    state: { type: 'routing', parameters, lessons: NO_LESSONS, ended: [] },
+    effects: [{ kind: 'find_routes' }],
   };
-  return { state: { type: 'routing', parameters, lessons, ended: [] }, effects: [{ kind: 'find_route' }] };
+}
+
+/** The parts whose end is waited for. */
+export function partsInFlight(state: PaymentState): readonly Attempt[] {
+  return state.type === 'in_flight' || state.type === 'sent' ? state.parts : [];
+}
+
+/** What routes are wanted for; 0n while none are. */
+export function missingMsat(state: PaymentState): bigint {
+  const { amountMsat } = state.parameters;
+  if (state.type === 'routing') return amountMsat;
+  if (state.type !== 'in_flight' || state.intent.kind === 'give_up') return 0n;
+  return amountMsat - sum(state.parts, ({ route }) => route.amountMsat);
 }
 
 /** The part of a route request that the payment decides; the shell adds payer, own channels and height. */
-export function routeRequestParts(
-  state: PaymentState,
-): Omit<RouteRequest, 'payer' | 'firstHops' | 'currentHeight'> {
+export type RouteRequestParts = Omit<RouteRequest, 'payer' | 'firstHops' | 'currentHeight' | 'uses'> & {
+  readonly uses: ReadonlyMap<bigint, ChannelUse>;
+  readonly limits: SplitLimits;
+};
+
+/** What to ask path finding for. */
+export function routeRequestParts(state: PaymentState): RouteRequestParts {
   const { parameters, lessons } = state;
+  const parts = partsInFlight(state);
   return {
     payee: parameters.payee,
-    amountMsat: parameters.amountMsat,
+    amountMsat: missingMsat(state),
     finalCltvDelta: parameters.finalCltvDelta,
     shadowCltvDelta: parameters.shadowCltvDelta,
     hints: parameters.hints,
-    maxFeeMsat: parameters.maxFeeMsat,
+    maxFeeMsat: parameters.maxFeeMsat - sum(parts, ({ route }) => route.feeMsat),
     maxCltvDelta: parameters.maxCltvDelta,
     avoidedChannels: new Set(
       lessons.avoidedChannels.map((channel) => directedKey(channel.shortChannelId, channel.direction)),
@@ -195,7 +199,31 @@ export function routeRequestParts(
         override.policy,
       ]),
     ),
+    uses: usesOf(
+      parts.map(({ route }) => route),
+      lessons,
+    ),
+    limits: { maxParts: parameters.maxParts - parts.length, minPartMsat: parameters.minPartMsat },
   };
+}
+
+function usesOf(routes: readonly Route[], lessons: Lessons): Map<bigint, ChannelUse> {
+  const uses = new Map<bigint, ChannelUse>();
+  for (const { hops } of routes)
+    for (const hop of hops) {
+      const key = directedKey(hop.shortChannelId, hop.direction);
+      const inFlightMsat = (uses.get(key)?.inFlightMsat ?? 0n) + hop.amountMsat;
+      uses.set(key, { inFlightMsat, maximumMsat: undefined });
+    }
+  for (const { shortChannelId, direction, maximumMsat } of lessons.limits) {
+    const key = directedKey(shortChannelId, direction);
+    const inFlightMsat = inFlightOver(routes, key);
+    uses.set(key, {
+      inFlightMsat,
+      maximumMsat: maximumMsat > inFlightMsat ? maximumMsat - inFlightMsat : 0n,
+    });
+  }
+  return uses;
 }
 
 /**
@@ -208,264 +236,185 @@ export function stepPayment(
   state: PaymentState,
   input: PaymentInput,
 ): Result<PaymentTransition, PaymentInputError> {
-  if (state.type === 'sent') return err('finished');
-  if (state.type === 'failed' && input.type !== 'htlc_fulfilled') return err('finished');
   switch (input.type) {
-    case 'route_found':
-      return routeFound(state, input);
-    case 'route_not_found': {
-      if (state.type !== 'routing') return err('not_routing');
-      return ok(fail(state, { kind: 'route_not_found', error: input.error }));
-    }
+    case 'routes_found':
+      return routesFound(state, input);
+    case 'route_not_found':
+      return giveUpRouting(state, { kind: 'route_not_found', error: input.error });
+    case 'deadline_passed':
+      return giveUpRouting(state, { kind: 'deadline_passed' });
     case 'htlc_fulfilled':
-      return fulfilled(state, input.preimage);
+      return fulfilled(state, input.attemptNumber, input.preimage);
     case 'htlc_failed':
-      return attemptFailed(secp, state, input.failure, input.nowSeconds);
+      return attemptFailed(secp, state, input);
     case 'abandon':
-      if (state.type === 'routing') return ok(fail(state, { kind: 'abandoned' }));
-      if (state.type !== 'in_flight') return err('not_in_flight');
-      return ok({ state: { ...state, intent: 'abandon' }, effects: [] });
+      if (state.type === 'sent' || state.type === 'failed') return err('finished');
+      return ok(giveUp(state, partsInFlight(state), { kind: 'abandoned' }));
   }
   return assertNever(input);
 }
 
-function fail(
-  state: PaymentState,
+/** Failed at once, or, while parts are in flight, when the last of them has failed. */
+function giveUp(
+  { parameters, lessons, ended }: Common,
+  parts: readonly Attempt[],
   reason: PaymentFailureReason,
   before: readonly PaymentEffect[] = [],
 ): PaymentTransition {
+  if (parts.length > 0) {
+    const intent = { kind: 'give_up', reason } as const;
+    return { state: { type: 'in_flight', parameters, lessons, ended, parts, intent }, effects: before };
+  }
   return {
-    state: {
-      type: 'failed',
-      parameters: state.parameters,
-      lessons: state.lessons,
-      ended: state.ended,
-      reason,
-    },
+    state: { type: 'failed', parameters, lessons, ended, reason },
     effects: [...before, { kind: 'payment_failed', reason }],
   };
 }
 
-function routeFound(
+function giveUpRouting(
   state: PaymentState,
-  input: Extract<PaymentInput, { type: 'route_found' }>,
+  reason: PaymentFailureReason,
 ): Result<PaymentTransition, PaymentInputError> {
-  if (state.type !== 'routing') return err('not_routing');
+  if (state.type === 'sent' || state.type === 'failed') return err('finished');
+  if (missingMsat(state) === 0n) return err('not_routing');
+  return ok(giveUp(state, partsInFlight(state), reason));
+}
+
+function routesFound(
+  state: PaymentState,
+  { routes, sessionKeys, nowSeconds }: Extract<PaymentInput, { type: 'routes_found' }>,
+): Result<PaymentTransition, PaymentInputError> {
+  if (state.type === 'sent' || state.type === 'failed') return err('finished');
+  const wantedMsat = missingMsat(state);
+  if (wantedMsat === 0n) return err('not_routing');
   const { parameters, lessons } = state;
-  if (input.nowSeconds >= parameters.deadlineSeconds) return ok(fail(state, { kind: 'deadline_passed' }));
-  const { route } = input;
-  const last = route.hops.at(-1);
+  if (nowSeconds >= parameters.deadlineSeconds) return giveUpRouting(state, { kind: 'deadline_passed' });
+  const before = partsInFlight(state);
+  const parts = routes.map((route, index): Attempt => {
+    const sessionKey = sessionKeys[index] ?? new Uint8Array(0);
+    return { attemptNumber: lessons.attempts + 1 + index, route, sessionKey };
+  });
+  const feeMsat = sum([...before, ...parts], ({ route: { hops, amountMsat } }) =>
+    hops[0] === undefined ? 0n : hops[0].amountMsat - amountMsat,
+  );
   if (
-    last === undefined ||
-    !equalBytes(last.nodeId, parameters.payee) ||
-    last.amountMsat !== parameters.amountMsat ||
-    (route.hops[0]?.amountMsat ?? 0n) - last.amountMsat > parameters.maxFeeMsat
+    !routes.every(({ hops, amountMsat }) => {
+      const last = hops.at(-1);
+      return (
+        last !== undefined && equalBytes(last.nodeId, parameters.payee) && last.amountMsat === amountMsat
+      );
+    }) ||
+    sessionKeys.length !== routes.length ||
+    before.length + parts.length > Math.max(parameters.maxParts, 1) ||
+    sum(routes, ({ amountMsat }) => amountMsat) !== wantedMsat ||
+    routes.some(({ amountMsat }) => amountMsat <= 0n) ||
+    feeMsat > parameters.maxFeeMsat
   ) {
-    return err('route_breaks_limits');
+    return err('routes_break_limits');
   }
-  const attempt: Attempt = { attemptNumber: lessons.attempts + 1, route, sessionKey: input.sessionKey };
   return ok({
     state: {
       type: 'in_flight',
       parameters,
-      lessons: { ...lessons, attempts: attempt.attemptNumber },
+      lessons: { ...lessons, attempts: lessons.attempts + parts.length },
       ended: state.ended,
-      attempt,
-      intent: 'retry',
+      parts: [...before, ...parts],
+      intent: { kind: 'retry' },
     },
-    effects: [{ kind: 'send_htlc', attempt, payloads: payloadsOf(route, parameters.final) }],
+    effects: parts.map((attempt) => ({
+      kind: 'send_htlc',
+      attempt,
+      payloads: payloadsOf(attempt.route, parameters.final),
+    })),
   });
 }
 
-function fulfilled(state: PaymentState, preimage: Uint8Array): Result<PaymentTransition, PaymentInputError> {
+/**
+ * The first preimage decides: BOLT 4 has the payee fulfil all parts or none,
+ * and the preimage is the proof of payment.
+ */
+function fulfilled(
+  state: PaymentState,
+  attemptNumber: number,
+  preimage: Uint8Array,
+): Result<PaymentTransition, PaymentInputError> {
   // Accepted in every state: a preimage proves that some attempt was paid, even one believed to have failed.
-  if (!equalBytes(sha256(preimage), state.parameters.paymentHash)) return err('wrong_preimage');
-  const attempt = state.type === 'in_flight' ? state.attempt : undefined;
+  const { parameters, lessons } = state;
+  if (!equalBytes(sha256(preimage), parameters.paymentHash)) return err('wrong_preimage');
+  const inFlight = partsInFlight(state);
+  const attempt = inFlight.find((part) => part.attemptNumber === attemptNumber);
   const route = attempt?.route;
-  const feeMsat = route?.feeMsat ?? 0n;
+  if (route === undefined && state.type === 'sent') return err('not_in_flight');
+  const parts = inFlight.filter((part) => part !== attempt);
+  const ended = attempt === undefined ? state.ended : [...state.ended, endedAttempt(attempt, undefined)];
   const observations = (route?.hops ?? []).slice(1).map((hop) => observation(hop, 'settled'));
+  const learnt: PaymentEffect[] = observations.length > 0 ? [{ kind: 'learn', observations }] : [];
+  if (state.type === 'sent') return ok({ state: { ...state, ended, parts }, effects: learnt });
+  const feeMsat = sum(inFlight, (part) => part.route.feeMsat);
   return ok({
-    state: {
-      type: 'sent',
-      parameters: state.parameters,
-      lessons: state.lessons,
-      ended: attempt === undefined ? state.ended : [...state.ended, endedAttempt(attempt, undefined)],
-      preimage,
-      feeMsat,
-    },
-    effects: [
-      ...(observations.length > 0 ? [{ kind: 'learn', observations } as const] : []),
-      { kind: 'payment_sent', preimage, feeMsat },
-    ],
+    state: { type: 'sent', parameters, lessons, ended, preimage, feeMsat, parts },
+    effects: [...learnt, { kind: 'payment_sent', preimage, feeMsat }],
   });
 }
 
 function attemptFailed(
   secp: Secp256k1,
   state: PaymentState,
-  failure: AttemptFailure,
-  nowSeconds: number,
+  { attemptNumber, failure, nowSeconds }: Extract<PaymentInput, { type: 'htlc_failed' }>,
 ): Result<PaymentTransition, PaymentInputError> {
-  if (state.type !== 'in_flight') return err('not_in_flight');
-  const { route } = state.attempt;
+  const failed = partsInFlight(state).find((part) => part.attemptNumber === attemptNumber);
+  if (failed === undefined || (state.type !== 'in_flight' && state.type !== 'sent'))
+    return err('not_in_flight');
+  const { route } = failed;
   if (failure.kind === 'failure' && route.hops[failure.hopIndex] === undefined)
     return err('hop_out_of_range');
-  const outcome = learn(secp, route, failure, state.lessons);
+  const { parameters } = state;
+  const parts = state.parts.filter((part) => part !== failed);
+  const outcome = learn(
+    secp,
+    {
+      route,
+      others: parts.map((part) => part.route),
+      totalMsat: parameters.amountMsat,
+      sending: parameters.maxParts > 1 ? 'split' : 'whole',
+      minPartMsat: parameters.minPartMsat,
+    },
+    failure,
+    state.lessons,
+  );
   const effects: PaymentEffect[] =
     outcome.observations.length > 0 ? [{ kind: 'learn', observations: outcome.observations }] : [];
-  const { parameters } = state;
-  const next: PaymentState = {
-    type: 'routing',
-    parameters,
-    lessons: { ...outcome.lessons, lastFailure: failure },
-    ended: [...state.ended, endedAttempt(state.attempt, failure)],
-  };
+  const ended = [...state.ended, endedAttempt(failed, failure)];
+  const lessons = { ...outcome.lessons, failures: outcome.lessons.failures + 1, lastFailure: failure };
+  // A payee that had its preimage taken for less than it asked gave the rest away.
+  if (state.type === 'sent')
+    return ok({
+      state: { ...state, lessons, ended, parts, feeMsat: state.feeMsat - route.feeMsat },
+      effects,
+    });
   const reason: PaymentFailureReason | undefined =
     outcome.refusal !== undefined
       ? { kind: 'refused_by_payee', failure: outcome.refusal }
-      : state.intent === 'abandon'
-        ? { kind: 'abandoned' }
-        : next.lessons.attempts >= parameters.maxAttempts
+      : state.intent.kind === 'give_up'
+        ? state.intent.reason
+        : lessons.failures >= parameters.maxAttempts
           ? { kind: 'retries_exhausted' }
           : nowSeconds >= parameters.deadlineSeconds
             ? { kind: 'deadline_passed' }
             : undefined;
-  if (reason !== undefined) return ok(fail(next, reason, effects));
-  return ok({ state: next, effects: [...effects, { kind: 'find_route' }] });
+  const common = { parameters, lessons, ended };
+  if (reason !== undefined) return ok(giveUp(common, parts, reason, effects));
+  const next: PaymentState =
+    parts.length === 0
+      ? { type: 'routing', ...common }
+      : { type: 'in_flight', ...common, parts, intent: state.intent };
+  return ok({ state: next, effects: [...effects, { kind: 'find_routes' }] });
 }
 
 function endedAttempt({ attemptNumber, route }: Attempt, failure: AttemptFailure | undefined): EndedAttempt {
   return { attemptNumber, route, failure };
 }
 
-interface Outcome {
-  readonly lessons: Lessons;
-  readonly observations: readonly Observation[];
-  /** The payee refuses: there is no use in another attempt. */
-  readonly refusal?: FailureMessage;
-}
-
-function learn(secp: Secp256k1, route: Route, failure: AttemptFailure, lessons: Lessons): Outcome {
-  switch (failure.kind) {
-    case 'not_added':
-      return { lessons: avoidChannels(lessons, route.hops.slice(0, 1)), observations: [] };
-    case 'undecodable':
-      // Somebody garbled it and nobody can be blamed: none of these channels again, nothing for the scorer. With a
-      // single hop there is only our counterparty, who is the payee.
-      return {
-        lessons: avoidChannels(lessons, route.hops.length > 1 ? route.hops.slice(1) : route.hops),
-        observations: [],
-      };
-    case 'failure':
-      return learnFromHop(secp, route, failure.hopIndex, failure.failure, lessons);
-  }
-  return assertNever(failure);
-}
-
-function learnFromHop(
-  secp: Secp256k1,
-  route: Route,
-  hopIndex: number,
-  failure: FailureMessage,
-  lessons: Lessons,
-): Outcome {
-  const erring = route.hops[hopIndex];
-  const failed = route.hops[hopIndex + 1];
-  // Every channel up to the node that spoke carried the HTLC; the first is our own and is not scored.
-  const passed = route.hops.slice(1, hopIndex + 1).map((hop) => observation(hop, 'passed'));
-  const isFinal = failed === undefined;
-  const disposition = failureDisposition(failure, isFinal ? 'final' : 'intermediate');
-  switch (disposition.kind) {
-    case 'fail_payment':
-      return { lessons, observations: passed, refusal: failure };
-    case 'retry':
-      // A payee who finds less in the HTLC than in the onion accuses the hop before it.
-      // mpp_timeout for a payment of one part would only come again.
-      return failure.kind === 'mpp_timeout'
-        ? { lessons, observations: passed, refusal: failure }
-        : { lessons: avoidChannels(lessons, route.hops.slice(-1)), observations: passed };
-    case 'avoid_blinded_path':
-      // Without blinded paths in use, this is a node that breaks the protocol.
-      return isFinal
-        ? { lessons, observations: passed, refusal: failure }
-        : { lessons: avoidNode(lessons, erring), observations: passed };
-    case 'avoid_node':
-      // The payee itself is never avoided: `findRoute` would not reach it.
-      return { lessons: avoidNode(lessons, erring), observations: passed };
-    case 'avoid_channel': {
-      if (failed === undefined || erring === undefined) return { lessons, observations: passed };
-      const override = CORRECTABLE.has(failure.kind)
-        ? correctedPolicy(secp, erring, failed, disposition.channelUpdate, lessons)
-        : undefined;
-      if (override !== undefined) {
-        return { lessons: { ...lessons, overrides: [...lessons.overrides, override] }, observations: passed };
-      }
-      // Only want of liquidity says something of liquidity.
-      const observations =
-        failure.kind === 'temporary_channel_failure' ? [...passed, observation(failed, 'failed')] : passed;
-      return { lessons: avoidChannels(lessons, [failed]), observations };
-    }
-  }
-  return assertNever(disposition);
-}
-
-/**
- * The terms in a failure's channel_update, if they may be used for the retry:
- * BOLT 4: "if UPDATE is set, AND the `channel_update` is valid and more recent
- * than the `channel_update` used to send the payment: MAY consider [it]". It
- * never reaches the graph ("MUST NOT expose the `channel_update` to
- * third-parties"), and a channel is corrected once, or its node could make us
- * probe for ever.
- */
-function correctedPolicy(
-  secp: Secp256k1,
-  erring: RouteHop,
-  failed: RouteHop,
-  bytes: Uint8Array | undefined,
-  lessons: Lessons,
-): PolicyOverride | undefined {
-  if (bytes === undefined) return undefined;
-  const known = lessons.overrides.some(
-    (override) =>
-      override.shortChannelId === failed.shortChannelId && override.direction === failed.direction,
-  );
-  if (known) return undefined;
-  // Some nodes leave the message's type number out.
-  const raw = bytes[0] === 1 && bytes[1] === 2 ? bytes : concatBytes(Uint8Array.of(1, 2), bytes);
-  const update = decodeChannelUpdate(raw);
-  if (update === undefined || update.shortChannelId !== failed.shortChannelId) return undefined;
-  if ((update.channelFlags & CHANNEL_FLAG_DIRECTION) !== failed.direction) return undefined;
-  if (update.channelFlags & CHANNEL_FLAG_DISABLE || update.timestamp <= failed.policyTimestamp)
-    return undefined;
-  if (!checkChannelUpdate(secp, update, raw, erring.nodeId).ok) return undefined;
-  const { shortChannelId, direction } = failed;
-  return {
-    shortChannelId,
-    direction,
-    policy: {
-      timestamp: update.timestamp,
-      cltvExpiryDelta: update.cltvExpiryDelta,
-      htlcMinimumMsat: update.htlcMinimumMsat,
-      htlcMaximumMsat: update.htlcMaximumMsat,
-      feeBaseMsat: update.feeBaseMsat,
-      feeProportionalMillionths: update.feeProportionalMillionths,
-      disabled: false,
-    },
-  };
-}
-
-function observation(hop: RouteHop, outcome: Observation['outcome']): Observation {
-  const { shortChannelId, direction, amountMsat, capacityMsat } = hop;
-  return { shortChannelId, direction, amountMsat, capacityMsat, outcome };
-}
-
-function avoidChannels(lessons: Lessons, hops: readonly RouteHop[]): Lessons {
-  const added = hops.map(({ shortChannelId, direction }) => ({ shortChannelId, direction }));
-  return { ...lessons, avoidedChannels: [...lessons.avoidedChannels, ...added] };
-}
-
-function avoidNode(lessons: Lessons, hop: RouteHop | undefined): Lessons {
-  if (hop === undefined || lessons.avoidedNodes.some((node) => compareBytes(node, hop.nodeId) === 0))
-    return lessons;
-  return { ...lessons, avoidedNodes: [...lessons.avoidedNodes, hop.nodeId] };
+function sum<T>(items: readonly T[], of: (item: T) => bigint): bigint {
+  return items.reduce((total, item) => total + of(item), 0n);
 }

@@ -9,12 +9,12 @@
  * because of a limit, it is repeated with that limit as the cost.
  */
 import type { Result } from '@fulmen/codec';
-import { compareBytes, equalBytes, err, ok } from '@fulmen/codec';
+import { equalBytes, err, ok } from '@fulmen/codec';
 import { EDGE_KNOWN, nodeKey } from '@fulmen/graph';
 import { forwardingFeeNumber } from './fee.ts';
 import { CostHeap } from './heap.ts';
-import type { FirstHop, GraphView, Route, RouteError, RouteHop, RouteRequest } from './route.ts';
-import { DEFAULT_MAX_CLTV_DELTA, MAX_HOPS, directedKey } from './route.ts';
+import type { FirstHop, GraphView, Route, RouteError, RouteHop, RouteRequest, RoomyRoute } from './route.ts';
+import { DEFAULT_MAX_CLTV_DELTA, MAX_HOPS, directedKey, directionBetween, roomOfFirstHop } from './route.ts';
 import type { ScorerView } from './scorer.ts';
 import { UNINFORMED_SCORER } from './scorer.ts';
 
@@ -29,10 +29,19 @@ interface ExtraEdge {
   readonly cltvExpiryDelta: number;
 }
 
+/** A `ChannelUse` in the numbers of the search. */
+interface Use {
+  readonly inFlight: number;
+  readonly max: number;
+}
+
 type Objective = 'balanced' | 'fee' | 'cltv' | 'hops';
 type Limit = 'fee' | 'cltv' | 'hops';
 
 const NO_EDGE = -1;
+const UNUSED: Use = { inFlight: 0, max: Infinity };
+/** Larger parts aim at this share of a channel that nothing is known of: the fuller, the less likely. */
+const SATURATION = 0.5;
 /** A hint's channel is as large as it needs to be (BOLT 11: "assume […] sufficient"), yet not certain. */
 const HINT_CAPACITY_MSAT = 2 ** 52;
 /** BOLT 11 bounds an invoice only by its carrier; more than this many hint hops help nobody. */
@@ -44,12 +53,22 @@ export function findRoute(
   request: RouteRequest,
   scorer: ScorerView = UNINFORMED_SCORER,
 ): Result<Route, RouteError> {
+  const found = findRoomyRoute(graph, request, scorer);
+  return found.ok ? ok(found.value.route) : found;
+}
+
+/** The same, with what a larger part would find on its path. */
+export function findRoomyRoute(
+  graph: GraphView,
+  request: RouteRequest,
+  scorer: ScorerView,
+): Result<RoomyRoute, RouteError> {
   if (equalBytes(request.payer, request.payee)) return err({ kind: 'payer_is_payee' });
   const ceiling = request.amountMsat + request.maxFeeMsat;
   if (request.amountMsat <= 0n || request.maxFeeMsat < 0n || ceiling >= BigInt(Number.MAX_SAFE_INTEGER)) {
     return err({ kind: 'invalid_amount' });
   }
-  if (!request.firstHops.some((hop) => hop.maximumMsat >= request.amountMsat))
+  if (!request.firstHops.some((hop) => roomOfFirstHop(request, hop) >= request.amountMsat))
     return err({ kind: 'no_first_hop' });
 
   const search = new Search(graph, request, scorer);
@@ -58,7 +77,7 @@ export function findRoute(
   for (let i = 0; i < objectives.length; i++) {
     const objective = objectives[i] ?? 'balanced';
     const found = search.run(objective);
-    if (found.route !== undefined) return ok(found.route);
+    if (found.roomy !== undefined) return ok(found.roomy);
     for (const limit of found.exceeded) {
       exceeded.add(limit);
       if (!objectives.includes(limit)) objectives.push(limit);
@@ -83,6 +102,9 @@ class Search {
     number,
     { base: number; ppm: number; cltv: number; min: number; max: number; timestamp: number }
   >();
+  /** By graph edge; own and hinted channels are looked up by their key. */
+  readonly #usesOfEdges = new Map<number, Use>();
+  readonly #uses = new Map<bigint, Use>();
   readonly #payer: number;
   readonly #payee: number;
   readonly #maxFee: number;
@@ -128,6 +150,15 @@ class Search {
     for (const key of request.avoidedNodes ?? []) {
       this.#avoidedNodes.add(this.#indexOf(Uint8Array.from(key, (character) => character.charCodeAt(0))));
     }
+    for (const [key, { inFlightMsat, maximumMsat }] of request.uses ?? []) {
+      const use = {
+        inFlight: Number(inFlightMsat),
+        max: maximumMsat === undefined ? Infinity : Number(maximumMsat),
+      };
+      this.#uses.set(key, use);
+      const edge = this.#edgeOf(key);
+      if (edge !== undefined) this.#usesOfEdges.set(edge, use);
+    }
     for (const [key, policy] of request.policyOverrides ?? []) {
       const edge = this.#edgeOf(key);
       if (edge === undefined) continue;
@@ -143,7 +174,10 @@ class Search {
   }
 
   /** Searches with one objective; the limits that stopped it are those that it ran into. */
-  run(objective: Objective): { readonly route: Route | undefined; readonly exceeded: ReadonlySet<Limit> } {
+  run(objective: Objective): {
+    readonly roomy: RoomyRoute | undefined;
+    readonly exceeded: ReadonlySet<Limit>;
+  } {
     const size = this.#graph.nodeEnd + this.#extraNodes.length;
     this.#cost = new Float64Array(size).fill(Infinity);
     this.#amount = new Float64Array(size);
@@ -164,14 +198,14 @@ class Search {
     }
     for (let next = heap.pop(); next !== undefined; next = heap.pop()) {
       const node = next.node;
-      if (node === this.#payer) return { route: this.#build(), exceeded };
+      if (node === this.#payer) return { roomy: this.#build(), exceeded };
       if (this.#settled[node]) continue;
       this.#settled[node] = 1;
       this.#relaxFirstHops(node, heap);
       this.#relaxGraph(node, heap, objective, exceeded);
       this.#relaxExtra(node, heap, objective, exceeded);
     }
-    return { route: undefined, exceeded };
+    return { roomy: undefined, exceeded };
   }
 
   #relaxFirstHops(node: number, heap: CostHeap): void {
@@ -188,8 +222,9 @@ class Search {
     const amount = BigInt(this.#amount[node] ?? 0);
     let best: FirstHop | undefined;
     for (const hop of this.#firstHopsTo.get(node) ?? []) {
-      if (hop.minimumMsat > amount || hop.maximumMsat < amount) continue;
-      if (best === undefined || hop.maximumMsat < best.maximumMsat) best = hop;
+      const room = roomOfFirstHop(this.#request, hop);
+      if (hop.minimumMsat > amount || room < amount) continue;
+      if (best === undefined || room < roomOfFirstHop(this.#request, best)) best = hop;
     }
     return best;
   }
@@ -212,7 +247,9 @@ class Search {
       const capacity = (graph.channelCapacitySat[channel] ?? 0) * 1000;
       const maximum = override?.max ?? graph.edgeHtlcMaximumMsat[edge] ?? 0;
       const minimum = override?.min ?? graph.edgeHtlcMinimumMsat[edge] ?? 0;
-      if (amount < minimum || amount > maximum || (capacity > 0 && amount > capacity)) continue;
+      const use = this.#usesOfEdges.size === 0 ? UNUSED : (this.#usesOfEdges.get(edge) ?? UNUSED);
+      if (amount < minimum || amount > maximum || amount > use.max) continue;
+      if (capacity > 0 && amount + use.inFlight > capacity) continue;
       const fee = forwardingFeeNumber(
         amount,
         override?.base ?? graph.edgeFeeBaseMsat[edge] ?? 0,
@@ -223,7 +260,7 @@ class Search {
         this.#scorer.penaltyMsat(
           graph.channelScid[channel] ?? 0n,
           (edge & 1) as 0 | 1,
-          amount,
+          amount + use.inFlight,
           capacity > 0 ? capacity : maximum,
           maximum,
         ),
@@ -236,9 +273,11 @@ class Search {
     for (const index of this.#extraEdgesInto.get(node) ?? []) {
       const edge = this.#extraEdges[index];
       if (edge === undefined || edge.source === this.#payer || this.#settled[edge.source]) continue;
-      if (this.#request.avoidedChannels?.has(directedKey(edge.shortChannelId, edge.direction))) continue;
+      const key = directedKey(edge.shortChannelId, edge.direction);
+      const use = this.#uses.get(key) ?? UNUSED;
+      if (this.#request.avoidedChannels?.has(key) || amount > use.max) continue;
       if (edge.source < this.#graph.nodeEnd && this.#graph.nodeAvoided[edge.source]) continue;
-      const override = this.#request.policyOverrides?.get(directedKey(edge.shortChannelId, edge.direction));
+      const override = this.#request.policyOverrides?.get(key);
       if (override !== undefined) {
         const amountMsat = BigInt(amount);
         if (
@@ -254,7 +293,7 @@ class Search {
         this.#scorer.penaltyMsat(
           edge.shortChannelId,
           edge.direction,
-          amount,
+          amount + use.inFlight,
           HINT_CAPACITY_MSAT,
           HINT_CAPACITY_MSAT,
         ),
@@ -309,10 +348,12 @@ class Search {
     heap.push(cost, source);
   }
 
-  #build(): Route | undefined {
+  #build(): RoomyRoute | undefined {
     let node = this.#onward[this.#payer] ?? NO_EDGE;
     const firstHop = this.#usableFirstHop(node);
     if (firstHop === undefined) return undefined;
+    // Amounts before the payee grow no faster than the payee's: what fits a channel when scaled fits in truth.
+    let roomFactor = Number(roomOfFirstHop(this.#request, firstHop)) / (this.#amount[node] ?? 0);
     const hops: RouteHop[] = [
       this.#hop(
         node,
@@ -328,6 +369,8 @@ class Search {
         const extra = this.#extraEdges[-2 - edge];
         if (extra === undefined) return undefined;
         node = extra.target;
+        const { max } = this.#uses.get(directedKey(extra.shortChannelId, extra.direction)) ?? UNUSED;
+        roomFactor = Math.min(roomFactor, max / (this.#amount[node] ?? 0));
         hops.push(
           this.#hop(
             node,
@@ -343,6 +386,7 @@ class Search {
         const capacityMsat = BigInt(
           capacitySat > 0 ? capacitySat * 1000 : (this.#graph.edgeHtlcMaximumMsat[edge] ?? 0),
         );
+        roomFactor = Math.min(roomFactor, this.#roomOfEdge(edge, capacityMsat) / (this.#amount[node] ?? 0));
         const timestamp = this.#overrides.get(edge)?.timestamp ?? this.#graph.edgeTimestamp[edge] ?? 0;
         hops.push(
           this.#hop(
@@ -356,7 +400,14 @@ class Search {
       }
     }
     const amountMsat = this.#request.amountMsat;
-    return { hops, amountMsat, feeMsat: (hops[0]?.amountMsat ?? amountMsat) - amountMsat };
+    const route = { hops, amountMsat, feeMsat: (hops[0]?.amountMsat ?? amountMsat) - amountMsat };
+    return { route, roomFactor: Math.max(1, roomFactor) };
+  }
+
+  #roomOfEdge(edge: number, capacityMsat: bigint): number {
+    const use = this.#usesOfEdges.get(edge) ?? UNUSED;
+    const maximum = this.#overrides.get(edge)?.max ?? this.#graph.edgeHtlcMaximumMsat[edge] ?? 0;
+    return Math.min(use.max, maximum, SATURATION * Number(capacityMsat) - use.inFlight);
   }
 
   #timestampOfHint(edge: ExtraEdge): number {
@@ -432,9 +483,4 @@ class Search {
   #idOf(node: number): Uint8Array {
     return this.#extraNodes[node - this.#graph.nodeEnd] ?? this.#graph.nodeId(node);
   }
-}
-
-/** BOLT 7: direction 0 is away from the lesser node id. */
-export function directionBetween(from: Uint8Array, to: Uint8Array): 0 | 1 {
-  return compareBytes(from, to) < 0 ? 0 : 1;
 }

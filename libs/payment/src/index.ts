@@ -7,5 +7,7 @@ export * from './forwardPolicy.ts';
 export * from './mppSet.ts';
 export * from './route.ts';
 export * from './scorer.ts';
+export * from './splitRoute.ts';
 export * from './invoiceParameters.ts';
+export * from './lessons.ts';
 export * from './spontaneousParameters.ts';

@@ -5,6 +5,7 @@ import type { Invoice } from '@fulmen/invoice';
 import { isExpired, minFinalCltvExpiryDelta } from '@fulmen/invoice';
 import type { PaymentParameters } from './attempt.ts';
 import { DEFAULT_MAX_CLTV_DELTA } from './route.ts';
+import { MAX_SENT_PARTS } from './splitRoute.ts';
 
 /** How far the payer goes. */
 export interface PayerLimits {
@@ -12,7 +13,10 @@ export interface PayerLimits {
   readonly amountMsat?: bigint;
   readonly maxFeeMsat: bigint;
   readonly maxCltvDelta?: number;
+  /** HTLCs that may fail. */
   readonly maxAttempts?: number;
+  /** 1: the payment is not split; `MAX_SENT_PARTS` if unset, and never more. */
+  readonly maxParts?: number;
   /** Blocks of shadow route. */
   readonly shadowCltvDelta?: number;
   /** Seconds from now after which no attempt begins. */
@@ -35,6 +39,8 @@ export type InvoiceParametersError =
 export const FINAL_CLTV_SAFETY = 3;
 export const DEFAULT_MAX_ATTEMPTS = 10;
 export const DEFAULT_TIMEOUT_SECONDS = 60;
+/** A smaller part costs more in fees and on-chain than the splitting is worth. */
+export const MIN_PART_MSAT = 10_000_000n;
 
 /** Prepares the payment of an invoice; time in seconds since 1970. */
 export function invoicePaymentParameters(
@@ -55,7 +61,7 @@ export function invoicePaymentParameters(
     // BOLT 4 lets the payee refuse "more than twice the amount expected".
     if (amountMsat > 2n * invoice.amountMsat) return err('amount_too_high');
   }
-  const { paymentMetadata } = invoice;
+  const { paymentMetadata, features } = invoice;
   return ok({
     paymentHash: invoice.paymentHash,
     payee: invoice.payeeNodeId,
@@ -70,6 +76,9 @@ export function invoicePaymentParameters(
     maxFeeMsat: limits.maxFeeMsat,
     maxCltvDelta: limits.maxCltvDelta ?? DEFAULT_MAX_CLTV_DELTA,
     maxAttempts: limits.maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
+    // BOLT 4: "if the invoice offers the `basic_mpp` feature: MAY send more than one HTLC to pay the invoice […] otherwise: MUST set `total_msat` equal to `amt_to_forward`."
+    maxParts: features.has('basic_mpp') ? Math.min(limits.maxParts ?? MAX_SENT_PARTS, MAX_SENT_PARTS) : 1,
+    minPartMsat: MIN_PART_MSAT,
     deadlineSeconds: nowSeconds + (limits.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS),
   });
 }

@@ -1,4 +1,5 @@
 /** Routes, and what each hop of one is told (BOLT 4, "Payload Format"). */
+import { compareBytes } from '@fulmen/codec';
 import type { ChannelPolicy, NetworkGraph } from '@fulmen/graph';
 import type { HopPayload } from '@fulmen/onion/payload';
 
@@ -28,6 +29,13 @@ export interface Route {
   readonly feeMsat: bigint;
 }
 
+/** A route, and how much more its path may well carry. */
+export interface RoomyRoute {
+  readonly route: Route;
+  /** The path holds this many times the route's amount, as far as is known; at least 1. */
+  readonly roomFactor: number;
+}
+
 /** One of our channels that may carry the HTLC. */
 export interface FirstHop {
   /** Real scid, alias, or any id of ours that the adding channel is found by. */
@@ -48,9 +56,22 @@ export interface RouteHint {
   readonly cltvExpiryDelta: number;
 }
 
+/** What the parts of one payment make of a channel's direction, beside what is known of it. */
+export interface ChannelUse {
+  /** In flight by other parts: what the channel holds, less this, is left for more. */
+  readonly inFlightMsat: bigint;
+  /** The most that this payment may add there; undefined: as much as the channel holds. */
+  readonly maximumMsat: bigint | undefined;
+}
+
 /** A channel in one direction, as a key: `scid * 2 + direction`. */
 export function directedKey(shortChannelId: bigint, direction: 0 | 1): bigint {
   return (shortChannelId << 1n) | BigInt(direction);
+}
+
+/** BOLT 7: direction 0 is away from the lesser node id. */
+export function directionBetween(from: Uint8Array, to: Uint8Array): 0 | 1 {
+  return compareBytes(from, to) < 0 ? 0 : 1;
 }
 
 /** The part of a graph that path finding reads. */
@@ -102,6 +123,16 @@ export interface RouteRequest {
   readonly avoidedNodes?: ReadonlySet<string>;
   /** Terms that hold for this payment instead of the graph's, by directed key. */
   readonly policyOverrides?: ReadonlyMap<bigint, ChannelPolicy>;
+  /** Channels that parts of this payment use or overtaxed, own channels included, by directed key. */
+  readonly uses?: ReadonlyMap<bigint, ChannelUse>;
+}
+
+/** What an own channel can still send of a payment. */
+export function roomOfFirstHop({ payer, uses }: RouteRequest, hop: FirstHop): bigint {
+  const use = uses?.get(directedKey(hop.shortChannelId, directionBetween(payer, hop.counterparty)));
+  if (use === undefined) return hop.maximumMsat;
+  const left = hop.maximumMsat > use.inFlightMsat ? hop.maximumMsat - use.inFlightMsat : 0n;
+  return use.maximumMsat !== undefined && use.maximumMsat < left ? use.maximumMsat : left;
 }
 
 /** Two weeks would hold funds for as long; one is LDK's bound as well. */
@@ -113,7 +144,7 @@ export const MAX_HOPS = 19;
 export type RouteError =
   | { readonly kind: 'payer_is_payee' }
   | { readonly kind: 'invalid_amount' }
-  /** None of our channels can send as much. */
+  /** Our channels cannot send as much: no single one, or all together when the amount may be split. */
   | { readonly kind: 'no_first_hop' }
   /** Paths that were given up only because they would break a limit are named; then a looser one may help. */
   | { readonly kind: 'no_route'; readonly exceeded: readonly ('fee' | 'cltv' | 'hops')[] };

@@ -1,7 +1,12 @@
 /** What a payment without an invoice needs (keysend, bLIP-3): the payer draws the preimage and puts it into the onion. */
 import { sha256 } from '@fulmen/crypto';
 import type { PaymentParameters } from './attempt.ts';
-import { DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT_SECONDS, type PayerLimits } from './invoiceParameters.ts';
+import {
+  DEFAULT_MAX_ATTEMPTS,
+  DEFAULT_TIMEOUT_SECONDS,
+  MIN_PART_MSAT,
+  type PayerLimits,
+} from './invoiceParameters.ts';
 import { DEFAULT_MAX_CLTV_DELTA } from './route.ts';
 
 /** No invoice says how many blocks the payee wants: LND's default, above every implementation's least. */
@@ -31,6 +36,9 @@ export function spontaneousPaymentParameters(
     maxFeeMsat: limits.maxFeeMsat,
     maxCltvDelta: limits.maxCltvDelta ?? DEFAULT_MAX_CLTV_DELTA,
     maxAttempts: limits.maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
+    // Without a payment secret, parts could not be told from a stranger's.
+    maxParts: 1,
+    minPartMsat: MIN_PART_MSAT,
     deadlineSeconds: nowSeconds + (limits.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS),
   };
 }

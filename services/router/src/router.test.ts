@@ -66,6 +66,9 @@ const request = (fleet: Fleet, payee: number, fields: Partial<FindRouteRequest> 
   payeeNodeId: idOf(fleet, payee),
   amountMsat: 100_000n,
   finalCltvDelta: 18,
+  maxParts: 1,
+  minPartMsat: 0n,
+  uses: [],
   hints: [],
   firstHops: [
     {
@@ -392,6 +395,28 @@ describe('routes', () => {
       failure: 'insufficient_outbound',
     });
     expect(await client.findRoute(request(fleet, 50))).toMatchObject({ failure: 'unknown_payee' });
+    const halves = { maxParts: 4, minPartMsat: 10_000n, amountMsat: 700_000n };
+    const firstHops = [42n, 43n].map((shortChannelId) => ({
+      shortChannelId,
+      counterpartyNodeId: idOf(fleet, 1),
+      outboundCapacityMsat: 500_000n,
+      htlcMinimumMsat: 1n,
+      htlcMaximumMsat: 500_000n,
+    }));
+    const split = await client.findRoute(request(fleet, 1, { ...halves, firstHops }));
+    expect(split).toMatchObject({ failure: '', hops: [] });
+    expect(split.paths.map(({ hops }) => hops[0]?.amountMsat)).toEqual([500_000n, 200_000n]);
+    const ownDirection = compareBytes(idOf(fleet, 99), idOf(fleet, 1)) < 0 ? 0 : 1;
+    const uses = [
+      { shortChannelId: 42n, direction: ownDirection, inFlightMsat: 200_000n, maximumMsat: 100_000n },
+    ];
+    const rest = await client.findRoute(
+      request(fleet, 1, { ...halves, firstHops, uses, amountMsat: 600_000n }),
+    );
+    expect(rest.paths.map(({ hops }) => hops[0]?.amountMsat)).toEqual([500_000n, 100_000n]);
+    expect(await client.findRoute(request(fleet, 1, { ...halves, firstHops, uses }))).toMatchObject({
+      failure: 'insufficient_outbound',
+    });
     const direction = compareBytes(idOf(fleet, 2), idOf(fleet, 3)) < 0 ? 0 : 1;
     const avoid = [{ shortChannelId: channels[1]?.scid ?? 0n, direction }];
     expect(await client.findRoute(request(fleet, 4, { avoid }))).toMatchObject({ failure: 'no_route' });

@@ -223,6 +223,8 @@ export type PaymentRow =
       readonly failureReason: string;
       readonly createdUnixMs: number;
       readonly attempts: number;
+      /** Nothing is left to do: a payment that succeeded may still have HTLCs in flight. */
+      readonly finished: boolean;
     };
 
 export type CommitUnit =

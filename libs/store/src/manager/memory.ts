@@ -443,7 +443,7 @@ const isOrphaned = (state: MemoryManagerState, source: HtlcSource): boolean =>
   source.type === 'htlc' && state.channels.get(hexKey(source.channelId))?.row.phase === 'closed';
 
 const isUnfinished = (row: port.PaymentRow): boolean =>
-  row.status === 'open' || row.status === 'claimable' || row.status === 'pending';
+  row.type === 'outbound' ? !row.finished : row.status === 'open' || row.status === 'claimable';
 
 function loadedPayment({ paymentHash, version, state, row }: port.LoadedPayment): port.LoadedPayment {
   return { paymentHash, version, state, row };

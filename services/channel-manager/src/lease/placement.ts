@@ -2,6 +2,9 @@
 import { sha256 } from '@fulmen/crypto';
 import { compareBytes, concatBytes, utf8Encode } from '@fulmen/codec';
 
+/** Shards are numbered from 0; the number of a payment's is a byte of a hash. */
+export const SHARD_COUNT = 256;
+
 /** Payments have their own shards' numbering, by payment hash. */
 export function shardOfPaymentHash(paymentHash: Uint8Array): number {
   return sha256(paymentHash)[0] ?? 0;

@@ -2,6 +2,7 @@ import { fromHex, toHex } from '@fulmen/codec';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { decodePaymentRecord, encodePaymentRecord } from './codec.ts';
+import type { Attempt } from '@fulmen/payment';
 import type { InboundRecord, OutboundRecord, PaymentRecord } from './record.ts';
 
 const bytes = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
@@ -48,9 +49,13 @@ const common: Pick<OutboundRecord['state'], 'parameters' | 'lessons' | 'ended'> 
     maxCltvDelta: 1008,
     maxAttempts: 10,
     deadlineSeconds: 1_700_000_060,
+    maxParts: 16,
+    minPartMsat: 10_000_000n,
   },
   lessons: {
     attempts: 2,
+    failures: 1,
+    limits: [{ shortChannelId: 11n, direction: 1, maximumMsat: 25_000n }],
     avoidedChannels: [{ shortChannelId: 9n, direction: 1 }],
     avoidedNodes: [bytes(33, 8)],
     overrides: [
@@ -76,55 +81,57 @@ const common: Pick<OutboundRecord['state'], 'parameters' | 'lessons' | 'ended'> 
   },
 };
 
+const ATTEMPT: Attempt = {
+  attemptNumber: 2,
+  sessionKey: bytes(32, 11),
+  route: {
+    amountMsat: 50_000n,
+    feeMsat: 1_000n,
+    hops: [
+      {
+        nodeId: bytes(33, 12),
+        shortChannelId: 13n,
+        direction: 0,
+        amountMsat: 51_000n,
+        cltvExpiryHeight: 800_061,
+        capacityMsat: 0n,
+        policyTimestamp: 0,
+      },
+      {
+        nodeId: bytes(33, 4),
+        shortChannelId: 14n,
+        direction: 1,
+        amountMsat: 50_000n,
+        cltvExpiryHeight: 800_021,
+        capacityMsat: 0n,
+        policyTimestamp: 0,
+      },
+    ],
+  },
+};
+
 const inFlight: OutboundRecord = {
   kind: 'outbound',
   bolt11: 'lnbcrt2',
   createdUnixMs: 1_700_000_000_002,
-  attempt: { attemptId: bytes(32, 10), startedUnixMs: 1_700_000_000_003 },
+  parts: [{ attemptNumber: 2, attemptId: bytes(32, 10), startedUnixMs: 1_700_000_000_003 }],
   state: {
     type: 'in_flight',
     ...common,
-    attempt: {
-      attemptNumber: 2,
-      sessionKey: bytes(32, 11),
-      route: {
-        amountMsat: 50_000n,
-        feeMsat: 1_000n,
-        hops: [
-          {
-            nodeId: bytes(33, 12),
-            shortChannelId: 13n,
-            direction: 0,
-            amountMsat: 51_000n,
-            cltvExpiryHeight: 800_061,
-            capacityMsat: 0n,
-            policyTimestamp: 0,
-          },
-          {
-            nodeId: bytes(33, 4),
-            shortChannelId: 14n,
-            direction: 1,
-            amountMsat: 50_000n,
-            cltvExpiryHeight: 800_021,
-            capacityMsat: 0n,
-            policyTimestamp: 0,
-          },
-        ],
-      },
-    },
-    intent: 'retry',
+    parts: [ATTEMPT],
+    intent: { kind: 'retry' },
   },
 };
 
 const withState = (state: OutboundRecord['state']): OutboundRecord => ({
   ...inFlight,
-  attempt: undefined,
+  parts: [],
   state,
 });
 const failed = (reason: Extract<OutboundRecord['state'], { type: 'failed' }>['reason']): OutboundRecord =>
   withState({ type: 'failed', ...common, reason });
 
-const { route } = inFlight.state.type === 'in_flight' ? inFlight.state.attempt : expect.unreachable();
+const { route } = ATTEMPT;
 const ended: OutboundRecord = withState({
   type: 'failed',
   ...common,
@@ -149,6 +156,22 @@ const ended: OutboundRecord = withState({
   reason: { kind: 'abandoned' },
 });
 
+const several: OutboundRecord = {
+  ...inFlight,
+  parts: [2, 3].map((attemptNumber) => ({
+    attemptNumber,
+    attemptId: bytes(32, attemptNumber),
+    startedUnixMs: 1_700_000_000_003,
+  })),
+  state: {
+    type: 'in_flight',
+    ...common,
+    ended: [{ attemptNumber: 1, route, failure: { kind: 'undecodable' } }],
+    parts: [ATTEMPT, { ...ATTEMPT, attemptNumber: 3 }],
+    intent: { kind: 'give_up', reason: { kind: 'deadline_passed' } },
+  },
+};
+
 const records: readonly PaymentRecord[] = [
   ended,
   inbound,
@@ -157,7 +180,9 @@ const records: readonly PaymentRecord[] = [
   { ...inbound, origin: 'keysend', customRecords: [{ type: 65_537n, value: bytes(2, 17) }] },
   inFlight,
   withState({ type: 'routing', ...common }),
-  withState({ type: 'sent', ...common, preimage: bytes(32, 15), feeMsat: 1_000n }),
+  several,
+  withState({ type: 'sent', ...common, preimage: bytes(32, 15), feeMsat: 1_000n, parts: [] }),
+  withState({ type: 'sent', ...common, preimage: bytes(32, 15), feeMsat: 1_000n, parts: [ATTEMPT] }),
   failed({
     kind: 'refused_by_payee',
     failure: { kind: 'incorrect_or_unknown_payment_details', htlcMsat: 1n, height: 2 },
@@ -193,12 +218,19 @@ const RECORDED = {
     '0000000000c350000c351500000000000000000000000000',
 };
 
+/** A record as earlier versions knew it: of a payment that is never split. */
+function earlier(record: OutboundRecord, failures: number): OutboundRecord {
+  const { state } = record;
+  const parameters = { ...state.parameters, maxParts: 1, minPartMsat: 1n };
+  return { ...record, state: { ...state, parameters, lessons: { ...state.lessons, failures, limits: [] } } };
+}
+
 test('records of version 1 are still read', () => {
   expect(decodePaymentRecord(fromHex(RECORDED.inbound))).toEqual({ ok: true, value: inbound });
-  expect(decodePaymentRecord(fromHex(RECORDED.outbound))).toEqual({ ok: true, value: inFlight });
+  expect(decodePaymentRecord(fromHex(RECORDED.outbound))).toEqual({ ok: true, value: earlier(inFlight, 1) });
 });
 
-/** As version 2 writes it: the record of ended attempts above. */
+/** As version 2 wrote it: the record of ended attempts above. */
 const RECORDED_ENDED =
   '0201076c6e62637274320000018bcfe56802000303030303030303030303030303030303030303030303030303030303030303030404040404040404' +
   '04040404040404040404040404040404040404040404040404000000000000c350000000150000000001050505050505050505050505050505050505' +
@@ -220,9 +252,33 @@ const RECORDED_ENDED =
   '0c0c0c0c000000000000000d00000000000000c738000c353d0000000000000000000000000404040404040404040404040404040404040404040404' +
   '04040404040404040404000000000000000e01000000000000c350000c35150000000000000000000000000004';
 
-test('records of version 2 are read, and written so', () => {
-  expect(decodePaymentRecord(fromHex(RECORDED_ENDED))).toEqual({ ok: true, value: ended });
-  expect(toHex(encodePaymentRecord(ended))).toBe(RECORDED_ENDED);
+test('outbound records of version 2 are still read', () => {
+  expect(decodePaymentRecord(fromHex(RECORDED_ENDED))).toEqual({ ok: true, value: earlier(ended, 2) });
+});
+
+/** As version 3 writes it: the record of several parts above. */
+const RECORDED_SEVERAL =
+  '0301076c6e62637274320000018bcfe56802020000000202020202020202020202020202020202020202020202020202020202020202020000018bcf' +
+  'e568030000000303030303030303030303030303030303030303030303030303030303030303030000018bcfe5680301030303030303030303030303' +
+  '0303030303030303030303030303030303030303040404040404040404040404040404040404040404040404040404040404040404000000000000c3' +
+  '500000001500000000010505050505050505050505050505050505050505050505050505050505050505000000000000c35001030606060001010707' +
+  '070707070707070707070707070707070707070707070707070707070707078000000000000000000000010000000200000028000000000000271000' +
+  '0003f00000000a000000006553f13c000000100000000000989680000000020100000000000000090101080808080808080808080808080808080808' +
+  '08080808080808080808080808080801000000000000000a006553f10000000028000000000000000100000100000000000000000300000004000100' +
+  '0110100c00000000000000050004090909090000000101000000000000000b0100000000000061a80100000001000000000000c35000000000000003' +
+  'e8020c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000000000d00000000000000c738000c353d00000000' +
+  '0000000000000000040404040404040404040404040404040404040404040404040404040404040404000000000000000e01000000000000c350000c' +
+  '3515000000000000000000000000010102000000020b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b000000000000c3' +
+  '5000000000000003e8020c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000000000d00000000000000c738' +
+  '000c353d000000000000000000000000040404040404040404040404040404040404040404040404040404040404040404000000000000000e010000' +
+  '00000000c350000c3515000000000000000000000000000000030b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0000' +
+  '00000000c35000000000000003e8020c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c000000000000000d00000000' +
+  '000000c738000c353d000000000000000000000000040404040404040404040404040404040404040404040404040404040404040404000000000000' +
+  '000e01000000000000c350000c35150000000000000000000000000103';
+
+test('records of version 3 are read, and written so', () => {
+  expect(decodePaymentRecord(fromHex(RECORDED_SEVERAL))).toEqual({ ok: true, value: several });
+  expect(toHex(encodePaymentRecord(several))).toBe(RECORDED_SEVERAL);
 });
 
 test('an inbound record with extras is of a kind of its own', () => {

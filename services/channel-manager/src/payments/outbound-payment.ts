@@ -1,38 +1,30 @@
 /**
- * Sending: the pure payment machine of the payment library, made durable. An
- * attempt's session key and its intent are written in one commit, before any
- * channel can add the HTLC; a restart goes on waiting for its resolution.
+ * Sending: the pure payment machine of the payment library, made durable. The
+ * session keys of all parts and their intents are written in one commit, before
+ * any channel can add an HTLC; a restart goes on waiting for their resolutions.
  */
-import { assertNever, equalBytes } from '@fulmen/codec';
-import {
-  buildOnion,
-  decodeFailureMessage,
-  encodeHopPayload,
-  failureFromMalformed,
-  type FailureMessage,
-  onionSharedSecrets,
-  unwrapFailure,
-} from '@fulmen/onion';
+import { equalBytes, InternalError, toHex } from '@fulmen/codec';
 import {
   type AttemptFailure,
+  missingMsat,
+  partsInFlight,
   type PaymentInput,
   type PaymentParameters,
   type PaymentState,
-  payloadsOf,
   type Route,
-  type RouteHop,
   startPayment,
   stepPayment,
 } from '@fulmen/payment';
 import { RpcError } from '@fulmen/rpc';
-import type { Intent, Resolution } from '@fulmen/store';
+import type { Resolution } from '@fulmen/store';
 import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/forwarding.ts';
 import { sourceKey } from '../engine/source-key.ts';
+import { failureOf, intentOf, onionOf, withoutNodes } from './outbound-parts.ts';
 import type { PaymentActor } from './payment-actor.ts';
-import { type OutboundRecord, outboundRow } from './record.ts';
-import { findRoute, hasChannelUpdate, type PathOutcome, reportPath } from './route-query.ts';
+import { isFinished, type OutboundRecord, outboundRow, type PartName } from './record.ts';
+import { findRoutes, reportFailure, reportSuccess } from './route-query.ts';
 
-/** No channel took an attempt for so long: its channel is gone or unowned, and another is tried. */
+/** No channel took a part for so long: its channel is gone or unowned, and another is tried. */
 const UNTAKEN_MS = 30_000;
 /** Reads of a resolution that changes while it is used: a preimage replaces a failure once. */
 const MAX_READS = 3;
@@ -53,10 +45,10 @@ export class OutboundPayment {
   readonly #actor: PaymentActor;
   readonly #attempts: AttemptIndex;
   readonly #waiters = new Set<Waiter>();
-  /** Outcomes that wait for their turn: the store offers them again until they are taken. */
-  readonly #resolving = new Set<Resolution['outcome']['type']>();
-  /** The attempt that a channel took, or whose cancelling was tried: it is waited for. */
-  #taken: Uint8Array | undefined;
+  /** Outcomes that wait for their turn, by source and type: the store offers them again until they are taken. */
+  readonly #resolving = new Set<string>();
+  /** Parts whose cancelling was tried: a channel took them, and they are waited for. */
+  readonly #taken = new Set<string>();
 
   constructor(actor: PaymentActor, attempts: AttemptIndex) {
     this.#actor = actor;
@@ -81,10 +73,8 @@ export class OutboundPayment {
       if (record !== undefined && record.state.type !== 'failed') return record;
       const createdUnixMs = this.#actor.host.ports.runtime.wallClockMs();
       const { state } = startPayment(parameters);
-      await this.#drive(
-        { kind: 'outbound', bolt11, createdUnixMs, attempt: undefined, state },
-        emptyForwarding(),
-      );
+      this.#taken.clear();
+      await this.#drive({ kind: 'outbound', bolt11, createdUnixMs, parts: [], state }, emptyForwarding());
       const started = this.#actor.record;
       if (started?.kind !== 'outbound')
         throw new RpcError('unavailable', 'the payment was not begun; try again');
@@ -114,8 +104,7 @@ export class OutboundPayment {
   /** Ends all waits: the actor is gone. */
   end(error: RpcError): void {
     const { record } = this.#actor;
-    if (record?.kind === 'outbound' && record.attempt !== undefined)
-      this.#attempts.remove(record.attempt.attemptId);
+    if (record?.kind === 'outbound') this.#index(record, undefined);
     for (const waiter of this.#waiters) waiter.reject(error);
     this.#waiters.clear();
   }
@@ -125,14 +114,14 @@ export class OutboundPayment {
     return this.#waiters.size > 0;
   }
 
-  /** The end of an attempt; repetitions and ends of earlier attempts change nothing. */
+  /** The end of a part; repetitions and ends of earlier ones change nothing. */
   resolve(resolution: Resolution): void {
-    const { type } = resolution.outcome;
-    if (this.#resolving.has(type)) return;
-    this.#resolving.add(type);
+    const key = `${sourceKey(resolution.source)} ${resolution.outcome.type}`;
+    if (this.#resolving.has(key)) return;
+    this.#resolving.add(key);
     void this.#actor
-      .runDetached('ending a payment attempt', () => this.#resolveAny(resolution))
-      .then(() => this.#resolving.delete(type));
+      .runDetached('ending a part of a payment', () => this.#resolveAny(resolution))
+      .then(() => this.#resolving.delete(key));
   }
 
   async #resolveAny(resolution: Resolution): Promise<void> {
@@ -143,66 +132,80 @@ export class OutboundPayment {
     }
   }
 
-  /** Routes that could not be found while the router was away, and attempts that nobody takes. */
+  /** Routes that could not be found while the router was away, and parts that nobody takes. */
   tick(): void {
     const { record, host } = this.#actor;
     if (record?.kind !== 'outbound' || this.#actor.queued > 0) return;
     const nowUnixMs = host.ports.runtime.wallClockMs();
-    if (record.state.type === 'routing') {
-      void this.#actor.runDetached('finding a route', () =>
-        this.#drive(record, emptyForwarding()).then(() => undefined),
-      );
-    } else if (
-      record.attempt !== undefined &&
-      this.#taken !== record.attempt.attemptId &&
-      nowUnixMs - record.attempt.startedUnixMs >= UNTAKEN_MS
-    ) {
-      void this.#actor.runDetached('taking an attempt back', () => this.#takeBack());
+    if (missingMsat(record.state) > 0n) {
+      void this.#actor.runDetached('finding routes', () => this.#goOn());
+    }
+    // What no channel took yet is of no use to a payment that is given up.
+    const isGivenUp = record.state.type === 'in_flight' && record.state.intent.kind === 'give_up';
+    const patienceMs = isGivenUp || record.state.type === 'sent' ? 0 : UNTAKEN_MS;
+    for (const part of record.parts) {
+      if (this.#taken.has(toHex(part.attemptId)) || nowUnixMs - part.startedUnixMs < patienceMs) continue;
+      this.#taken.add(toHex(part.attemptId));
+      void this.#actor.runDetached('taking a part back', () => this.#takeBack(part));
     }
   }
 
-  async #resolved(resolution: Resolution): Promise<'done' | 'changed'> {
+  async #goOn(): Promise<void> {
     const { record } = this.#actor;
-    if (record?.kind !== 'outbound' || record.attempt === undefined || record.state.type !== 'in_flight')
-      return 'done';
-    if (sourceKey(resolution.source) !== sourceKey({ type: 'payment', attemptId: record.attempt.attemptId }))
-      return 'done';
-    const { outcome } = resolution;
-    const { route, sessionKey } = record.state.attempt;
-    const { secp, logger } = this.#actor.host.ports;
+    if (record?.kind === 'outbound') await this.#drive(record, emptyForwarding());
+  }
+
+  async #resolved(resolution: Resolution): Promise<'done' | 'changed'> {
+    const { record, host } = this.#actor;
+    const { source, outcome } = resolution;
+    if (record?.kind !== 'outbound' || source.type !== 'payment') return 'done';
+    const part = record.parts.find(({ attemptId }) => equalBytes(attemptId, source.attemptId));
+    const attempt = partsInFlight(record.state).find(
+      ({ attemptNumber }) => attemptNumber === part?.attemptNumber,
+    );
+    if (part === undefined || attempt === undefined) return 'done';
     const forwarding = emptyForwarding();
-    forwarding.resolutionsTaken.push({ source: resolution.source, outcome: outcome.type });
-    let input: PaymentInput;
-    let report: PathOutcome | undefined;
+    forwarding.resolutionsTaken.push({ source, outcome: outcome.type });
     if (outcome.type === 'fulfilled') {
-      input = { type: 'htlc_fulfilled', preimage: outcome.preimage };
-      report = { type: 'success' };
-    } else {
-      const failure = failureOf(outcome, () =>
-        onionSharedSecrets(
-          secp,
-          sessionKey,
-          route.hops.map((hop) => hop.nodeId),
-        ),
-      );
-      input = { type: 'htlc_failed', failure, nowSeconds: this.#nowSeconds() };
-      if (failure.kind === 'failure')
-        report = { type: 'failure', hopIndex: failure.hopIndex, failure: failure.failure };
+      const { preimage } = outcome;
+      const ended = this.#ended(record, part, { type: 'htlc_fulfilled', preimage });
+      if (ended === undefined) return 'done';
+      if ((await this.#drive(ended, forwarding)) === 'changed') return 'changed';
+      reportSuccess(host, attempt.route);
+      return 'done';
     }
+    const failure = failureOf(host.ports.secp, attempt, outcome);
+    const ended = this.#ended(record, part, { type: 'htlc_failed', failure });
+    if (ended === undefined) return 'done';
+    // First: the router is asked for other routes next, and what this failure says of terms and liquidity is for it.
+    if (failure.kind === 'failure')
+      await reportFailure(host, attempt.route, failure.hopIndex, failure.failure);
+    const state = withoutNodes(record.state, ended.state, attempt.route);
+    return (await this.#drive({ ...ended, state }, forwarding)) === 'changed' ? 'changed' : 'done';
+  }
+
+  /** The record after the end of a part; undefined when that cannot be its end. */
+  #ended(
+    record: OutboundRecord,
+    part: PartName,
+    end:
+      | { readonly type: 'htlc_fulfilled'; readonly preimage: Uint8Array }
+      | { readonly type: 'htlc_failed'; readonly failure: AttemptFailure },
+  ): OutboundRecord | undefined {
+    const { secp, logger } = this.#actor.host.ports;
+    const { attemptNumber } = part;
+    const input: PaymentInput =
+      end.type === 'htlc_fulfilled'
+        ? { ...end, attemptNumber }
+        : { ...end, attemptNumber, nowSeconds: this.#nowSeconds() };
     const stepped = stepPayment(secp, record.state, input);
     if (!stepped.ok) {
-      // The channel that brought it checks preimages; this cannot be an end of this attempt.
-      logger.error({ reason: stepped.error }, 'the end of a payment attempt does not fit it');
-      return 'done';
+      // The channel that brought it checks preimages; this cannot be an end of this part.
+      logger.error({ reason: stepped.error }, 'the end of a part of a payment does not fit it');
+      return undefined;
     }
-    // Terms that came with the failure are for the very next route: the router must know them when it is asked.
-    const correction = report?.type === 'failure' && hasChannelUpdate(report.failure) ? report : undefined;
-    if (correction !== undefined) await reportPath(this.#actor.host, route, correction);
-    const state = withoutNodes(record.state, stepped.value.state, route);
-    const verdict = await this.#drive({ ...record, attempt: undefined, state }, forwarding);
-    if (verdict === 'changed') return 'changed';
-    if (report !== undefined && correction === undefined) void reportPath(this.#actor.host, route, report);
-    return 'done';
+    const parts = record.parts.filter((open) => open !== part);
+    return { ...record, parts, state: stepped.value.state };
   }
 
   async #readAgain(resolution: Resolution): Promise<Resolution | undefined> {
@@ -213,116 +216,121 @@ export class OutboundPayment {
   }
 
   /** An upstream time-out of our own: wins only if no channel took the intent. */
-  async #takeBack(): Promise<void> {
-    const { record, host } = this.#actor;
-    if (record?.kind !== 'outbound' || record.attempt === undefined) return;
-    const { attemptId } = record.attempt;
-    this.#taken = attemptId;
-    const stepped = stepPayment(host.ports.secp, record.state, {
-      type: 'htlc_failed',
-      failure: { kind: 'not_added' },
-      nowSeconds: this.#nowSeconds(),
-    });
-    if (!stepped.ok) return;
+  async #takeBack({ attemptId }: PartName): Promise<void> {
+    const { record } = this.#actor;
+    if (record?.kind !== 'outbound') return;
+    const part = record.parts.find((open) => equalBytes(open.attemptId, attemptId));
+    if (part === undefined) return;
+    const ended = this.#ended(record, part, { type: 'htlc_failed', failure: { kind: 'not_added' } });
+    if (ended === undefined) return;
     const forwarding = emptyForwarding();
     forwarding.intentClaims.push({ source: { type: 'payment', attemptId }, outcome: 'cancelled' });
-    await this.#drive({ ...record, attempt: undefined, state: stepped.value.state }, forwarding);
+    await this.#drive(ended, forwarding);
   }
 
   /**
    * Takes a draft as far as it goes without waiting for a channel, and commits
-   * it: to the next attempt, to the end, or as it is while the router is away.
+   * it: to the next parts, to the end, or as it is while the router is away.
    */
   async #drive(
     draft: OutboundRecord,
     forwarding: GrowingForwarding,
   ): Promise<'committed' | 'changed' | 'nothing'> {
     const before = this.#actor.record;
+    const earlier = before?.kind === 'outbound' ? before : undefined;
     let next = draft;
-    while (next.state.type === 'routing') {
+    while (missingMsat(next.state) > 0n) {
       const routed = await this.#route(next, forwarding);
       if (routed === undefined) break;
       next = routed;
     }
     if (next === before) return 'nothing';
-    if (isDone(next.state)) this.#finishEvent(next, forwarding);
+    // A payment succeeds with its first preimage: the ends of its other parts say nothing new.
+    const isEnd = isDone(next.state) && earlier?.state.type !== 'sent';
+    if (isEnd) this.#finishEvent(next, forwarding);
     const verdict = await this.#actor.commit(next, forwarding);
     if (verdict.type !== 'committed') return 'changed';
-    this.#index(before?.kind === 'outbound' ? before : undefined, next);
-    if (isDone(next.state)) {
+    this.#index(earlier, next);
+    if (isFinished(next)) this.#taken.clear();
+    if (isEnd) {
       for (const waiter of this.#waiters) waiter.resolve(next);
       this.#waiters.clear();
     }
     return 'committed';
   }
 
-  /** One route asked for; undefined while nobody answers. */
+  /** Routes asked for once; undefined while nobody answers. */
   async #route(draft: OutboundRecord, forwarding: GrowingForwarding): Promise<OutboundRecord | undefined> {
-    const { host } = this.#actor;
-    const { secp, store, runtime, logger } = host.ports;
+    const { host, fence } = this.#actor;
+    const { secp, runtime, logger } = host.ports;
     const { state } = draft;
-    const common = { parameters: state.parameters, lessons: state.lessons, ended: state.ended };
-    const failed = (reason: Extract<PaymentState, { type: 'failed' }>['reason']): OutboundRecord => ({
-      ...draft,
-      state: { ...common, type: 'failed', reason },
-    });
-    if (this.#nowSeconds() >= state.parameters.deadlineSeconds) return failed({ kind: 'deadline_passed' });
-    const answer = await findRoute(host, state);
+    const { parameters, lessons } = state;
+    const nowSeconds = this.#nowSeconds();
+    if (nowSeconds >= parameters.deadlineSeconds) return this.#stepped(draft, { type: 'deadline_passed' });
+    const answer = await findRoutes(host, draft);
     if (answer.type === 'unavailable') {
-      logger.warn({ err: answer.error }, 'the router does not answer; trying again');
+      logger.warn({ err: answer.error }, 'no answer about routes; trying again');
       return undefined;
     }
-    if (answer.type === 'not_found') return failed({ kind: 'route_not_found', error: answer.error });
-    const sessionKey = this.#sessionKey();
-    const routed = stepPayment(secp, state, {
-      type: 'route_found',
-      route: answer.route,
-      sessionKey,
-      nowSeconds: this.#nowSeconds(),
-    });
+    if (answer.type === 'not_found')
+      return this.#stepped(draft, { type: 'route_not_found', error: answer.error });
+    const { routes } = answer;
+    const sessionKeys = routes.map(() => this.#sessionKey());
+    const onions = routes.map((route, index) =>
+      onionOf(secp, parameters, route, sessionKeys[index] ?? new Uint8Array(0)),
+    );
+    if (onions.includes(undefined)) {
+      const error = { kind: 'no_route', exceeded: ['hops'] } as const;
+      return this.#stepped(draft, { type: 'route_not_found', error });
+    }
+    const routed = stepPayment(secp, state, { type: 'routes_found', routes, sessionKeys, nowSeconds });
     if (!routed.ok) {
-      logger.error({ reason: routed.error }, 'the router’s route breaks the limits of its payment');
-      return failed({ kind: 'route_not_found', error: { kind: 'no_route', exceeded: [] } });
-    }
-    const inFlight = routed.value.state;
-    if (inFlight.type !== 'in_flight') return { ...draft, state: inFlight };
-    const { route } = inFlight.attempt;
-    const [firstHop] = route.hops;
-    const target = firstHop === undefined ? undefined : await store.shardOfScid(firstHop.shortChannelId);
-    if (firstHop === undefined || target === undefined) {
-      const stepped = stepPayment(secp, inFlight, {
-        type: 'htlc_failed',
-        failure: { kind: 'not_added' },
-        nowSeconds: this.#nowSeconds(),
+      logger.error({ reason: routed.error }, 'the router’s routes break the limits of their payment');
+      return this.#stepped(draft, {
+        type: 'route_not_found',
+        error: { kind: 'no_route', exceeded: [] },
       });
-      return stepped.ok ? { ...draft, state: stepped.value.state } : failed({ kind: 'retries_exhausted' });
     }
-    const payloads = payloadsOf(route, state.parameters.final).map((tlvs) => encodeHopPayload(tlvs));
-    const hops = route.hops.map((hop, index) => ({
-      nodeId: hop.nodeId,
-      payload: payloads[index] ?? new Uint8Array(0),
-    }));
-    const onion = buildOnion(secp, { sessionKey, hops, associatedData: state.parameters.paymentHash });
-    if (!onion.ok)
-      return failed({ kind: 'route_not_found', error: { kind: 'no_route', exceeded: ['hops'] } });
-    const attemptId = runtime.randomBytes(32);
-    const startedUnixMs = runtime.wallClockMs();
-    const intent: Intent = {
-      source: { type: 'payment', attemptId },
-      sourceShard: this.#actor.fence.shard,
-      target: { type: 'scid', shortChannelId: firstHop.shortChannelId },
-      targetShard: target.shard,
-      paymentHash: state.parameters.paymentHash,
-      incomingAmountMsat: firstHop.amountMsat,
-      incomingCltvExpiryHeight: firstHop.cltvExpiryHeight,
-      outgoingAmountMsat: firstHop.amountMsat,
-      outgoingCltvExpiryHeight: firstHop.cltvExpiryHeight,
-      onion: onion.value.packet,
-      sharedSecret: new Uint8Array(0),
-      createdUnixMs: startedUnixMs,
-    };
-    forwarding.intents.push(intent);
-    return { ...draft, attempt: { attemptId, startedUnixMs }, state: inFlight };
+    const sent = partsInFlight(routed.value.state).slice(partsInFlight(state).length);
+    const targets = await Promise.all(sent.map(({ route }) => this.#shardOf(route)));
+    let next: OutboundRecord = { ...draft, state: routed.value.state };
+    for (const [index, attempt] of sent.entries()) {
+      const [firstHop] = attempt.route.hops;
+      const onion = onions[index];
+      if (firstHop === undefined || onion === undefined) continue;
+      const part = {
+        attemptNumber: attempt.attemptNumber,
+        attemptId: runtime.randomBytes(32),
+        startedUnixMs: runtime.wallClockMs(),
+      };
+      next = { ...next, parts: [...next.parts, part] };
+      const channelShard = targets[index];
+      if (channelShard === undefined) {
+        // The channel is gone since it was listed.
+        next = this.#ended(next, part, { type: 'htlc_failed', failure: { kind: 'not_added' } }) ?? next;
+        continue;
+      }
+      const shards = { payment: fence.shard, channel: channelShard };
+      forwarding.intents.push(intentOf(part, firstHop, parameters.paymentHash, onion, shards));
+    }
+    logger.debug(
+      { parts: sent.length, inFlight: partsInFlight(next.state).length, attempts: lessons.attempts },
+      'parts of a payment go out',
+    );
+    return next;
+  }
+
+  /** The shard of the channel that a route begins with; undefined when there is no such channel any more. */
+  async #shardOf({ hops }: Route): Promise<number | undefined> {
+    const [firstHop] = hops;
+    if (firstHop === undefined) return undefined;
+    return (await this.#actor.host.ports.store.shardOfScid(firstHop.shortChannelId))?.shard;
+  }
+
+  #stepped(draft: OutboundRecord, input: PaymentInput): OutboundRecord {
+    const stepped = stepPayment(this.#actor.host.ports.secp, draft.state, input);
+    if (!stepped.ok) throw new InternalError(`a payment that wants routes refuses ${input.type}`);
+    return { ...draft, state: stepped.value.state };
   }
 
   #finishEvent(record: OutboundRecord, forwarding: GrowingForwarding): void {
@@ -343,9 +351,9 @@ export class OutboundPayment {
     }
   }
 
-  #index(before: OutboundRecord | undefined, next: OutboundRecord): void {
-    if (before?.attempt !== undefined) this.#attempts.remove(before.attempt.attemptId);
-    if (next.attempt !== undefined) this.#attempts.add(next.attempt.attemptId, this);
+  #index(before: OutboundRecord | undefined, next: OutboundRecord | undefined): void {
+    for (const { attemptId } of before?.parts ?? []) this.#attempts.remove(attemptId);
+    for (const { attemptId } of next?.parts ?? []) this.#attempts.add(attemptId, this);
   }
 
   #sessionKey(): Uint8Array {
@@ -363,45 +371,4 @@ export class OutboundPayment {
 
 function isDone(state: PaymentState): boolean {
   return state.type === 'sent' || state.type === 'failed';
-}
-
-function failureOf(
-  outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }>,
-  sharedSecrets: () => readonly Uint8Array[],
-): AttemptFailure {
-  switch (outcome.type) {
-    case 'failed': {
-      const unwrapped = unwrapFailure(sharedSecrets(), {
-        reason: outcome.reason,
-        attributionData: undefined,
-      });
-      return unwrapped.kind === 'failure'
-        ? { kind: 'failure', hopIndex: unwrapped.hopIndex, failure: unwrapped.failure }
-        : { kind: 'undecodable' };
-    }
-    case 'failed_here':
-      return notAdded(decodeFailureMessage(outcome.failure));
-    case 'failed_malformed':
-      // Our own counterparty could not read the onion: nothing beyond it is to blame.
-      return notAdded(failureFromMalformed(outcome.failureCode, outcome.sha256OfOnion));
-  }
-  return assertNever(outcome);
-}
-
-function notAdded(failure: FailureMessage | undefined): AttemptFailure {
-  return failure === undefined ? { kind: 'not_added' } : { kind: 'not_added', failure };
-}
-
-/** The router is told channels to avoid, not nodes: those by which this route entered and left a node newly avoided. */
-function withoutNodes(before: PaymentState, after: PaymentState, route: Route): PaymentState {
-  const added = after.lessons.avoidedNodes.slice(before.lessons.avoidedNodes.length);
-  if (added.length === 0) return after;
-  const isAdded = (hop: RouteHop | undefined): boolean =>
-    hop !== undefined && added.some((node) => equalBytes(node, hop.nodeId));
-  const channels = route.hops.filter((hop, index) => isAdded(hop) || isAdded(route.hops[index - 1]));
-  const avoided = channels.map(({ shortChannelId, direction }) => ({ shortChannelId, direction }));
-  return {
-    ...after,
-    lessons: { ...after.lessons, avoidedChannels: [...after.lessons.avoidedChannels, ...avoided] },
-  };
 }

@@ -45,6 +45,8 @@ export interface SendRequest {
   readonly maxFeeMsat: bigint | undefined;
   /** Seconds after which no attempt begins; undefined: 60. */
   readonly timeoutSeconds: number | undefined;
+  /** Most parts at a time, 1 to `MAX_SENT_PARTS`; undefined: as many as that. */
+  readonly maxParts?: number;
 }
 
 export interface KeysendRequest extends Pick<SendRequest, 'maxFeeMsat' | 'timeoutSeconds'> {
@@ -204,6 +206,7 @@ export class PaymentHub {
         ...(request.amountMsat === undefined ? {} : { amountMsat: request.amountMsat }),
         maxFeeMsat: request.maxFeeMsat ?? defaultMaxFeeMsat(amountMsat),
         ...(request.timeoutSeconds === undefined ? {} : { timeoutSeconds: request.timeoutSeconds }),
+        ...(request.maxParts === undefined ? {} : { maxParts: request.maxParts }),
       },
       nowSeconds,
     );

@@ -1,6 +1,6 @@
 /** What a payment actor keeps of one payment hash, and the queried row that goes with it. */
 import { assertNever, type TlvRecord } from '@fulmen/codec';
-import type { PaymentFailureReason, PaymentState } from '@fulmen/payment';
+import { partsInFlight, type PaymentFailureReason, type PaymentState } from '@fulmen/payment';
 import type { PaymentRow } from '@fulmen/store';
 
 /** An invoice of ours, or a payment that came without one. Its HTLCs are not part of it: they stay intents until all are claimed in one commit. */
@@ -26,14 +26,21 @@ export interface InboundRecord {
   readonly customRecords: readonly TlvRecord[];
 }
 
-/** A payment of ours, with the attempt that is under way. */
+/** A payment of ours, with the parts that are under way. */
 export interface OutboundRecord {
   readonly kind: 'outbound';
   readonly bolt11: string;
   readonly createdUnixMs: number;
-  /** Names the intent of the attempt in flight. */
-  readonly attempt: { readonly attemptId: Uint8Array; readonly startedUnixMs: number } | undefined;
+  /** One for each attempt in flight of the state, in its order. */
+  readonly parts: readonly PartName[];
   readonly state: PaymentState;
+}
+
+/** Names the intent of an attempt in flight. */
+export interface PartName {
+  readonly attemptNumber: number;
+  readonly attemptId: Uint8Array;
+  readonly startedUnixMs: number;
 }
 
 export type PaymentRecord = InboundRecord | OutboundRecord;
@@ -67,18 +74,22 @@ export function outboundRow(record: OutboundRecord): OutboundRow {
     bolt11: record.bolt11,
     amountMsat: state.parameters.amountMsat,
     feeMsat:
-      state.type === 'sent' ? state.feeMsat : state.type === 'in_flight' ? state.attempt.route.feeMsat : 0n,
+      state.type === 'sent'
+        ? state.feeMsat
+        : partsInFlight(state).reduce((sum, { route }) => sum + route.feeMsat, 0n),
     ...(state.type === 'sent' ? { preimage: state.preimage } : {}),
     failureReason: state.type === 'failed' ? failureReason(state.reason) : '',
     createdUnixMs: record.createdUnixMs,
     attempts: state.lessons.attempts,
+    finished: isFinished(record),
   };
 }
 
 /** Nothing more will happen to it by itself. */
 export function isFinished(record: PaymentRecord): boolean {
   if (record.kind === 'inbound') return record.status !== 'open';
-  return record.state.type === 'sent' || record.state.type === 'failed';
+  const { state } = record;
+  return state.type === 'failed' || (state.type === 'sent' && state.parts.length === 0);
 }
 
 /** One word for the operator. */

@@ -18,6 +18,7 @@ import {
   direct,
   foreignInvoice,
   HEIGHT,
+  NO_ROUTE,
   NODE,
   overPeer,
   PAYEE,
@@ -48,7 +49,9 @@ async function secretsOf(nodeIds: readonly Uint8Array[], hash = paymentHash): Pr
   const record = loaded === undefined ? undefined : decodePaymentRecord(loaded.state);
   if (record?.ok !== true || record.value.kind !== 'outbound' || record.value.state.type !== 'in_flight')
     throw new TypeError('nothing is in flight');
-  return onionSharedSecrets(secp256k1, record.value.state.attempt.sessionKey, nodeIds);
+  const [attempt] = record.value.state.parts;
+  if (attempt === undefined) throw new TypeError('no part is in flight');
+  return onionSharedSecrets(secp256k1, attempt.sessionKey, nodeIds);
 }
 
 async function inFlight(): Promise<Intent> {
@@ -242,9 +245,7 @@ describe('sending', () => {
   test('a first channel that cannot take it is avoided', async () => {
     await replica.openChannel(PAYEE.nodeId, SCID);
     bench.route = (request) =>
-      request.avoid.length === 0
-        ? direct(PAYEE.nodeId)(request)
-        : { hops: [], totalFeeMsat: 0n, failure: 'fee_limit', failureDetail: '' };
+      request.avoid.length === 0 ? direct(PAYEE.nodeId)(request) : { ...NO_ROUTE, failure: 'fee_limit' };
     await replica.hub.sendPayment(SEND);
     const intent = await inFlight();
     await replica.end(intent, {
@@ -318,10 +319,7 @@ describe('sending', () => {
 
   test('an attempt that no channel takes is taken back, and one that a channel took is not', async () => {
     await replica.openChannel(PAYEE.nodeId, SCID);
-    bench.route = (request) =>
-      request.avoid.length === 0
-        ? direct(PAYEE.nodeId)(request)
-        : { hops: [], totalFeeMsat: 0n, failure: 'no_route', failureDetail: '' };
+    bench.route = (request) => (request.avoid.length === 0 ? direct(PAYEE.nodeId)(request) : NO_ROUTE);
     await replica.hub.sendPayment(SEND);
     bench.runtime.nowMs += 30_000;
     await replica.tick(paymentHash);

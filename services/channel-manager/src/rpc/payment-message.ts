@@ -1,7 +1,7 @@
 /** A payment of ours as the API shows it: what it came to, and what each of its HTLCs came to. */
 import { assertNever } from '@fulmen/codec';
 import { failureCode, type FailureMessage } from '@fulmen/onion';
-import type { AttemptFailure, Route } from '@fulmen/payment';
+import { type AttemptFailure, partsInFlight, type Route } from '@fulmen/payment';
 import type { Payment, PaymentAttempt, PaymentAttemptFailure } from '@fulmen/proto/manager/v1/manager';
 import { RpcError } from '@fulmen/rpc';
 import { decodePaymentRecord } from '../payments/codec.ts';
@@ -47,8 +47,8 @@ function attemptsOf({ state }: OutboundRecord, nodeId: Uint8Array): PaymentAttem
           failure: failureMessageOf(failure, route, nodeId),
         },
   );
-  if (state.type === 'in_flight')
-    records.push(attemptMessage(state.attempt.attemptNumber, state.attempt.route, 'in_flight'));
+  for (const { attemptNumber, route } of partsInFlight(state))
+    records.push(attemptMessage(attemptNumber, route, 'in_flight'));
   return records;
 }
 

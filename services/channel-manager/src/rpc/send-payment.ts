@@ -1,4 +1,5 @@
 import { MAX_INVOICE_LENGTH } from '@fulmen/invoice';
+import { MAX_SENT_PARTS } from '@fulmen/payment';
 import type { Payment, SendKeysendRequest, SendPaymentRequest } from '@fulmen/proto/manager/v1/manager';
 import { type CallContext, RpcError } from '@fulmen/rpc';
 import type { NodeView } from '../engine/ports.ts';
@@ -26,11 +27,12 @@ export async function sendPayment(
   const bolt11 = request.bolt11.trim().replace(/^lightning:/i, '');
   if (bolt11 === '' || bolt11.length > MAX_INVOICE_LENGTH)
     throw invalid(`bolt11 must be an invoice of at most ${MAX_INVOICE_LENGTH} characters`);
-  const { amountMsat } = request;
+  const { amountMsat, maxParts } = request;
   const payment = {
     bolt11,
     amountMsat: amountMsat === undefined ? undefined : requireAmount('amount_msat', amountMsat, 1n, MAX_MSAT),
     ...limitsOf(request),
+    ...(maxParts === undefined ? {} : { maxParts: requireRange('max_parts', maxParts, 1, MAX_SENT_PARTS) }),
   };
   requireChain(deps.node);
   return atOwner(deps.engine, async () => {

@@ -114,12 +114,46 @@ describe('answers', () => {
       createdUnixMs: 0n,
       bolt11: COFFEE,
       attempts: 3,
-      attemptRecords: [],
+      attemptRecords: [
+        {
+          attemptNumber: 1,
+          status: 'failed',
+          amountMsat: 150_000_000n,
+          feeMsat: 1_500n,
+          route: [
+            {
+              nodeId: new Uint8Array(33).fill(2),
+              shortChannelId: (800_000n << 40n) | (12n << 16n) | 1n,
+              amountMsat: 150_001_500n,
+              cltvExpiryHeight: 800_100,
+            },
+          ],
+          failure: {
+            code: 'temporary_channel_failure',
+            failureCode: 0x1007,
+            nodeId: new Uint8Array(33).fill(2),
+            sourceIndex: 1,
+            shortChannelId: 9n,
+          },
+        },
+        {
+          attemptNumber: 2,
+          status: 'in_flight',
+          amountMsat: 100_000_000n,
+          feeMsat: 0n,
+          route: [],
+          failure: undefined,
+        },
+      ],
     };
     const { run } = await startCli({ sendPayment: () => Promise.resolve(failed) });
     const result = await run(['pay', `lightning:${COFFEE}`]);
     expect(result.code).toBe(1);
     expect(result.stdout).toMatch(/^status +failed\namount +250,000 sat\n/);
+    expect(result.stdout).toMatch(
+      /\n1 +800000x12x1 +150,000 sat +1\.500 sat +failed +temporary_channel_failure at 0202/,
+    );
+    expect(result.stdout).toMatch(/\n2 +100,000 sat +0 sat +in_flight\n/);
     expect(result.stderr).toMatch(/fulmen: The payment failed: no route to the payee has room/);
   });
 

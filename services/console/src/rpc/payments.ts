@@ -15,6 +15,8 @@ import { command, type ConsoleContext, query } from './context.ts';
 
 export const DEFAULT_TIMEOUT_SECONDS = 60;
 const MAX_TIMEOUT_SECONDS = 3_600;
+/** Most HTLCs of one payment at a time. */
+const MAX_PARTS = 16;
 /** After the payment's own time limit: for HTLCs that are failing back. */
 const WAIT_MARGIN_MS = 30_000;
 const LOOKUP_INTERVAL_MS = 250;
@@ -26,11 +28,12 @@ export function paymentService(context: ConsoleContext): Handlers<typeof Payment
       {
         name: 'PaymentService.SendPayment',
         scope: 'pay',
-        audit: ({ bolt11, amountMsat, maxFeeMsat, timeoutSeconds, wait }, response) => ({
+        audit: ({ bolt11, amountMsat, maxFeeMsat, timeoutSeconds, maxParts, wait }, response) => ({
           bolt11,
           amountMsat,
           maxFeeMsat,
           timeoutSeconds,
+          maxParts,
           wait,
           paymentHash: response?.paymentHash,
           status: response?.status,
@@ -82,6 +85,9 @@ async function sendPayment(
   if (amountMsat !== undefined && request.amountMsat !== undefined && request.amountMsat !== amountMsat)
     throw refuse('invalid_argument', `This invoice asks for ${amountMsat} msat: leave amount_msat out.`);
   if (request.amountMsat !== undefined) requirePositive('amount_msat', request.amountMsat);
+  const { maxParts } = request;
+  if (maxParts !== undefined && (maxParts < 1 || maxParts > MAX_PARTS))
+    throw refuse('invalid_argument', `max_parts must be 1 to ${MAX_PARTS}.`);
   const { managers } = context;
   const timing = timingOf(context, request, call);
   const timed = { ...request, timeoutSeconds: timing.timeoutSeconds };

@@ -1,8 +1,8 @@
-/** FindRoute: a path that keeps every limit, or the reason why there is none. */
+/** FindRoute: a path, or several that share the amount, within every limit; or the reason why there is none. */
 import { EDGE_KNOWN } from '@fulmen/graph';
-import type { RouteError } from '@fulmen/payment';
-import { DEFAULT_MAX_CLTV_DELTA, directedKey, findRoute } from '@fulmen/payment';
-import type { FindRouteRequest, FindRouteResponse } from '@fulmen/proto/router/v1/router';
+import type { Route, RouteError } from '@fulmen/payment';
+import { DEFAULT_MAX_CLTV_DELTA, directedKey, findRoutes } from '@fulmen/payment';
+import type { FindRouteRequest, FindRouteResponse, RouteHop } from '@fulmen/proto/router/v1/router';
 import { RpcError } from '@fulmen/rpc';
 import { assertNever, equalBytes } from '@fulmen/codec';
 import type { RouterContext } from '../ports.ts';
@@ -17,7 +17,7 @@ const MAX_LIST = 10_000;
 const NOBODY = new Uint8Array(NODE_ID_LENGTH);
 
 /**
- * Answers with hops, or with `failure`: "no_route", "fee_limit", "cltv_limit",
+ * Answers with hops, with paths when the amount is split, or with `failure`: "no_route", "fee_limit", "cltv_limit",
  * "unknown_payee" or "insufficient_outbound".
  * @throws RpcError `invalid_argument` for a request that nobody should make
  */
@@ -28,13 +28,12 @@ export function findRouteRpc(context: RouterContext, request: FindRouteRequest):
     throw new RpcError('invalid_argument', 'payee_node_id is not 33 bytes');
   if (amountMsat === 0n || amountMsat >= MAX_TOTAL_MSAT)
     throw new RpcError('invalid_argument', 'amount_msat is out of range');
-  if (request.firstHops.length > MAX_LIST || request.avoid.length > MAX_LIST) {
-    throw new RpcError('invalid_argument', 'too many first_hops or avoided channels');
-  }
+  if ([request.firstHops, request.avoid, request.uses].some((list) => list.length > MAX_LIST))
+    throw new RpcError('invalid_argument', 'too many first_hops, avoided or used channels');
   const startedMs = runtime.monotonicMs();
   const now = nowSeconds(runtime);
   const feeRoom = MAX_TOTAL_MSAT - amountMsat;
-  const found = findRoute(
+  const found = findRoutes(
     state.graph,
     {
       payer: state.ownNodeId ?? NOBODY,
@@ -73,7 +72,14 @@ export function findRouteRpc(context: RouterContext, request: FindRouteRequest):
         ),
       ),
       policyOverrides: state.corrections.current(state.graph, now),
+      uses: new Map(
+        request.uses.map(({ shortChannelId, direction, inFlightMsat, maximumMsat }) => [
+          directedKey(shortChannelId, direction === 0 ? 0 : 1),
+          { inFlightMsat, maximumMsat },
+        ]),
+      ),
     },
+    { maxParts: request.maxParts, minPartMsat: request.minPartMsat },
     state.scorer.at(now),
   );
   const outcome = found.ok ? undefined : failureOf(found.error, isReachable(context, request));
@@ -82,22 +88,28 @@ export function findRouteRpc(context: RouterContext, request: FindRouteRequest):
     (runtime.monotonicMs() - startedMs) / 1_000,
   );
   if (!found.ok) {
-    return { hops: [], totalFeeMsat: 0n, failure: 'no_route', failureDetail: '', ...outcome };
+    return { hops: [], totalFeeMsat: 0n, failure: 'no_route', failureDetail: '', paths: [], ...outcome };
   }
-  const { hops, feeMsat } = found.value;
+  const [only, ...others] = found.value;
+  const isSplit = others.length > 0;
   return {
-    hops: hops.map((hop, index) => ({
-      nodeId: hop.nodeId,
-      shortChannelId: hop.shortChannelId,
-      amountMsat: hop.amountMsat,
-      cltvExpiryHeight: hop.cltvExpiryHeight,
-      // What the node at this hop's end keeps.
-      feeMsat: hop.amountMsat - (hops[index + 1]?.amountMsat ?? hop.amountMsat),
-    })),
-    totalFeeMsat: feeMsat,
+    hops: isSplit || only === undefined ? [] : hopsOf(only),
+    totalFeeMsat: found.value.reduce((sum, route) => sum + route.feeMsat, 0n),
     failure: '',
     failureDetail: '',
+    paths: isSplit ? found.value.map((route) => ({ hops: hopsOf(route) })) : [],
   };
+}
+
+function hopsOf({ hops }: Route): RouteHop[] {
+  return hops.map((hop, index) => ({
+    nodeId: hop.nodeId,
+    shortChannelId: hop.shortChannelId,
+    amountMsat: hop.amountMsat,
+    cltvExpiryHeight: hop.cltvExpiryHeight,
+    // What the node at this hop's end keeps.
+    feeMsat: hop.amountMsat - (hops[index + 1]?.amountMsat ?? hop.amountMsat),
+  }));
 }
 
 /** Does any channel that we know of lead to the payee? */

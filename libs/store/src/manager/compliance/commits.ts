@@ -351,6 +351,7 @@ export function commitCompliance(
         failureReason: '',
         createdUnixMs: 30,
         attempts: 1,
+        finished: false,
       } as const;
       expect(
         types(
@@ -369,15 +370,20 @@ export function commitCompliance(
         ].toSorted((x, y) => (x.paymentHash.join() < y.paymentHash.join() ? -1 : 1)),
       );
       const paid = { ...invoice, status: 'paid', receivedMsat: 5n, paidUnixMs: 15 } as const;
-      const done = { ...outbound, status: 'succeeded', preimage: bytes(32, 2) } as const;
+      const won = { ...outbound, status: 'succeeded', preimage: bytes(32, 2) } as const;
+      const done = { ...won, finished: true } as const;
       expect(
         types(
           await a().commitSteps([
             payment(fence, 440, 1n, { row: paid }),
-            payment(fence, 441, 1n, { row: done }),
+            payment(fence, 441, 1n, { row: won }),
           ]),
         ),
       ).toEqual(['committed', 'committed']);
+      // Some of its HTLCs are still in flight.
+      const settling = await a().loadShard(fence);
+      expect(settling.type === 'loaded' && settling.payments).toMatchObject([{ row: won }]);
+      expect(types(await a().commitSteps([payment(fence, 441, 2n, { row: done })]))).toEqual(['committed']);
       const after = await a().loadShard(fence);
       expect(after.type === 'loaded' && after.payments).toEqual([]);
       expect(await a().loadPayment(fence, bytes(32, 440))).toEqual({

@@ -371,6 +371,7 @@ export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStor
         failureReason: '',
         createdUnixMs: 30,
         attempts: 1,
+        finished: false,
       } as const;
       expect(
         types(

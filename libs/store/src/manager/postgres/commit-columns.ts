@@ -255,10 +255,7 @@ function addPayment(
   v.p_direction.push(row.type);
   v.p_status.push(row.status);
   v.p_finished.push(
-    row.status === 'paid' ||
-      row.status === 'expired' ||
-      row.status === 'succeeded' ||
-      row.status === 'failed',
+    row.type === 'outbound' ? row.finished : row.status === 'paid' || row.status === 'expired',
   );
   v.p_bolt11.push(row.bolt11);
   v.p_description.push(inbound ? row.description : '');

@@ -62,6 +62,7 @@ export interface PaymentColumns {
   payment_hash: Uint8Array; direction: 'inbound' | 'outbound'; bolt11: string; description: string; created_unix_ms: bigint;
   expires_unix_ms: bigint; amount_msat: bigint; status: string; version: bigint; received_msat: bigint; fee_msat: bigint;
   attempts: number; paid_unix_ms: Nullable<bigint>; preimage: Nullable<Uint8Array>; failure_reason: string; state: Uint8Array;
+  finished: boolean;
 }
 
 // prettier-ignore
@@ -235,6 +236,7 @@ export function paymentRow(row: PaymentColumns): PaymentRow {
     ...(row.preimage !== null && { preimage: row.preimage }),
     failureReason: row.failure_reason,
     attempts: row.attempts,
+    finished: row.finished,
   };
 }
 

@@ -73,6 +73,7 @@ export const NO_ROUTE: FindRouteResponse = {
   totalFeeMsat: 0n,
   failure: 'no_route',
   failureDetail: '',
+  paths: [],
 };
 
 /** Straight to the payee, who is our peer over SCID. */
@@ -91,6 +92,7 @@ export const direct =
     totalFeeMsat: 0n,
     failure: '',
     failureDetail: '',
+    paths: [],
   });
 
 /** Over PEER to the payee. */
@@ -116,6 +118,7 @@ export const overPeer =
     totalFeeMsat: 1_000n,
     failure: '',
     failureDetail: '',
+    paths: [],
   });
 
 /** One database and one network, and the replicas that come and go on them. */

@@ -1,8 +1,8 @@
 /** pay, keysend; payments list, lookup. */
 import type { Command } from 'commander';
-import type { Payment } from '@fulmen/proto/manager/v1/manager';
+import type { Payment, PaymentAttempt, PaymentAttemptFailure } from '@fulmen/proto/manager/v1/manager';
 import { type CliContext, examples } from '../context.ts';
-import { hex, msat, short, time } from '../format.ts';
+import { hex, msat, scid, short, time } from '../format.ts';
 import { CliError, usage } from '../io.ts';
 import { card, type Column, table } from '../output.ts';
 import * as parse from '../parse.ts';
@@ -12,6 +12,7 @@ interface PayFlags {
   readonly amountMsat?: string;
   readonly maxFeeSat?: string;
   readonly timeout: string;
+  readonly maxParts?: string;
   readonly wait: boolean;
   readonly idempotencyKey?: string;
 }
@@ -67,6 +68,7 @@ function payCommand(program: Command, context: CliContext): void {
     .option('--amount-msat <msat>', 'the same in millisatoshis')
     .option('--max-fee-sat <sat>', 'default: 1 % of the amount, at least 10 sat')
     .option('--timeout <seconds>', 'stop trying after this', '60')
+    .option('--max-parts <n>', 'split into at most so many HTLCs when none can carry it: 1 to 16, default 16')
     .option('--no-wait', 'return at once, with the payment pending')
     .description('Pay an invoice')
     .action(async (bolt11: string, options: PayFlags) => {
@@ -79,6 +81,9 @@ function payCommand(program: Command, context: CliContext): void {
           ? {}
           : { maxFeeMsat: parse.amountSat('--max-fee-sat', options.maxFeeSat) * 1000n }),
         timeoutSeconds,
+        ...(options.maxParts === undefined
+          ? {}
+          : { maxParts: parse.whole('--max-parts', options.maxParts, 1, 16) }),
         wait: options.wait,
       };
       const session = await context.session();
@@ -171,7 +176,7 @@ const FAILURES: Readonly<Record<string, string>> = {
 };
 
 function paymentCard(payment: Payment): string {
-  return card([
+  const summary = card([
     ['status', payment.status],
     ['amount', msat(payment.amountMsat)],
     ['fee', payment.status === 'succeeded' ? msat(payment.feeMsat) : ''],
@@ -182,11 +187,27 @@ function paymentCard(payment: Payment): string {
     ['last refusal', lastRefusal(payment)],
     ['created', time(payment.createdUnixMs)],
   ]);
+  const { attemptRecords } = payment;
+  return attemptRecords.length < 2 ? summary : `${summary}\n${table(attemptRecords, ATTEMPTS, '')}`;
 }
+
+/** The HTLCs of a payment, by the channel that each left by. */
+const ATTEMPTS: readonly Column<PaymentAttempt>[] = [
+  { title: 'HTLC', value: ({ attemptNumber }) => String(attemptNumber) },
+  { title: 'CHANNEL', value: ({ route }) => (route[0] === undefined ? '' : scid(route[0].shortChannelId)) },
+  { title: 'AMOUNT', value: ({ amountMsat }) => msat(amountMsat), align: 'right' },
+  { title: 'FEE', value: ({ feeMsat }) => msat(feeMsat), align: 'right' },
+  { title: 'STATUS', value: ({ status }) => status },
+  { title: 'FAILURE', value: ({ failure }) => refusal(failure) },
+];
 
 /** What the latest failed attempt failed with, and where. */
 function lastRefusal({ attemptRecords }: Payment): string {
   const failure = attemptRecords.findLast(({ status }) => status === 'failed')?.failure;
+  return refusal(failure);
+}
+
+function refusal(failure: PaymentAttemptFailure | undefined): string {
   if (failure === undefined) return '';
   return failure.nodeId.length === 0 ? failure.code : `${failure.code} at ${hex(failure.nodeId)}`;
 }
