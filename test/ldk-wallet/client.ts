@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import {
   decodeLine,
   encodeLine,
+  type Handshake,
   type WalletEvent,
   type WalletMethod,
   type WalletMethods,
@@ -21,6 +22,7 @@ export type LdkWalletOptions = {
   readonly listenPort?: number;
   /** Default true. */
   readonly anchors?: boolean;
+  readonly handshake?: Handshake;
   /** The wallet neither connects to peers nor listens. */
   readonly offline?: boolean;
   readonly pollMs?: number;
@@ -74,11 +76,12 @@ export class LdkWallet {
   /** Starts it again on its data folder, after {@link stop} or {@link kill9}. */
   async start(): Promise<void> {
     const { dataDir, chainUrl, listenPort = 0, anchors = true, offline = false } = this.options;
-    const { pollMs = 100, logLevel = 3 } = this.options;
+    const { pollMs = 100, logLevel = 3, handshake = {} } = this.options;
     fs.mkdirSync(dataDir, { recursive: true });
     const main = fileURLToPath(new URL('./main.ts', import.meta.url));
     const args = [main, '--data', dataDir, '--chain', chainUrl, '--listen', String(listenPort)];
     args.push('--poll-ms', String(pollMs), '--log-level', String(logLevel));
+    args.push('--handshake', encodeLine(handshake));
     if (!anchors) args.push('--no-anchors');
     if (offline) args.push('--offline');
     const stderr = fs.openSync(path.join(dataDir, 'stderr.log'), 'a');

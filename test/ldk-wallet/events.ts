@@ -94,11 +94,20 @@ function fund(node: Node, event: ldk.Event_FundingGenerationReady): void {
 }
 
 function accept(node: Node, event: ldk.Event_OpenChannelRequest): void {
-  const accepted = node.manager.accept_inbound_channel(
-    event.temporary_channel_id,
-    event.counterparty_node_id,
-    node.nextUserChannelId(),
-  );
+  const { temporary_channel_id: channel, counterparty_node_id: counterparty } = event;
+  const answer = node.openAnswer;
+  if (answer.how === 'refuse') {
+    node.manager.force_close_without_broadcasting_txn(channel, counterparty, answer.text);
+    return;
+  }
+  const accepted =
+    answer.how === 'trust'
+      ? node.manager.accept_inbound_channel_from_trusted_peer_0conf(
+          channel,
+          counterparty,
+          node.nextUserChannelId(),
+        )
+      : node.manager.accept_inbound_channel(channel, counterparty, node.nextUserChannelId());
   if (!accepted.is_ok()) node.emit({ event: 'error', text: 'an inbound channel could not be accepted' });
 }
 

@@ -2,7 +2,7 @@
 // and stdout (see protocol.ts). Interop and end-to-end tests use it as the node's customers.
 //
 //   main.ts --data DIR --chain http://user:password@127.0.0.1:18443 [--listen PORT] [--no-anchors]
-//           [--offline] [--poll-ms 250] [--log-level 3]
+//           [--handshake JSON] [--offline] [--poll-ms 250] [--log-level 3]
 //
 // It ends when stdin ends, so that it never outlives the test that started it.
 import readline from 'node:readline';
@@ -10,13 +10,14 @@ import { parseArgs } from 'node:util';
 import { initializeLdk } from './ldk.ts';
 import { methods } from './methods.ts';
 import { Node } from './node.ts';
-import { decodeLine, encodeLine, type WalletMethod, type WalletMethods } from './protocol.ts';
+import { decodeLine, encodeLine, type Handshake, type WalletMethod, type WalletMethods } from './protocol.ts';
 
 const { values } = parseArgs({
   options: {
     data: { type: 'string' },
     chain: { type: 'string' },
     listen: { type: 'string' },
+    handshake: { type: 'string', default: '{}' },
     'no-anchors': { type: 'boolean', default: false },
     offline: { type: 'boolean', default: false },
     'poll-ms': { type: 'string', default: '250' },
@@ -26,7 +27,7 @@ const { values } = parseArgs({
 
 if (values.data === undefined || values.chain === undefined) {
   process.stderr.write(
-    'usage: main.ts --data DIR --chain URL [--listen PORT] [--no-anchors] [--offline] [--poll-ms N] [--log-level N]\n',
+    'usage: main.ts --data DIR --chain URL [--listen PORT] [--no-anchors] [--handshake JSON] [--offline] [--poll-ms N] [--log-level N]\n',
   );
   process.exit(2);
 }
@@ -41,6 +42,7 @@ const node = await Node.start({
   chainUrl: values.chain,
   ...(values.listen === undefined ? {} : { listenPort: Number(values.listen) }),
   anchors: !values['no-anchors'],
+  handshake: decodeLine(values.handshake) as Handshake,
   offline: values.offline,
   pollMs: Number(values['poll-ms']),
   logLevel: Number(values['log-level']),

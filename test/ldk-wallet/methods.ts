@@ -16,7 +16,8 @@ import {
   u128,
   WalletError,
 } from './ldk.ts';
-import { type Node, orNull, userConfig } from './node.ts';
+import { userConfig } from './config.ts';
+import { type Node, orNull } from './node.ts';
 import { addressToScript } from './onchain.ts';
 import type { ChannelInfo, PaymentInfo, RawHop, WalletMethod, WalletMethods } from './protocol.ts';
 
@@ -64,7 +65,7 @@ export const methods: Handlers = {
   openChannel(node, params) {
     const { nodeId, sat, pushMsat = 0n, announced = false, anchors = node.options.anchors } = params;
     const userChannelId = node.nextUserChannelId();
-    const config = userConfig(anchors, announced);
+    const config = userConfig({ ...node.options.handshake, ...params.handshake, anchors, announced });
     if (params.upfrontShutdown === false) {
       const handshake = config.get_channel_handshake_config();
       handshake.set_commit_upfront_shutdown_pubkey(false);
@@ -80,6 +81,11 @@ export const methods: Handlers = {
     );
     const temporaryChannelId = toHex(must<ldk.ChannelId>(opened, 'the channel could not be opened').get_a());
     return { temporaryChannelId, userChannelId: userChannelId.toString() };
+  },
+
+  answerOpens(node, answer) {
+    node.openAnswer = answer;
+    return {};
   },
 
   listChannels: (node) => node.manager.list_channels().map(channelInfo),

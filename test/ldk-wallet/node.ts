@@ -7,6 +7,7 @@ import path from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { Block, Transaction } from 'bitcoinjs-lib';
 import { type ChainBlock, ChainFollower, ChainRpc, type ChainStep, RpcError } from './chain.ts';
+import { userConfig } from './config.ts';
 import { handleEvent } from './events.ts';
 import {
   fromDisplayHash,
@@ -21,7 +22,14 @@ import {
 } from './ldk.ts';
 import { OnchainWallet, type OnchainState, SATISFACTION_WEIGHT } from './onchain.ts';
 import { Peers, type WantedPeer } from './peers.ts';
-import { decodeLine, encodeLine, type PaymentInfo, type WalletEvent } from './protocol.ts';
+import {
+  decodeLine,
+  encodeLine,
+  type Handshake,
+  type OpenAnswer,
+  type PaymentInfo,
+  type WalletEvent,
+} from './protocol.ts';
 import { Storage } from './storage.ts';
 
 /** How to start a wallet. */
@@ -31,6 +39,7 @@ export type NodeOptions = {
   /** undefined: the wallet does not listen. 0: the system chooses, once; the choice is kept. */
   readonly listenPort?: number;
   readonly anchors: boolean;
+  readonly handshake: Handshake;
   /** Neither connects to peers nor listens. */
   readonly offline: boolean;
   readonly pollMs: number;
@@ -54,7 +63,6 @@ type Meta = {
 /** What a failed onion said, from LDK's log: the event itself does not carry it. */
 type OnionFailure = { readonly nodeId: string; readonly name: string; readonly code: number };
 
-const MAX_FUNDING_SAT = 10n ** 12n;
 const REBROADCAST_BLOCKS = 300;
 // A transaction whose input is gone for this many blocks lost against another one.
 const LOST_BLOCKS = 6;
@@ -72,6 +80,8 @@ export class Node {
   network!: ldk.NetworkGraph;
   peers!: Peers;
   feerateSatPerKw = 1_000;
+  /** What an open_channel of a counterparty gets. */
+  openAnswer: OpenAnswer = { how: 'accept' };
   port: number | null;
   /** Hand-made routes, by payment hash, for the router to give out. */
   readonly rawRoutes = new Map<string, ldk.Path>();
@@ -460,7 +470,7 @@ export class Node {
     const router = this.#router(logger, entropy);
     const messageRouter = ldk.DefaultMessageRouter.constructor_new(this.network, entropy).as_MessageRouter();
     const watch = this.monitor.as_Watch();
-    const config = userConfig(this.options.anchors);
+    const config = userConfig({ anchors: this.options.anchors, ...this.options.handshake });
 
     if (saved === undefined) {
       const { tip, tipTime } = this.chain;
@@ -753,27 +763,6 @@ function loadSeed(file: string): Uint8Array {
   fs.writeFileSync(`${file}.part`, `${toHex(seed)}\n`, { mode: 0o600 });
   fs.renameSync(`${file}.part`, file);
   return seed;
-}
-
-/**
- * LDK's defaults, with what a test wallet wants: anchors as asked, private channels that may be of any
- * size and filled to the brim, three confirmations. The getters give copies, so each is set back.
- */
-export function userConfig(anchors: boolean, announced = false): ldk.UserConfig {
-  const config = ldk.UserConfig.constructor_default();
-  const handshake = config.get_channel_handshake_config();
-  handshake.set_minimum_depth(3);
-  handshake.set_negotiate_anchors_zero_fee_htlc_tx(anchors);
-  handshake.set_announce_for_forwarding(announced);
-  handshake.set_max_inbound_htlc_value_in_flight_percent_of_channel(100);
-  config.set_channel_handshake_config(handshake);
-  const limits = config.get_channel_handshake_limits();
-  limits.set_max_funding_satoshis(MAX_FUNDING_SAT);
-  limits.set_force_announced_channel_preference(false);
-  config.set_channel_handshake_limits(limits);
-  config.set_manually_accept_inbound_channels(true);
-  config.set_accept_forwards_to_priv_channels(true);
-  return config;
 }
 
 /** A getter's value, or null where LDK has none. */

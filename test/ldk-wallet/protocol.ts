@@ -68,6 +68,24 @@ export type RawHop = {
   readonly cltvDelta: number;
 };
 
+/** What the wallet asks of a counterparty at an opening, and the least it takes; the wallet's usual where absent. */
+export type Handshake = {
+  readonly minimumDepth?: number;
+  readonly toSelfDelayBlocks?: number;
+  readonly htlcMinimumMsat?: bigint;
+  readonly maxAcceptedHtlcs?: number;
+  readonly reserveMillionths?: number;
+  /** Ask for scid_alias in private channels. */
+  readonly scidAlias?: boolean;
+  readonly minFundingSat?: number;
+  readonly maxFundingSat?: number;
+};
+
+/** What an open_channel of a counterparty gets. */
+export type OpenAnswer =
+  /** trust: without confirmations. */
+  { readonly how: 'accept' | 'trust' } | { readonly how: 'refuse'; readonly text: string };
+
 type None = Readonly<Record<string, never>>;
 
 /** Method name → its parameters and result. */
@@ -99,9 +117,12 @@ export type WalletMethods = {
       readonly anchors?: boolean;
       /** false: the opening does not say where a close pays the wallet. Default true. */
       readonly upfrontShutdown?: boolean;
+      readonly handshake?: Handshake;
     };
     result: { readonly temporaryChannelId: string; readonly userChannelId: string };
   };
+  /** From now on; at first every opening is accepted. */
+  answerOpens: { params: OpenAnswer; result: None };
   listChannels: { params: None; result: readonly ChannelInfo[] };
   createInvoice: {
     params: {

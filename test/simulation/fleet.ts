@@ -231,6 +231,7 @@ export class Fleet {
           leaseMs: LEASE_MS,
           chainStaleMs: 120_000,
           minimumDepth: 2,
+          minimumFundingSat: 1_000n,
           maxAcceptedHtlcs: 30,
           keysend: 'refused',
           maxPendingPerPeer: 4,

@@ -19,6 +19,8 @@ const schema = z.object({
   FULMEN_LEASE_MS: integer(500, 120_000).default(10_000),
   FULMEN_CHAIN_STALE_MS: integer(1_000, 86_400_000).default(120_000),
   FULMEN_MINIMUM_DEPTH: integer(1, 144).default(6),
+  /** The smallest channel that this node opens or accepts. */
+  FULMEN_MINIMUM_CHANNEL_SAT: integer(1_000, 2_100_000_000_000_000).default(1_000),
   FULMEN_FEE_BASE_MSAT: integer(0, 4_294_967_295).default(1000),
   FULMEN_FEE_PPM: integer(0, 4_294_967_295).default(0),
   FULMEN_CLTV_EXPIRY_DELTA: integer(48, 2016).default(72),

@@ -59,6 +59,7 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       leaseMs: config.FULMEN_LEASE_MS,
       chainStaleMs: config.FULMEN_CHAIN_STALE_MS,
       minimumDepth: config.FULMEN_MINIMUM_DEPTH,
+      minimumFundingSat: BigInt(config.FULMEN_MINIMUM_CHANNEL_SAT),
       maxAcceptedHtlcs: config.FULMEN_MAX_ACCEPTED_HTLCS,
       keysend: config.FULMEN_KEYSEND,
       maxPendingPerPeer: config.FULMEN_MAX_PENDING_CHANNELS_PER_PEER,

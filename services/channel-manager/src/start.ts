@@ -31,6 +31,8 @@ export interface ManagerOptions {
   readonly network: keyof typeof NETWORKS;
   readonly leaseMs: number;
   readonly minimumDepth: number;
+  /** Of the smallest channel that is opened or accepted. */
+  readonly minimumFundingSat: bigint;
   readonly maxAcceptedHtlcs: number;
   /** Whether payments that come without an invoice are taken. */
   readonly keysend: 'accepted' | 'refused';
@@ -120,6 +122,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     channelConfig: {
       ...defaultChannelConfig(chainHash),
       minimumDepth: options.minimumDepth,
+      minimumFundingSat: options.minimumFundingSat,
       maxAcceptedHtlcs: options.maxAcceptedHtlcs,
     },
     keysend: options.keysend,

@@ -107,6 +107,38 @@ export class Chain implements BitcoindAccess {
     await this.rpc.call('generatetoaddress', blocks, this.#miner);
   }
 
+  /** A P2WPKH address of the miner's wallet. */
+  async newAddress(): Promise<string> {
+    return String(await this.rpc.call('getnewaddress', '', 'bech32'));
+  }
+
+  /** The scriptPubKey of an address, in hex. */
+  async scriptOf(address: string): Promise<string> {
+    const { scriptPubKey } = (await this.rpc.call('validateaddress', address)) as { scriptPubKey: string };
+    return scriptPubKey;
+  }
+
+  /** Blocks with nothing but what is named, which need not be in the mempool: txids or whole transactions in hex. */
+  async mineOnly(blocks: number, transactions: readonly string[] = []): Promise<void> {
+    for (let i = 0; i < blocks; i += 1)
+      await this.rpc.call('generateblock', this.#miner, i === 0 ? transactions : []);
+  }
+
+  /** Undoes the newest blocks; what was in them is back in the mempool, where it may be. */
+  async undo(blocks: number): Promise<void> {
+    const height = await this.height();
+    const hash = await this.rpc.call('getblockhash', height - blocks + 1);
+    await this.rpc.call('invalidateblock', hash);
+  }
+
+  /** Output scripts of a transaction in the mempool, in hex. */
+  async outputScripts(txid: string): Promise<readonly string[]> {
+    const found = (await this.rpc.call('getrawtransaction', txid, true)) as {
+      readonly vout: readonly { readonly scriptPubKey: { readonly hex: string } }[];
+    };
+    return found.vout.map(({ scriptPubKey }) => scriptPubKey.hex);
+  }
+
   async fund(address: string, valueSat: bigint): Promise<void> {
     await this.rpc.call('sendtoaddress', address, Number(valueSat) / 1e8);
   }

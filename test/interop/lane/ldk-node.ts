@@ -17,6 +17,7 @@ import {
   type InteropPeer,
   type InvoiceOptions,
   NotApplicable,
+  type OpenAnswer,
   type OpenOptions,
   type PeerChannel,
   PeerError,
@@ -208,8 +209,18 @@ export class LdkNode implements InteropPeer {
     return (await this.#info()).peers.includes(nodeId);
   }
 
+  answerOpens(answer: OpenAnswer): Promise<void> {
+    return answer.how === 'accept' && answer.terms === undefined
+      ? Promise.resolve()
+      : Promise.reject(new NotApplicable('ldk-node answers openings by its configuration alone'));
+  }
+
   async open(options: OpenOptions): Promise<void> {
     const { nodeId, fundingSat, pushMsat, announce, format = 'anchors' } = options;
+    if (options.confirmations === 'zero_conf' || options.scidAlias === 'scid_alias')
+      throw new NotApplicable('ldk-node chooses the channel type itself');
+    if (options.closeAddress !== undefined || options.terms !== undefined)
+      throw new NotApplicable('ldk-node’s API has no say in the terms of a channel');
     const port = this.#ports.get(nodeId);
     if (port === undefined) throw new PeerError(`${this.name} was never connected to ${nodeId}`);
     if (format !== this.#format) {

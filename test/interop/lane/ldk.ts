@@ -2,12 +2,14 @@
 import { createRequire } from 'node:module';
 import { until } from '../../e2e/main-job/waiting.ts';
 import { LdkWallet } from '../../ldk-wallet/client.ts';
+import type { Handshake } from '../../ldk-wallet/protocol.ts';
 import type { BitcoindAccess } from './chain.ts';
 import {
   type CloseOptions,
   type InteropPeer,
   type InvoiceOptions,
   NotApplicable,
+  type OpenAnswer,
   type OpenOptions,
   type PeerChannel,
   type PeerPayment,
@@ -43,10 +45,11 @@ export class Ldk implements InteropPeer {
     readonly name: string;
     readonly dataDir: string;
     readonly chain: BitcoindAccess;
+    readonly handshake?: Handshake;
   }): Promise<Ldk> {
-    const { name, dataDir, chain } = options;
+    const { name, dataDir, chain, handshake = {} } = options;
     const chainUrl = `http://${chain.user}:${chain.password}@${chain.host}:${chain.port}`;
-    return new Ldk(name, await LdkWallet.start({ dataDir, chainUrl }), chain);
+    return new Ldk(name, await LdkWallet.start({ dataDir, chainUrl, handshake }), chain);
   }
 
   get nodeId(): string {
@@ -85,7 +88,12 @@ export class Ldk implements InteropPeer {
   }
 
   async open(options: OpenOptions): Promise<void> {
-    const { nodeId, fundingSat, pushMsat, announce, format, upfrontShutdown } = options;
+    const { nodeId, fundingSat, pushMsat, announce, format, terms = {}, upfrontShutdown } = options;
+    if (options.confirmations === 'zero_conf')
+      throw new NotApplicable('LDK 0.1 opens no channel of the type zero-conf');
+    if (options.closeAddress !== undefined)
+      throw new NotApplicable('LDK promises a script of its own, not one that it is told');
+    const { reserveSat, ...handshake } = terms;
     const before = this.wallet.events.length;
     const { temporaryChannelId, userChannelId } = await this.wallet.call('openChannel', {
       nodeId,
@@ -94,6 +102,13 @@ export class Ldk implements InteropPeer {
       announced: announce === 'announced',
       anchors: format !== 'static_remotekey',
       upfrontShutdown: upfrontShutdown !== 'none',
+      handshake: {
+        ...handshake,
+        scidAlias: options.scidAlias === 'scid_alias',
+        ...(reserveSat !== undefined && {
+          reserveMillionths: Number((reserveSat * 1_000_000n) / fundingSat),
+        }),
+      },
     });
     await until('the opening has an outcome', async () => {
       const since = this.wallet.events.slice(before);
@@ -101,10 +116,20 @@ export class Ldk implements InteropPeer {
         (event) => event.event === 'open_failed' && event.temporaryChannelId === temporaryChannelId,
       );
       if (failed?.event === 'open_failed') throw new OpenRefused(failed.text);
+      const closed = since.find(
+        (event) => event.event === 'channel_closed' && event.channelId === temporaryChannelId,
+      );
+      if (closed?.event === 'channel_closed') throw new OpenRefused(closed.text);
       return since.some((event) => event.event === 'channel_pending' && event.userChannelId === userChannelId)
         ? true
         : undefined;
     });
+  }
+
+  async answerOpens(answer: OpenAnswer): Promise<void> {
+    if (answer.how === 'accept' && answer.terms !== undefined)
+      throw new NotApplicable('LDK 0.1 asks the same of every channel that it accepts');
+    await this.wallet.call('answerOpens', answer);
   }
 
   async channels(): Promise<readonly PeerChannel[]> {

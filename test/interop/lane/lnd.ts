@@ -8,12 +8,15 @@ import { guardChild } from '../../e2e/support/guard.ts';
 import { freePort } from '../../e2e/support/state.ts';
 import { until } from '../../e2e/main-job/waiting.ts';
 import type { BitcoindAccess } from './chain.ts';
+import { LndAcceptor } from './lnd-acceptor.ts';
+import { openRequest } from './lnd-open.ts';
 import { attemptOutcome, failureOf, routeJson } from './lnd-routes.ts';
 import {
   type CloseOptions,
   type InteropPeer,
   type InvoiceOptions,
   NotApplicable,
+  type OpenAnswer,
   type OpenOptions,
   type PeerChannel,
   PeerError,
@@ -49,6 +52,8 @@ export interface LndOptions {
   readonly dataDir: string;
   readonly chain: BitcoindAccess;
   readonly extra?: readonly string[];
+  /** option_support_large_channel; known unless said otherwise. */
+  readonly largeChannels?: 'known' | 'unknown';
 }
 
 const hexOf = (base64: unknown): string => Buffer.from(String(base64 ?? ''), 'base64').toString('hex');
@@ -65,6 +70,7 @@ export class Lnd implements InteropPeer {
   #child: ChildProcess | undefined;
   /** Polls reuse their connections; a restart closes them. */
   #agent = new https.Agent({ keepAlive: true });
+  #acceptor: LndAcceptor | undefined;
 
   private constructor(options: LndOptions, ports: { p2p: number; rest: number; rpc: number }) {
     this.#options = options;
@@ -81,7 +87,7 @@ export class Lnd implements InteropPeer {
   }
 
   async #start(): Promise<void> {
-    const { binary, dataDir, chain, name, extra = [] } = this.#options;
+    const { binary, dataDir, chain, name, extra = [], largeChannels = 'known' } = this.#options;
     fs.mkdirSync(dataDir, { recursive: true });
     const log = fs.openSync(path.join(dataDir, 'out.log'), 'a');
     const args = [
@@ -101,7 +107,7 @@ export class Lnd implements InteropPeer {
       '--accept-keysend',
       '--maxpendingchannels=10',
       '--trickledelay=200',
-      '--protocol.wumbo-channels',
+      ...(largeChannels === 'known' ? ['--protocol.wumbo-channels'] : []),
       ...extra,
     ];
     const child = spawn(binary, args, { stdio: ['ignore', log, log] });
@@ -200,13 +206,19 @@ export class Lnd implements InteropPeer {
   }
 
   async open(options: OpenOptions): Promise<void> {
-    await this.#call('POST', '/v1/channels', {
-      node_pubkey: Buffer.from(options.nodeId, 'hex').toString('base64'),
-      local_funding_amount: String(options.fundingSat),
-      push_sat: String((options.pushMsat ?? 0n) / 1_000n),
-      private: options.announce !== 'announced',
-      spend_unconfirmed: true,
-      commitment_type: options.format === 'static_remotekey' ? 'STATIC_REMOTE_KEY' : 'ANCHORS',
+    await this.#call('POST', '/v1/channels', openRequest(options));
+  }
+
+  async answerOpens(answer: OpenAnswer): Promise<void> {
+    if (this.#acceptor !== undefined) {
+      this.#acceptor.answer = answer;
+      return;
+    }
+    this.#acceptor = await LndAcceptor.open({
+      port: this.#ports.rpc,
+      certificateFile: path.join(this.#options.dataDir, 'tls.cert'),
+      macaroonFile: path.join(this.#options.dataDir, 'data/chain/bitcoin/regtest/admin.macaroon'),
+      answer,
     });
   }
 
@@ -483,6 +495,8 @@ export class Lnd implements InteropPeer {
   }
 
   async #end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+    this.#acceptor?.close();
+    this.#acceptor = undefined;
     const child = this.#child;
     if (child === undefined || child.exitCode !== null) return;
     this.#agent.destroy();

@@ -48,6 +48,23 @@ export type PeerPayment =
       };
     };
 
+/** What a side asks of the other at an opening; the implementation's own where absent. */
+export interface OpeningTerms {
+  readonly toSelfDelayBlocks?: number;
+  readonly reserveSat?: bigint;
+  readonly htlcMinimumMsat?: bigint;
+  readonly maxAcceptedHtlcs?: number;
+  /** Only of the side that accepts. */
+  readonly minimumDepth?: number;
+}
+
+/** What an open_channel gets. */
+export type OpenAnswer =
+  | { readonly how: 'accept'; readonly terms?: OpeningTerms }
+  /** Without confirmations. */
+  | { readonly how: 'trust' }
+  | { readonly how: 'refuse'; readonly text: string };
+
 export interface OpenOptions {
   readonly nodeId: string;
   readonly fundingSat: bigint;
@@ -56,6 +73,11 @@ export interface OpenOptions {
   readonly format?: 'anchors' | 'static_remotekey';
   /** none: the opening does not say where a close pays the peer, and the close may. */
   readonly upfrontShutdown?: 'none';
+  /** Where a mutual close pays the opener, promised at the opening. */
+  readonly closeAddress?: string;
+  readonly scidAlias?: 'scid_alias' | 'real_scid';
+  readonly confirmations?: 'zero_conf' | 'confirmed';
+  readonly terms?: OpeningTerms;
 }
 
 export interface CloseOptions {
@@ -133,6 +155,8 @@ export interface InteropPeer {
   isConnected(nodeId: string): Promise<boolean>;
   /** Resolves once the funding is broadcast, or rejects with the refusal. */
   open(options: OpenOptions): Promise<void>;
+  /** From now on; until it is told, it accepts by its configuration. */
+  answerOpens(answer: OpenAnswer): Promise<void>;
   channels(): Promise<readonly PeerChannel[]>;
   invoice(options: InvoiceOptions): Promise<{ readonly bolt11: string; readonly paymentHash: string }>;
   /** Whether a held payment has arrived. */

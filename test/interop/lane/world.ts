@@ -2,19 +2,44 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { Channel } from '@fulmen/proto/manager/v1/manager';
+import type { Channel, OpenChannelResponse } from '@fulmen/proto/manager/v1/manager';
 import { Fleet } from '../../e2e/support/fleet.ts';
 import { connectNode, type NodeClient } from '../../e2e/support/node-client.ts';
 import { until } from '../../e2e/main-job/waiting.ts';
 import { Chain } from './chain.ts';
+import type { Handshake } from '../../ldk-wallet/protocol.ts';
 import { Ldk } from './ldk.ts';
 import { findLdkNode, LdkNode } from './ldk-node.ts';
 import { Lnd, findLnd } from './lnd.ts';
-import { type InteropPeer, NotApplicable, type PeerChannel, type PeerKind } from './peer.ts';
+import {
+  type InteropPeer,
+  NotApplicable,
+  type OpenOptions,
+  type PeerChannel,
+  type PeerKind,
+} from './peer.ts';
 import { Recording, wireLogEnvironment } from './recording.ts';
 
 const FLEET_FUNDING_SAT = 500_000_000n;
+/** Above what LND and LDK open at least, so that they hear of it. */
+export const FLEET_MINIMUM_CHANNEL_SAT = 25_000n;
+const MANAGER = { FULMEN_MINIMUM_CHANNEL_SAT: String(FLEET_MINIMUM_CHANNEL_SAT) };
 const PEER_FUNDING_SAT = 100_000_000n;
+
+/** A peer that is not as the others. */
+interface SpecialPeer {
+  /** LND: whether it knows option_support_large_channel. */
+  readonly largeChannels?: 'known' | 'unknown';
+  /** LDK: what it asks of a counterparty, and takes from one. */
+  readonly handshake?: Handshake;
+}
+
+/** A channel from either side; what is absent is as most cases want it. */
+export interface Opening extends Omit<OpenOptions, 'nodeId' | 'fundingSat'> {
+  readonly fundingSat?: bigint;
+  /** The fleet's promise where a mutual close pays it, in hex. */
+  readonly shutdownScript?: string;
+}
 
 type Vault = Awaited<ReturnType<Chain['taproot']>>;
 
@@ -30,6 +55,7 @@ export class World {
   #peers: InteropPeer[] = [];
   #hub: InteropPeer | undefined;
   #born = 0;
+  #openings = 0;
 
   private constructor(parts: {
     chain: Chain;
@@ -59,6 +85,8 @@ export class World {
       stateDir,
       env: {
         ...wireLogEnvironment(stateDir),
+        'channel-manager-1': MANAGER,
+        'channel-manager-2': MANAGER,
         signer: { FULMEN_SIGNER_ALLOWED_SCRIPTS: Buffer.from(vault.scriptPubkey).toString('hex') },
       },
       chainUrl: chain.url,
@@ -92,11 +120,11 @@ export class World {
   }
 
   /** A fresh peer with money, connected to nobody. */
-  async peer(kind: PeerKind, extra: readonly string[] = []): Promise<InteropPeer> {
+  async peer(kind: PeerKind, extra: readonly string[] = [], special: SpecialPeer = {}): Promise<InteropPeer> {
     this.#born += 1;
     const name = `${kind}-${this.#born}`;
     const common = { name, dataDir: path.join(this.dir, name), chain: this.chain };
-    const peer = await startPeer(kind, common, extra);
+    const peer = await startPeer(kind, common, { extra, ...special });
     this.#peers.push(peer);
     this.recording.peer(peer);
     const address = await peer.newAddress();
@@ -134,6 +162,11 @@ export class World {
   /** Mines, and waits until the fleet and every peer followed. */
   async mine(blocks: number): Promise<void> {
     await this.chain.mine(blocks);
+    await this.caughtUp();
+  }
+
+  /** The fleet and every peer are at the chain's tip. */
+  async caughtUp(): Promise<void> {
     const height = await this.chain.height();
     await until(`the fleet at block ${height}`, async () => {
       const info = await this.node.node.getInfo({}, this.node.auth());
@@ -174,53 +207,55 @@ export class World {
   async open(
     peer: InteropPeer,
     by: 'peer' | 'fleet',
-    options: {
-      readonly fundingSat?: bigint;
-      readonly pushMsat?: bigint;
-      readonly announce?: 'announced' | 'private';
-      readonly format?: 'anchors' | 'static_remotekey';
-    } = {},
+    options: Opening = {},
   ): Promise<{ readonly ours: Channel; readonly theirs: PeerChannel }> {
     await this.startOpening(peer, by, options);
     await this.mine(6);
     return this.usable(peer);
   }
 
-  /** Opens a channel from either side until its funding waits for a block. */
-  async startOpening(
-    peer: InteropPeer,
-    by: 'peer' | 'fleet',
-    options: {
-      readonly fundingSat?: bigint;
-      readonly pushMsat?: bigint;
-      readonly announce?: 'announced' | 'private';
-      readonly format?: 'anchors' | 'static_remotekey';
-    } = {},
-  ): Promise<void> {
-    const { fundingSat = 5_000_000n, pushMsat = 2_000_000_000n, announce = 'private' } = options;
-    if (by === 'peer') {
-      await peer.open({ nodeId: this.nodeId, fundingSat, pushMsat, announce, ...pick(options.format) });
-    } else {
-      await this.node.channels.openChannel(
-        {
-          nodeId: Buffer.from(peer.nodeId, 'hex'),
-          fundingSat,
-          pushMsat,
-          announce: announce === 'announced',
-          fundingFeerateSatPerKw: undefined,
-          idempotencyKey: `${peer.name}-${Math.random()}`,
-        },
-        this.node.auth(),
-      );
-    }
-    await until('the funding is in the mempool', async () =>
-      (await this.chain.mempool()).length > 0 ? true : undefined,
-    );
-  }
-
   /** Whether an output is spent in a block or in the mempool. */
   async isSpent(txid: string, outputIndex: number): Promise<boolean> {
     return (await this.chain.rpc.call('gettxout', txid, outputIndex, true)) === null;
+  }
+
+  /** Opens a channel and waits for its funding in the mempool; resolves with the funding's txid. */
+  async startOpening(peer: InteropPeer, by: 'peer' | 'fleet', options: Opening = {}): Promise<string> {
+    const { fundingSat = 5_000_000n, pushMsat = 2_000_000_000n, announce = 'private' } = options;
+    const before = new Set(await this.chain.mempool());
+    if (by === 'peer') {
+      const { shutdownScript: _, ...asked } = options;
+      await peer.open({ ...asked, nodeId: this.nodeId, fundingSat, pushMsat, announce });
+    } else {
+      await this.openByFleet(peer, { ...options, fundingSat, pushMsat, announce });
+    }
+    return until('the funding is in the mempool', async () =>
+      (await this.chain.mempool()).find((txid) => !before.has(txid)),
+    );
+  }
+
+  /** OpenChannel of the public API; resolves once the peer has signed. */
+  openByFleet(
+    peer: InteropPeer,
+    options: Opening & { readonly fundingSat: bigint },
+  ): Promise<OpenChannelResponse> {
+    const { fundingSat, pushMsat = 0n, announce, format, shutdownScript, scidAlias, confirmations } = options;
+    this.#openings += 1;
+    return this.node.channels.openChannel(
+      {
+        nodeId: Buffer.from(peer.nodeId, 'hex'),
+        fundingSat,
+        pushMsat,
+        announce: announce === 'announced',
+        fundingFeerateSatPerKw: undefined,
+        idempotencyKey: `opening ${this.#openings}`,
+        commitmentFormat: format,
+        shutdownScript: shutdownScript === undefined ? undefined : Buffer.from(shutdownScript, 'hex'),
+        scidAlias: scidAlias === 'scid_alias',
+        zeroConf: confirmations === 'zero_conf',
+      },
+      this.node.auth(),
+    );
   }
 
   /** Both sides say that the channel can be used. */
@@ -264,24 +299,18 @@ export class World {
   }
 }
 
-function pick(format: 'anchors' | 'static_remotekey' | undefined): {
-  readonly format?: 'anchors' | 'static_remotekey';
-} {
-  return format === undefined ? {} : { format };
-}
-
 function startPeer(
   kind: PeerKind,
   common: Parameters<typeof Ldk.start>[0],
-  extra: readonly string[],
+  special: SpecialPeer & { readonly extra: readonly string[] },
 ): Promise<InteropPeer> {
   switch (kind) {
     case 'ldk':
-      return Ldk.start(common);
+      return Ldk.start({ ...common, ...special });
     case 'ldk-node':
       return startLdkNode(common);
     case 'lnd':
-      return startLnd({ ...common, extra });
+      return startLnd({ ...common, ...special });
   }
 }
 

@@ -1,19 +1,14 @@
 /** Channels opened from either side. */
 import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
+import type { Opening } from '../world.ts';
+import { FUNDING_CASES } from './funding.ts';
+import { KIND_CASES } from './open-kinds.ts';
+import { REFUSE_CASES } from './refuse.ts';
 
 const group = 'open';
 
-function opened(
-  name: string,
-  by: 'peer' | 'fleet',
-  options: {
-    readonly format?: 'anchors' | 'static_remotekey';
-    readonly announce?: 'announced' | 'private';
-    readonly fundingSat?: bigint;
-    readonly pushMsat?: bigint;
-  },
-): Case {
+function opened(name: string, by: 'peer' | 'fleet', options: Opening): Case {
   return {
     group,
     name,
@@ -38,8 +33,12 @@ export const OPEN_CASES: readonly Case[] = [
   opened('by the peer, anchors, private, with a push', 'peer', { pushMsat: 1_234_567_000n }),
   opened('by the fleet, anchors, private, with a push', 'fleet', { pushMsat: 1_234_567_000n }),
   opened('by the peer, static_remotekey', 'peer', { format: 'static_remotekey' }),
+  opened('by the fleet, static_remotekey', 'fleet', { format: 'static_remotekey' }),
   opened('by the peer, announced', 'peer', { announce: 'announced' }),
   opened('by the fleet, announced', 'fleet', { announce: 'announced' }),
   opened('by the peer, above 2^24 sat', 'peer', { fundingSat: LARGE_SAT }),
   opened('by the fleet, above 2^24 sat', 'fleet', { fundingSat: LARGE_SAT }),
+  ...KIND_CASES,
+  ...REFUSE_CASES,
+  ...FUNDING_CASES,
 ];

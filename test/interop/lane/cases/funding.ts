@@ -1,0 +1,128 @@
+/** Fundings that confirm late, elsewhere, or never. */
+import { ensure, until } from '../../../e2e/main-job/waiting.ts';
+import type { Case } from '../case.ts';
+import type { InteropPeer } from '../peer.ts';
+import type { World } from '../world.ts';
+import { ensureSucceeded, invoiceOfFleet, payByFleet } from './support.ts';
+
+const group = 'open';
+
+/** Blocks without the funding. */
+const LATE_BLOCKS = 40;
+
+async function phaseOf(world: World, peer: InteropPeer): Promise<string> {
+  return (await world.fleetChannels(peer)).map(({ phase }) => phase).join(', ');
+}
+
+async function payBothWays(world: World, peer: InteropPeer): Promise<void> {
+  const amountMsat = 5_000_000n;
+  ensureSucceeded(await peer.pay(await invoiceOfFleet(world, amountMsat)), 'the peer pays');
+  const payment = await payByFleet(world, (await peer.invoice({ amountMsat })).bolt11);
+  ensure(payment.status === 'succeeded', `the fleet pays: ${payment.failureReason}`);
+  await world.agree(peer);
+}
+
+function late(by: 'peer' | 'fleet'): Case {
+  return {
+    group,
+    name: `by the ${by}, a funding that waits ${LATE_BLOCKS} blocks, while both sides are killed`,
+    over: 'peers',
+    run: async (world, kind) => {
+      const peer = await world.peer(kind);
+      await world.connect(peer);
+      await world.startOpening(peer, by);
+      await world.chain.mineOnly(LATE_BLOCKS / 2);
+      await world.caughtUp();
+      await peer.restart('kill9');
+      for (const name of world.fleet.services.filter((one) => /^(channel-manager|chain-monitor)/.test(one)))
+        await world.fleet.kill9AndWait(name);
+      await world.chain.mineOnly(LATE_BLOCKS / 2);
+      await world.caughtUp();
+      await world.connect(peer);
+      const phase = await phaseOf(world, peer);
+      ensure(phase === 'awaiting_funding_confirmations', `without a confirmation the fleet says ${phase}`);
+      ensure(!(await peer.channels()).some(({ isUsable }) => isUsable), 'the peer uses it unconfirmed');
+      await world.mine(6);
+      await world.usable(peer);
+      await payBothWays(world, peer);
+    },
+  };
+}
+
+/** Two blocks with the funding are replaced by ones without; it confirms again later. */
+function confirmedTwice(by: 'peer' | 'fleet'): Case {
+  return {
+    group,
+    name: `by the ${by}, a funding that is reorganised away before it is deep, and confirms elsewhere`,
+    over: 'peers',
+    run: async (world, kind) => {
+      const peer = await world.peer(kind);
+      await world.connect(peer);
+      const txid = await world.startOpening(peer, by);
+      await world.mine(2);
+      const scidOf = async (): Promise<bigint> => (await world.fleetChannels(peer))[0]?.shortChannelId ?? 0n;
+      const first = await until('the fleet saw the funding', async () => {
+        const scid = await scidOf();
+        return scid === 0n ? undefined : scid;
+      });
+      await world.chain.undo(2);
+      await world.chain.mineOnly(3);
+      await world.caughtUp();
+      await until('the funding has no place in the chain', async () =>
+        (await scidOf()) === 0n ? true : undefined,
+      );
+      ensure((await world.chain.mempool()).includes(txid), 'the funding waits again');
+      await world.mine(6);
+      await world.usable(peer);
+      const second = await scidOf();
+      const height = BigInt(await world.chain.height());
+      ensure(second !== first && second >> 40n === height - 5n, `the scid was ${first} and is ${second}`);
+      await payBothWays(world, peer);
+    },
+  };
+}
+
+/** A channel in use whose funding leaves the chain: whoever did not fund it trusts it no more. */
+const TAKEN_FROM_FLEET: Case = {
+  group,
+  name: 'by the peer, a funding that is reorganised away under an open channel: the fleet closes it',
+  over: 'peers',
+  run: async (world, kind) => {
+    const peer = await world.peer(kind);
+    await world.connect(peer);
+    await world.open(peer, 'peer');
+    await world.chain.undo(6);
+    await world.chain.mineOnly(7);
+    await until('the fleet fails the channel', async () =>
+      (await phaseOf(world, peer)) === 'closing_force' ? true : undefined,
+    );
+    const [channel] = await world.fleetChannels(peer);
+    ensure(channel?.closingReason.includes('funding') === true, `the reason: ${channel?.closingReason}`);
+    await world.caughtUp();
+    // The funding comes back, and somebody's commitment after it: both are paid.
+    await until('the peer has left the channel', async () =>
+      (await peer.channels()).some(({ isUsable }) => isUsable) ? undefined : true,
+    );
+    const channelId = Buffer.from(channel.channelId).toString('hex');
+    await until('everything of the fleet’s is spent', async () => {
+      await world.mine(12);
+      const { channels } = await world.node.channels.listClosingChannels(
+        { includeResolved: true, limit: 100 },
+        world.node.auth(),
+      );
+      const closing = channels.find((one) => Buffer.from(one.channelId).toString('hex') === channelId);
+      return closing?.outputs.every(({ kind: what, status }) => what === 'anchor' || status === 'spent') ===
+        true
+        ? true
+        : undefined;
+    });
+  },
+};
+
+export const FUNDING_CASES: readonly Case[] = [
+  late('peer'),
+  late('fleet'),
+  confirmedTwice('peer'),
+  confirmedTwice('fleet'),
+  TAKEN_FROM_FLEET,
+];
