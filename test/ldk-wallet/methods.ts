@@ -4,6 +4,7 @@ import { address as bech32 } from 'bitcoinjs-lib';
 import { FeatureBits } from '@fulmen/codec';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { encodeInvoice } from '@fulmen/invoice';
+import { announceNode, graph, listPeers, setPolicy, tick } from './graph.ts';
 import {
   fromHex,
   ldk,
@@ -42,6 +43,28 @@ export const methods: Handlers = {
     onchainSat: Number(node.onchain.balanceSat()),
     peers: node.peers.connected(),
   }),
+
+  graph: (node) => graph(node),
+
+  listPeers: (node) => listPeers(node),
+
+  announceNode(node, params) {
+    announceNode(node, params);
+    node.wake();
+    return {};
+  },
+
+  setPolicy(node, params) {
+    setPolicy(node, params);
+    node.wake();
+    return {};
+  },
+
+  tick(node, params) {
+    tick(node, params);
+    node.wake();
+    return {};
+  },
 
   newAddress(node) {
     const address = node.onchain.newAddress();

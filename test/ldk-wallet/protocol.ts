@@ -86,6 +86,35 @@ export type OpenAnswer =
   /** trust: without confirmations. */
   { readonly how: 'accept' | 'trust' } | { readonly how: 'refuse'; readonly text: string };
 
+/** A channel of the public graph; each policy is that of the node whose end it is, null until it said one. */
+export type GraphChannelInfo = {
+  readonly shortChannelId: string;
+  readonly nodeId1: string;
+  readonly nodeId2: string;
+  readonly policy1: GraphPolicyInfo | null;
+  readonly policy2: GraphPolicyInfo | null;
+};
+export type GraphPolicyInfo = {
+  readonly timestamp: number;
+  readonly baseMsat: bigint;
+  readonly proportionalMillionths: number;
+  readonly cltvDelta: number;
+  readonly htlcMinimumMsat: bigint;
+  readonly htlcMaximumMsat: bigint;
+  readonly disabled: boolean;
+};
+/** A node of the public graph, with its node_announcement if it made one. */
+export type GraphNodeInfo = {
+  readonly nodeId: string;
+  readonly announcement: {
+    readonly timestamp: number;
+    readonly alias: string;
+    readonly addresses: readonly string[];
+    /** As on the wire: the lowest bit is the last byte's. */
+    readonly features: string;
+  } | null;
+};
+
 type None = Readonly<Record<string, never>>;
 
 /** Method name → its parameters and result. */
@@ -211,6 +240,30 @@ export type WalletMethods = {
     params: { readonly address: string; readonly sat: number };
     result: { readonly txid: string };
   };
+  /** The public network as LDK knows it. */
+  graph: {
+    params: None;
+    result: { readonly channels: readonly GraphChannelInfo[]; readonly nodes: readonly GraphNodeInfo[] };
+  };
+  /** Connections now, with the features of the other's init. */
+  listPeers: {
+    params: None;
+    result: readonly { readonly nodeId: string; readonly inbound: boolean; readonly features: string }[];
+  };
+  /** Makes and sends a node_announcement. */
+  announceNode: { params: { readonly alias: string }; result: None };
+  setPolicy: {
+    params: {
+      readonly counterpartyNodeId: string;
+      readonly channelId: string;
+      readonly baseMsat: bigint;
+      readonly proportionalMillionths: number;
+      readonly cltvDelta: number;
+    };
+    result: None;
+  };
+  /** Lets minutes of the manager's own clock pass: it disables a channel whose peer is away for some. */
+  tick: { params: { readonly minutes: number }; result: None };
   /** Base of all the wallet's fee estimates from now on. */
   setFeerate: { params: { readonly feerateSatPerKw: number }; result: None };
   /**

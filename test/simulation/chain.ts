@@ -96,6 +96,8 @@ export class SimChain {
     router.add(RouterServiceService, {
       publishOwn: () => Promise.resolve({}),
       reportPath: () => Promise.resolve({}),
+      lookupChannel: () => Promise.resolve({ channel: undefined }),
+      getNode: () => Promise.resolve({ found: false }),
     } as unknown as Handlers<typeof RouterServiceService>);
     router.add(GossipServiceService, {
       gossip: async (stream) => {

@@ -237,6 +237,8 @@ export class Fleet {
           maxPendingPerPeer: 4,
           maxPendingTotal: 100,
           policy: { feeBaseMsat: 1_000, feeProportionalMillionths: 1_000, cltvExpiryDelta: 72 },
+          identity: { alias: 'simulated', rgbColor: new Uint8Array(3), addresses: [] },
+          disableAfterMs: 600_000,
           signerAddress: 'signer',
           chainMonitorAddress: 'chain',
           routerAddress: 'router',

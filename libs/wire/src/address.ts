@@ -94,6 +94,31 @@ export function formatAddress(address: NodeAddress): string {
   return `[${groups.join(':')}]:${address.port}`;
 }
 
+/** An address literal with a usable port; undefined for names and for what is no address. */
+export function ipAddress(host: string, port: number): NodeAddress | undefined {
+  if (port === 0) return undefined;
+  const parts = host.split('.');
+  if (parts.length === 4 && parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) < 256)) {
+    return { kind: 'ipv4', address: Uint8Array.from(parts.map(Number)), port };
+  }
+  const address = ipv6Bytes(host);
+  return address === undefined ? undefined : { kind: 'ipv6', address, port };
+}
+
+function ipv6Bytes(host: string): Uint8Array | undefined {
+  const halves = host.split('::');
+  if (!host.includes(':') || halves.length > 2) return undefined;
+  const groupsOf = (text: string | undefined): string[] =>
+    text === undefined || text === '' ? [] : text.split(':');
+  const head = groupsOf(halves[0]);
+  const tail = groupsOf(halves[1]);
+  const missing = 8 - head.length - tail.length;
+  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
+  const groups = [...head, ...Array.from({ length: missing }, () => '0'), ...tail];
+  if (!groups.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group))) return undefined;
+  return Uint8Array.from(groups.flatMap((group) => [parseInt(group, 16) >> 8, parseInt(group, 16) & 0xff]));
+}
+
 function readAddress(reader: Reader, type: number): NodeAddress | undefined {
   if (type === TYPE_IPV4) return { kind: 'ipv4', address: reader.bytes(4), port: reader.u16() };
   if (type === TYPE_IPV6) return { kind: 'ipv6', address: reader.bytes(16), port: reader.u16() };

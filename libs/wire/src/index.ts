@@ -4,6 +4,7 @@ export * from './declarations.ts';
 export * from './gossip.ts';
 export * from './queries.ts';
 export * from './address.ts';
+export * from './holder-features.ts';
 export * from './short-channel-id.ts';
 export * from './sanitize.ts';
 export type { TlvRecord } from '@fulmen/codec';

@@ -8,7 +8,7 @@ import { Database, migrate, requireDurability } from '@fulmen/store';
 import { MANAGER_MIGRATIONS, MANAGER_SCHEMA, openManagerStore } from '@fulmen/store/manager/postgres/store';
 import { openBackupStore } from '@fulmen/store/manager/backup/postgres';
 import { backupFile } from './backup/file.ts';
-import { managerConfig } from './config.ts';
+import { managerConfig, nodeIdentity } from './config.ts';
 import { openTowerFeedStore } from '@fulmen/store/tower/feed-postgres';
 import { start } from './start.ts';
 
@@ -69,6 +69,8 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
         feeProportionalMillionths: config.FULMEN_FEE_PPM,
         cltvExpiryDelta: config.FULMEN_CLTV_EXPIRY_DELTA,
       },
+      identity: nodeIdentity(config),
+      disableAfterMs: config.FULMEN_DISABLE_AFTER_MS,
       signerAddress: config.FULMEN_SIGNER_ADDRESS,
       chainMonitorAddress: config.FULMEN_CHAIN_MONITOR_ADDRESS,
       routerAddress: config.FULMEN_ROUTER_ADDRESS,

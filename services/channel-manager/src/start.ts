@@ -15,6 +15,7 @@ import { ChainWatch } from './engine/chain-watch.ts';
 import { EngineCommands } from './engine/commands.ts';
 import { Committer } from './engine/committer.ts';
 import { Engine } from './engine/engine.ts';
+import type { NodeIdentity } from './engine/node-announcer.ts';
 import type { EnginePorts, NodeView, RequiredTowers } from './engine/ports.ts';
 import { PeriodicJob, wakeByHints } from './engine/work-finder.ts';
 import type { BackupStore } from '@fulmen/store/manager/backup/backup-store';
@@ -45,6 +46,10 @@ export interface ManagerOptions {
     readonly feeProportionalMillionths: number;
     readonly cltvExpiryDelta: number;
   };
+  /** What the node says of itself to the network. */
+  readonly identity: NodeIdentity;
+  /** How long a peer may be away before its public channels are disabled. */
+  readonly disableAfterMs: number;
   readonly signerAddress: string;
   readonly chainMonitorAddress: string;
   readonly routerAddress: string;
@@ -77,6 +82,9 @@ const EVENT_INTERVAL_MS = 100;
 const TOWER_INTERVAL_MS = 100;
 const TICK_INTERVAL_MS = 1_000;
 const PRUNE_INTERVAL_MS = 5_000;
+const ANNOUNCE_INTERVAL_MS = 10_000;
+const GOSSIP_LOOK_INTERVAL_MS = 2_000;
+const GOSSIP_REFRESH_INTERVAL_MS = 3_600_000;
 const BACKUP_INTERVAL_MS = 5_000;
 const PRUNE_STORAGE_INTERVAL_MS = 600_000;
 const PRUNE_LIMIT = 2_000;
@@ -135,6 +143,8 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     openings: { maxPendingPerPeer: options.maxPendingPerPeer, maxPendingTotal: options.maxPendingTotal },
     policy: options.policy,
     backups: { store: ports.backupStore, network: options.network, file: ports.backupFile },
+    identity: options.identity,
+    disableAfterMs: options.disableAfterMs,
   });
   const commands = new EngineCommands(engine);
   ports.server.add(PeerLinkServiceService, { link: (stream) => engine.peers.serve(stream) });
@@ -257,6 +267,29 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
         name: 'prune peer storage',
         intervalMs: PRUNE_STORAGE_INTERVAL_MS,
         run: () => engine.backups.storage.prune(),
+      },
+      runtime,
+      logger,
+    ),
+    new PeriodicJob(
+      { name: 'node announcement', intervalMs: ANNOUNCE_INTERVAL_MS, run: () => engine.announceNode() },
+      runtime,
+      logger,
+    ),
+    new PeriodicJob(
+      {
+        name: 'public channels',
+        intervalMs: GOSSIP_LOOK_INTERVAL_MS,
+        run: () => Promise.resolve(engine.lookAfterGossip('changed')),
+      },
+      runtime,
+      logger,
+    ),
+    new PeriodicJob(
+      {
+        name: 'refresh gossip',
+        intervalMs: GOSSIP_REFRESH_INTERVAL_MS,
+        run: () => Promise.resolve(engine.lookAfterGossip('all')),
       },
       runtime,
       logger,

@@ -6,12 +6,13 @@ import { GossipServiceService } from '@fulmen/proto/router/v1/router';
 import { type GetNodeResponse, SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import { type Client, type RpcConnector, RpcError, type RpcServer } from '@fulmen/rpc';
 import { ConfigError, type Logger, type Metrics, type RunningService, type Runtime } from '@fulmen/service';
+import { HOLDER_FEATURES } from '@fulmen/wire';
 import type { GatewayConfig } from './config.ts';
 import { Gateway } from './gateway.ts';
 import { LINK_RETRY_MAX_MS } from './limits.ts';
 import { gatewayMetrics } from './metrics.ts';
 import { EcdhLane } from './peer/ecdh-lane.ts';
-import { CHAIN_HASHES, HOLDER_FEATURES } from './peer/init.ts';
+import { CHAIN_HASHES } from './peer/init.ts';
 import type { SocketPort } from './socket/port.ts';
 import type { WireLog } from './wire-log.ts';
 

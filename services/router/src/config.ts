@@ -16,6 +16,8 @@ export interface RouterConfig {
   readonly chainAddress: string;
   /** How long a writer's lease lasts without renewal. */
   readonly leaseMs: number;
+  /** Pause between two relays of what was accepted meanwhile. */
+  readonly relayMs: number;
 }
 
 /** What a process needs beside it. */
@@ -42,6 +44,8 @@ const schema = z.object({
   FULMEN_CHAIN_MONITOR_ADDRESS: address,
   FULMEN_NODE_ID: z.string().regex(NODE_ID, 'must be 33 bytes in hex').optional(),
   FULMEN_LEASE_MS: integer(1_000, 120_000).default(10_000),
+  /** BOLT 7: "SHOULD flush outgoing gossip messages once every 60 seconds, independently of the arrival times". */
+  FULMEN_GOSSIP_RELAY_MS: integer(100, 600_000).default(60_000),
   FULMEN_TLS_CA_FILE: z.string().optional(),
   FULMEN_TLS_CERTIFICATE_FILE: z.string().optional(),
   FULMEN_TLS_KEY_FILE: z.string().optional(),
@@ -75,6 +79,7 @@ export function readRouterConfig(
           : Uint8Array.from(Buffer.from(values.FULMEN_NODE_ID, 'hex')),
       chainAddress: values.FULMEN_CHAIN_MONITOR_ADDRESS,
       leaseMs: values.FULMEN_LEASE_MS,
+      relayMs: values.FULMEN_GOSSIP_RELAY_MS,
     },
     listenAddress: values.FULMEN_LISTEN_ADDRESS,
     databaseUrl: values.FULMEN_DATABASE_URL,

@@ -32,6 +32,8 @@ export interface RouterContext {
   readonly logger: Logger;
   readonly metrics: RouterMetrics;
   readonly secp: Secp256k1;
+  /** Pause between two relays of what was accepted meanwhile. */
+  readonly relayMs: number;
 }
 
 export const nowSeconds = (runtime: Pick<Runtime, 'wallClockMs'>): number =>

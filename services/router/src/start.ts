@@ -37,6 +37,7 @@ export async function start(config: RouterConfig, ports: RouterPorts): Promise<R
     logger: ports.logger,
     metrics: routerMetrics(ports.metrics),
     secp: ports.secp,
+    relayMs: config.relayMs,
   };
   const revision = await loadGraph(context);
   await readBestBlock(context);

@@ -215,6 +215,7 @@ export class Fleet {
             FULMEN_CHAIN_MONITOR_ADDRESS: at('chain-monitor'),
             FULMEN_ROUTER_ADDRESS: at('router'),
             FULMEN_BACKUP_FILE: path.join(stateDir, 'backups', `${name}.backup`),
+            FULMEN_PUBLIC_ADDRESSES: gateways.map((gateway) => at(`${gateway}-lightning`)).join(','),
           }),
         ),
       ),

@@ -11,6 +11,7 @@ import { until } from '../../e2e/main-job/waiting.ts';
 import { guardChild } from '../../e2e/support/guard.ts';
 import { freePort } from '../../e2e/support/state.ts';
 import type { BitcoindAccess } from './chain.ts';
+import { LdkNodeGraph } from './ldk-node-graph.ts';
 import { OpenRefused } from './ldk.ts';
 import {
   type CloseOptions,
@@ -36,7 +37,6 @@ interface Info {
   readonly height: number;
   readonly onchainSat: number;
   readonly peers: readonly string[];
-  readonly graphChannels: number;
 }
 interface Call {
   readonly resolve: (result: unknown) => void;
@@ -73,6 +73,7 @@ export class LdkNode implements InteropPeer {
   readonly name: string;
   readonly port: number;
   nodeId = '';
+  readonly graph = new LdkNodeGraph((method, parameters) => this.#call(method, parameters));
   readonly #options: LdkNodeOptions;
   /** Of every process that was, oldest first. */
   readonly #events: Json[] = [];
@@ -367,10 +368,6 @@ export class LdkNode implements InteropPeer {
   async pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]> {
     const heights = (await this.#call('pendingCloses')) as readonly (number | null)[];
     return heights.map((height) => ({ untilHeight: height ?? undefined }));
-  }
-
-  async graphChannels(): Promise<number> {
-    return (await this.#info()).graphChannels;
   }
 
   async whileAway(story: () => Promise<void>): Promise<void> {

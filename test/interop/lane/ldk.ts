@@ -4,6 +4,7 @@ import { until } from '../../e2e/main-job/waiting.ts';
 import { LdkWallet } from '../../ldk-wallet/client.ts';
 import type { Handshake } from '../../ldk-wallet/protocol.ts';
 import type { BitcoindAccess } from './chain.ts';
+import { LdkGraph } from './ldk-graph.ts';
 import {
   type CloseOptions,
   type InteropPeer,
@@ -33,11 +34,13 @@ export class Ldk implements InteropPeer {
   readonly version = ldkVersion();
   readonly name: string;
   wallet: LdkWallet;
+  readonly graph: LdkGraph;
   readonly #chain: BitcoindAccess;
 
   private constructor(name: string, wallet: LdkWallet, chain: BitcoindAccess) {
     this.name = name;
     this.wallet = wallet;
+    this.graph = new LdkGraph(() => this.wallet);
     this.#chain = chain;
   }
 
@@ -75,8 +78,8 @@ export class Ldk implements InteropPeer {
     return BigInt((await this.wallet.call('info')).onchainSat);
   }
 
-  async connect(nodeId: string, port: number): Promise<void> {
-    await this.wallet.call('connect', { nodeId, host: '127.0.0.1', port });
+  async connect(nodeId: string, port: number, host = '127.0.0.1'): Promise<void> {
+    await this.wallet.call('connect', { nodeId, host, port });
   }
 
   async disconnect(nodeId: string): Promise<void> {
@@ -275,10 +278,6 @@ export class Ldk implements InteropPeer {
   async pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]> {
     const { claimable } = await this.wallet.call('balances');
     return claimable.map(({ height }) => ({ untilHeight: height ?? undefined }));
-  }
-
-  graphChannels(): Promise<number> {
-    return Promise.reject(new NotApplicable('the wallet does not show its graph'));
   }
 
   async whileAway(story: () => Promise<void>): Promise<void> {

@@ -10,6 +10,7 @@ import { until } from '../../e2e/main-job/waiting.ts';
 import type { BitcoindAccess } from './chain.ts';
 import { LndAcceptor } from './lnd-acceptor.ts';
 import { openRequest } from './lnd-open.ts';
+import { LndGraph } from './lnd-graph.ts';
 import { attemptOutcome, failureOf, routeJson } from './lnd-routes.ts';
 import {
   type CloseOptions,
@@ -71,6 +72,14 @@ export class Lnd implements InteropPeer {
   /** Polls reuse their connections; a restart closes them. */
   #agent = new https.Agent({ keepAlive: true });
   #acceptor: LndAcceptor | undefined;
+  readonly graph = new LndGraph({
+    call: (method, route, body) => this.#call(method, route, body),
+    fundingOf: async (channelId) => {
+      const channel = (await this.channels()).find((one) => one.channelId === channelId);
+      if (channel === undefined) throw new PeerError('no such channel');
+      return { txid: channel.fundingTxid, outputIndex: channel.fundingOutputIndex };
+    },
+  });
 
   private constructor(options: LndOptions, ports: { p2p: number; rest: number; rpc: number }) {
     this.#options = options;
@@ -189,8 +198,8 @@ export class Lnd implements InteropPeer {
     return BigInt(String((await this.#call('GET', '/v1/balance/blockchain'))['total_balance']));
   }
 
-  async connect(nodeId: string, port: number): Promise<void> {
-    const addr = { pubkey: nodeId, host: `127.0.0.1:${port}` };
+  async connect(nodeId: string, port: number, host = '127.0.0.1'): Promise<void> {
+    const addr = { pubkey: nodeId, host: `${host}:${port}` };
     await this.#call('POST', '/v1/peers', { addr, perm: true }).catch((error: unknown) => {
       if (!(error instanceof PeerError) || !/already connected/.test(error.message)) throw error;
     });
@@ -459,11 +468,6 @@ export class Lnd implements InteropPeer {
     } finally {
       request.destroy();
     }
-  }
-
-  async graphChannels(): Promise<number> {
-    const { edges } = await this.#call('GET', '/v1/graph?include_unannounced=false');
-    return list(edges).length;
   }
 
   async whileAway(story: () => Promise<void>): Promise<void> {

@@ -5,6 +5,8 @@
  * `NotApplicable` with the reason, which the matrix shows as n/a.
  */
 
+import type { PeerGraph } from './peer-graph.ts';
+
 /** The peer cannot do this; the reason is for the matrix. */
 export class NotApplicable extends Error {
   override readonly name = 'NotApplicable';
@@ -150,7 +152,8 @@ export interface InteropPeer {
   sync(): Promise<void>;
   newAddress(): Promise<string>;
   onchainSat(): Promise<bigint>;
-  connect(nodeId: string, port: number): Promise<void>;
+  /** @param host 127.0.0.1 when it is not given */
+  connect(nodeId: string, port: number, host?: string): Promise<void>;
   disconnect(nodeId: string): Promise<void>;
   isConnected(nodeId: string): Promise<boolean>;
   /** Resolves once the funding is broadcast, or rejects with the refusal. */
@@ -175,8 +178,8 @@ export interface InteropPeer {
   close(channelId: string, how: 'cooperative' | 'force', options?: CloseOptions): Promise<void>;
   /** What closed channels wait for: an entry for each thing that is not home yet, anchors apart. */
   pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]>;
-  /** Number of channels in its public graph. */
-  graphChannels(): Promise<number>;
+  /** The public network as it knows it, and its own gossip. */
+  readonly graph: PeerGraph;
   /** It is stopped while `story` happens, and started on the same data afterwards. */
   whileAway(story: () => Promise<void>): Promise<void>;
   /** Copies its data as they are now; it may be away for a moment. */

@@ -83,6 +83,20 @@ export class Recording {
     this.#peers.push(peer);
   }
 
+  /** Messages of a type (BOLT's name) that passed between the fleet and a node since the case began. */
+  saidWith(nodeId: string, direction: 'in' | 'out', type: string): readonly Uint8Array[] {
+    const wanted = ` ${direction} ${nodeId} ${type} `;
+    return GATEWAYS.flatMap((gateway) => {
+      const file = path.join(wireLogDir(this.#fleet.stateDir, gateway), 'wire.log');
+      if (!fs.existsSync(file)) return [];
+      const text = readFrom(file, this.#offsets.get(gateway) ?? 0);
+      const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
+      return lines
+        .filter((line) => line.includes(wanted))
+        .map((line) => fromHex(line.slice(line.lastIndexOf(' ') + 1)));
+    });
+  }
+
   /** Writes the files of the case that ended. Nothing is lost for the cases when that fails: it is told, and they go on. */
   async endCase(): Promise<void> {
     const peers = this.#peers;

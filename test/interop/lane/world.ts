@@ -23,7 +23,13 @@ import { Recording, wireLogEnvironment } from './recording.ts';
 const FLEET_FUNDING_SAT = 500_000_000n;
 /** Above what LND and LDK open at least, so that they hear of it. */
 export const FLEET_MINIMUM_CHANNEL_SAT = 25_000n;
-const MANAGER = { FULMEN_MINIMUM_CHANNEL_SAT: String(FLEET_MINIMUM_CHANNEL_SAT) };
+const ALIAS = 'fulmen of the lane';
+const MANAGER = {
+  FULMEN_MINIMUM_CHANNEL_SAT: String(FLEET_MINIMUM_CHANNEL_SAT),
+  FULMEN_ALIAS: ALIAS,
+  // A public channel whose peer is away is disabled sooner than after the ten minutes of LDK.
+  FULMEN_DISABLE_AFTER_MS: '10000',
+};
 const PEER_FUNDING_SAT = 100_000_000n;
 
 /** A peer that is not as the others. */
@@ -85,6 +91,9 @@ export class World {
       stateDir,
       env: {
         ...wireLogEnvironment(stateDir),
+        // Gossip is passed on sooner than after the minute that BOLT 7 recommends.
+        router: { FULMEN_GOSSIP_RELAY_MS: '500' },
+        console: { FULMEN_ALIAS: ALIAS },
         'channel-manager-1': MANAGER,
         'channel-manager-2': MANAGER,
         signer: { FULMEN_SIGNER_ALLOWED_SCRIPTS: Buffer.from(vault.scriptPubkey).toString('hex') },

@@ -62,6 +62,12 @@ export class ChannelActor {
   readonly channelKeysId: Uint8Array;
   readonly points = new HolderPoints();
   policy: ChannelPolicyRow;
+  /** Of the last channel_update that was made for this channel here, in seconds. */
+  lastUpdateTimestamp = 0;
+  /** Whether the world was last told that the channel is not available; undefined: not told by this replica. */
+  toldDisabled: boolean | undefined;
+  /** Since when the peer was seen to be away, by the monotonic clock. */
+  awaySinceMs: number | undefined;
   /** Set once the funding transaction is built, by the shell that asked the wallet for it. */
   fundingTransaction: Uint8Array | undefined;
   readonly #host: ActorHost;

@@ -29,6 +29,7 @@ import { learnTerms } from './counterparty-terms.ts';
 import { ForwardDesk } from './forward-desk.ts';
 import type { GrowingForwarding } from './forwarding.ts';
 import { type AnnouncementHalf, GossipPublisher } from './gossip-publisher.ts';
+import { NodeAnnouncer, type NodeIdentity } from './node-announcer.ts';
 import { otherSignatures } from './other-signatures.ts';
 import { PolicyDefaults, type PolicySettings } from './policy.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
@@ -42,6 +43,9 @@ export interface EngineOptions {
   readonly openings: OpeningLimits;
   readonly policy: PolicySettings;
   readonly backups: BackupsOptions;
+  readonly identity: NodeIdentity;
+  /** How long a peer may be away before its public channels are disabled. */
+  readonly disableAfterMs: number;
 }
 
 export class Engine implements ActorHost, PaymentHost, ShardHandler {
@@ -52,6 +56,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   readonly openings: Openings;
   readonly policies: PolicyDefaults;
   readonly backups: Backups;
+  readonly #announcer: NodeAnnouncer;
   readonly towers: TowerWatch | undefined;
   readonly #registration: Registration;
   readonly #fences = new Map<number, Fence>();
@@ -92,7 +97,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
       payments: () => this.payments,
       owns: (shard) => this.#fences.has(shard),
     });
-    this.#gossip = new GossipPublisher(this);
+    this.#gossip = new GossipPublisher(this, options.disableAfterMs);
+    this.#announcer = new NodeAnnouncer(ports, node, options.identity);
     this.payments = new PaymentHub(this);
     this.backups = new Backups(
       {
@@ -431,6 +437,16 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   publishAnnouncement(actor: ChannelActor, theirs: AnnouncementHalf): void {
     this.#gossip.publishAnnouncement(actor, theirs);
+  }
+
+  /** The replica of the first shard sees to the node's own announcement. */
+  async announceNode(): Promise<void> {
+    if (this.#fences.has(0)) await this.#announcer.run();
+  }
+
+  /** Looks after the public channels: those that changed, or all of them. */
+  lookAfterGossip(which: 'changed' | 'all'): void {
+    this.#gossip.look(this.channels(), which);
   }
 
   /** Throws where another replica is to be asked. */

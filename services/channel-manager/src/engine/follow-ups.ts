@@ -68,6 +68,8 @@ export class FollowUps {
       before.type === 'established' && before.phase.type === 'open' && before.connection.type === 'connected';
     if (!wasUsable && state.phase.type === 'open' && state.connection.type === 'connected')
       this.#host.publishPolicy(this.#actor);
+    const wasOpen = before.type === 'established' && before.phase.type === 'open';
+    if (wasOpen && state.phase.type !== 'open') this.#host.publishPolicy(this.#actor);
   }
 
   /** Signs the agreed mutual close and orders its broadcast; repeated after a restart, identically. */

@@ -15,43 +15,94 @@ import type { EnginePorts, NodeView } from './ports.ts';
 /** BOLT 7, `message_flags`: must_be_one, and dont_forward for private channels. */
 const MUST_BE_ONE = 1;
 const DONT_FORWARD = 2;
+/** `channel_flags`: the channel is not available in this direction. */
+const DISABLE = 2;
 const EMPTY_SIGNATURE = new Uint8Array(64);
 
-/** The channel_update for our direction; a private one goes under the alias that the *peer* gave (BOLT 7). */
-export async function ownChannelUpdate(
-  ports: EnginePorts,
-  node: NodeView,
-  actor: ChannelActor,
-  audience: 'peer' | 'world',
-): Promise<Uint8Array | undefined> {
-  const { state } = actor;
-  if (state.type !== 'established') return undefined;
-  const shortChannelId =
-    audience === 'world' ? realScid(state) : (state.counterpartyAliasScid ?? realScid(state));
-  return shortChannelId === undefined ? undefined : channelUpdateUnder(ports, node, actor, shortChannelId);
+/** What we ask for forwarding over a channel, as a channel_update says it. */
+export interface OwnTerms {
+  readonly cltvExpiryDelta: number;
+  readonly htlcMinimumMsat: bigint;
+  readonly htlcMaximumMsat: bigint;
+  readonly feeBaseMsat: number;
+  readonly feeProportionalMillionths: number;
 }
 
-/** The same under any name of the channel, for whoever uses that name. */
-export async function channelUpdateUnder(
+/** undefined while the channel is only being opened. */
+export function ownTerms({ state, policy }: Pick<ChannelActor, 'state' | 'policy'>): OwnTerms | undefined {
+  if (state.type !== 'established') return undefined;
+  return {
+    cltvExpiryDelta: policy.cltvExpiryDelta,
+    feeBaseMsat: policy.feeBaseMsat,
+    feeProportionalMillionths: policy.feeProportionalMillionths,
+    ...publishedLimits(state, policy),
+  };
+}
+
+/** BOLT 7: the direction is 0 "if […] the creating node is `node-id-1` in that channel" (the lesser), otherwise 1. */
+export function ownDirection(node: Pick<NodeView, 'nodeId'>, state: EstablishedChannel): 0 | 1 {
+  return compareBytes(node.nodeId, state.parameters.counterpartyNodeId) < 0 ? 0 : 1;
+}
+
+/** Where the counterparty looks for our terms: under the alias that it gave (BOLT 7), if it gave one. */
+export function peersScid(state: EstablishedChannel): bigint | undefined {
+  return state.counterpartyAliasScid ?? realScid(state);
+}
+
+/**
+ * The time of a channel's next update, in seconds. BOLT 7: "MUST set `timestamp` to […] greater than that of any
+ * previously-sent `channel_update` for this `short_channel_id`."
+ *
+ * @param known of the last update that others have
+ */
+export function nextUpdateTimestamp(
+  { runtime }: Pick<EnginePorts, 'runtime'>,
+  actor: ChannelActor,
+  known: number,
+): number {
+  const now = Math.floor(runtime.wallClockMs() / 1_000);
+  actor.lastUpdateTimestamp = Math.max(now, known + 1, actor.lastUpdateTimestamp + 1);
+  return actor.lastUpdateTimestamp;
+}
+
+/** The channel_update under any name of the channel, for whoever uses that name. */
+export function channelUpdateUnder(
   ports: EnginePorts,
   node: NodeView,
   actor: ChannelActor,
   shortChannelId: bigint,
 ): Promise<Uint8Array | undefined> {
-  const { state, policy } = actor;
-  if (state.type !== 'established') return undefined;
-  const direction = compareBytes(node.nodeId, state.parameters.counterpartyNodeId) < 0 ? 0 : 1;
+  const timestamp = nextUpdateTimestamp(ports, actor, 0);
+  return signedUpdate(ports, node, actor, { shortChannelId, timestamp, isDisabled: false });
+}
+
+/** The channel_update for our direction, signed. */
+export async function signedUpdate(
+  ports: Pick<EnginePorts, 'runtime' | 'signer'>,
+  node: Pick<NodeView, 'nodeId' | 'chainHash'>,
+  actor: ChannelActor,
+  {
+    shortChannelId,
+    timestamp,
+    isDisabled,
+  }: {
+    readonly shortChannelId: bigint;
+    /** Seconds since 1970. */
+    readonly timestamp: number;
+    readonly isDisabled: boolean;
+  },
+): Promise<Uint8Array | undefined> {
+  const { state } = actor;
+  const terms = ownTerms(actor);
+  if (state.type !== 'established' || terms === undefined) return undefined;
   const unsigned = make('channel_update', {
     signature: EMPTY_SIGNATURE,
     chainHash: node.chainHash,
     shortChannelId,
-    timestamp: Math.floor(ports.runtime.wallClockMs() / 1000),
+    timestamp,
     messageFlags: state.parameters.announce ? MUST_BE_ONE : MUST_BE_ONE | DONT_FORWARD,
-    channelFlags: direction,
-    cltvExpiryDelta: policy.cltvExpiryDelta,
-    feeBaseMsat: policy.feeBaseMsat,
-    feeProportionalMillionths: policy.feeProportionalMillionths,
-    ...publishedLimits(state, policy),
+    channelFlags: ownDirection(node, state) | (isDisabled ? DISABLE : 0),
+    ...terms,
   });
   const { nodeSignature } = await patiently(
     ports.runtime,
@@ -65,7 +116,8 @@ export async function channelUpdateUnder(
   return encodeMessage({ ...unsigned, signature: nodeSignature });
 }
 
-function realScid(state: EstablishedChannel): bigint | undefined {
+/** The short channel id of the confirmed funding output. */
+export function realScid(state: EstablishedChannel): bigint | undefined {
   const { confirmation } = primaryFunding(state);
   return confirmation.type === 'confirmed' ? confirmation.shortChannelId : undefined;
 }

@@ -1,10 +1,10 @@
 import { FeatureBits, fromHex, toHex } from '@fulmen/codec';
-import { decodeMessage, type MessageOf } from '@fulmen/wire';
+import { decodeMessage, HOLDER_FEATURES, type MessageOf } from '@fulmen/wire';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { SocketAddress } from '../socket/port.ts';
 import { routeOf } from './classify.ts';
-import { CHAIN_HASHES, checkInit, HOLDER_FEATURES, holderInit } from './init.ts';
+import { CHAIN_HASHES, checkInit, holderInit } from './init.ts';
 
 const chainHash = fromHex(CHAIN_HASHES.regtest);
 const holder = { features: HOLDER_FEATURES, chainHash };

@@ -1,25 +1,7 @@
 /** What this node says in init, and what it accepts in the counterparty's. */
 import { equalBytes, err, FeatureBits, ok, type Result } from '@fulmen/codec';
-import { encodeAddress, encodeMessage, make, type MessageOf, type NodeAddress } from '@fulmen/wire';
+import { encodeAddress, encodeMessage, ipAddress, make, type MessageOf } from '@fulmen/wire';
 import type { SocketAddress } from '../socket/port.ts';
-
-/** Features of init. Only what is built: a feature that is offered and missing costs channels. */
-export const HOLDER_FEATURES: FeatureBits = FeatureBits.of({
-  data_loss_protect: 'required',
-  upfront_shutdown_script: 'optional',
-  gossip_queries: 'optional',
-  var_onion_optin: 'required',
-  static_remotekey: 'required',
-  payment_secret: 'required',
-  basic_mpp: 'optional',
-  support_large_channel: 'optional',
-  anchors: 'optional',
-  shutdown_anysegwit: 'optional',
-  provide_storage: 'optional',
-  channel_type: 'optional',
-  scid_alias: 'optional',
-  zeroconf: 'optional',
-});
 
 /** The genesis block's hash of each network, in the byte order of the wire. */
 export const CHAIN_HASHES = {
@@ -39,7 +21,10 @@ export function holderInit(options: {
   readonly chainHash: Uint8Array;
   readonly inboundFrom: SocketAddress | undefined;
 }): Uint8Array {
-  const address = options.inboundFrom === undefined ? undefined : ipAddress(options.inboundFrom);
+  const address =
+    options.inboundFrom === undefined
+      ? undefined
+      : ipAddress(options.inboundFrom.host, options.inboundFrom.port);
   return encodeMessage(
     make('init', {
       globalfeatures: new Uint8Array(0),
@@ -78,29 +63,4 @@ export function checkInit(
     return err('no common chain');
   }
   return ok(features);
-}
-
-/** An address literal with a usable port; undefined for names and for what is no address. */
-function ipAddress({ host, port }: SocketAddress): NodeAddress | undefined {
-  if (port === 0) return undefined;
-  const parts = host.split('.');
-  if (parts.length === 4 && parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) < 256)) {
-    return { kind: 'ipv4', address: Uint8Array.from(parts.map(Number)), port };
-  }
-  const address = ipv6Bytes(host);
-  return address === undefined ? undefined : { kind: 'ipv6', address, port };
-}
-
-function ipv6Bytes(host: string): Uint8Array | undefined {
-  const halves = host.split('::');
-  if (!host.includes(':') || halves.length > 2) return undefined;
-  const groupsOf = (text: string | undefined): string[] =>
-    text === undefined || text === '' ? [] : text.split(':');
-  const head = groupsOf(halves[0]);
-  const tail = groupsOf(halves[1]);
-  const missing = 8 - head.length - tail.length;
-  if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
-  const groups = [...head, ...Array.from({ length: missing }, () => '0'), ...tail];
-  if (!groups.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group))) return undefined;
-  return Uint8Array.from(groups.flatMap((group) => [parseInt(group, 16) >> 8, parseInt(group, 16) & 0xff]));
 }

@@ -16,8 +16,6 @@ import { GatewaySession } from './session.ts';
 import { GossipSync } from './sync.ts';
 import { UtxoLookups } from './utxo-lookups.ts';
 
-/** BOLT 7: "SHOULD flush outgoing gossip messages once every 60 seconds". */
-const FLUSH_MS = 60_000;
 const SYNC_TICK_MS = 5_000;
 const EARLY_MS = 2_000;
 const PRUNE_MS = 3_600_000;
@@ -50,13 +48,13 @@ export class Writer {
   }
 
   start(): void {
-    const { runtime } = this.#context;
+    const { runtime, relayMs } = this.#context;
     const chainWatch = new ChainWatch(this.#context, this.journal, this.lookups);
     this.#tasks.push(
       runtime.spawn('gossip pipeline', (signal) => this.pipeline.run(signal)),
       runtime.spawn('gossip persister', (signal) => this.persister.run(signal)),
       runtime.spawn('spent channels', (signal) => chainWatch.run(signal)),
-      periodically(this.#context, 'gossip flush', FLUSH_MS, () => this.flush()),
+      periodically(this.#context, 'gossip flush', relayMs, () => this.flush()),
       periodically(this.#context, 'gossip sync', SYNC_TICK_MS, () => this.#sync.tick()),
       periodically(this.#context, 'early announcements', EARLY_MS, () => this.pipeline.retryEarly()),
       periodically(this.#context, 'prune', PRUNE_MS, () => this.prune()),

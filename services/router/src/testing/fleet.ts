@@ -150,6 +150,7 @@ export class Fleet {
         ownNodeId: undefined,
         chainAddress: 'chain',
         leaseMs: 10_000,
+        relayMs: 60_000,
         ...config,
       },
       {

@@ -11,7 +11,7 @@ use ldk_node::bitcoin::Network;
 use ldk_node::config::{AnchorChannelsConfig, Config};
 use ldk_node::lightning::ln::channelmanager::PaymentId;
 use ldk_node::lightning::ln::msgs::SocketAddress;
-use ldk_node::lightning::routing::gossip::NodeAlias;
+use ldk_node::lightning::routing::gossip::{ChannelInfo, ChannelUpdateInfo, NodeAlias, NodeAnnouncementInfo, NodeId};
 use ldk_node::lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescription, Description, Sha256};
 use ldk_node::lightning_types::payment::{PaymentHash, PaymentPreimage};
 use ldk_node::logger::{LogLevel, LogRecord, LogWriter};
@@ -121,7 +121,6 @@ fn answer(peer: &Peer, request: &Value) -> Answer {
 			"height": node.status().current_best_block.height,
 			"onchainSat": node.list_balances().total_onchain_balance_sats,
 			"peers": connected(node).iter().map(PublicKey::to_string).collect::<Vec<_>>(),
-			"graphChannels": node.network_graph().list_channels().len(),
 		})),
 		"sync" => node.sync_wallets().map(|()| Value::Null).map_err(words),
 		"newAddress" => node.onchain_payment().new_address().map(|address| json!(address.to_string())).map_err(words),
@@ -156,6 +155,25 @@ fn answer(peer: &Peer, request: &Value) -> Answer {
 				node.close_channel(&one.user_channel_id, one.counterparty_node_id)
 			};
 			closed.map(|()| Value::Null).map_err(words)
+		},
+		"setPolicy" => {
+			let id = word(request, "channelId")?;
+			let found = node.list_channels().into_iter().find(|one| hex(&one.channel_id.0) == id);
+			let one = found.ok_or("no such channel")?;
+			let mut config = one.config;
+			config.forwarding_fee_base_msat = u32::try_from(number(request, "baseMsat")?).map_err(words)?;
+			config.forwarding_fee_proportional_millionths = u32::try_from(number(request, "proportionalMillionths")?).map_err(words)?;
+			config.cltv_expiry_delta = u16::try_from(number(request, "cltvDelta")?).map_err(words)?;
+			let changed = node.update_channel_config(&one.user_channel_id, one.counterparty_node_id, config);
+			changed.map(|()| Value::Null).map_err(words)
+		},
+		"graphChannel" => {
+			let scid = word(request, "shortChannelId")?.parse().map_err(words)?;
+			Ok(node.network_graph().channel(scid).map_or(Value::Null, |one| graph_channel(&one)))
+		},
+		"graphNode" => {
+			let found = node.network_graph().node(&NodeId::from_pubkey(&key(request)?));
+			Ok(found.and_then(|one| one.announcement_info).map_or(Value::Null, |info| graph_node(&info)))
 		},
 		"pendingCloses" => Ok(json!(pending_closes(node))),
 		"invoice" => invoice(node, request),
@@ -251,6 +269,36 @@ fn channel(node: &Node, one: &ChannelDetails) -> Value {
 		"fundingTxid": one.funding_txo.map(|point| point.txid.to_string()),
 		"fundingIndex": one.funding_txo.map(|point| point.vout),
 		"shortChannelId": one.short_channel_id.map(|scid| scid.to_string()),
+	})
+}
+
+fn graph_channel(one: &ChannelInfo) -> Value {
+	let policy = |update: &ChannelUpdateInfo| {
+		json!({
+			"timestamp": update.last_update,
+			"baseMsat": update.fees.base_msat,
+			"proportionalMillionths": update.fees.proportional_millionths,
+			"cltvDelta": update.cltv_expiry_delta,
+			"htlcMinimumMsat": update.htlc_minimum_msat,
+			"htlcMaximumMsat": update.htlc_maximum_msat,
+			"disabled": !update.enabled,
+		})
+	};
+	json!({
+		"nodeId1": hex(one.node_one.as_slice()),
+		"nodeId2": hex(one.node_two.as_slice()),
+		"policy1": one.one_to_two.as_ref().map(policy),
+		"policy2": one.two_to_one.as_ref().map(policy),
+	})
+}
+
+fn graph_node(info: &NodeAnnouncementInfo) -> Value {
+	let mut features = info.features().le_flags().to_vec();
+	features.reverse();
+	json!({
+		"alias": info.alias().to_string(),
+		"addresses": info.addresses().iter().map(ToString::to_string).collect::<Vec<_>>(),
+		"features": hex(&features),
 	})
 }
 
