@@ -300,6 +300,5 @@ export const COOPERATIVE_CASES: readonly Case[] = [
   taproot('fleet'),
   bothAtOnce,
   nothingOfFleets('peer', 0n),
-  nothingOfFleets('fleet', 0n),
   nothingOfFleets('fleet', 300_000n),
 ];

@@ -3,7 +3,7 @@ import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import { type Books, forceClose, mineUntilSettled, openBooks, settleBooks } from './closing.ts';
+import { type Books, ensureClosed, forceClose, mineUntilSettled, openBooks, settleBooks } from './closing.ts';
 import { ensureEnds, type Forwarded, forward, holdOfFleet } from './held.ts';
 import { peerWithChannel } from './support.ts';
 
@@ -28,7 +28,8 @@ function offeredByFleet(by: 'peer' | 'fleet', format: Format): Case {
       const claimed = await holdOfFleet(world, peer, CLAIMED_MSAT);
       const expired = await holdOfFleet(world, peer, EXPIRED_MSAT);
       const dust = await holdOfFleet(world, peer, DUST_MSAT);
-      await forceClose(world, books, by, [peer]);
+      const closingTxid = await forceClose(world, books, by, [peer]);
+      await ensureClosed(world, books, by === 'fleet' ? 'holder' : 'counterparty', closingTxid);
       await peer.settle(claimed);
       await settleBooks(world, books, new Map([[peer, CLAIMED_MSAT]]));
       await ensureEnds(
@@ -97,31 +98,29 @@ function bothForwarding(by: 'peers' | 'fleet'): Case {
   };
 }
 
-function downstreamAlone(by: 'peer' | 'fleet'): Case {
-  return {
-    group,
-    name: `by force by the ${by}, downstream alone: what the payee claims on-chain settles upstream, what times out fails upstream`,
-    over: 'pairs',
-    run: async (world, kind, other) => {
-      const { alice, bob } = await two(world, kind, other);
-      const books = await openBooks(world, bob);
-      const claimed = { ...(await forward(world, alice, bob, CLAIMED_MSAT)), amountMsat: CLAIMED_MSAT };
-      const expired = await forward(world, alice, bob, EXPIRED_MSAT);
-      const dust = await forward(world, alice, bob, DUST_MSAT);
-      await forceClose(world, books, by, [bob]);
-      await bob.settle(claimed.paymentHash);
-      await mineUntilSettled(world, books);
-      await settleBooks(world, books, new Map([[bob, CLAIMED_MSAT]]));
-      await paid([claimed]);
-      for (const { paying } of [expired, dust]) {
-        const { status } = await paying;
-        ensure(status === 'failed', `an expired payment ${status}`);
-      }
-      await world.usable(alice);
-      await world.agree(alice);
-    },
-  };
-}
+const downstreamAlone: Case = {
+  group,
+  name: 'by force by the payee: what it claims on-chain settles upstream, what times out fails upstream',
+  over: 'pairs',
+  run: async (world, kind, other) => {
+    const { alice, bob } = await two(world, kind, other);
+    const books = await openBooks(world, bob);
+    const claimed = { ...(await forward(world, alice, bob, CLAIMED_MSAT)), amountMsat: CLAIMED_MSAT };
+    const expired = await forward(world, alice, bob, EXPIRED_MSAT);
+    const dust = await forward(world, alice, bob, DUST_MSAT);
+    await forceClose(world, books, 'peer', [bob]);
+    await bob.settle(claimed.paymentHash);
+    await mineUntilSettled(world, books);
+    await settleBooks(world, books, new Map([[bob, CLAIMED_MSAT]]));
+    await paid([claimed]);
+    for (const { paying } of [expired, dust]) {
+      const { status } = await paying;
+      ensure(status === 'failed', `an expired payment ${status}`);
+    }
+    await world.usable(alice);
+    await world.agree(alice);
+  },
+};
 
 export const FORCE_CASES: readonly Case[] = [
   offeredByFleet('peer', 'anchors'),
@@ -130,6 +129,5 @@ export const FORCE_CASES: readonly Case[] = [
   offeredByFleet('fleet', 'static_remotekey'),
   bothForwarding('peers'),
   bothForwarding('fleet'),
-  downstreamAlone('peer'),
-  downstreamAlone('fleet'),
+  downstreamAlone,
 ];
