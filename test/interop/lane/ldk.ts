@@ -21,6 +21,8 @@ import {
 
 /** A payment may be held over many blocks. */
 const PAYMENT_TIMEOUT_MS = 240_000;
+/** The wallet asks no node for estimates; this is above what a bitcoind learns from the cases. */
+const CLOSING_FEERATE_SAT_PER_VB = 25;
 const HOLD_CLTV_DELTA = 80;
 
 export function ldkVersion(): string {
@@ -265,12 +267,12 @@ export class Ldk implements InteropPeer {
   }
 
   async close(channelId: string, how: 'cooperative' | 'force', options: CloseOptions = {}): Promise<void> {
-    const { feerateSatPerVb, maxFeerateSatPerVb, address } = options;
+    const { feerateSatPerVb = CLOSING_FEERATE_SAT_PER_VB, maxFeerateSatPerVb, address } = options;
     if (maxFeerateSatPerVb !== undefined) throw new NotApplicable('a close of LDK has no highest feerate');
     await this.wallet.call('closeChannel', {
       channelId,
       force: how === 'force',
-      ...(feerateSatPerVb !== undefined && { feerateSatPerKw: feerateSatPerVb * 250 }),
+      feerateSatPerKw: feerateSatPerVb * 250,
       ...(address !== undefined && { address }),
     });
   }

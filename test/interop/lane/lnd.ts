@@ -409,14 +409,14 @@ export class Lnd implements InteropPeer {
   async close(channelId: string, how: 'cooperative' | 'force', options: CloseOptions = {}): Promise<void> {
     const channel = (await this.channels()).find((candidate) => candidate.channelId === channelId);
     if (channel === undefined) throw new PeerError('no such channel');
-    const { feerateSatPerVb = 2, maxFeerateSatPerVb, address } = options;
+    const { feerateSatPerVb, maxFeerateSatPerVb, address } = options;
     const query = new URLSearchParams(
       how === 'force'
         ? { force: 'true' }
         : {
-            sat_per_vbyte: String(feerateSatPerVb),
             // Also when HTLCs are pending.
             no_wait: 'true',
+            ...(feerateSatPerVb !== undefined && { sat_per_vbyte: String(feerateSatPerVb) }),
             ...(maxFeerateSatPerVb !== undefined && { max_fee_per_vbyte: String(maxFeerateSatPerVb) }),
             ...(address !== undefined && { delivery_address: address }),
           },

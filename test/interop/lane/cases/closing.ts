@@ -20,7 +20,10 @@ const CLAIM_MS = 1_500;
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 export const display = (txid: Uint8Array): string => hex(Uint8Array.from(txid).reverse());
 
-/** The fleet closes its only channel with a peer. */
+/**
+ * The fleet closes its only channel with a peer. Where the peer pays the fee, what it thinks right will do: the fleet's
+ * minimum grows with what bitcoind has seen in the cases before.
+ */
 export async function closeByFleet(
   world: World,
   peer: InteropPeer,
@@ -29,8 +32,10 @@ export async function closeByFleet(
 ): Promise<void> {
   const [channel] = await world.fleetChannels(peer);
   ensure(channel !== undefined, 'there is a channel');
+  const { channelId, holderIsFunder } = channel;
+  const isFree = how === 'cooperative' && !holderIsFunder;
   await world.node.channels.closeChannel(
-    { channelId: channel.channelId, force: how === 'force', ...options },
+    { channelId, force: how === 'force', ...(isFree && { feerateSatPerKw: 253 }), ...options },
     world.node.auth(),
   );
 }

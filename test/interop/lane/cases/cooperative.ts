@@ -83,16 +83,16 @@ function feeOf(by: 'peer' | 'fleet'): Case {
       await world.open(peer, by);
       const books = await openBooks(world, peer);
       if (by === 'fleet')
-        await closeByFleet(world, peer, 'cooperative', { feerateSatPerKw: 1_750, maxFeerateSatPerKw: 2_000 });
+        await closeByFleet(world, peer, 'cooperative', { feerateSatPerKw: 7_500, maxFeerateSatPerKw: 8_250 });
       else
         await closeByPeer(peer, 'cooperative', {
-          feerateSatPerVb: 7,
+          feerateSatPerVb: 30,
           // LDK has no such bound.
-          ...(kind === 'lnd' && { maxFeerateSatPerVb: 8 }),
+          ...(kind === 'lnd' && { maxFeerateSatPerVb: 33 }),
         });
       const feerate = await feerateOf(world, await closingInMempool(world, books));
       // Weights are rounded, and signatures estimated.
-      ensure(feerate > 6.8 && feerate < 8.05, `${feerate} sat/vB`);
+      ensure(feerate > 29.5 && feerate < 33.5, `${feerate} sat/vB`);
       await finish(world, books);
     },
   };
