@@ -16,6 +16,8 @@ const MAX_PIECES = 40;
 /** The shortest conversation has these: what each side says to open or to close. */
 const LEAST_PIECES = 2;
 
+type OpeningOptions = Parameters<World['startOpening']>[2];
+
 /** A peer whose connection to the fleet goes through the proxy. */
 class Wire {
   readonly proxy: CutProxy;
@@ -42,6 +44,15 @@ class Wire {
         return true;
       await this.peer.connect(this.world.nodeId, this.proxy.port);
       return undefined;
+    });
+  }
+
+  /** Begins an opening; again when the connection is replaced by another at that moment, as LND's own dialling may do. */
+  async startOpening(by: 'peer' | 'fleet', options: OpeningOptions): Promise<void> {
+    await until('an opening begins', async () => {
+      await this.connect();
+      await this.world.startOpening(this.peer, by, options);
+      return true;
     });
   }
 }
@@ -288,7 +299,9 @@ function disturbedClose(by: 'peer' | 'fleet', disturbance: (typeof DISTURBANCES)
           disturbance,
           () => wire.connect(),
           async () => {
-            await world.open(peer, 'peer');
+            await wire.startOpening('peer', {});
+            await world.mine(6);
+            await world.usable(peer);
           },
           async (what) => {
             const [channel] = await peer.channels();
