@@ -1,4 +1,5 @@
 /** LND's graph and its own gossip, through its REST interface. */
+import type { Json } from './lnd-rest.ts';
 import type {
   GraphChannel,
   GraphNode,
@@ -8,8 +9,6 @@ import type {
   PeerGraph,
 } from './peer-graph.ts';
 import { PeerError } from './peer.ts';
-
-type Json = Readonly<Record<string, unknown>>;
 
 /** What it needs of LND. */
 export interface LndCalls {

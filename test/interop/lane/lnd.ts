@@ -2,7 +2,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import https from 'node:https';
 import path from 'node:path';
 import { guardChild } from '../../e2e/support/guard.ts';
 import { freePort } from '../../e2e/support/state.ts';
@@ -11,6 +10,7 @@ import type { BitcoindAccess } from './chain.ts';
 import { LndAcceptor } from './lnd-acceptor.ts';
 import { openRequest } from './lnd-open.ts';
 import { LndGraph } from './lnd-graph.ts';
+import { type Json, LndRest } from './lnd-rest.ts';
 import { attemptOutcome, failureOf, routeJson } from './lnd-routes.ts';
 import {
   type CloseOptions,
@@ -31,8 +31,6 @@ import {
 const CALL_TIMEOUT_MS = 240_000;
 const BOTH_ANCHORS_SAT = 660n;
 const START_TIMEOUT_MS = 120_000;
-
-type Json = Readonly<Record<string, unknown>>;
 
 /** Path of an lnd: FULMEN_LND, or what `peers/get-lnd.sh` built. */
 export function findLnd(): string | undefined {
@@ -69,11 +67,10 @@ export class Lnd implements InteropPeer {
   readonly #options: LndOptions;
   readonly #ports: { readonly rest: number; readonly rpc: number };
   #child: ChildProcess | undefined;
-  /** Polls reuse their connections; a restart closes them. */
-  #agent = new https.Agent({ keepAlive: true });
+  readonly #rest: LndRest;
   #acceptor: LndAcceptor | undefined;
   readonly graph = new LndGraph({
-    call: (method, route, body) => this.#call(method, route, body),
+    call: (method, route, body) => this.#rest.call(method, route, body),
     fundingOf: async (channelId) => {
       const channel = (await this.channels()).find((one) => one.channelId === channelId);
       if (channel === undefined) throw new PeerError('no such channel');
@@ -86,6 +83,7 @@ export class Lnd implements InteropPeer {
     this.name = options.name;
     this.port = ports.p2p;
     this.#ports = ports;
+    this.#rest = new LndRest({ name: options.name, dataDir: options.dataDir, port: ports.rest });
     this.version = lndVersion(options.binary);
   }
 
@@ -126,7 +124,7 @@ export class Lnd implements InteropPeer {
     const info = await until(
       `${name} answers`,
       async () => {
-        const got = await this.#call('GET', '/v1/getinfo');
+        const got = await this.#rest.call('GET', '/v1/getinfo');
         return got['synced_to_chain'] === true ? got : undefined;
       },
       START_TIMEOUT_MS,
@@ -134,56 +132,10 @@ export class Lnd implements InteropPeer {
     this.nodeId = String(info['identity_pubkey']);
   }
 
-  async #call(method: 'GET' | 'POST' | 'DELETE', route: string, body?: Json): Promise<Json> {
-    const text = await this.#request(method, route, body);
-    const parsed = JSON.parse(text) as Json;
-    return parsed;
-  }
-
-  /** Streams end with their last line. */
-  async #stream(method: 'GET' | 'POST', route: string, body?: Json): Promise<readonly Json[]> {
-    const text = await this.#request(method, route, body);
-    return text
-      .split('\n')
-      .filter((line) => line.trim() !== '')
-      .flatMap((line): readonly Json[] => {
-        const { result } = JSON.parse(line) as { readonly result?: Json };
-        return result === undefined ? [] : [result];
-      });
-  }
-
-  async #request(method: string, route: string, body: Json | undefined): Promise<string> {
-    const { dataDir } = this.#options;
-    const macaroon = fs
-      .readFileSync(path.join(dataDir, 'data/chain/bitcoin/regtest/admin.macaroon'))
-      .toString('hex');
-    const request = https.request({
-      host: '127.0.0.1',
-      port: this.#ports.rest,
-      path: route,
-      method,
-      ca: fs.readFileSync(path.join(dataDir, 'tls.cert')),
-      headers: { 'Grpc-Metadata-macaroon': macaroon },
-      timeout: CALL_TIMEOUT_MS,
-      agent: this.#agent,
-    });
-    request.on('timeout', () => request.destroy(new PeerError(`${route}: no answer`)));
-    request.end(body === undefined ? undefined : JSON.stringify(body));
-    const [response] = (await once(request, 'response')) as [import('node:http').IncomingMessage];
-    const parts: Buffer[] = [];
-    for await (const part of response) parts.push(part as Buffer);
-    const text = Buffer.concat(parts).toString();
-    if (response.statusCode !== 200) {
-      const { message = text } = JSON.parse(text) as { readonly message?: string };
-      throw new PeerError(`${this.name} refuses ${route}: ${message}`);
-    }
-    return text;
-  }
-
   async sync(): Promise<void> {
     const { chain } = this.#options;
     await until(`${this.name} at the tip`, async () => {
-      const info = await this.#call('GET', '/v1/getinfo');
+      const info = await this.#rest.call('GET', '/v1/getinfo');
       return Number(info['block_height']) >= (await chain.height()) && info['synced_to_chain'] === true
         ? true
         : undefined;
@@ -191,31 +143,31 @@ export class Lnd implements InteropPeer {
   }
 
   async newAddress(): Promise<string> {
-    return String((await this.#call('GET', '/v1/newaddress?type=0'))['address']);
+    return String((await this.#rest.call('GET', '/v1/newaddress?type=0'))['address']);
   }
 
   async onchainSat(): Promise<bigint> {
-    return BigInt(String((await this.#call('GET', '/v1/balance/blockchain'))['total_balance']));
+    return BigInt(String((await this.#rest.call('GET', '/v1/balance/blockchain'))['total_balance']));
   }
 
   async connect(nodeId: string, port: number, host = '127.0.0.1'): Promise<void> {
     const addr = { pubkey: nodeId, host: `${host}:${port}` };
-    await this.#call('POST', '/v1/peers', { addr, perm: true }).catch((error: unknown) => {
+    await this.#rest.call('POST', '/v1/peers', { addr, perm: true }).catch((error: unknown) => {
       if (!(error instanceof PeerError) || !/already connected/.test(error.message)) throw error;
     });
   }
 
   async disconnect(nodeId: string): Promise<void> {
-    await this.#call('DELETE', `/v1/peers/${nodeId}`);
+    await this.#rest.call('DELETE', `/v1/peers/${nodeId}`);
   }
 
   async isConnected(nodeId: string): Promise<boolean> {
-    const { peers } = await this.#call('GET', '/v1/peers');
+    const { peers } = await this.#rest.call('GET', '/v1/peers');
     return list(peers).some((peer) => peer['pub_key'] === nodeId);
   }
 
   async open(options: OpenOptions): Promise<void> {
-    await this.#call('POST', '/v1/channels', openRequest(options));
+    await this.#rest.call('POST', '/v1/channels', openRequest(options));
   }
 
   async answerOpens(answer: OpenAnswer): Promise<void> {
@@ -232,7 +184,7 @@ export class Lnd implements InteropPeer {
   }
 
   async channels(): Promise<readonly PeerChannel[]> {
-    const { channels } = await this.#call('GET', '/v1/channels');
+    const { channels } = await this.#rest.call('GET', '/v1/channels');
     const inGraph = new Set<unknown>();
     // LND pays over a channel once its own graph has it, a moment after it calls the channel active.
     for (const { chan_id: id } of list(channels)) if (await this.#knowsEdge(String(id))) inGraph.add(id);
@@ -261,7 +213,7 @@ export class Lnd implements InteropPeer {
 
   async #knowsEdge(channelId: string): Promise<boolean> {
     try {
-      const edge = await this.#call('GET', `/v1/graph/edge/${channelId}`);
+      const edge = await this.#rest.call('GET', `/v1/graph/edge/${channelId}`);
       return edge['node1_policy'] !== null && edge['node2_policy'] !== null;
     } catch (error) {
       if (error instanceof PeerError) return false;
@@ -282,13 +234,16 @@ export class Lnd implements InteropPeer {
       private: true,
     };
     if (options.hold !== 'hold') {
-      const made = await this.#call('POST', '/v1/invoices', common);
+      const made = await this.#rest.call('POST', '/v1/invoices', common);
       return { bolt11: String(made['payment_request']), paymentHash: hexOf(made['r_hash']) };
     }
     const preimage = crypto.getRandomValues(new Uint8Array(32));
     const hash = Buffer.from(await crypto.subtle.digest('SHA-256', preimage));
     this.#held.set(hash.toString('hex'), Buffer.from(preimage).toString('base64'));
-    const made = await this.#call('POST', '/v2/invoices/hodl', { ...common, hash: hash.toString('base64') });
+    const made = await this.#rest.call('POST', '/v2/invoices/hodl', {
+      ...common,
+      hash: hash.toString('base64'),
+    });
     return { bolt11: String(made['payment_request']), paymentHash: hash.toString('hex') };
   }
 
@@ -296,18 +251,18 @@ export class Lnd implements InteropPeer {
   readonly #held = new Map<string, string>();
 
   async isHeld(paymentHash: string): Promise<boolean> {
-    const invoice = await this.#call('GET', `/v1/invoice/${paymentHash}`);
+    const invoice = await this.#rest.call('GET', `/v1/invoice/${paymentHash}`);
     return invoice['state'] === 'ACCEPTED';
   }
 
   async settle(paymentHash: string): Promise<void> {
     const preimage = this.#held.get(paymentHash);
     if (preimage === undefined) throw new PeerError('no such hold invoice');
-    await this.#call('POST', '/v2/invoices/settle', { preimage });
+    await this.#rest.call('POST', '/v2/invoices/settle', { preimage });
   }
 
   async cancel(paymentHash: string): Promise<void> {
-    await this.#call('POST', '/v2/invoices/cancel', {
+    await this.#rest.call('POST', '/v2/invoices/cancel', {
       payment_hash: Buffer.from(paymentHash, 'hex').toString('base64'),
     });
   }
@@ -333,12 +288,12 @@ export class Lnd implements InteropPeer {
 
   async payAlong(payment: RoutedPayment): Promise<PeerPayment> {
     const [first] = payment.hops;
-    const { channels } = await this.#call('GET', '/v1/channels');
+    const { channels } = await this.#rest.call('GET', '/v1/channels');
     const channel = list(channels).find((one) => one['remote_pubkey'] === first?.nodeId);
     if (channel === undefined) throw new PeerError('no channel with the first hop');
-    const height = Number((await this.#call('GET', '/v1/getinfo'))['block_height']);
+    const height = Number((await this.#rest.call('GET', '/v1/getinfo'))['block_height']);
     return attemptOutcome(
-      await this.#call('POST', '/v2/router/route/send', {
+      await this.#rest.call('POST', '/v2/router/route/send', {
         payment_hash: Buffer.from(payment.paymentHash, 'hex').toString('base64'),
         route: routeJson(payment, String(channel['chan_id']), height),
       }),
@@ -358,7 +313,7 @@ export class Lnd implements InteropPeer {
   }
 
   async #send(request: Json): Promise<PeerPayment> {
-    const sent = this.#stream('POST', '/v2/router/send', {
+    const sent = this.#rest.stream('POST', '/v2/router/send', {
       timeout_seconds: 40,
       fee_limit_msat: '100000000',
       no_inflight_updates: true,
@@ -384,7 +339,7 @@ export class Lnd implements InteropPeer {
   async setTerms(channelId: string, { feeBaseMsat, cltvExpiryDelta }: PeerTerms): Promise<void> {
     const channel = (await this.channels()).find((candidate) => candidate.channelId === channelId);
     if (channel === undefined) throw new PeerError('no such channel');
-    await this.#call('POST', '/v1/chanpolicy', {
+    await this.#rest.call('POST', '/v1/chanpolicy', {
       chan_point: { funding_txid_str: channel.fundingTxid, output_index: channel.fundingOutputIndex },
       base_fee_msat: String(feeBaseMsat),
       fee_rate_ppm: 1,
@@ -397,9 +352,9 @@ export class Lnd implements InteropPeer {
     return until(
       'the payment has an outcome',
       async () => {
-        const { payment_hash: hash } = await this.#call('GET', `/v1/payreq/${bolt11}`);
+        const { payment_hash: hash } = await this.#rest.call('GET', `/v1/payreq/${bolt11}`);
         const name = Buffer.from(String(hash), 'hex').toString('base64url');
-        const updates = await this.#stream('GET', `/v2/router/track/${name}?no_inflight_updates=true`);
+        const updates = await this.#rest.stream('GET', `/v2/router/track/${name}?no_inflight_updates=true`);
         return updates.at(-1);
       },
       CALL_TIMEOUT_MS,
@@ -422,14 +377,14 @@ export class Lnd implements InteropPeer {
           },
     );
     // A stream of updates that stays open: its first line tells that the close is under way.
-    await this.#firstLine(
+    await this.#rest.firstLine(
       'DELETE',
       `/v1/channels/${channel.fundingTxid}/${channel.fundingOutputIndex}?${query.toString()}`,
     );
   }
 
   async pendingCloses(): Promise<readonly { readonly untilHeight: number | undefined }[]> {
-    const pending = await this.#call('GET', '/v1/channels/pending');
+    const pending = await this.#rest.call('GET', '/v1/channels/pending');
     const waiting = list(pending['waiting_close_channels']).map(() => ({ untilHeight: undefined }));
     const heightOf = (told: Json): { readonly untilHeight: number | undefined } => {
       const height = Number(told['maturity_height'] ?? 0);
@@ -440,34 +395,6 @@ export class Lnd implements InteropPeer {
       ...list(channel['pending_htlcs']).map(heightOf),
     ]);
     return [...waiting, ...forced];
-  }
-
-  async #firstLine(method: string, route: string): Promise<void> {
-    const { dataDir } = this.#options;
-    const request = https.request({
-      host: '127.0.0.1',
-      port: this.#ports.rest,
-      path: route,
-      method,
-      ca: fs.readFileSync(path.join(dataDir, 'tls.cert')),
-      headers: {
-        'Grpc-Metadata-macaroon': fs
-          .readFileSync(path.join(dataDir, 'data/chain/bitcoin/regtest/admin.macaroon'))
-          .toString('hex'),
-      },
-      agent: this.#agent,
-    });
-    request.end();
-    const [response] = (await once(request, 'response')) as [import('node:http').IncomingMessage];
-    try {
-      for await (const part of response) {
-        const text = String(part);
-        if (response.statusCode !== 200 || text.includes('"error"')) throw new PeerError(`${route}: ${text}`);
-        return;
-      }
-    } finally {
-      request.destroy();
-    }
   }
 
   async whileAway(story: () => Promise<void>): Promise<void> {
@@ -503,8 +430,7 @@ export class Lnd implements InteropPeer {
     this.#acceptor = undefined;
     const child = this.#child;
     if (child === undefined || child.exitCode !== null) return;
-    this.#agent.destroy();
-    this.#agent = new https.Agent({ keepAlive: true });
+    this.#rest.reset();
     const exited = once(child, 'exit');
     child.kill(signal);
     await exited;

@@ -1,0 +1,95 @@
+/** LND's REST interface: calls, streams, and refusals as errors. */
+import { once } from 'node:events';
+import fs from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import https from 'node:https';
+import path from 'node:path';
+import { PeerError } from './peer.ts';
+
+const CALL_TIMEOUT_MS = 60_000;
+
+export type Json = Readonly<Record<string, unknown>>;
+
+export class LndRest {
+  readonly #name: string;
+  readonly #dataDir: string;
+  readonly #port: number;
+  /** Polls reuse their connections; a restart closes them. */
+  #agent = new https.Agent({ keepAlive: true });
+
+  constructor(options: { readonly name: string; readonly dataDir: string; readonly port: number }) {
+    this.#name = options.name;
+    this.#dataDir = options.dataDir;
+    this.#port = options.port;
+  }
+
+  /** Ends the connections: the process does. */
+  reset(): void {
+    this.#agent.destroy();
+    this.#agent = new https.Agent({ keepAlive: true });
+  }
+
+  /** @throws PeerError when LND refuses, or does not answer in a minute */
+  async call(method: 'GET' | 'POST' | 'DELETE', route: string, body?: Json): Promise<Json> {
+    const parsed = JSON.parse(await this.#request(method, route, body)) as Json;
+    return parsed;
+  }
+
+  /** Every line of a stream that ends by itself. */
+  async stream(method: 'GET' | 'POST', route: string, body?: Json): Promise<readonly Json[]> {
+    const text = await this.#request(method, route, body);
+    return text
+      .split('\n')
+      .filter((line) => line.trim() !== '')
+      .flatMap((line): readonly Json[] => {
+        const { result } = JSON.parse(line) as { readonly result?: Json };
+        return result === undefined ? [] : [result];
+      });
+  }
+
+  /** Resolves with the first line of a stream that stays open. */
+  async firstLine(method: string, route: string): Promise<void> {
+    const request = this.#open(method, route);
+    request.end();
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    try {
+      for await (const part of response) {
+        const text = String(part);
+        if (response.statusCode !== 200 || text.includes('"error"')) throw new PeerError(`${route}: ${text}`);
+        return;
+      }
+    } finally {
+      request.destroy();
+    }
+  }
+
+  async #request(method: string, route: string, body: Json | undefined): Promise<string> {
+    const request = this.#open(method, route);
+    request.setTimeout(CALL_TIMEOUT_MS, () => request.destroy(new PeerError(`${route}: no answer`)));
+    request.end(body === undefined ? undefined : JSON.stringify(body));
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    const parts: Buffer[] = [];
+    for await (const part of response) parts.push(part as Buffer);
+    const text = Buffer.concat(parts).toString();
+    if (response.statusCode !== 200) {
+      const { message = text } = JSON.parse(text) as { readonly message?: string };
+      throw new PeerError(`${this.#name} refuses ${route}: ${message}`);
+    }
+    return text;
+  }
+
+  #open(method: string, route: string): ReturnType<typeof https.request> {
+    const macaroon = fs
+      .readFileSync(path.join(this.#dataDir, 'data/chain/bitcoin/regtest/admin.macaroon'))
+      .toString('hex');
+    return https.request({
+      host: '127.0.0.1',
+      port: this.#port,
+      path: route,
+      method,
+      ca: fs.readFileSync(path.join(this.#dataDir, 'tls.cert')),
+      headers: { 'Grpc-Metadata-macaroon': macaroon },
+      agent: this.#agent,
+    });
+  }
+}
