@@ -10,25 +10,23 @@
  */
 import {
   acceptChannel,
+  applyReaction,
   type ChannelContext,
   type ChannelInput,
   type ChannelState,
   channelStep,
-  decodeChannelType,
   defaultChannelConfig,
   type NegotiatedFeatures,
-  openChannel,
   type OutboundMessage,
   type PeerMessage,
-  primaryFunding,
   type StepResult,
 } from '@fulmen/channel';
-import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { NETWORKS } from '@fulmen/bitcoin';
 import { negotiatedFeatures } from '@fulmen/channel-manager/peers/peer';
 import { equalBytes, toHex } from '@fulmen/codec';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { decodeMessage, type Message, type MessageOf, shortChannelId } from '@fulmen/wire';
+import { decodeMessage } from '@fulmen/wire';
+import { Commands } from './commands.ts';
 import { type Conversation, nameOf } from './conversation.ts';
 import { isEstablished, NEW_CHANNEL, ReplaySigner, type SignerMemory } from './signer.ts';
 
@@ -38,7 +36,6 @@ const CONFIG = {
   minimumDepth: 6,
   maxAcceptedHtlcs: 483,
 };
-const ANNOUNCEMENT_DEPTH = 6;
 
 /** What was computed is not what was recorded. */
 export class ReplayMismatch extends Error {
@@ -73,11 +70,12 @@ class Replay {
   readonly #channelId: string;
   readonly #temporaryChannelId: string | undefined;
   readonly #context: ChannelContext;
+  readonly #commands: Commands;
   readonly #computed: string[] = [];
   #taken = 0;
   #position: Position = { state: undefined, memory: NEW_CHANNEL, pending: [] };
   #inbound: PeerMessage[] = [];
-  #inits = 0;
+  #connections = 0;
   #features: NegotiatedFeatures | undefined;
 
   constructor(conversation: Conversation, channelId: string, keysId: Uint8Array) {
@@ -90,7 +88,9 @@ class Replay {
       feerates: conversation.feerates,
       holderPoint: this.#signer.point,
     };
-    this.#temporaryChannelId = this.#messages('funding_created')
+    this.#commands = new Commands(conversation, channelId, this.#signer, this.#context);
+    this.#temporaryChannelId = this.#commands
+      .messages('funding_created')
       .filter((created) => toHex(idOf(created.fundingTxid, created.fundingOutputIndex)) === channelId)
       .map((created) => toHex(created.temporaryChannelId))[0];
   }
@@ -117,10 +117,7 @@ class Replay {
     if (!decoded.ok) throw decoded.error;
     const message = decoded.value;
     if (message.type === 'init') {
-      if (direction === 'in') this.#features = negotiatedFeatures(message.features);
-      this.#inits += 1;
-      if (this.#inits === 2 && this.#features !== undefined && isEstablished(this.#position.state))
-        await this.#must({ type: 'peer_connected', features: this.#features });
+      if (direction === 'in') await this.#connected(negotiatedFeatures(message.features));
       return;
     }
     if (!isPeerMessage(message) || !this.#isOurs(message)) return;
@@ -168,89 +165,10 @@ class Replay {
   }
 
   #commandStep(message: PeerMessage): StepResult | undefined {
-    if (message.type === 'open_channel') return this.#open(message);
+    if (message.type === 'open_channel') return this.#commands.open(this.#features, message);
     const { state } = this.#position;
-    const input = state === undefined ? undefined : this.#commandInput(state, message);
+    const input = state === undefined ? undefined : this.#commands.input(state, message);
     return state === undefined || input === undefined ? undefined : channelStep(this.#context, state, input);
-  }
-
-  #commandInput(state: ChannelState, message: PeerMessage): ChannelInput | undefined {
-    switch (message.type) {
-      case 'funding_created': {
-        const { fundingTxid, fundingOutputIndex } = message;
-        return { type: 'funding_transaction_created', fundingTxid, fundingOutputIndex };
-      }
-      case 'channel_ready':
-        return isEstablished(state) ? this.#confirmed(state, state.minimumDepth) : undefined;
-      case 'announcement_signatures':
-        return isEstablished(state) ? this.#confirmed(state, ANNOUNCEMENT_DEPTH) : undefined;
-      case 'update_add_htlc': {
-        const { amountMsat, paymentHash, onionRoutingPacket } = message;
-        const cltvExpiryHeight = message.cltvExpiry;
-        return { type: 'add_htlc', amountMsat, paymentHash, cltvExpiryHeight, onionRoutingPacket };
-      }
-      case 'update_fulfill_htlc':
-        return { type: 'fulfil_htlc', id: message.id, preimage: message.paymentPreimage };
-      case 'update_fail_htlc':
-        return { type: 'fail_htlc', id: message.id, reason: message.reason };
-      case 'update_fail_malformed_htlc': {
-        const { id, sha256OfOnion, failureCode } = message;
-        return { type: 'fail_malformed_htlc', id, sha256OfOnion, failureCode };
-      }
-      case 'update_fee':
-        return { type: 'update_fee', feerateSatPerKw: message.feeratePerKw };
-      case 'commitment_signed':
-        return { type: 'commit' };
-      case 'shutdown':
-        return { type: 'shutdown' };
-      // Answers, and what a force close says: never the first word.
-      case 'open_channel':
-      case 'accept_channel':
-      case 'funding_signed':
-      case 'revoke_and_ack':
-      case 'channel_reestablish':
-      case 'closing_signed':
-      case 'stfu':
-      case 'error':
-      case 'warning':
-        return undefined;
-    }
-  }
-
-  #open(message: MessageOf<'open_channel'>): StepResult | undefined {
-    const channelType = decodeChannelType(message.tlvs.channelType ?? new Uint8Array(0));
-    if (channelType === undefined || this.#features === undefined) return undefined;
-    return openChannel(this.#context, {
-      temporaryChannelId: message.temporaryChannelId,
-      counterpartyNodeId: this.#conversation.counterpartyNodeId,
-      keys: this.#signer.holderKeys,
-      features: this.#features,
-      fundingSat: message.fundingSatoshis,
-      pushMsat: message.pushMsat,
-      feerateSatPerKw: message.feeratePerKw,
-      announce: (message.channelFlags & 1) !== 0,
-      channelType,
-      shutdownScript: this.#signer.shutdownScript,
-      ...this.#alias(),
-    });
-  }
-
-  /** The chain shows the funding output; where, the announcement tells, if there is one. */
-  #confirmed(state: Extract<ChannelState, { type: 'established' }>, depth: number): ChannelInput {
-    const funding = primaryFunding(state);
-    const announced = this.#messages('announcement_signatures')[0]?.shortChannelId;
-    const place =
-      announced === undefined ? { blockHeight: 1, transactionIndex: 1 } : shortChannelId.parts(announced);
-    return {
-      type: 'funding_confirmed',
-      fundingTxid: funding.fundingTxid,
-      fundingOutputIndex: funding.fundingOutputIndex,
-      valueSat: funding.fundingValueSat,
-      scriptPubKey: fundingScriptPubKey(funding.holderFundingPubkey, funding.counterpartyFundingPubkey),
-      depth,
-      blockHeight: place.blockHeight,
-      transactionIndex: place.transactionIndex,
-    };
   }
 
   /** The core takes the next message of the peer; false when none waits. */
@@ -267,9 +185,10 @@ class Replay {
           keys: this.#signer.holderKeys,
           features: this.#features,
           shutdownScript: this.#signer.shutdownScript,
-          ...this.#alias(),
+          ...this.#commands.alias(),
           // Whom the operator trusts, the answer tells.
-          zeroConf: this.#messages('accept_channel', 'out')[0]?.minimumDepth === 0 ? 'trusted' : 'refused',
+          zeroConf:
+            this.#commands.messages('accept_channel', 'out')[0]?.minimumDepth === 0 ? 'trusted' : 'refused',
         },
         message,
       );
@@ -282,9 +201,21 @@ class Replay {
     while (await this.#takeOne());
   }
 
+  /** The gateway speaks first: with the peer's init a connection stands. An older one may end only afterwards. */
+  async #connected(features: NegotiatedFeatures): Promise<void> {
+    if (this.#connections > 0) await this.#lost();
+    this.#connections += 1;
+    this.#features = features;
+    if (isEstablished(this.#position.state)) await this.#must({ type: 'peer_connected', features });
+  }
+
   async #disconnected(): Promise<void> {
-    if (this.#inits === 2) await this.#takeAll();
-    this.#inits = 0;
+    this.#connections -= 1;
+    if (this.#connections === 0) await this.#lost();
+  }
+
+  async #lost(): Promise<void> {
+    await this.#takeAll();
     this.#features = undefined;
     if (this.#position.state !== undefined) await this.#must({ type: 'peer_disconnected' });
     this.#position = { ...this.#position, pending: [] };
@@ -300,12 +231,14 @@ class Replay {
   }
 
   async #apply(step: StepResult, what: string): Promise<void> {
-    if (!step.ok) {
-      // A repetition that the BOLT says to ignore.
-      if (step.error.reaction === 'ignore') return;
-      throw new ReplayMismatch(`${what} is refused: ${step.error.message}`);
-    }
-    this.#position = await this.#after(step.value);
+    const { state } = this.#position;
+    // What the core refuses is answered as it says, like in channel-manager; here it must be in the recording, too.
+    const taken =
+      step.ok || state === undefined
+        ? step
+        : ({ ok: true, value: applyReaction(state, step.error) } as const);
+    if (!taken.ok) throw new ReplayMismatch(`${what} is refused: ${taken.error.message}`);
+    this.#position = await this.#after(taken.value);
   }
 
   async #after(step: Extract<StepResult, { ok: true }>['value']): Promise<Position> {
@@ -314,23 +247,6 @@ class Replay {
     );
     const { memory, messages } = await this.#signer.messages(this.#position.memory, step.state, sends);
     return { state: step.state, memory, pending: [...this.#position.pending, ...messages] };
-  }
-
-  /** The alias that the fleet drew, as its channel_ready says it. */
-  #alias(): { readonly aliasScid?: bigint } {
-    const alias = this.#messages('channel_ready', 'out').find(
-      (ready) => toHex(ready.channelId) === this.#channelId,
-    )?.tlvs.shortChannelId;
-    return alias === undefined ? {} : { aliasScid: alias };
-  }
-
-  #messages<N extends Message['type']>(name: N, direction?: 'in' | 'out'): readonly MessageOf<N>[] {
-    return this.#conversation.lines.flatMap((line) => {
-      if (line.direction === 'end' || (direction !== undefined && line.direction !== direction)) return [];
-      const decoded = decodeMessage(line.message);
-      // The name selects the type.
-      return decoded.ok && decoded.value.type === name ? [decoded.value as MessageOf<N>] : [];
-    });
   }
 }
 

@@ -146,8 +146,11 @@ export class Recording {
     }
     const byPeer = new Map<string, Line[]>();
     // The sort is stable: lines of one gateway keep their order.
-    for (const { nodeId, line } of stamped.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0)))
-      byPeer.set(nodeId, [...(byPeer.get(nodeId) ?? []), line]);
+    for (const { nodeId, line } of stamped.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0))) {
+      const lines = byPeer.get(nodeId) ?? [];
+      lines.push(line);
+      byPeer.set(nodeId, lines);
+    }
     return byPeer;
   }
 

@@ -4,6 +4,9 @@ import type { Case } from '../case.ts';
 import { closeByFleet, closingInMempool, openBooks, settleBooks } from './closing.ts';
 import { ensureSucceeded, invoiceOfFleet, payByFleet } from './support.ts';
 
+/** LND takes no less where it has no estimates. */
+const CLOSING_SAT_PER_KW = 6_250;
+
 export const LIFE_CASES: readonly Case[] = [
   {
     group: 'close',
@@ -24,7 +27,7 @@ export const LIFE_CASES: readonly Case[] = [
       ensure((await failing).status === 'failed', 'the cancelled payment fails');
       await world.agree(peer);
       const books = await openBooks(world, peer);
-      await closeByFleet(world, peer, 'cooperative');
+      await closeByFleet(world, peer, 'cooperative', { feerateSatPerKw: CLOSING_SAT_PER_KW });
       await closingInMempool(world, books);
       await world.mine(1);
       await settleBooks(world, books);
