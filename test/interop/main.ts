@@ -12,10 +12,10 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { CASES } from './lane/cases/index.ts';
 import { keep } from './keep.ts';
-import { ldkNodeVersion } from './lane/ldk-node.ts';
+import { findLdkNode, ldkNodeVersion } from './lane/ldk-node.ts';
 import { ldkVersion } from './lane/ldk.ts';
 import { findLnd, lndVersion } from './lane/lnd.ts';
-import { count, markdown, rowsOf, table } from './lane/matrix.ts';
+import { count, markdown, reasonsOf, rowsOf, table } from './lane/matrix.ts';
 import type { PeerKind } from './lane/peer.ts';
 import { playAll, runsOf } from './lane/play.ts';
 import { recordingDir } from './lane/recording.ts';
@@ -42,10 +42,18 @@ if (asked === 'keep') {
 }
 if (!['ldk', 'ldk-node', 'lnd', 'all'].includes(asked))
   throw new TypeError(`unknown peer ${asked}: ldk, ldk-node, lnd or all`);
-const kinds: readonly PeerKind[] = asked === 'all' ? ['ldk', 'lnd'] : [asked as PeerKind];
+const kinds: readonly PeerKind[] = asked === 'all' ? allKinds() : [asked as PeerKind];
 const worlds = Number(values.worlds);
 if (!Number.isInteger(worlds) || worlds < 1 || worlds > MAX_WORLDS)
   throw new TypeError(`--worlds wants a number from 1 to ${MAX_WORLDS}`);
+
+/** LDK's newest release is built with cargo: where that is missing, it is left out. */
+function allKinds(): readonly PeerKind[] {
+  if (findLdkNode() !== undefined || spawnSync('cargo', ['--version']).status === 0)
+    return ['ldk', 'ldk-node', 'lnd'];
+  say('there is no cargo: without the newest release of LDK');
+  return ['ldk', 'lnd'];
+}
 
 /** Runs the script that fetches a peer. */
 function fetchPeer(script: string): void {
@@ -86,6 +94,7 @@ const versions = [
 ];
 const seconds = Math.round((performance.now() - startedMs) / 1_000);
 say(`\n${table(rows)}\n`);
+for (const reason of reasonsOf(rows)) say(reason);
 say(`${versions.join(', ')}`);
 say(`what was said: ${recordingDir()}`);
 say(
@@ -94,6 +103,11 @@ say(
 if (values.write)
   fs.writeFileSync(
     path.join(import.meta.dirname, '../../docs/interop.md'),
-    markdown(rows, versions, seconds),
+    markdown(
+      rows,
+      versions,
+      seconds,
+      fs.readFileSync(path.join(import.meta.dirname, 'differences.md'), 'utf8'),
+    ),
   );
 process.exitCode = count(rows, 'failed') === 0 ? 0 : 1;

@@ -29,12 +29,26 @@ function columnsOf(rows: readonly Row[]): readonly string[] {
   return [...new Set(rows.flatMap(({ cells }) => [...cells.keys()]))];
 }
 
+/** Rows of the same columns: cases with one peer, and cases with two. */
+function tablesOf(rows: readonly Row[]): readonly (readonly Row[])[] {
+  const tables = new Map<string, Row[]>();
+  for (const row of rows) {
+    const columns = [...row.cells.keys()].join();
+    tables.set(columns, [...(tables.get(columns) ?? []), row]);
+  }
+  return [...tables.values()];
+}
+
 function cellText(outcome: Outcome | undefined): string {
   return outcome === undefined ? '' : outcome.type;
 }
 
 /** Lines of fixed width. */
 export function table(rows: readonly Row[]): string {
+  return tablesOf(rows).map(textTable).join('\n\n');
+}
+
+function textTable(rows: readonly Row[]): string {
   const columns = columnsOf(rows);
   const width = Math.max(...rows.map(({ group, name }) => `${group}: ${name}`.length));
   const line = (name: string, cells: readonly string[]): string =>
@@ -50,22 +64,43 @@ export function table(rows: readonly Row[]): string {
   ].join('\n');
 }
 
-/** The page of the documentation: what `interop-notes.md` says of differences stands above it. */
-export function markdown(rows: readonly Row[], versions: readonly string[], seconds: number): string {
-  const columns = columnsOf(rows);
-  const reasons = rows.flatMap(({ group, name, cells }) =>
+/** One line for each outcome that is not `ok`, and its reason. */
+export function reasonsOf(rows: readonly Row[]): readonly string[] {
+  return rows.flatMap(({ group, name, cells }) =>
     [...cells].flatMap(([column, outcome]) =>
-      outcome.type === 'ok' ? [] : [`- ${group}: ${name}, ${column}: ${outcome.type}: ${outcome.reason}`],
+      outcome.type === 'ok' ? [] : [`${group}: ${name}, ${column}: ${outcome.type}: ${outcome.reason}`],
     ),
   );
+}
+
+/**
+ * The page of the documentation.
+ * @param differences Markdown: where implementations and the specification differ
+ */
+export function markdown(
+  rows: readonly Row[],
+  versions: readonly string[],
+  seconds: number,
+  differences: string,
+): string {
+  const reasons = reasonsOf(rows).map((reason) => `- ${reason}`);
   return [
     '# Interoperability',
     '',
-    'Printed by `npm run interop -- all --write`, which runs every case against each peer on a real bitcoind; the fleet',
-    'has two channel-managers and two gateways, and is driven through its public API alone.',
+    'Written by `npm run interop -- all --write`, which plays every case with each peer on a real bitcoind; the fleet has two',
+    'channel-managers and two gateways, and is driven through its public API alone. A pair is payer → payee, or near → far.',
     '',
-    `Versions: ${versions.join(', ')}. ${rows.length} cases in ${seconds} s.`,
+    `Versions: ${versions.join(', ')}. ${rows.length} cases, ${rows.flatMap(({ cells }) => [...cells]).length} runs in ${seconds} s.`,
     '',
+    ...tablesOf(rows).flatMap(markdownTable),
+    ...(reasons.length === 0 ? [] : ['## What is not `ok`', '', ...reasons, '']),
+    differences,
+  ].join('\n');
+}
+
+function markdownTable(rows: readonly Row[]): readonly string[] {
+  const columns = columnsOf(rows);
+  return [
     `| case | ${columns.join(' | ')} |`,
     `|---|${columns.map(() => '---').join('|')}|`,
     ...rows.map(
@@ -73,6 +108,5 @@ export function markdown(rows: readonly Row[], versions: readonly string[], seco
         `| ${group}: ${name} | ${columns.map((column) => cellText(cells.get(column))).join(' | ')} |`,
     ),
     '',
-    ...(reasons.length === 0 ? [] : ['What is not `ok`:', '', ...reasons, '']),
-  ].join('\n');
+  ];
 }

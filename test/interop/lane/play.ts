@@ -18,12 +18,26 @@ export interface PlayedRun extends Run {
   readonly outcome: Outcome;
 }
 
-/** Every case with every peer, or with every ordered pair of them. */
+/** Two releases of one implementation make no pair of their own: each is paired with itself or with others. */
+const FAMILIES: Readonly<Record<PeerKind, string>> = { ldk: 'ldk', 'ldk-node': 'ldk', lnd: 'lnd' };
+
+function isPair(kinds: readonly PeerKind[], kind: PeerKind, other: PeerKind): boolean {
+  if (FAMILIES[kind] !== FAMILIES[other]) return true;
+  // The first of a family stands for it.
+  return kind === other && kind === kinds.find((one) => FAMILIES[one] === FAMILIES[kind]);
+}
+
+/** Every case with every peer, or with every ordered pair of implementations. */
 export function runsOf(cases: readonly Case[], kinds: readonly PeerKind[]): readonly Run[] {
+  const pairs = kinds.flatMap((kind) =>
+    kinds
+      .filter((other) => isPair(kinds, kind, other))
+      .map((other) => ({ kind, other, column: `${kind} → ${other}` })),
+  );
   return cases.flatMap((one) =>
     one.over === 'peers'
       ? kinds.map((kind) => ({ one, kind, other: kind, column: kind }))
-      : kinds.flatMap((kind) => kinds.map((other) => ({ one, kind, other, column: `${kind} → ${other}` }))),
+      : pairs.map((pair) => ({ one, ...pair })),
   );
 }
 
