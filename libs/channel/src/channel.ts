@@ -1,6 +1,6 @@
 /** The channel's core: one pure function from a state and an input to the next state and effects. */
 import type { MessageOf } from '@fulmen/wire';
-import { closed, errorMessage, forceClose, isClosing, warningMessage } from './close/force.ts';
+import { closed, errorMessage, forceClose, fundingLost, isClosing, warningMessage } from './close/force.ts';
 import { receiveClosingSigned } from './close/negotiate.ts';
 import { advanceClosing, receiveShutdown, shutdown } from './close/shutdown.ts';
 import { commit, receiveCommitment, receiveRevocation } from './commit.ts';
@@ -64,6 +64,7 @@ function openingStep(ctx: ChannelContext, state: OpeningChannel, input: ChannelI
       return fault('unexpected_message', 'warning', 'commitment_signed before the channel exists');
     case 'funding_confirmed':
     case 'funding_reorganised_out':
+    case 'funding_lost':
     case 'add_htlc':
     case 'fulfil_htlc':
     case 'fail_htlc':
@@ -144,6 +145,8 @@ function establishedStep(
       return isClosing(state) ? stepOf(state) : fundingConfirmed(state, input);
     case 'funding_reorganised_out':
       return isClosing(state) ? stepOf(state) : fundingReorganisedOut(state, input.fundingTxid);
+    case 'funding_lost':
+      return fundingLost(state, input.reason);
     case 'add_htlc':
       return addHtlc(ctx, state, input);
     case 'fulfil_htlc':

@@ -30,6 +30,8 @@ export type ChannelInput =
     }
   /** A reorganisation took the funding out of the chain. */
   | { readonly type: 'funding_reorganised_out'; readonly fundingTxid: Uint8Array }
+  /** The funding never confirms: there is no channel. */
+  | { readonly type: 'funding_lost'; readonly reason: string }
   /** Give up an opening before its funding exists. */
   | { readonly type: 'abandon_opening'; readonly reason: string }
   // Commands

@@ -78,3 +78,20 @@ export function closed(state: EstablishedChannel, reason: string): StepResult<Es
     ? stepOf(state)
     : stepOf({ ...state, changes: { ...state.changes, htlcs: [] }, phase: { type: 'closed', reason } });
 }
+
+/** The channel never was: what it had under way comes back, and the peer hears that nothing will come of it. */
+export function fundingLost(state: EstablishedChannel, reason: string): StepResult<EstablishedChannel> {
+  if (state.phase.type === 'closed') return stepOf(state);
+  const unpaid = state.changes.htlcs.filter(
+    (htlc) => htlc.body.direction === 'outbound' && !('removal' in htlc && htlc.removal.type === 'fulfilled'),
+  );
+  const told: ChannelEffect[] =
+    state.connection.type === 'disconnected' ? [] : [sendReady(errorMessage(state.channelId, reason))];
+  const wasClosing = isClosing(state);
+  return stepOf(
+    { ...state, changes: { ...state.changes, htlcs: [] }, phase: { type: 'closed', reason } },
+    ...told,
+    ...unpaid.map(({ body }): ChannelEffect => ({ type: 'htlc_dropped', htlc: body, reason })),
+    ...(wasClosing ? [] : [{ type: 'event', event: { type: 'channel_closed', reason } } as const]),
+  );
+}

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { canonical, FEATURES, TestNode } from '../testing/node.ts';
 import type { NodeOptions } from '../testing/node.ts';
 import { effectsOf, forged, receive, take, typesOf } from '../testing/expect.ts';
-import { Pair, testScript } from '../testing/pair.ts';
+import { addCommand, Pair, testScript } from '../testing/pair.ts';
 import type { NegotiatedFeatures } from '../context.ts';
 import { decodeChannelType, encodeChannelType } from './channel-type.ts';
 import { channelIdOf } from './establish.ts';
@@ -250,6 +250,28 @@ describe('the funding', () => {
       reaction: 'fail_channel',
     });
     expect(pair.alice.input({ type: 'funding_reorganised_out', fundingTxid })).toBeUndefined();
+  });
+});
+
+describe('a funding that never confirms', () => {
+  test('ends the channel, and the peer hears of it', () => {
+    const pair = new Pair(fakeSecp256k1);
+    pair.bob.outbox.length = 0;
+    pair.bob.must({ type: 'funding_lost', reason: 'it was replaced' });
+    expect(pair.bob.channel.phase).toEqual({ type: 'closed', reason: 'it was replaced' });
+    expect(typesOf(pair.bob.outbox)).toEqual(['error']);
+    pair.bob.must({ type: 'funding_lost', reason: 'again' });
+    expect(pair.bob.channel.phase).toMatchObject({ reason: 'it was replaced' });
+  });
+
+  test('gives back what a channel without confirmations had offered', () => {
+    const pair = new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
+    pair.alice.must(addCommand(1, 5_000_000n));
+    pair.settle();
+    pair.alice.effects.length = 0;
+    pair.alice.must({ type: 'funding_lost', reason: 'replaced' });
+    expect(effectsOf(pair.alice, 'htlc_dropped')).toMatchObject([{ htlc: { id: 0n } }]);
+    expect(effectsOf(pair.alice, 'event')).toMatchObject([{ event: { type: 'channel_closed' } }]);
   });
 });
 

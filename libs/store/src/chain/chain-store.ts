@@ -52,6 +52,8 @@ export interface FundingRecord {
   readonly spent?: { readonly txid: Uint8Array; readonly height: number };
   /** The best height at which its close was settled for good; history once no reorganisation reaches it. */
   readonly settledHeight?: number;
+  /** The best height when the watch began. */
+  readonly watchedHeight?: number;
 }
 
 /** What the manager is told; ignored when it watches another outpoint by now. */

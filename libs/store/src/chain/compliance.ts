@@ -96,7 +96,7 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       } as const;
       const turn: ChainTurn = {
         fundings: [
-          FUNDING,
+          { ...FUNDING, watchedHeight: 77 },
           {
             ...FUNDING,
             channelId: id(99),

@@ -24,6 +24,7 @@ export function readFunding(row: Columns): port.FundingRecord {
   const fault = optional<string>(row, 'seen_fault');
   const spentTxid = optional<Uint8Array>(row, 'spent_txid');
   const settledHeight = optional<number>(row, 'settled_height');
+  const watchedHeight = optional<number>(row, 'watched_height');
   return {
     channelId: bytes(row, 'channel_id'),
     fundingTxid: bytes(row, 'funding_txid'),
@@ -36,6 +37,7 @@ export function readFunding(row: Columns): port.FundingRecord {
     }),
     ...(spentTxid !== undefined && { spent: { txid: spentTxid, height: number(row, 'spent_height') } }),
     ...(settledHeight !== undefined && { settledHeight }),
+    ...(watchedHeight !== undefined && { watchedHeight }),
   };
 }
 

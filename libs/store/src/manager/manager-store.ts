@@ -113,6 +113,8 @@ export type FundingStatus =
   | { readonly type: 'confirmed'; readonly height: number; readonly txIndex: number; readonly depth: number }
   /** The outpoint exists with another value or script, or the output index does not exist. */
   | { readonly type: 'mismatch'; readonly reason: string }
+  /** The funding never confirms: another transaction took its inputs, or nobody saw it for 2016 blocks. */
+  | { readonly type: 'lost'; readonly reason: string }
   /** A commitment of the counterparty waits in the mempool. */
   | { readonly type: 'spend_seen'; readonly txid: Uint8Array }
   | {

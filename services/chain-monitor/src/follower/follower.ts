@@ -23,7 +23,7 @@ import { Draft } from '../state/draft.ts';
 import type { AddressBook } from '../wallet/address-book.ts';
 import { pruneSpent, unscanWallet } from '../wallet/observe.ts';
 import type { BlockIndex } from './block-index.ts';
-import { reportFundings, scanFundings, unscanFundings } from './fundings.ts';
+import { reportFundings, reportLostFundings, scanFundings, unscanFundings } from './fundings.ts';
 import { type ChainHealth, ContradictionError } from './health.ts';
 import { finishSweeps, scanSweeps, unscanSweeps } from '../sweeper/scan.ts';
 import { finishOrders, scanOrders, unscanOrders } from './orders.ts';
@@ -242,6 +242,7 @@ export class Follower {
         };
         await this.#scan(draft, block, height);
         reportFundings(draft, height);
+        reportLostFundings(draft, height);
         finishOrders(draft, height);
         finishSweeps(draft, height);
         pruneSpent(draft, height);

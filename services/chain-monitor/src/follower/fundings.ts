@@ -10,6 +10,11 @@ import { outPointKey } from '../state/keys.ts';
 /** Depths are told up to here: what is deeper no reorg changes, and a row a block is not written for ever. */
 export const REPORTED_DEPTH = 144;
 
+/** BOLT 2: the fundee "SHOULD forget the channel if it does not see the correct funding transaction after a timeout of 2016 blocks". */
+const FUNDING_TIMEOUT_BLOCKS = 2016;
+/** Blocks after which a transaction that took a funding's inputs is there to stay; LDK's ANTI_REORG_DELAY. */
+const CONFLICT_DEPTH = 6;
+
 /** Why this transaction's output is not the one asked for; undefined when it is. */
 export function fundingFault(record: FundingRecord, tx: Tx): string | undefined {
   const output = tx.outputs[record.fundingOutputIndex];
@@ -84,4 +89,40 @@ export function reportFundings(draft: Draft, bestHeight: number): void {
     const { channelId, fundingTxid, fundingOutputIndex } = record;
     draft.report({ channelId, fundingTxid, fundingOutputIndex, status: fundingStatus(record, bestHeight) });
   }
+}
+
+/** Tells the manager of fundings that never confirm, at the very block that makes it certain. */
+export function reportLostFundings(draft: Draft, bestHeight: number): void {
+  const funded = new Map<string, number | undefined>();
+  for (const id of draft.view.broadcasts.keys()) {
+    const order = draft.broadcast(id);
+    if (order?.kind === 'funding' && order.channelId !== undefined)
+      funded.set(toHex(order.channelId), order.conflictHeight);
+  }
+  for (const record of draft.fundings()) {
+    if (record.seen !== undefined || record.spent !== undefined) continue;
+    const reason = whyLost(record, bestHeight, {
+      // Its own funding the node broadcasts for as long as it takes.
+      funder: funded.has(toHex(record.channelId)) ? 'holder' : 'counterparty',
+      conflictHeight: funded.get(toHex(record.channelId)),
+    });
+    const { channelId, fundingTxid, fundingOutputIndex } = record;
+    if (reason !== undefined)
+      draft.report({ channelId, fundingTxid, fundingOutputIndex, status: { type: 'lost', reason } });
+  }
+}
+
+function whyLost(
+  { watchedHeight }: FundingRecord,
+  bestHeight: number,
+  by: { readonly funder: 'holder' | 'counterparty'; readonly conflictHeight: number | undefined },
+): string | undefined {
+  if (by.conflictHeight !== undefined)
+    return bestHeight - by.conflictHeight + 1 === CONFLICT_DEPTH
+      ? 'another transaction spent what the funding transaction spends'
+      : undefined;
+  if (by.funder === 'holder' || watchedHeight === undefined) return undefined;
+  return bestHeight - watchedHeight === FUNDING_TIMEOUT_BLOCKS
+    ? `the funding transaction was not seen in ${FUNDING_TIMEOUT_BLOCKS} blocks`
+    : undefined;
 }

@@ -63,6 +63,7 @@ async function look(
 ): Promise<FundingRecord> {
   const { source, index } = ports;
   const { channelId, fundingTxid, fundingOutputIndex, fundingValueSat, scriptPubKey, minimumDepth } = watch;
+  const tip = blocks.at(-1) as StoredBlock;
   const record: FundingRecord = {
     channelId,
     fundingTxid,
@@ -70,8 +71,9 @@ async function look(
     fundingValueSat,
     scriptPubKey,
     minimumDepth,
+    // What a backup asks for was mined long ago, wherever it is.
+    ...(watch.searchFromHeight === undefined && { watchedHeight: tip.height }),
   };
-  const tip = blocks.at(-1) as StoredBlock;
   const recent = await index.find(blocks, fundingTxid, fundingOutputIndex);
   const seen = recent.seen ?? (await findUnspent(ports, watch, tip));
   if (seen === undefined) return recent.spent === undefined ? record : { ...record, spent: recent.spent };

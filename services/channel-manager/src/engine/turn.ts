@@ -306,6 +306,9 @@ export class Turn {
       case 'mismatch':
         this.#input({ type: 'force_close', reason: `funding output: ${status.reason}` });
         return;
+      case 'lost':
+        this.#input({ type: 'funding_lost', reason: status.reason });
+        return;
       case 'spend_seen':
         // Whoever broadcasts its commitment has left the channel: another update would only put money at risk.
         if (!isClosing(this.#state))

@@ -175,6 +175,7 @@ export function commitCompliance(
       for (const status of [
         { type: 'confirmed', height: 5, txIndex: 1, depth: 2 },
         { type: 'mismatch', reason: 'value' },
+        { type: 'lost', reason: 'nobody saw it' },
         { type: 'spent', txid: bytes(32, 1), height: 9, depth: 1 },
       ] as const) {
         await database().reportFundingStatus(channelIdOf(400), status);

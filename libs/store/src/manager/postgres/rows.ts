@@ -142,6 +142,8 @@ export function fundingStatus(row: WatchColumns): FundingStatus | undefined {
       };
     case 'mismatch':
       return { type: 'mismatch', reason: row.watch_reason ?? '' };
+    case 'lost':
+      return { type: 'lost', reason: row.watch_reason ?? '' };
     case 'spend_seen':
       return { type: 'spend_seen', txid: row.watch_txid ?? new Uint8Array() };
     case 'spent':

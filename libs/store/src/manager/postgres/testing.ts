@@ -35,7 +35,7 @@ export async function makePostgresManagerDatabase(): Promise<PostgresUnderTest> 
         (confirmed ?? spent)?.height ?? null,
         confirmed?.txIndex ?? null,
         (confirmed ?? spent)?.depth ?? null,
-        status.type === 'mismatch' ? status.reason : null,
+        status.type === 'mismatch' || status.type === 'lost' ? status.reason : null,
         spent?.txid ?? null,
       ]);
     },

@@ -1,0 +1,93 @@
+/** Fundings that never confirm: the manager hears of it, once it is certain. */
+import { afterEach, expect, test } from 'vitest';
+import { encodeTx, p2wshScript } from '@fulmen/bitcoin';
+import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
+import type { FundingWatch } from '@fulmen/store';
+import { storeRawTx } from '@fulmen/testing/devchain';
+import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
+
+const open: Harness[] = [];
+afterEach(async () => {
+  for (const harness of open.splice(0)) await harness.stop();
+});
+
+const SCRIPT = p2wshScript(Uint8Array.from([0x51, 0x51, 0x75]));
+const TIMEOUT_BLOCKS = 2016;
+
+/** A funding that is watched and in no mempool. */
+async function watched(): Promise<{ harness: Harness; watch: FundingWatch; raw: Uint8Array }> {
+  const harness = await startHarness();
+  open.push(harness);
+  await harness.mine(110);
+  const funding = payFrom(harness.devChain, 1, [{ script: SCRIPT, valueSat: 1_000_000n }]);
+  const watch: FundingWatch = {
+    channelId: new Uint8Array(32).fill(1),
+    fundingTxid: funding.txid,
+    fundingOutputIndex: 0,
+    fundingValueSat: 1_000_000n,
+    scriptPubKey: SCRIPT,
+    minimumDepth: 3,
+  };
+  harness.watch(watch);
+  await harness.turn();
+  return { harness, watch, raw: funding.raw };
+}
+
+/** Mines in pieces, so that the follower keeps up. */
+async function mineMany(harness: Harness, count: number): Promise<void> {
+  for (let left = count; left > 0; left -= 50) await harness.mine(Math.min(left, 50));
+}
+
+function submit(harness: Harness, raw: Uint8Array): void {
+  const stored = storeRawTx(raw);
+  if (stored === undefined) throw new TypeError('not a transaction');
+  harness.devChain.submit(stored);
+}
+
+test('another transaction takes the inputs of our own funding: six blocks later it is lost', async () => {
+  const { harness, watch, raw } = await watched();
+  const other = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 2_000_000n }]);
+  submit(harness, other.raw);
+  harness.manager.broadcasts.push({ kind: 'funding', channelId: watch.channelId, transactions: [raw] });
+  await harness.turn();
+  await harness.mine(5);
+  expect(harness.status(watch)).toEqual({ type: 'unconfirmed' });
+  await harness.mine(1);
+  expect(harness.status(watch)).toEqual({
+    type: 'lost',
+    reason: 'another transaction spent what the funding transaction spends',
+  });
+});
+
+test('our own funding that only waits is never lost', async () => {
+  const { harness, watch } = await watched();
+  const { tx } = payFrom(harness.devChain, 1, [{ script: SCRIPT, valueSat: 1_000_000n }]);
+  // No mempool takes it, and nobody spends what it spends.
+  const raw = encodeTx({ ...tx, inputs: tx.inputs.map((input) => ({ ...input, vout: 9 })) });
+  harness.manager.broadcasts.push({ kind: 'funding', channelId: watch.channelId, transactions: [raw] });
+  await harness.turn();
+  await mineMany(harness, TIMEOUT_BLOCKS + 10);
+  expect(harness.status(watch)).toEqual({ type: 'unconfirmed' });
+});
+
+// BOLT 2: the fundee "SHOULD forget the channel if it does not see the correct funding transaction after a timeout of 2016 blocks".
+test('a funding of the counterparty is lost after 2016 blocks, and not one before', async () => {
+  const { harness, watch } = await watched();
+  await mineMany(harness, TIMEOUT_BLOCKS - 1);
+  expect(harness.status(watch)).toEqual({ type: 'unconfirmed' });
+  await harness.mine(1);
+  expect(harness.status(watch)).toEqual({
+    type: 'lost',
+    reason: `the funding transaction was not seen in ${TIMEOUT_BLOCKS} blocks`,
+  });
+});
+
+test('one that confirms in time is not', async () => {
+  const { harness, watch, raw } = await watched();
+  await mineMany(harness, TIMEOUT_BLOCKS - 1);
+  submit(harness, raw);
+  await harness.mine(1);
+  expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 1 });
+  await harness.mine(10);
+  expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 11 });
+});
