@@ -6,8 +6,7 @@
  * - libs/wire/fixtures/KIND.txt: the shortest message of every type that an implementation and the fleet said to each
  *   other, in each direction, and those with TLV records that nobody here knows.
  * - test/replay/conversations/KIND-WHAT.txt: for each implementation the shortest conversations that show an opening, a
- *   payment and a close (opened by either side), and updates that were said again after a reconnection (by either
- *   side). What cannot be replayed to the last byte is not kept.
+ *   payment and a close (opened by either side), and updates that both said again after reconnections. What cannot be replayed to the last byte is not kept.
  *
  * An implementation that the recordings lack keeps the files that it has.
  */
@@ -51,33 +50,37 @@ const RETRANSMITTED = new Set([
   'revoke_and_ack',
 ]);
 
-/** The same bytes a second time, after both said channel_reestablish. */
+/**
+ * The same bytes a second time; or updates that follow channel_reestablish at once, whose first time nobody here saw
+ * because it was lost.
+ */
 const saysAgain = (by: 'in' | 'out') => (said: readonly Said[]) => {
   const before = new Set<string>();
-  return said.some((line) => {
-    const isUpdate = line.direction === by && RETRANSMITTED.has(nameOf(line.message));
-    if (!isUpdate) return false;
-    const hex = toHex(line.message);
-    const isAgain = before.has(hex);
-    before.add(hex);
-    return isAgain;
-  });
+  let last = '';
+  return said
+    .filter(({ direction }) => direction === by)
+    .some(({ message }) => {
+      const hex = toHex(message);
+      const follows = last === 'channel_reestablish' || before.has(hex);
+      last = nameOf(message);
+      before.add(hex);
+      return follows && RETRANSMITTED.has(last);
+    });
 };
 
 const WANTED: readonly Wanted[] = [
   { what: 'opened-by-the-peer-to-close', shows: wholeLife('in') },
   { what: 'opened-by-the-fleet-to-close', shows: wholeLife('out') },
-  { what: 'said-again-by-the-peer', shows: saysAgain('in') },
-  { what: 'said-again-by-the-fleet', shows: saysAgain('out') },
+  { what: 'said-again', shows: (said) => saysAgain('in')(said) && saysAgain('out')(said) },
 ];
 
 /** Runs the command; prints what it keeps. Throws when the whole is too large. */
 export async function keep(folders: readonly string[], say: (text: string) => void): Promise<void> {
   const runs =
     folders.length > 0 ? folders : fs.readdirSync(recordingsDir).map((run) => path.join(recordingsDir, run));
-  const conversations = runs.flatMap((run) =>
-    fs.readdirSync(run).map((file) => parse(fs.readFileSync(path.join(run, file), 'utf8'))),
-  );
+  const conversations = runs
+    .flatMap((run) => fs.readdirSync(run).map((file) => parse(fs.readFileSync(path.join(run, file), 'utf8'))))
+    .filter(({ lines }) => lines.length > 0);
   fs.mkdirSync(MESSAGES_DIR, { recursive: true });
   fs.mkdirSync(CONVERSATIONS_DIR, { recursive: true });
   for (const kind of new Set(conversations.map((one) => one.kind))) {

@@ -104,8 +104,9 @@ export class Recording {
     try {
       const lines = this.#newLines();
       if (peers.length === 0) return;
+      const heard = peers.filter(({ nodeId }) => lines.has(nodeId));
       const shared = { mnemonic: this.#mnemonic(), feerates: await this.#feerates() };
-      for (const peer of peers) {
+      for (const peer of heard) {
         const nodeId = fromHex(peer.nodeId);
         const conversation: Conversation = {
           caseName: this.#caseName,
