@@ -23,10 +23,11 @@ import { Recording, wireLogEnvironment } from './recording.ts';
 const FLEET_FUNDING_SAT = 500_000_000n;
 /** Above what LND and LDK open at least, so that they hear of it. */
 export const FLEET_MINIMUM_CHANNEL_SAT = 25_000n;
-const ALIAS = 'fulmen of the lane';
+/** What the network is told. Nobody answers at the address: LND would else come back past a proxy that cuts it. */
+const IDENTITY = { FULMEN_ALIAS: 'fulmen of the lane', FULMEN_PUBLIC_ADDRESSES: '127.0.0.1:1' };
 const MANAGER = {
   FULMEN_MINIMUM_CHANNEL_SAT: String(FLEET_MINIMUM_CHANNEL_SAT),
-  FULMEN_ALIAS: ALIAS,
+  ...IDENTITY,
   // A public channel whose peer is away is disabled sooner than after the ten minutes of LDK.
   FULMEN_DISABLE_AFTER_MS: '10000',
 };
@@ -93,7 +94,7 @@ export class World {
         ...wireLogEnvironment(stateDir),
         // Gossip is passed on sooner than after the minute that BOLT 7 recommends.
         router: { FULMEN_GOSSIP_RELAY_MS: '500' },
-        console: { FULMEN_ALIAS: ALIAS },
+        console: IDENTITY,
         'channel-manager-1': MANAGER,
         'channel-manager-2': MANAGER,
         signer: { FULMEN_SIGNER_ALLOWED_SCRIPTS: Buffer.from(vault.scriptPubkey).toString('hex') },
