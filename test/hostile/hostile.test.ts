@@ -1,12 +1,14 @@
 // A peer that breaks one rule of BOLT 2 at a time: the fleet's reaction is the one that the sentence asks for.
 import { describe, expect, test } from 'vitest';
 import { ADD_RULES } from './rules-add.ts';
-import { CLOSE_RULES } from './rules-close.ts';
+import { CLOSING_RULES } from './rules-closing.ts';
 import { COMMIT_RULES } from './rules-commit.ts';
 import { FUNDING_RULES } from './rules-funding.ts';
 import { MESSAGE_RULES } from './rules-messages.ts';
 import { OPEN_RULES } from './rules-open.ts';
+import { REESTABLISH_RULES } from './rules-reestablish.ts';
 import { REMOVE_RULES } from './rules-remove.ts';
+import { SHUTDOWN_RULES } from './rules-shutdown.ts';
 import { Scene } from './scene.ts';
 
 const RULES = [
@@ -16,7 +18,7 @@ const RULES = [
   ...ADD_RULES,
   ...REMOVE_RULES,
   ...COMMIT_RULES,
-  ...CLOSE_RULES,
+  ...SHUTDOWN_RULES, ...CLOSING_RULES, ...REESTABLISH_RULES,
 ];
 
 test('each rule is named once', () => {

@@ -33,6 +33,7 @@ import { HolderPoints, materialise } from '../signing/sign-item.ts';
 import type { ActorHost } from './actor-host.ts';
 import { ChannelLedger } from './channel-ledger.ts';
 import { ChannelSigner } from './channel-signer.ts';
+import { ClosingPatience } from './closing-patience.ts';
 import { FollowUps } from './follow-ups.ts';
 import { FailureUpdates, outgoingScid } from './failure-updates.ts';
 import { forwardPolicyOf, refusalOf } from './forward-terms.ts';
@@ -78,6 +79,7 @@ export class ChannelActor {
   readonly #signer: ChannelSigner;
   readonly #inbound: InboundHtlcs;
   readonly #followUps: FollowUps;
+  readonly #closingPatience: ClosingPatience;
   readonly #failureUpdates: FailureUpdates;
   #state: ChannelState;
   #generation: bigint | undefined;
@@ -103,6 +105,7 @@ export class ChannelActor {
     this.#signer = new ChannelSigner(host, this, birth.loaded?.signer);
     this.#inbound = new InboundHtlcs(host, this, this.#signer, loaded?.intentsWritten ?? []);
     this.#followUps = new FollowUps(host, this);
+    this.#closingPatience = new ClosingPatience(host, this);
     this.#failureUpdates = new FailureUpdates(host, this);
     for (const { htlcId, ...link } of loaded?.outgoing ?? []) this.#outgoing.set(htlcId, link);
   }
@@ -223,6 +226,7 @@ export class ChannelActor {
 
   /** Forgets everything: nothing more leaves. Commands waiting hear that the shard moved. */
   stop(): void {
+    this.#closingPatience.stop();
     this.#mailbox.stop();
   }
 
@@ -400,6 +404,7 @@ export class ChannelActor {
     await this.#send(result.messages, success, generation);
     for (const effect of result.followUps) this.#followUps.run(effect);
     this.#followUps.afterTurn(this.#state, before);
+    this.#closingPatience.follow(this.#state);
     return { type: 'committed' };
   }
 

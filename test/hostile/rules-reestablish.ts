@@ -1,12 +1,12 @@
-/** BOLT 2, "Channel Close" and "Message Retransmission", as the receiver of each message. */
+/** BOLT 2, "Message Retransmission", as the receiver of channel_reestablish and of what comes before it. */
 import { make, type MessageOf } from '@fulmen/wire';
-import { type Rule, highS, spoiled } from './rule.ts';
+import { type Rule, spoiled } from './rule.ts';
+import type { Scene } from './scene.ts';
 
 type Reestablish = MessageOf<'channel_reestablish'>;
 
-const SHUTDOWN = 'Closing Initiation: `shutdown`';
-const CLOSING = 'Legacy Closing Negotiation: `closing_signed`';
 const RETRANSMISSION = 'Message Retransmission';
+const AMOUNT_MSAT = 50_000_000n;
 
 /** The peer comes back with a channel_reestablish of its own making. */
 function reestablish(
@@ -36,50 +36,8 @@ function reestablish(
   };
 }
 
-function closing(name: string, change: (signature: Uint8Array) => Uint8Array): Rule {
-  return {
-    name: `closing_signed: ${name}`,
-    section: CLOSING,
-    sentence:
-      'if the `signature` is not valid for either variant of closing transaction OR non-compliant with LOW-S-standard rule: MUST send a `warning` and close the connection, or send an `error` and fail the channel.',
-    stage: 'open_funded_by_peer',
-    act: (scene) => {
-      scene.change('closing_signed', (message) => ({ ...message, signature: change(message.signature) }));
-      scene.hostile.close();
-    },
-    reaction: 'warning_disconnect',
-  };
-}
-
-export const CLOSE_RULES: readonly Rule[] = [
-  {
-    name: 'shutdown: a script of no allowed form',
-    section: SHUTDOWN,
-    sentence: 'if the `scriptpubkey` is not in one of the above forms: SHOULD send a `warning`.',
-    stage: 'open_funded_by_fleet',
-    act: (scene) =>
-      scene.send(
-        make('shutdown', { channelId: scene.channelId, scriptpubkey: Uint8Array.from([0x51, 0x51, 0x51]) }),
-      ),
-    reaction: 'warning_disconnect',
-  },
-  {
-    name: 'shutdown: another script than promised',
-    section: SHUTDOWN,
-    sentence:
-      'if both nodes advertised the `option_upfront_shutdown_script` feature, and the receiving node received a non-zero-length `shutdown_scriptpubkey` in `open_channel` or `accept_channel`, and that `shutdown_scriptpubkey` is not equal to `scriptpubkey`: MAY send a `warning`. MUST fail the connection.',
-    stage: 'open_funded_by_peer',
-    act: (scene) =>
-      scene.send(
-        make('shutdown', {
-          channelId: scene.channelId,
-          scriptpubkey: Uint8Array.from([0, 20, ...new Uint8Array(20).fill(0x77)]),
-        }),
-      ),
-    reaction: 'warning_disconnect',
-  },
-  closing('a spoiled signature', spoiled),
-  closing('a high-S signature', highS),
+//MORE
+export const REESTABLISH_RULES: readonly Rule[] = [
   reestablish(
     'next_commitment_number of 0',
     'if `next_commitment_number` is zero: MUST immediately fail the channel and broadcast any relevant latest commitment transaction.',
@@ -123,4 +81,5 @@ export const CLOSE_RULES: readonly Rule[] = [
       ),
     reaction: 'ignore',
   },
+//ROWS
 ];
