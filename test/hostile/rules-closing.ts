@@ -266,7 +266,7 @@ export const CLOSING_RULES: readonly Rule[] = [
     sentence: 'if it has sent a previous `shutdown`: MUST retransmit `shutdown`.',
     stage: BY_FLEET,
     act: async (scene) => {
-      scene.change('closing_signed', () => []);
+      scene.lose('closing_signed');
       scene.hostile.close();
       await scene.until('the fleet offers', () => scene.heard.some(({ type }) => type === 'closing_signed'));
       scene.heard.length = 0;

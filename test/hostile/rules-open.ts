@@ -1,7 +1,7 @@
 /** BOLT 2, "Channel Establishment v1", as the receiver of each message. */
 import { FeatureBits } from '@fulmen/codec';
 import type { MessageOf } from '@fulmen/wire';
-import { type Rule, highS, spoiled } from './rule.ts';
+import type { Rule } from './rule.ts';
 
 type Open = MessageOf<'open_channel'>;
 type Accept = MessageOf<'accept_channel'>;
@@ -48,12 +48,21 @@ const withoutType = <M extends Open | Accept>({ tlvs }: M): { tlvs: M['tlvs'] } 
 
 /** Features that are no channel type. */
 const NO_TYPE = FeatureBits.of({ gossip_queries: 'required' }).encode();
+const SCID_ALIAS = FeatureBits.of({
+  static_remotekey: 'required',
+  anchors: 'required',
+  scid_alias: 'required',
+}).encode();
 const ZERO_CONF = FeatureBits.of({
   static_remotekey: 'required',
   anchors: 'required',
   scid_alias: 'required',
   zeroconf: 'required',
 }).encode();
+const NO_KEY = `${FAIL_IF} \`funding_pubkey\`, \`revocation_basepoint\`, \`htlc_basepoint\`, \`payment_basepoint\`, or \`delayed_payment_basepoint\` are not valid secp256k1 pubkeys in compressed format.`;
+const UNSUITABLE = `${FAIL_IF} the \`channel_type\` is not suitable.`;
+/** No point has this x. */
+const NO_CURVE = Uint8Array.from([2, ...new Uint8Array(32).fill(0xff)]);
 /** Five is no prefix of a compressed key. */
 const NO_POINT = Uint8Array.from([5, ...new Uint8Array(32).fill(1)]);
 
@@ -95,11 +104,14 @@ export const OPEN_RULES: readonly Rule[] = [
   ).map((field) =>
     open(
       `no key as ${field}`,
-      `${FAIL_IF} \`funding_pubkey\`, \`revocation_basepoint\`, \`htlc_basepoint\`, \`payment_basepoint\`, or \`delayed_payment_basepoint\` are not valid secp256k1 pubkeys in compressed format.`,
+      NO_KEY,
       () => ({ [field]: NO_POINT }),
       // Bytes that do not decode end the connection, and an opening does not survive that.
       { reaction: 'warning_disconnect' },
     ),
+  ),
+  ...(['htlcBasepoint', 'firstPerCommitmentPoint'] as const).map((field) =>
+    open(`${field} on no curve`, NO_KEY, () => ({ [field]: NO_CURVE })),
   ),
   open(
     'dust above the reserve',
@@ -124,7 +136,17 @@ export const OPEN_RULES: readonly Rule[] = [
     "The receiving node MUST: if the message doesn't include a `channel_type`: fail the channel.",
     withoutType,
   ),
-  open('a type that is none', `${FAIL_IF} the \`channel_type\` is not suitable.`, ({ tlvs }) => ({
+  open('a type in more bytes than it needs', UNSUITABLE, ({ tlvs }) => ({
+    tlvs: { ...tlvs, channelType: Uint8Array.from([0, ...(tlvs.channelType ?? [])]) },
+  })),
+  open('a public channel with scid_alias', UNSUITABLE, ({ tlvs }) => ({
+    channelFlags: 1,
+    tlvs: { ...tlvs, channelType: SCID_ALIAS },
+  })),
+  open('a shutdown script of no allowed form', 'MUST include `upfront_shutdown_script` with either a valid `shutdown_scriptpubkey` as required by `shutdown` `scriptpubkey`, or a zero-length `shutdown_scriptpubkey`.', ({ tlvs }) => ({
+    tlvs: { ...tlvs, upfrontShutdownScript: Uint8Array.from([0x51]) },
+  })),
+  open('a type that is none', UNSUITABLE, ({ tlvs }) => ({
     tlvs: { ...tlvs, channelType: NO_TYPE },
   })),
   open(
@@ -164,32 +186,39 @@ export const OPEN_RULES: readonly Rule[] = [
   accept('484 HTLCs', SAME, () => ({ maxAcceptedHtlcs: 484 })),
   accept('an endless delay', SAME, () => ({ toSelfDelay: 60_000 })),
   accept('no key as fundingPubkey', SAME, () => ({ fundingPubkey: NO_POINT }), 'warning_disconnect'),
-  ...(['spoiled', 'high-S'] as const).flatMap((kind): Rule[] => {
-    const change = kind === 'spoiled' ? spoiled : highS;
-    const sentence =
-      'if `signature` is incorrect OR non-compliant with LOW-S-standard rule: MUST send a `warning` and close the connection, or send an `error` and fail the channel.';
-    return [
-      {
-        name: `funding_created: a ${kind} signature`,
-        section: 'The `funding_created` Message',
-        sentence,
-        stage: 'opening_by_peer',
-        act: (scene) =>
-          scene.change('funding_created', (message) => ({
-            ...message,
-            signature: change(message.signature),
-          })),
-        reaction: 'error',
-      },
-      {
-        name: `funding_signed: a ${kind} signature`,
-        section: 'The `funding_signed` Message',
-        sentence,
-        stage: 'opening_by_fleet',
-        act: (scene) =>
-          scene.change('funding_signed', (message) => ({ ...message, signature: change(message.signature) })),
-        reaction: 'error',
-      },
-    ];
-  }),
+  accept('a key on no curve', SAME, () => ({ htlcBasepoint: NO_CURVE })),
+  accept(
+    'a minimum_depth of years',
+    'if `minimum_depth` is unreasonably large: MAY fail the channel.',
+    () => ({ minimumDepth: 100_000 }),
+  ),
+  accept(
+    'another temporary_channel_id',
+    'The `temporary_channel_id` MUST be the same as the `temporary_channel_id` in the `open_channel` message.',
+    () => ({ temporaryChannelId: new Uint8Array(32).fill(0x44) }),
+  ),
+  {
+    name: "accept_channel: the fleet's own keys",
+    section: 'The `accept_channel` Message',
+    sentence: SAME,
+    stage: 'opening_by_fleet',
+    act: (scene) =>
+      scene.change('accept_channel', (message) => {
+        const open = scene.heard.map((heard) => heard.message).find(({ type }) => type === 'open_channel');
+        return open?.type === 'open_channel' ? { ...message, fundingPubkey: open.fundingPubkey } : message;
+      }),
+    reaction: 'error',
+    hears: ['error: accept_channel: a public key is one of ours'],
+  },
+  {
+    name: 'accept_channel: twice',
+    section: 'The `accept_channel` Message',
+    sentence: SAME,
+    stage: 'opening_by_fleet',
+    act: (scene) => {
+      scene.change('accept_channel', (message) => [message, message]);
+      scene.lose('warning');
+    },
+    reaction: 'warning',
+  },
 ];

@@ -78,7 +78,10 @@ export const SHUTDOWN_RULES: readonly Rule[] = [
     ...simple(
       'taproot, where nothing was promised',
       '`OP_1` through `OP_16` inclusive, followed by a single push of 2 to 40 bytes (witness program versions 1 through 16)',
-      (scene) => scene.send(shutdown(scene, p2trScript(new Uint8Array(32).fill(1)))),
+      (scene) => {
+        scene.lose('shutdown');
+        scene.send(shutdown(scene, p2trScript(new Uint8Array(32).fill(1))));
+      },
       { stage: 'open_funded_by_peer', reaction: 'ignore', hears: ['shutdown'] },
     ),
     prepare: promisesNothing,

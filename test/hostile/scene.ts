@@ -217,6 +217,13 @@ export class Scene {
 
   // ---------------------------------------------------------------- for acts
 
+  /** A secret of the fleet's on the hostile peer's channel that it never revealed. */
+  fleetSecret(commitmentNumber: bigint): Uint8Array {
+    const row = this.#fleet.database.state.channels.get(toHex(this.channelId))?.row;
+    if (row === undefined) throw new SceneError('the fleet has no such channel');
+    return this.#fleet.commitmentSecret(row.channelKeysId, commitmentNumber);
+  }
+
   get channel(): EstablishedChannel {
     const { channel } = this.hostile;
     if (channel === undefined) throw new SceneError('there is no channel');
@@ -343,9 +350,15 @@ export class Scene {
 
   /** Cuts the hostile peer's connection; it comes back by itself. */
   async reconnect(): Promise<void> {
+    this.#connection = undefined;
     this.hostile.cut();
     await this.pause(20);
-    await this.until('reconnected', () => this.hostile.isConnected);
-    this.#connection = [...this.hostile.connections].at(-1);
+    await this.until('reconnected', () => this.#connection !== undefined || this.hostile.isConnected);
+    this.#connection ??= [...this.hostile.connections].at(-1);
+  }
+
+  /** What follows on the present connection is the reaction, though it may be over before anybody looks. */
+  watchConnection(): void {
+    this.#connection ??= [...this.hostile.connections].at(-1);
   }
 }

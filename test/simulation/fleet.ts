@@ -2,7 +2,7 @@
 import { MemoryBusHub } from '@fulmen/bus';
 import { NETWORKS } from '@fulmen/bitcoin';
 import type { Secp256k1 } from '@fulmen/crypto';
-import { keyTree } from '@fulmen/keys';
+import { channelSecrets, commitmentSecret, keyTree } from '@fulmen/keys';
 import { SHARD_COUNT } from '@fulmen/keys/shard';
 import { preferredReplica } from '@fulmen/channel-manager/lease/placement';
 import { start as startManager } from '@fulmen/channel-manager/start';
@@ -100,6 +100,12 @@ export class Fleet {
 
   get nodeId(): Uint8Array {
     return this.#keys().nodeId;
+  }
+
+  /** A commitment's secret, which nobody but its signer should know. */
+  commitmentSecret(channelKeysId: Uint8Array, commitmentNumber: bigint): Uint8Array {
+    const { perCommitmentSeed } = channelSecrets(this.#options.secp, this.#keys(), channelKeysId);
+    return commitmentSecret(perCommitmentSeed, commitmentNumber);
   }
 
   get gatewayAddresses(): readonly [SocketAddress, ...SocketAddress[]] {

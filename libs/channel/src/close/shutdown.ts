@@ -12,6 +12,7 @@ import { andThen, sendReady, stepOf, withMonitorUpdate } from '../step.ts';
 import { isFrozen } from '../updates/ready.ts';
 import { isQuiet } from '../updates/spec.ts';
 import { startNegotiation } from './negotiate.ts';
+import { isClosing } from './force.ts';
 
 type ShuttingDown = Extract<Phase, { type: 'shutting_down' }>;
 
@@ -84,6 +85,7 @@ export function receiveShutdown(
   message: MessageOf<'shutdown'>,
 ): StepResult<EstablishedChannel> {
   const { phase, connection } = state;
+  if (isClosing(state)) return fault('unexpected_message', 'ignore', 'shutdown for a closing channel');
   if (connection.type !== 'connected')
     return fault('unexpected_message', 'warning_disconnect', 'shutdown before channel_reestablish');
   const script = message.scriptpubkey;

@@ -2,6 +2,7 @@
 import { equalBytes } from '@fulmen/codec';
 import { shortChannelId } from '@fulmen/wire';
 import type { MessageOf } from '@fulmen/wire';
+import { isClosing } from '../close/force.ts';
 import { fundingScriptPubKey } from '../commitment/scripts/funding.ts';
 import { fault } from '../errors.ts';
 import type { ChannelContext } from '../context.ts';
@@ -82,6 +83,7 @@ export function receiveChannelReady(
   state: EstablishedChannel,
   message: MessageOf<'channel_ready'>,
 ): StepResult<EstablishedChannel> {
+  if (isClosing(state)) return fault('unexpected_message', 'ignore', 'channel_ready for a closing channel');
   if (state.connection.type !== 'connected')
     return fault('unexpected_message', 'warning_disconnect', 'channel_ready before channel_reestablish');
   const { changes, phase } = state;

@@ -28,9 +28,7 @@ export function requireSendable(state: EstablishedChannel): Result<void, Channel
 
 /** The counterparty's updates are welcome while the channel is open or resolves its last HTLCs. */
 export function requireReceivable(state: EstablishedChannel, message: string): Result<void, ChannelError> {
-  if (state.connection.type !== 'connected')
-    return fault('unexpected_message', 'warning_disconnect', `${message} before channel_reestablish`);
-  if (state.phase.type === 'open' || state.phase.type === 'shutting_down') return ok(undefined);
+  // BOLT 2: "if a channel is in an error state: SHOULD retransmit the error packet and ignore any other packets for that channel."
   if (
     state.phase.type === 'closing_force' ||
     state.phase.type === 'passive' ||
@@ -39,6 +37,9 @@ export function requireReceivable(state: EstablishedChannel, message: string): R
   ) {
     return fault('unexpected_message', 'ignore', `${message} for a closing channel`);
   }
+  if (state.connection.type !== 'connected')
+    return fault('unexpected_message', 'warning_disconnect', `${message} before channel_reestablish`);
+  if (state.phase.type === 'open' || state.phase.type === 'shutting_down') return ok(undefined);
   return fault('unexpected_message', 'warning_disconnect', `${message} in phase ${state.phase.type}`);
 }
 
