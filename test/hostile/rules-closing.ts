@@ -152,9 +152,15 @@ export const CLOSING_RULES: readonly Rule[] = [
     () => [{ feeSat: 50_000n, range: [1n, 100_000n] }],
     { reaction: 'error' },
   ),
-  negotiation('no overlap, to the funder', NO_OVERLAP, BY_FLEET, () => [{ feeSat: 50_000n, range: [40_000n, 60_000n] }], {
-    reaction: 'warning',
-  }),
+  negotiation(
+    'no overlap, to the funder',
+    NO_OVERLAP,
+    BY_FLEET,
+    () => [{ feeSat: 50_000n, range: [40_000n, 60_000n] }],
+    {
+      reaction: 'warning',
+    },
+  ),
   negotiation('no overlap, to the fundee', NO_OVERLAP, BY_PEER, () => [{ feeSat: 5n, range: [1n, 10n] }], {
     reaction: 'warning',
   }),
@@ -247,7 +253,8 @@ export const CLOSING_RULES: readonly Rule[] = [
   {
     name: 'closing_signed: before any shutdown',
     section: CLOSING,
-    sentence: 'after `shutdown` has been received, AND no HTLCs remain in either commitment transaction: SHOULD send a `closing_signed` message.',
+    sentence:
+      'after `shutdown` has been received, AND no HTLCs remain in either commitment transaction: SHOULD send a `closing_signed` message.',
     stage: BY_PEER,
     shares: 'its_stage',
     act: (scene) =>

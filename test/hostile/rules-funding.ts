@@ -134,7 +134,10 @@ export const FUNDING_RULES: readonly Rule[] = [
         SIGNATURE,
         'opening_by_peer',
         (scene) =>
-          scene.change('funding_created', (message) => ({ ...message, signature: change(message.signature) })),
+          scene.change('funding_created', (message) => ({
+            ...message,
+            signature: change(message.signature),
+          })),
         { reaction: 'error' },
       ),
       rule(
@@ -212,6 +215,38 @@ export const FUNDING_RULES: readonly Rule[] = [
       reaction: 'ignore',
       check: (scene) => {
         if (!scene.hasOrdered('funding')) throw new RangeError('the funding was not broadcast');
+      },
+    },
+  ),
+  ...(['unconfirmed_by_peer', 'unconfirmed_by_fleet'] as const).map((stage) =>
+    rule(
+      `funding_signed: and then a reconnection, ${stage}`,
+      'Message Retransmission',
+      stage === 'unconfirmed_by_peer'
+        ? 'if it has sent the `funding_signed` message: MUST remember the channel for reconnection.'
+        : 'if it has broadcast the funding transaction: MUST remember the channel for reconnection.',
+      stage,
+      (scene) => scene.reconnect(),
+      { reaction: 'ignore', hears: ['channel_reestablish'] },
+    ),
+  ),
+  rule(
+    'accept_channel: and then nothing but a reset',
+    'Message Retransmission',
+    'otherwise: SHOULD NOT remember the channel for reconnection.',
+    'opening_by_fleet',
+    (scene) => {
+      scene.hostile.receives = ({ type }) => {
+        if (type === 'funding_created') scene.hostile.cut();
+        return type !== 'funding_created';
+      };
+    },
+    {
+      reaction: 'disconnect',
+      never: 'channel_reestablish',
+      check: (scene) => {
+        if (scene.phases().length > 0 || scene.hasOrdered('funding'))
+          throw new RangeError('it is remembered');
       },
     },
   ),

@@ -269,6 +269,15 @@ export const MESSAGE_RULES: readonly Rule[] = [
     act: (scene) => scene.send(concatBytes(Uint8Array.from([0, type]), scene.channelId, new Uint8Array(80))),
     reaction: type % 2 === 0 ? 'warning_disconnect' : 'ignore',
   })),
+  {
+    name: 'stfu: when nobody offered it',
+    section: 'Channel Quiescence',
+    sentence: 'MUST NOT send `stfu` unless `option_quiesce` is negotiated.',
+    stage: 'open_funded_by_peer',
+    shares: 'its_stage',
+    act: (scene) => scene.send(sample(scene, 'stfu', scene.channelId)),
+    reaction: 'warning_disconnect',
+  },
   complaint(
     'error: about all channels',
     'if `channel_id` is all zero: MUST fail all channels with the sending node.',

@@ -143,9 +143,13 @@ export const OPEN_RULES: readonly Rule[] = [
     channelFlags: 1,
     tlvs: { ...tlvs, channelType: SCID_ALIAS },
   })),
-  open('a shutdown script of no allowed form', 'MUST include `upfront_shutdown_script` with either a valid `shutdown_scriptpubkey` as required by `shutdown` `scriptpubkey`, or a zero-length `shutdown_scriptpubkey`.', ({ tlvs }) => ({
-    tlvs: { ...tlvs, upfrontShutdownScript: Uint8Array.from([0x51]) },
-  })),
+  open(
+    'a shutdown script of no allowed form',
+    'MUST include `upfront_shutdown_script` with either a valid `shutdown_scriptpubkey` as required by `shutdown` `scriptpubkey`, or a zero-length `shutdown_scriptpubkey`.',
+    ({ tlvs }) => ({
+      tlvs: { ...tlvs, upfrontShutdownScript: Uint8Array.from([0x51]) },
+    }),
+  ),
   open('a type that is none', UNSUITABLE, ({ tlvs }) => ({
     tlvs: { ...tlvs, channelType: NO_TYPE },
   })),

@@ -178,7 +178,10 @@ export const REESTABLISH_RULES: readonly Rule[] = [
     'my_current_per_commitment_point of nothing',
     'MUST ignore `my_current_per_commitment_point`, but MAY require it to be a valid point.',
     ({ myCurrentPerCommitmentPoint }) => ({
-      myCurrentPerCommitmentPoint: Uint8Array.from([2, ...myCurrentPerCommitmentPoint.subarray(1).fill(0xff)]),
+      myCurrentPerCommitmentPoint: Uint8Array.from([
+        2,
+        ...myCurrentPerCommitmentPoint.subarray(1).fill(0xff),
+      ]),
     }),
     'ignore',
   ),
@@ -191,7 +194,11 @@ export const REESTABLISH_RULES: readonly Rule[] = [
   fresh(
     'a revocation before any was sent',
     'if it has not sent `revoke_and_ack`, AND `next_revocation_number` is not equal to 0: SHOULD send an `error` and fail the channel.',
-    (message) => ({ ...message, nextRevocationNumber: 1n, yourLastPerCommitmentSecret: new Uint8Array(32).fill(9) }),
+    (message) => ({
+      ...message,
+      nextRevocationNumber: 1n,
+      yourLastPerCommitmentSecret: new Uint8Array(32).fill(9),
+    }),
     { reaction: 'error' },
   ),
   fresh(
@@ -210,12 +217,10 @@ export const REESTABLISH_RULES: readonly Rule[] = [
     (message) => message,
     { reaction: 'ignore', hears: ['channel_reestablish', 'channel_ready'] },
   ),
-  fresh(
-    'twice',
-    'MUST transmit `channel_reestablish` for each channel.',
-    (message) => [message, message],
-    { reaction: 'warning_disconnect', hears: ['warning: a second channel_reestablish'] },
-  ),
+  fresh('twice', 'MUST transmit `channel_reestablish` for each channel.', (message) => [message, message], {
+    reaction: 'warning_disconnect',
+    hears: ['warning: a second channel_reestablish'],
+  }),
   fresh(
     'an interactive transaction that nobody negotiated',
     'if the `next_funding` TLV is set: otherwise: MUST send `tx_abort` to let the sending node know that they can forget this funding transaction.',
@@ -231,7 +236,10 @@ export const REESTABLISH_RULES: readonly Rule[] = [
     (message) => ({
       ...message,
       tlvs: {
-        myCurrentFundingLocked: { myCurrentFundingLockedTxid: new Uint8Array(32).fill(8), retransmitFlags: 0 },
+        myCurrentFundingLocked: {
+          myCurrentFundingLockedTxid: new Uint8Array(32).fill(8),
+          retransmitFlags: 0,
+        },
       },
     }),
     { reaction: 'ignore', hears: ['channel_reestablish', 'channel_ready'] },
@@ -280,7 +288,7 @@ export const REESTABLISH_RULES: readonly Rule[] = [
   },
   lost(
     'revoke_and_ack was lost',
-    'if `next_revocation_number` is equal to the commitment number of the last `revoke_and_ack` the receiving node sent, AND the receiving node hasn\'t already received a `closing_signed`: MUST re-send the `revoke_and_ack`.',
+    "if `next_revocation_number` is equal to the commitment number of the last `revoke_and_ack` the receiving node sent, AND the receiving node hasn't already received a `closing_signed`: MUST re-send the `revoke_and_ack`.",
     async (scene) => {
       scene.lose('revoke_and_ack', 'commitment_signed');
       scene.pay(AMOUNT_MSAT);

@@ -69,10 +69,15 @@ export const SHUTDOWN_RULES: readonly Rule[] = [
   form('a script to a public key hash', [0x76, 0xa9, 20, ...new Uint8Array(20), 0x88, 0xac]),
   form('a witness program of one byte', [0x51, 1, 1]),
   {
-    ...simple('another script than promised', 'if both nodes advertised the `option_upfront_shutdown_script` feature, and the receiving node received a non-zero-length `shutdown_scriptpubkey` in `open_channel` or `accept_channel`, and that `shutdown_scriptpubkey` is not equal to `scriptpubkey`: MAY send a `warning`. MUST fail the connection.', (scene) => scene.send(shutdown(scene, Uint8Array.from([0, 20, ...new Uint8Array(20).fill(0x77)]))), {
-      stage: 'open_funded_by_peer',
-      reaction: 'warning_disconnect',
-    }),
+    ...simple(
+      'another script than promised',
+      'if both nodes advertised the `option_upfront_shutdown_script` feature, and the receiving node received a non-zero-length `shutdown_scriptpubkey` in `open_channel` or `accept_channel`, and that `shutdown_scriptpubkey` is not equal to `scriptpubkey`: MAY send a `warning`. MUST fail the connection.',
+      (scene) => scene.send(shutdown(scene, Uint8Array.from([0, 20, ...new Uint8Array(20).fill(0x77)]))),
+      {
+        stage: 'open_funded_by_peer',
+        reaction: 'warning_disconnect',
+      },
+    ),
   },
   {
     ...simple(
@@ -141,13 +146,22 @@ export const SHUTDOWN_RULES: readonly Rule[] = [
         await scene.receive(AMOUNT_MSAT);
         scene.send(shutdown(scene), addOf(scene));
       },
-      { stage: 'open_funded_by_peer', reaction: 'warning_disconnect', hears: ['warning: update_add_htlc after shutdown'] },
+      {
+        stage: 'open_funded_by_peer',
+        reaction: 'warning_disconnect',
+        hears: ['warning: update_add_htlc after shutdown'],
+      },
     ),
   },
-  simple('of an idle channel, and then update_add_htlc', NO_UPDATE, (scene) => scene.send(shutdown(scene), addOf(scene)), {
-    stage: 'open_funded_by_peer',
-    reaction: 'warning_disconnect',
-  }),
+  simple(
+    'of an idle channel, and then update_add_htlc',
+    NO_UPDATE,
+    (scene) => scene.send(shutdown(scene), addOf(scene)),
+    {
+      stage: 'open_funded_by_peer',
+      reaction: 'warning_disconnect',
+    },
+  ),
   simple(
     'of an idle channel, and then update_fee',
     NO_UPDATE,
