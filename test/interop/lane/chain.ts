@@ -2,6 +2,7 @@
 import { BitcoindRpc } from '@fulmen/chain';
 import { freePort } from '../../e2e/support/state.ts';
 import { startBitcoind } from '../start-bitcoind.ts';
+import { FeeProxy } from './fee-proxy.ts';
 
 /** How a process reaches the node. */
 export interface BitcoindAccess {
@@ -32,6 +33,8 @@ export class Chain implements BitcoindAccess {
   readonly zmqTx: string;
   readonly version: string;
   readonly rpc: BitcoindRpc;
+  /** Everybody reaches the node through it: it may answer fee estimates of its own. */
+  readonly fees: FeeProxy;
   readonly #stop: () => Promise<void>;
   readonly #miner: string;
 
@@ -41,6 +44,7 @@ export class Chain implements BitcoindAccess {
     zmqTx: string;
     version: string;
     rpc: BitcoindRpc;
+    fees: FeeProxy;
     stop: () => Promise<void>;
     miner: string;
   }) {
@@ -49,6 +53,7 @@ export class Chain implements BitcoindAccess {
     this.zmqTx = parts.zmqTx;
     this.version = parts.version;
     this.rpc = parts.rpc;
+    this.fees = parts.fees;
     this.#stop = parts.stop;
     this.#miner = parts.miner;
   }
@@ -74,14 +79,17 @@ export class Chain implements BitcoindAccess {
     const miner = String(await cookieRpc.call('getnewaddress'));
     await rpc.call('generatetoaddress', FIRST_BLOCKS, miner);
     const { subversion } = (await rpc.call('getnetworkinfo')) as { readonly subversion: string };
+    const fees = await FeeProxy.start({ host: config.host, port: config.port });
     return new Chain({
-      port: config.port,
+      port: fees.port,
+      fees,
       zmqBlock,
       zmqTx,
       version: `bitcoind ${subversion.replaceAll('/', '')}`,
       rpc,
       stop: async () => {
         rpc.close();
+        await fees.stop();
         await stop();
       },
       miner,

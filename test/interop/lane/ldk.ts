@@ -151,6 +151,7 @@ export class Ldk implements InteropPeer {
               isAnchors: channel.anchors,
               capacitySat: BigInt(channel.capacitySat),
               balanceMsat: channel.outboundMsat + BigInt(channel.reserveSat ?? 0) * 1_000n,
+              feerateSatPerKw: channel.feerateSatPerKw ?? 0,
               htlcsInFlight: channel.pendingInboundHtlcs + channel.pendingOutboundHtlcs,
               fundingTxid: channel.fundingTxid,
               fundingOutputIndex: channel.fundingIndex,

@@ -203,6 +203,7 @@ export class Lnd implements InteropPeer {
         isAnchors,
         capacitySat: BigInt(String(channel['capacity'])),
         balanceMsat: (ownSat + feeSat + (isFunder && isAnchors ? 660n : 0n)) * 1_000n,
+        feerateSatPerKw: Number(channel['fee_per_kw'] ?? 0),
         htlcsInFlight: list(channel['pending_htlcs']).length,
         fundingTxid,
         fundingOutputIndex: Number(fundingOutputIndex),

@@ -28,6 +28,8 @@ export interface PeerChannel {
   readonly capacitySat: bigint;
   /** What the peer owns, its reserve included. */
   readonly balanceMsat: bigint;
+  /** Of the latest commitment. */
+  readonly feerateSatPerKw: number;
   readonly htlcsInFlight: number;
   readonly fundingTxid: string;
   readonly fundingOutputIndex: number;

@@ -97,6 +97,8 @@ export class World {
         console: IDENTITY,
         'channel-manager-1': MANAGER,
         'channel-manager-2': MANAGER,
+        // Cases that change the feerate wait for the fleet to see it.
+        'chain-monitor': { FULMEN_FEE_CACHE_MS: '1000' },
         signer: { FULMEN_SIGNER_ALLOWED_SCRIPTS: Buffer.from(vault.scriptPubkey).toString('hex') },
       },
       chainUrl: chain.url,

@@ -1,24 +1,16 @@
 /** What an invoice may say beside an amount, and payments that must be refused; payments without an invoice. */
 import { createHash, randomBytes } from 'node:crypto';
-import { secp256k1 } from '@fulmen/crypto/default';
-import { decodeInvoice, type Invoice } from '@fulmen/invoice';
+import type { Invoice } from '@fulmen/invoice';
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import { Ldk } from '../ldk.ts';
 import type { InteropPeer, PeerPayment } from '../peer.ts';
 import type { World } from '../world.ts';
+import { decoded, hex, nextKey } from './invoice-texts.ts';
 import { describe, ensureSucceeded, invoiceOfFleet, payByFleet, peerWithChannel } from './support.ts';
 
 const group = 'pay';
 const KEYSEND_MSAT = 3_210_000n;
-
-function decoded(bolt11: string): Invoice {
-  const invoice = decodeInvoice(secp256k1, bolt11);
-  ensure(invoice.ok, 'the invoice cannot be read');
-  return invoice.value;
-}
-
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 /** A refusal as BOLT 4 wants it of the payee: one code for all that could tell a prober something. */
 function ensureRefused(payment: PeerPayment, what: string): void {
@@ -53,12 +45,6 @@ async function refusalOf(paying: Promise<unknown>): Promise<string> {
   }
   return '';
 }
-
-let keys = 0;
-const nextKey = (): string => {
-  keys += 1;
-  return `interop-${process.pid}-${Date.now()}-${keys}`;
-};
 
 export const INVOICE_CASES: readonly Case[] = [
   {

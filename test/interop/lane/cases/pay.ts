@@ -1,7 +1,9 @@
 /** Payments between the fleet and a peer over one channel. */
 import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
+import { HINT_CASES } from './hints.ts';
 import { INVOICE_CASES } from './invoices.ts';
+import { LIMIT_CASES } from './limits.ts';
 import { describe, ensureSucceeded, invoiceOfFleet, payByFleet, peerWithChannel } from './support.ts';
 
 const group = 'pay';
@@ -107,4 +109,6 @@ export const PAY_CASES: readonly Case[] = [
     },
   },
   ...INVOICE_CASES,
+  ...HINT_CASES,
+  ...LIMIT_CASES,
 ];
