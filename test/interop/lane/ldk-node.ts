@@ -264,6 +264,7 @@ export class LdkNode implements InteropPeer {
               capacitySat: BigInt(Number(channel['capacitySat'])),
               balanceMsat:
                 BigInt(Number(channel['outboundMsat'])) + 1_000n * BigInt(Number(channel['reserveSat'])),
+              feerateSatPerKw: Number(channel['feerateSatPerKw']),
               htlcsInFlight: Number(channel['htlcsInFlight']),
               fundingTxid: String(channel['fundingTxid']),
               fundingOutputIndex: Number(channel['fundingIndex']),

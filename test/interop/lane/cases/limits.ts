@@ -12,6 +12,8 @@ const LND_SENDS_MSAT = ['--bitcoin.minhtlcout=1'];
 const BELOW_A_SATOSHI_MSAT = [1n, 999n, 1_001n];
 /** BOLT 2: the most HTLCs that one side of a channel may offer. */
 const MOST_HTLCS = 483;
+/** LDK's default, which ldk-node leaves. */
+const LDK_MOST_HTLCS = 50;
 /** Not trimmed with anchors, and cheap enough for hundreds. */
 const SMALL_MSAT = 1_000_000n;
 /** Of a payment that no channel with the payee has room for; the fleet has others, which lead nowhere. */
@@ -31,7 +33,11 @@ async function peerWith(
   },
 ): Promise<InteropPeer> {
   const { by, lnd, maxAcceptedHtlcs, ...channel } = options;
-  const peer = await world.peer(kind, lnd, maxAcceptedHtlcs === undefined ? {} : { handshake: { maxAcceptedHtlcs } });
+  const peer = await world.peer(
+    kind,
+    lnd,
+    maxAcceptedHtlcs === undefined ? {} : { handshake: { maxAcceptedHtlcs } },
+  );
   await world.connect(peer);
   await world.open(peer, by, channel);
   return peer;
@@ -159,11 +165,12 @@ export const LIMIT_CASES: readonly Case[] = [
   },
   {
     group,
-    name: `${MOST_HTLCS} HTLCs at once, and no more`,
+    name: `as many HTLCs at once as the peer takes, ${MOST_HTLCS} where that can be set, and no more`,
     over: 'peers',
     run: async (world, kind) => {
+      const most = kind === 'ldk-node' ? LDK_MOST_HTLCS : MOST_HTLCS;
       const peer = await peerWith(world, kind, { by: 'peer', maxAcceptedHtlcs: MOST_HTLCS });
-      const invoices = await each(Array.from({ length: MOST_HTLCS }), () =>
+      const invoices = await each(Array.from({ length: most }), () =>
         peer.invoice({ amountMsat: SMALL_MSAT, hold: 'hold' }),
       );
       const paying = await each(invoices, async ({ bolt11 }) => ({
@@ -172,7 +179,7 @@ export const LIMIT_CASES: readonly Case[] = [
           world.node.auth(60_000),
         ),
       }));
-      await untilInFlight(world, peer, MOST_HTLCS);
+      await untilInFlight(world, peer, most);
       const oneMore = await peer.invoice({ amountMsat: SMALL_MSAT });
       const refused = await payByFleet(world, oneMore.bolt11);
       ensure(NO_ROOM.test(refused.failureReason), `one more: ${refused.failureReason}`);
@@ -226,7 +233,7 @@ export const LIMIT_CASES: readonly Case[] = [
           'LND looks at the feerate every 10 to 60 minutes, and no setting makes it sooner',
         );
       const peer = await peerWith(world, kind, { by: 'peer' });
-      if (!(peer instanceof Ldk)) throw new NotApplicable('only LDK’s clock can be moved');
+      if (!(peer instanceof Ldk)) throw new NotApplicable('the clock of ldk-node is its own');
       await underLoad(world, peer, async () => {
         for (const feerateSatPerKw of [3_000, 4_500, 500]) {
           await peer.wallet.call('setFeerate', { feerateSatPerKw });
