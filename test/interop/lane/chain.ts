@@ -18,6 +18,8 @@ export interface BitcoindAccess {
 
 const USER = 'fulmen';
 const PASSWORD = 'fulmen';
+/** What the miner pays: its payments are what bitcoind learns its estimates from, and closes go by those. */
+const FEERATE_SAT_PER_VB = 1;
 /** Of user and password above: salt, and HMAC-SHA256 of the password under it (Bitcoin Core's rpcauth). */
 const RPC_AUTH =
   'fulmen:7d9ba5ae63c3d4dc30583ff4fe65a67e$8abd981357f9cb97968002b1d637bdfd3fd3fd3cdd8bdbd1aa5363abd8fb0ba5';
@@ -148,7 +150,8 @@ export class Chain implements BitcoindAccess {
   }
 
   async fund(address: string, valueSat: bigint): Promise<void> {
-    await this.rpc.call('sendtoaddress', address, Number(valueSat) / 1e8);
+    const ordinary = ['', '', false, true, null, 'unset', false];
+    await this.rpc.call('sendtoaddress', address, Number(valueSat) / 1e8, ...ordinary, FEERATE_SAT_PER_VB);
   }
 
   async mempool(): Promise<readonly string[]> {

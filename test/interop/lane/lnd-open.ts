@@ -10,6 +10,8 @@ export function openRequest(options: OpenOptions): Json {
     push_sat: String((options.pushMsat ?? 0n) / 1_000n),
     private: options.announce !== 'announced',
     spend_unconfirmed: true,
+    // Without it LND pays 50 sat/vB, and teaches bitcoind that.
+    sat_per_vbyte: '2',
     commitment_type: options.format === 'static_remotekey' ? 'STATIC_REMOTE_KEY' : 'ANCHORS',
     ...(options.closeAddress !== undefined && { close_address: options.closeAddress }),
     scid_alias: options.scidAlias === 'scid_alias',
