@@ -1,7 +1,7 @@
 /** What this node offers: in init, and in its node_announcement. */
 import { FeatureBits } from '@fulmen/codec';
 
-/** Only what is built: a feature that is offered and missing costs channels. BOLT 9 has each of them in both contexts. */
+/** Only what is built: a feature that is offered and missing costs channels. BOLT 9 has each of them for both messages. */
 export const HOLDER_FEATURES: FeatureBits = FeatureBits.of({
   data_loss_protect: 'required',
   upfront_shutdown_script: 'optional',

@@ -44,7 +44,10 @@ const schema = z.object({
   FULMEN_CHAIN_MONITOR_ADDRESS: address,
   FULMEN_NODE_ID: z.string().regex(NODE_ID, 'must be 33 bytes in hex').optional(),
   FULMEN_LEASE_MS: integer(1_000, 120_000).default(10_000),
-  /** BOLT 7: "SHOULD flush outgoing gossip messages once every 60 seconds, independently of the arrival times". */
+  /**
+   * BOLT 7: "SHOULD flush outgoing gossip messages once every 60 seconds, independently of the
+   * arrival times of the messages."
+   */
   FULMEN_GOSSIP_RELAY_MS: integer(100, 600_000).default(60_000),
   FULMEN_TLS_CA_FILE: z.string().optional(),
   FULMEN_TLS_CERTIFICATE_FILE: z.string().optional(),

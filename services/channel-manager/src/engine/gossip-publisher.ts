@@ -87,8 +87,8 @@ export class GossipPublisher {
   }
 
   /**
-   * BOLT 7: "MAY create and send a `channel_update` with the `disable` bit set to signal the temporary unavailability
-   * of a channel (e.g. due to a loss of connectivity) OR permanent unavailability (e.g. prior to an on-chain
+   * BOLT 7: "MAY create and send a `channel_update` with the `disable` bit set to 1, to signal a channel's temporary
+   * unavailability (e.g. due to a loss of connectivity) OR permanent unavailability (e.g. prior to an on-chain
    * settlement)."
    */
   #isDisabled(actor: ChannelActor, nowMs: number): boolean {

@@ -49,7 +49,7 @@ export class NodeAnnouncer {
   async run(): Promise<void> {
     const { router, signer, runtime, logger } = this.#ports;
     const known = await router.getNode({ nodeId: this.#nodeId });
-    // BOLT 7: a receiver "SHOULD ignore the message" when the node "is NOT previously known from a
+    // BOLT 7: a receiver "SHOULD ignore the message" when `node_id` "is NOT previously known from a
     // channel_announcement".
     if (!known.found) return;
     const now = Math.floor(runtime.wallClockMs() / 1_000);

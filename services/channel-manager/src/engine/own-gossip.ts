@@ -39,7 +39,10 @@ export function ownTerms({ state, policy }: Pick<ChannelActor, 'state' | 'policy
   };
 }
 
-/** BOLT 7: the direction is 0 "if […] the creating node is `node-id-1` in that channel" (the lesser), otherwise 1. */
+/**
+ * The lesser node id is the first. BOLT 7: "if the origin node is `node_id_1` in the message: MUST set the `direction`
+ * bit of `channel_flags` to 0."
+ */
 export function ownDirection(node: Pick<NodeView, 'nodeId'>, state: EstablishedChannel): 0 | 1 {
   return compareBytes(node.nodeId, state.parameters.counterpartyNodeId) < 0 ? 0 : 1;
 }
@@ -50,8 +53,8 @@ export function peersScid(state: EstablishedChannel): bigint | undefined {
 }
 
 /**
- * The time of a channel's next update, in seconds. BOLT 7: "MUST set `timestamp` to […] greater than that of any
- * previously-sent `channel_update` for this `short_channel_id`."
+ * The time of a channel's next update, in seconds. BOLT 7: "MUST set `timestamp` to greater than 0, AND to greater than
+ * any previously-sent `channel_update` for this `short_channel_id`."
  *
  * @param known of the last update that others have
  */
