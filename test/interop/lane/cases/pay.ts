@@ -4,6 +4,7 @@ import type { Case } from '../case.ts';
 import { HINT_CASES } from './hints.ts';
 import { INVOICE_CASES } from './invoices.ts';
 import { LIMIT_CASES } from './limits.ts';
+import { MPP_CASES } from './mpp.ts';
 import { describe, ensureSucceeded, invoiceOfFleet, payByFleet, peerWithChannel } from './support.ts';
 
 const group = 'pay';
@@ -111,4 +112,5 @@ export const PAY_CASES: readonly Case[] = [
   ...INVOICE_CASES,
   ...HINT_CASES,
   ...LIMIT_CASES,
+  ...MPP_CASES,
 ];
