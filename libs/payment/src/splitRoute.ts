@@ -25,7 +25,7 @@ const PART_COUNTS: readonly number[] = [2, 3, 4, 6, 8, 12, 16];
 /** Most parts of one payment. */
 export const MAX_SENT_PARTS = 16;
 /** Searches through the graph for one request: some tens of milliseconds each on the public network. */
-const MAX_SEARCHES = 64;
+const MAX_SEARCHES = 40;
 /** A further HTLC in an own channel costs its funder fees: so much of the channel is left free for each. */
 const FURTHER_HTLC_DIVISOR = 100n;
 
@@ -90,7 +90,9 @@ class Split {
       // First with a fair share of the fee limit, so that it lasts for all; then with all of it.
       const fairFeeMsat = (feeLeftMsat * amountMsat) / leftMsat;
       const fair = this.#find(amountMsat, fairFeeMsat, uses);
-      const found = fair.ok || fairFeeMsat === feeLeftMsat ? fair : this.#find(amountMsat, feeLeftMsat, uses);
+      const wantsMore = !fair.ok && fair.error.kind === 'no_route' && fair.error.exceeded.includes('fee');
+      const found =
+        wantsMore && fairFeeMsat < feeLeftMsat ? this.#find(amountMsat, feeLeftMsat, uses) : fair;
       if (!found.ok) return found;
       const route = this.#grown(found.value, leftMsat, feeLeftMsat, uses);
       routes.push(route);
