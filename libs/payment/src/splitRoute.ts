@@ -91,8 +91,7 @@ class Split {
       const fairFeeMsat = (feeLeftMsat * amountMsat) / leftMsat;
       const fair = this.#find(amountMsat, fairFeeMsat, uses);
       const wantsMore = !fair.ok && fair.error.kind === 'no_route' && fair.error.exceeded.includes('fee');
-      const found =
-        wantsMore && fairFeeMsat < feeLeftMsat ? this.#find(amountMsat, feeLeftMsat, uses) : fair;
+      const found = wantsMore && fairFeeMsat < feeLeftMsat ? this.#find(amountMsat, feeLeftMsat, uses) : fair;
       if (!found.ok) return found;
       const route = this.#grown(found.value, leftMsat, feeLeftMsat, uses);
       routes.push(route);
