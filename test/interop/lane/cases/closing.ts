@@ -14,8 +14,11 @@ import type { World } from '../world.ts';
 const MAX_BLOCKS = 800;
 /** Where nobody says what is waited for: another depth that buries something. */
 const UNSAID_BLOCKS = 6;
+/** A payee's first claim, and the blocks that it may want for that. */
+const CLAIM_LATE_MS = 3_000;
+const CLAIM_BLOCKS = 10;
 /** How long a claim may take from the block that allows it to the mempool. */
-const CLAIM_MS = 1_500;
+const CLAIM_MS = 800;
 
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 export const display = (txid: Uint8Array): string => hex(Uint8Array.from(txid).reverse());
@@ -222,11 +225,31 @@ async function blocksToWait(world: World, books: Books, whose: 'all' | 'fleet'):
     // A claim may be on its way to the mempool.
     if (performance.now() < waitsMs) return undefined;
     const height = await world.chain.height();
-    const heights = [...waiting, ...pending].flatMap(({ untilHeight }) =>
-      untilHeight === undefined || untilHeight <= height ? [] : [untilHeight],
-    );
-    return heights.length === 0 ? UNSAID_BLOCKS : Math.min(...heights) - height;
+    const later = (what: readonly { readonly untilHeight?: number | undefined }[]): readonly number[] =>
+      what.flatMap(({ untilHeight = 0 }) => (untilHeight > height ? [untilHeight] : []));
+    // An expiry is not passed by; where nobody contends any more, all that matures is waited for at once.
+    const contested = waiting.filter(({ kind }) => kind.startsWith('htlc_'));
+    const heights = contested.length > 0 ? later(contested) : later([...waiting, ...pending]);
+    if (heights.length === 0) return UNSAID_BLOCKS;
+    return (contested.length > 0 ? Math.min(...heights) : Math.max(...heights)) - height;
   });
+}
+
+/** The payee of a held payment lets its preimage out: on the chain, for its channel is closed. */
+export async function claimOnChain(world: World, payee: InteropPeer, paymentHash: string): Promise<void> {
+  const before = new Set(await world.chain.mempool());
+  await payee.settle(paymentHash);
+  for (let mined = 0; mined < CLAIM_BLOCKS; mined += 1) {
+    const waitsMs = performance.now() + CLAIM_LATE_MS;
+    const isOut = await until('a claim or its time', async () => {
+      if ((await world.chain.mempool()).some((txid) => !before.has(txid))) return 'out';
+      return performance.now() < waitsMs ? undefined : 'late';
+    });
+    if (isOut === 'out') return;
+    // LND makes its claims when it sees a block.
+    await world.mine(1);
+  }
+  ensure(false, 'the payee claims nothing');
 }
 
 /** The fleet's word about the channels of the books, as far as they are closing. */

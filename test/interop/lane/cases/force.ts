@@ -3,7 +3,15 @@ import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import { type Books, ensureClosed, forceClose, mineUntilSettled, openBooks, settleBooks } from './closing.ts';
+import {
+  type Books,
+  claimOnChain,
+  ensureClosed,
+  forceClose,
+  mineUntilSettled,
+  openBooks,
+  settleBooks,
+} from './closing.ts';
 import { ensureEnds, type Forwarded, forward, holdOfFleet } from './held.ts';
 import { peerWithChannel } from './support.ts';
 
@@ -30,7 +38,7 @@ function offeredByFleet(by: 'peer' | 'fleet', format: Format): Case {
       const dust = await holdOfFleet(world, peer, DUST_MSAT);
       const closingTxid = await forceClose(world, books, by, [peer]);
       await ensureClosed(world, books, by === 'fleet' ? 'holder' : 'counterparty', closingTxid);
-      await peer.settle(claimed);
+      await claimOnChain(world, peer, claimed);
       await settleBooks(world, books, new Map([[peer, CLAIMED_MSAT]]));
       await ensureEnds(
         world,
@@ -87,7 +95,7 @@ function bothForwarding(by: 'peers' | 'fleet'): Case {
         await forward(world, alice, bob, DUST_MSAT),
       ];
       await forceClose(world, books, by === 'peers' ? 'peer' : 'fleet', [alice, bob]);
-      for (const { payee, paymentHash } of claimed) await payee.settle(paymentHash);
+      for (const { payee, paymentHash } of claimed) await claimOnChain(world, payee, paymentHash);
       await mineUntilSettled(world, books);
       await settleBooks(world, books, await paid(claimed));
       for (const { paying } of expired) {
@@ -109,7 +117,7 @@ const downstreamAlone: Case = {
     const expired = await forward(world, alice, bob, EXPIRED_MSAT);
     const dust = await forward(world, alice, bob, DUST_MSAT);
     await forceClose(world, books, 'peer', [bob]);
-    await bob.settle(claimed.paymentHash);
+    await claimOnChain(world, bob, claimed.paymentHash);
     await mineUntilSettled(world, books);
     await settleBooks(world, books, new Map([[bob, CLAIMED_MSAT]]));
     await paid([claimed]);
