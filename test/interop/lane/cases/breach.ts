@@ -3,7 +3,7 @@ import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import type { InteropPeer } from '../peer.ts';
 import type { World } from '../world.ts';
-import { type Books, closingInMempool, closings, openBooks, settleBooks } from './closing.ts';
+import { type Books, closingInMempool, closings, display, hex, openBooks, settleBooks } from './closing.ts';
 import { forward, holdOfFleet } from './held.ts';
 import { ensureSucceeded, invoiceOfFleet, peerWithChannel } from './support.ts';
 
@@ -65,20 +65,22 @@ async function closeOldState(cheater: InteropPeer): Promise<void> {
   await cheater.close(channel.channelId, 'force');
 }
 
-/** Every output but anchors is claimed while the revoked commitment is one block deep. */
+/** What was the cheater's, and both HTLCs, are claimed while the revoked commitment is one block deep. */
 async function ensureClaimed(world: World, books: Books): Promise<void> {
-  await until('a claim of every output in the mempool', async () => {
+  await until('a claim of every contested output in the mempool', async () => {
     const [closed] = await closings(world, books);
-    const outputs = (closed?.outputs ?? []).filter(({ kind }) => kind !== 'anchor');
+    const contested = (closed?.outputs ?? []).filter(({ kind }) => kind !== 'anchor' && kind !== 'to_remote');
     const { sweeps } = await world.node.onchain.listSweeps({}, world.node.auth());
-    const claims = sweeps.filter(
-      ({ kind, channelId, sweepTxid }) =>
-        kind !== 'anchor' &&
-        sweepTxid.length === 32 &&
-        Buffer.from(channelId).toString('hex') === books.channels[0]?.channelId,
+    const mempool = new Set(await world.chain.mempool());
+    const isClaimed = contested.every(({ txid, outputIndex }) =>
+      sweeps.some(
+        (sweep) =>
+          hex(sweep.txid) === hex(txid) &&
+          sweep.outputIndex === outputIndex &&
+          mempool.has(display(sweep.sweepTxid)),
+      ),
     );
-    // Both balances and both HTLCs.
-    return outputs.length === 4 && claims.length === 4 ? true : undefined;
+    return contested.length === 3 && isClaimed ? true : undefined;
   });
 }
 
