@@ -21,7 +21,11 @@ const DIRECTION = compareBytes(peerNodeId, nodeId) < 0 ? 0 : 1;
 const GIVEN_ALIAS = 77n;
 const TAKEN_ALIAS = 88n;
 
-const channel = { ...new Pair(fakeSecp256k1).alice.channel, aliasScid: GIVEN_ALIAS, counterpartyAliasScid: TAKEN_ALIAS };
+const channel = {
+  ...new Pair(fakeSecp256k1).alice.channel,
+  aliasScid: GIVEN_ALIAS,
+  counterpartyAliasScid: TAKEN_ALIAS,
+};
 const stored: CounterpartyPolicy[] = [];
 beforeEach(() => {
   stored.length = 0;
@@ -59,7 +63,11 @@ async function hear(
     },
   } as unknown as EnginePorts;
   const actor = { state: channel, channelId: channel.channelId, fence: {} };
-  const peer = { nodeId: peerNodeId, key: 'peer', channels: new Map([['channel', actor]]) } as unknown as Peer;
+  const peer = {
+    nodeId: peerNodeId,
+    key: 'peer',
+    channels: new Map([['channel', actor]]),
+  } as unknown as Peer;
   await learnTerms(ports, { nodeId, chainHash }, peer, encodeMessage({ ...unsigned, signature }));
 }
 

@@ -25,23 +25,26 @@ function realScid(state: EstablishedChannel): bigint | undefined {
   return confirmation.type === 'confirmed' ? confirmation.shortChannelId : undefined;
 }
 
-/** Stores the terms of a channel_update from the peer itself; one that is not its own, or of another channel, changes nothing. */
+/**
+ * Stores the terms of a channel_update from the peer itself, and resolves with the channel that they are of; one that
+ * is not its own, or of another channel, changes nothing.
+ */
 export async function learnTerms(
   ports: Pick<EnginePorts, 'secp' | 'store' | 'logger'>,
   node: Pick<NodeView, 'nodeId' | 'chainHash'>,
   peer: Peer,
   raw: Uint8Array,
-): Promise<void> {
+): Promise<ChannelActor | undefined> {
   const update = decodeChannelUpdate(raw);
-  if (update === undefined || !equalBytes(update.chainHash, node.chainHash)) return;
+  if (update === undefined || !equalBytes(update.chainHash, node.chainHash)) return undefined;
   const actor = actorOf(peer, update.shortChannelId);
-  if (actor?.state.type !== 'established') return;
+  if (actor?.state.type !== 'established') return undefined;
   const direction = compareBytes(peer.nodeId, node.nodeId) < 0 ? 0 : 1;
-  if ((update.channelFlags & CHANNEL_FLAG_DIRECTION) !== direction) return;
-  if (!checkChannelUpdate(ports.secp, update, raw, peer.nodeId).ok) return;
+  if ((update.channelFlags & CHANNEL_FLAG_DIRECTION) !== direction) return undefined;
+  if (!checkChannelUpdate(ports.secp, update, raw, peer.nodeId).ok) return undefined;
   // BOLT 7: the update may name the channel by the alias that this node gave; onions name it by the counterparty's.
   const shortChannelId = actor.state.counterpartyAliasScid ?? realScid(actor.state);
-  if (shortChannelId === undefined) return;
+  if (shortChannelId === undefined) return undefined;
   try {
     await ports.store.setCounterpartyPolicy(actor.fence, actor.channelId, {
       shortChannelId,
@@ -57,6 +60,7 @@ export async function learnTerms(
       'a peer’s terms could not be stored; it tells them again',
     );
   }
+  return actor;
 }
 
 function actorOf(peer: Peer, shortChannelId: bigint): ChannelActor | undefined {

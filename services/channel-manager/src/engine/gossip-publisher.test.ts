@@ -258,3 +258,19 @@ describe('the node’s announcement', () => {
     expect(router.nodes).toHaveLength(3);
   });
 });
+
+test('the terms of an unannounced channel are told again when its peer spoke, once for each connection', async () => {
+  const { actor } = publicChannel();
+  const state = actor.state as unknown as { parameters: object; counterpartyAliasScid: bigint | undefined };
+  publisher.peerSpoke(actor);
+  await settled();
+  expect(toPeer).toHaveLength(0);
+  state.parameters = { ...state.parameters, announce: false };
+  state.counterpartyAliasScid = SCID + 1n;
+  for (const generation of [1n, 1n, 2n]) {
+    Object.assign(actor, { generation });
+    publisher.peerSpoke(actor);
+    await settled();
+  }
+  expect(toPeer).toHaveLength(2);
+});

@@ -42,6 +42,8 @@ export class GossipPublisher {
   readonly #disableAfterMs: number;
   /** The last work of a channel that has some; one after the other, so that timestamps grow. */
   readonly #last = new Map<ChannelActor, Promise<void>>();
+  /** The connection on which a channel's terms were told again. */
+  readonly #toldAgain = new WeakMap<ChannelActor, bigint | undefined>();
 
   constructor(host: GossipHost, disableAfterMs: number) {
     this.#host = host;
@@ -54,6 +56,18 @@ export class GossipPublisher {
       await this.#tellPeer(actor);
       await this.#tellWorld(actor);
     });
+  }
+
+  /**
+   * A peer that tells its terms of a channel has it in its graph. LND drops what it heard of an unannounced channel
+   * under an alias before that: once for each connection, our terms are told again.
+   */
+  peerSpoke(actor: ChannelActor): void {
+    const { state, generation } = actor;
+    if (state.type !== 'established' || state.parameters.announce) return;
+    if (state.counterpartyAliasScid === undefined || this.#toldAgain.get(actor) === generation) return;
+    this.#toldAgain.set(actor, generation);
+    this.publishPolicy(actor);
   }
 
   /** The announcement of a channel once both halves of its signatures are there, with its terms. */
