@@ -23,6 +23,7 @@ import {
   type PeerChannel,
   PeerError,
   type PeerPayment,
+  type PeerTerms,
 } from './peer.ts';
 
 const START_TIMEOUT_MS = 60_000;
@@ -30,6 +31,8 @@ const CALL_TIMEOUT_MS = 60_000;
 /** A payment may be held over many blocks. */
 const PAYMENT_TIMEOUT_MS = 240_000;
 const DEFAULT_EXPIRY_SECONDS = 3_600;
+/** The funder's two anchors, which LDK does not count as its own. */
+const ANCHORS_MSAT = 660_000n;
 const PEER_DIR = path.join(import.meta.dirname, '../peers/ldk-node');
 
 type Json = Readonly<Record<string, unknown>>;
@@ -263,7 +266,9 @@ export class LdkNode implements InteropPeer {
               isAnchors: this.#format === 'anchors',
               capacitySat: BigInt(Number(channel['capacitySat'])),
               balanceMsat:
-                BigInt(Number(channel['outboundMsat'])) + 1_000n * BigInt(Number(channel['reserveSat'])),
+                BigInt(Number(channel['outboundMsat'])) +
+                1_000n * BigInt(Number(channel['reserveSat'])) +
+                (channel['outbound'] === true && this.#format === 'anchors' ? ANCHORS_MSAT : 0n),
               feerateSatPerKw: Number(channel['feerateSatPerKw']),
               htlcsInFlight: Number(channel['htlcsInFlight']),
               fundingTxid: String(channel['fundingTxid']),
@@ -326,8 +331,13 @@ export class LdkNode implements InteropPeer {
     return Promise.reject(new NotApplicable('ldk-node finds its routes itself'));
   }
 
-  setTerms(): Promise<void> {
-    return Promise.reject(new NotApplicable('the program around ldk-node sets no terms'));
+  async setTerms(channelId: string, { feeBaseMsat, cltvExpiryDelta }: PeerTerms): Promise<void> {
+    await this.#call('setPolicy', {
+      channelId,
+      baseMsat: feeBaseMsat,
+      proportionalMillionths: 0,
+      cltvDelta: cltvExpiryDelta,
+    });
   }
 
   async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {

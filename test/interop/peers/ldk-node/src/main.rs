@@ -262,6 +262,7 @@ fn channel(node: &Node, one: &ChannelDetails) -> Value {
 		"usable": one.is_usable,
 		"announced": one.is_announced,
 		"feerateSatPerKw": one.feerate_sat_per_1000_weight,
+		"outbound": one.is_outbound,
 		"capacitySat": one.channel_value_sats,
 		"outboundMsat": one.outbound_capacity_msat,
 		"reserveSat": one.unspendable_punishment_reserve.unwrap_or(0),
