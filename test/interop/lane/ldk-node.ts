@@ -340,6 +340,11 @@ export class LdkNode implements InteropPeer {
     });
   }
 
+  /** Its scorer is asked by no later payment of a route that is the only one. */
+  forgetFailures(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
     return this.#paying('keysend', { nodeId, amountMsat });
   }

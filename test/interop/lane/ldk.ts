@@ -227,6 +227,11 @@ export class Ldk implements InteropPeer {
     );
   }
 
+  /** Its scorer is asked by no later payment of a route that is the only one. */
+  forgetFailures(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
     // LDK lets its user choose; its own least, 24 blocks, is less than what a node that force-closes in time needs.
     const { paymentId } = await this.wallet.call('keysend', { nodeId, amountMsat, cltvDelta: 80 });

@@ -301,6 +301,10 @@ export class Lnd implements InteropPeer {
     );
   }
 
+  async forgetFailures(): Promise<void> {
+    await this.#rest.call('POST', '/v2/router/mc/reset', {});
+  }
+
   async keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment> {
     const preimage = Buffer.from(crypto.getRandomValues(new Uint8Array(32)));
     const hash = Buffer.from(await crypto.subtle.digest('SHA-256', preimage));

@@ -173,6 +173,8 @@ export interface InteropPeer {
   payRaw(payment: RawPayment): Promise<PeerPayment>;
   /** One attempt along the given route; NotApplicable for what the implementation does not let a payer say. */
   payAlong(payment: RoutedPayment): Promise<PeerPayment>;
+  /** Forgets what earlier payments have taught it of channels. */
+  forgetFailures(): Promise<void>;
   keysend(nodeId: string, amountMsat: bigint): Promise<PeerPayment>;
   /** What it asks for a forward over one of its channels from now on. */
   setTerms(channelId: string, terms: PeerTerms): Promise<void>;

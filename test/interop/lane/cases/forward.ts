@@ -101,6 +101,8 @@ export const FORWARD_CASES: readonly Case[] = [
         // Twice, so that the invoice's terms are not those before the last change either.
         for (const feeBaseMsat of [terms.feeBaseMsat + 1, terms.feeBaseMsat])
           await setPolicy(world, channel, { feeBaseMsat, cltvExpiryDelta: delta });
+        // LND gives a node one second chance in a minute.
+        await payer.forgetFailures();
         const payment = await payer.pay(bolt11);
         // LDK leaves the terms in a failure unread, for its user's privacy.
         if (kind === 'lnd') ensureSucceeded(payment, `again after ${code}`);
