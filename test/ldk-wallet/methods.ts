@@ -278,7 +278,7 @@ export const methods: Handlers = {
     const channel = findChannel(node, channelId);
     const config = orNull(channel.get_config());
     if (config === null) throw new WalletError('the channel has no terms');
-    config.set_forwarding_fee_base_msat(feeBaseMsat);
+    config.set_forwarding_fee_base_msat(Number(feeBaseMsat));
     config.set_cltv_expiry_delta(cltvDelta);
     const counterparty = channel.get_counterparty().get_node_id();
     must(

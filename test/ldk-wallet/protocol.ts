@@ -232,7 +232,7 @@ export type WalletMethods = {
   };
   /** What the wallet asks for a forward over one of its channels from now on. */
   setTerms: {
-    params: { readonly channelId: string; readonly feeBaseMsat: number; readonly cltvDelta: number };
+    params: { readonly channelId: string; readonly feeBaseMsat: bigint; readonly cltvDelta: number };
     result: None;
   };
   /** Sends on-chain money of the wallet. */

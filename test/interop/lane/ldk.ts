@@ -269,7 +269,11 @@ export class Ldk implements InteropPeer {
   }
 
   async setTerms(channelId: string, { feeBaseMsat, cltvExpiryDelta }: PeerTerms): Promise<void> {
-    await this.wallet.call('setTerms', { channelId, feeBaseMsat, cltvDelta: cltvExpiryDelta });
+    await this.wallet.call('setTerms', {
+      channelId,
+      feeBaseMsat: BigInt(feeBaseMsat),
+      cltvDelta: cltvExpiryDelta,
+    });
   }
 
   async close(channelId: string, how: 'cooperative' | 'force', options: CloseOptions = {}): Promise<void> {
