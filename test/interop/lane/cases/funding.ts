@@ -16,8 +16,11 @@ async function phaseOf(world: World, peer: InteropPeer): Promise<string> {
 
 async function payBothWays(world: World, peer: InteropPeer): Promise<void> {
   const amountMsat = 5_000_000n;
-  ensureSucceeded(await peer.pay(await invoiceOfFleet(world, amountMsat)), 'the peer pays');
-  const payment = await payByFleet(world, (await peer.invoice({ amountMsat })).bolt11);
+  // After a death a shard may have no owner for a moment; the same payment may be asked for again.
+  const ours = await until('the fleet makes an invoice', () => invoiceOfFleet(world, amountMsat));
+  ensureSucceeded(await peer.pay(ours), 'the peer pays');
+  const { bolt11 } = await peer.invoice({ amountMsat });
+  const payment = await until('the fleet has tried to pay', () => payByFleet(world, bolt11));
   ensure(payment.status === 'succeeded', `the fleet pays: ${payment.failureReason}`);
   await world.agree(peer);
 }

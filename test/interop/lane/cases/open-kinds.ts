@@ -25,9 +25,11 @@ async function onlyChannel(world: World, peer: InteropPeer): Promise<Channel> {
 
 /** Each pays the other. */
 async function payBothWays(world: World, peer: InteropPeer, amountMsat: bigint): Promise<void> {
-  ensureSucceeded(await peer.pay(await invoiceOfFleet(world, amountMsat)), 'the peer pays');
+  // After a death a shard may have no owner for a moment; the same payment may be asked for again.
+  const ours = await until('the fleet makes an invoice', () => invoiceOfFleet(world, amountMsat));
+  ensureSucceeded(await peer.pay(ours), 'the peer pays');
   const { bolt11 } = await peer.invoice({ amountMsat });
-  const payment = await payByFleet(world, bolt11);
+  const payment = await until('the fleet has tried to pay', () => payByFleet(world, bolt11));
   ensure(payment.status === 'succeeded', `the fleet pays: ${payment.failureReason}`);
   await world.agree(peer);
 }
