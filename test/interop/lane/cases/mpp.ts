@@ -6,7 +6,7 @@ import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import { ensureSucceeded, invoiceOfFleet, payByFleet } from './support.ts';
+import { ensureSucceeded, invoiceOfFleet } from './support.ts';
 
 const group = 'pay in parts';
 
@@ -191,13 +191,13 @@ export const MPP_CASES: readonly Case[] = [
     name: 'forwarded by the fleet in parts, over two channels in and two out',
     over: 'pairs',
     run: async (world, kind, other) => {
-      const payee = await peerWithChannels(world, other);
-      const payer = await peerWithChannels(world, kind);
-      // So that the payer has enough in both channels.
-      const topUp = await payer.invoice({ amountMsat: AMOUNT_MSAT });
-      const paid = await payByFleet(world, topUp.bolt11);
-      ensure(paid.status === 'succeeded', `the fleet: ${paid.failureReason}`);
-      const { bolt11 } = await payee.invoice({ amountMsat: 1_700_000_000n });
+      // Whatever part fits a channel of the payer fits one to the payee, whose room the payer cannot know; both channels
+      // are needed on either side.
+      const out = { ...CHANNEL, pushMsat: 100_000_000n };
+      const payee = await peerWithChannels(world, other, [out, out]);
+      const into = { ...CHANNEL, pushMsat: 1_000_000_000n };
+      const payer = await peerWithChannels(world, kind, [into, into]);
+      const { bolt11 } = await payee.invoice({ amountMsat: 1_600_000_000n });
       ensureSucceeded(await payer.pay(bolt11), 'through the fleet');
       await agreeOnAll(world, payer);
       await agreeOnAll(world, payee);
