@@ -78,7 +78,8 @@ function lostData(what: string, databases: readonly Database[]): Case {
       });
       const { books } = opened;
       ensure(books !== undefined, 'the books are open');
-      await untilPassive(world, peer);
+      // Where the signer is ahead, the owner is passive in memory alone, and its rows say what they said before.
+      if (databases.includes(SIGNER)) await untilPassive(world, peer);
       await ensureNotClosed(world, peer);
       const closingTxid = await closingInMempool(world, books);
       await world.mine(1);
@@ -109,7 +110,7 @@ async function ensureNotClosed(world: World, peer: InteropPeer): Promise<void> {
     .closeChannel({ channelId: channel.channelId, force: true }, world.node.auth())
     .catch(() => undefined);
   const [now] = await world.fleetChannels(peer);
-  ensure(now === undefined || now.phase === 'passive', `the channel is ${now?.phase}`);
+  ensure(now?.phase !== 'closing_force' && now?.phase !== 'closing_mutual', `the channel is ${now?.phase}`);
 }
 
 export const SET_BACK_CASES: readonly Case[] = [
