@@ -92,7 +92,7 @@ const OTHERS_LIMITS: Case = {
     await refusedByPeer(world, peer, [
       {
         opening: { fundingSat: PEER_MINIMUM_SAT / 2n },
-        words: isLnd ? /below min chan size/ : /[Ff]unding value|funding_satoshis/,
+        words: isLnd ? /below min chan size/ : /[Ff]unding satoshis|funding_satoshis/,
       },
       {
         opening: { fundingSat: PEER_MAXIMUM_SAT * 2n },
