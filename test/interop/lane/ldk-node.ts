@@ -351,7 +351,14 @@ export class LdkNode implements InteropPeer {
 
   async #paying(method: string, parameters: Json): Promise<PeerPayment> {
     const before = this.#events.length;
-    const paymentId = await this.#call(method, parameters);
+    let paymentId: unknown;
+    try {
+      paymentId = await this.#call(method, parameters);
+    } catch (error) {
+      // It says at once what it does not even try.
+      if (!(error instanceof PeerError)) throw error;
+      return { status: 'failed', failure: error.message, failureHop: 0 };
+    }
     return until(
       'the payment has an outcome',
       () => Promise.resolve(this.#outcome(String(paymentId), this.#events.slice(before))),
