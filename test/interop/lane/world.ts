@@ -23,8 +23,11 @@ import { Recording, wireLogEnvironment } from './recording.ts';
 const FLEET_FUNDING_SAT = 500_000_000n;
 /** Above what LND and LDK open at least, so that they hear of it. */
 export const FLEET_MINIMUM_CHANNEL_SAT = 25_000n;
-/** What the network is told. Nobody answers at the address: LND would else come back past a proxy that cuts it. */
-const IDENTITY = { FULMEN_ALIAS: 'fulmen of the lane', FULMEN_PUBLIC_ADDRESSES: '127.0.0.1:1' };
+/**
+ * What the network is told. No address: LND comes back to what a node announces, and else to where it was connected,
+ * which may be a proxy that cuts it.
+ */
+const IDENTITY = { FULMEN_ALIAS: 'fulmen of the lane', FULMEN_PUBLIC_ADDRESSES: '' };
 const MANAGER = {
   FULMEN_MINIMUM_CHANNEL_SAT: String(FLEET_MINIMUM_CHANNEL_SAT),
   ...IDENTITY,
