@@ -421,6 +421,12 @@ describe('routes', () => {
     const avoid = [{ shortChannelId: channels[1]?.scid ?? 0n, direction }];
     expect(await client.findRoute(request(fleet, 4, { avoid }))).toMatchObject({ failure: 'no_route' });
 
+    // A path through the payer would use its channels twice.
+    expect(await client.findRoute(request(fleet, 4))).toMatchObject({ failure: '' });
+    expect(await client.findRoute(request(fleet, 4, { payerNodeId: idOf(fleet, 2) }))).toMatchObject({
+      failure: 'no_route',
+    });
+
     const hints = [
       {
         hops: [

@@ -49,7 +49,7 @@ export async function findRoutes(host: PaymentHost, record: OutboundRecord): Pro
     const firstHops = firstHopsOf(rows, state.lessons.avoidedNodes);
     if (firstHops.length === 0) return { type: 'not_found', error: { kind: 'no_first_hop' } };
     const uses = withOwnChannels(host.node.nodeId, routeRequestParts(state).uses, firstHops, untaken);
-    const request = routeRequest(state, firstHops, uses, host.node.blockHeight);
+    const request = routeRequest(state, firstHops, uses, host.node);
     const response = await host.ports.router.findRoute(request, { deadlineMs: FIND_ROUTE_DEADLINE_MS });
     const paths = response.paths.length > 0 ? response.paths : [{ hops: response.hops }];
     const routes = response.failure === '' ? paths.map(({ hops }) => routeOf(host.node.nodeId, hops)) : [];
@@ -127,7 +127,7 @@ function routeRequest(
   state: PaymentState,
   firstHops: FirstHop[],
   uses: ReadonlyMap<bigint, ChannelUse>,
-  currentHeight: number,
+  { nodeId, blockHeight: currentHeight }: PaymentHost['node'],
 ): FindRouteRequest {
   const parts = routeRequestParts(state);
   const { avoidedNodes, avoidedChannels } = state.lessons;
@@ -136,6 +136,8 @@ function routeRequest(
     (path) => !path.some((hop) => avoidedNodes.some((node) => equalBytes(node, hop.nodeId))),
   );
   return {
+    // Before its first announcement the router does not know whose first hops these are.
+    payerNodeId: nodeId,
     payeeNodeId: parts.payee,
     amountMsat: parts.amountMsat,
     finalCltvDelta: parts.finalCltvDelta + (parts.shadowCltvDelta ?? 0),

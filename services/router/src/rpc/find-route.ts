@@ -26,6 +26,8 @@ export function findRouteRpc(context: RouterContext, request: FindRouteRequest):
   const { payeeNodeId, amountMsat } = request;
   if (payeeNodeId.length !== NODE_ID_LENGTH)
     throw new RpcError('invalid_argument', 'payee_node_id is not 33 bytes');
+  if (request.payerNodeId !== undefined && request.payerNodeId.length !== NODE_ID_LENGTH)
+    throw new RpcError('invalid_argument', 'payer_node_id is not 33 bytes');
   if (amountMsat === 0n || amountMsat >= MAX_TOTAL_MSAT)
     throw new RpcError('invalid_argument', 'amount_msat is out of range');
   if ([request.firstHops, request.avoid, request.uses].some((list) => list.length > MAX_LIST))
@@ -36,7 +38,7 @@ export function findRouteRpc(context: RouterContext, request: FindRouteRequest):
   const found = findRoutes(
     state.graph,
     {
-      payer: state.ownNodeId ?? NOBODY,
+      payer: request.payerNodeId ?? state.ownNodeId ?? NOBODY,
       payee: payeeNodeId,
       amountMsat,
       finalCltvDelta: request.finalCltvDelta,
