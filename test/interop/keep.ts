@@ -23,6 +23,8 @@ const MESSAGES_DIR = path.join(repositoryRoot, 'libs/wire/fixtures');
 const CONVERSATIONS_DIR = path.join(repositoryRoot, 'test/replay/conversations');
 /** Of all files together. */
 const MAX_TOTAL_BYTES = 200_000;
+/** A blob of peer_storage has 65 kB, and shows no more than a small message does. */
+const MAX_MESSAGE_BYTES = 8_000;
 
 type Said = Extract<Line, { direction: 'in' | 'out' }>;
 
@@ -108,6 +110,7 @@ function chooseMessages(conversations: readonly Conversation[]): string {
   const chosen = new Map<string, string>();
   for (const { kind, lines } of conversations) {
     for (const line of saidIn(lines)) {
+      if (line.message.length > MAX_MESSAGE_BYTES) continue;
       const written = `${kind} ${line.direction} ${nameOf(line.message)} ${toHex(line.message)}`;
       const key = `${nameOf(line.message)} ${line.direction} ${unknownTypes(line.message)}`;
       const known = chosen.get(key);
