@@ -112,6 +112,22 @@ describe('database', () => {
     await other.close();
   });
 
+  test('a replica waits for the one that migrates, longer than for any other lock', async () => {
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const other = test1.open({ idleInTransactionTimeoutMs: 30_000 });
+    const migrating = other.transaction(async (session) => {
+      await session.query('SELECT pg_advisory_xact_lock(7205759404)');
+      release();
+      // Longer than this database's bounds on a lock and on a statement.
+      await session.query('SELECT pg_sleep(0.6)');
+    });
+    await held;
+    expect(await migrate(database, folder)).toBe(0);
+    await migrating;
+    await other.close();
+  });
+
   test('migrations are applied once, and an altered or unknown one is refused', async () => {
     expect(await migrate(database, folder)).toBe(0);
     await database.write(`UPDATE migration SET sha256 = 'x' WHERE number = 1`);

@@ -5,7 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
-import { StoreSetupError } from '../error.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { StoreError, StoreSetupError } from '../error.ts';
 import type { Database, Session } from './database.ts';
 
 export interface Migration {
@@ -34,14 +35,37 @@ export async function readMigrations(folder: URL): Promise<readonly Migration[]>
 }
 
 /**
- * Brings the database's schema up to the folder's last migration; all in one transaction.
+ * Brings the database's schema up to the folder's last migration; all in one transaction. Waits up to a minute while
+ * another replica does so, which on a busy machine outlasts any bound on a lock or a statement.
  * @returns how many were applied
  * @throws StoreSetupError when an applied file changed, or the schema is newer than this release
+ * @throws StoreError `unavailable` when the other replica did not end
  */
 export async function migrate(database: Database, folder: URL): Promise<number> {
   const migrations = await readMigrations(folder);
+  const endMs = performance.now() + LOCK_WAIT_MS;
+  for (;;) {
+    const count = await migrateUnlessLocked(database, migrations);
+    if (count !== undefined) return count;
+    if (performance.now() > endMs)
+      throw new StoreError('unavailable', 'another replica has been migrating the schema for a minute');
+    await pause(LOCK_POLL_MS);
+  }
+}
+
+const LOCK_WAIT_MS = 60_000;
+const LOCK_POLL_MS = 100;
+
+/** undefined: another replica holds the lock. */
+function migrateUnlessLocked(
+  database: Database,
+  migrations: readonly Migration[],
+): Promise<number | undefined> {
   return database.transaction(async (session) => {
-    await session.query(`SELECT pg_advisory_xact_lock(${ADVISORY_LOCK})`);
+    const [lock] = await session.query<{ taken: boolean }>(
+      `SELECT pg_try_advisory_xact_lock(${ADVISORY_LOCK}) AS taken`,
+    );
+    if (lock?.taken !== true) return undefined;
     await session.query(`CREATE SCHEMA IF NOT EXISTS ${database.schema}`);
     await session.query(
       'CREATE TABLE IF NOT EXISTS migration (number int PRIMARY KEY, name text NOT NULL, sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())',
