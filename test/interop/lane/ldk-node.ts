@@ -199,9 +199,9 @@ export class LdkNode implements InteropPeer {
     return BigInt((await this.#info()).onchainSat);
   }
 
-  async connect(nodeId: string, port: number): Promise<void> {
+  async connect(nodeId: string, port: number, host = '127.0.0.1'): Promise<void> {
     this.#ports.set(nodeId, port);
-    await this.#call('connect', { nodeId, port });
+    await this.#call('connect', { nodeId, host, port });
   }
 
   async disconnect(nodeId: string): Promise<void> {

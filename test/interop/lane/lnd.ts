@@ -30,6 +30,7 @@ import {
 /** A payment may be held over many blocks, and says nothing meanwhile. */
 const CALL_TIMEOUT_MS = 240_000;
 const BOTH_ANCHORS_SAT = 660n;
+const DIAL_TIMEOUT_MS = 5_000;
 const START_TIMEOUT_MS = 120_000;
 
 /** Path of an lnd: FULMEN_LND, or what `peers/get-lnd.sh` built. */
@@ -155,6 +156,12 @@ export class Lnd implements InteropPeer {
     await this.#rest.call('POST', '/v1/peers', { addr, perm: true }).catch((error: unknown) => {
       if (!(error instanceof PeerError) || !/already connected/.test(error.message)) throw error;
     });
+    // LND dials in the background, and drops a dialling that was asked for while the connection before was ending.
+    await until(
+      `${this.name} has dialled`,
+      async () => ((await this.isConnected(nodeId)) ? true : undefined),
+      DIAL_TIMEOUT_MS,
+    );
   }
 
   async disconnect(nodeId: string): Promise<void> {

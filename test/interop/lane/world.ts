@@ -192,8 +192,10 @@ export class World {
 
   /** Connects a peer to the fleet, by the peer's dialling. */
   async connect(peer: InteropPeer): Promise<void> {
-    await peer.connect(this.nodeId, this.gatewayPort);
-    await this.untilConnected(peer);
+    await until(`${peer.name} is connected`, async () => {
+      if (!(await peer.isConnected(this.nodeId))) await peer.connect(this.nodeId, this.gatewayPort);
+      return (await this.isConnected(peer)) ? true : undefined;
+    });
   }
 
   async untilConnected(peer: InteropPeer): Promise<void> {

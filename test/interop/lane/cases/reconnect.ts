@@ -40,10 +40,9 @@ class Wire {
   /** The peer dials until both sides say that they are connected. */
   async connect(): Promise<void> {
     await until(`${this.peer.name} is connected through the proxy`, async () => {
-      if ((await this.peer.isConnected(this.world.nodeId)) && (await this.world.isConnected(this.peer)))
-        return true;
-      await this.peer.connect(this.world.nodeId, this.proxy.port);
-      return undefined;
+      if (!(await this.peer.isConnected(this.world.nodeId)))
+        await this.peer.connect(this.world.nodeId, this.proxy.port);
+      return (await this.world.isConnected(this.peer)) ? true : undefined;
     });
   }
 

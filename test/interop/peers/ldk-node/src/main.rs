@@ -20,6 +20,7 @@ use serde_json::{json, Value};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Write};
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -355,7 +356,8 @@ fn key(request: &Value) -> Result<PublicKey, String> {
 
 fn address(request: &Value) -> Result<SocketAddress, String> {
 	let port = u16::try_from(number(request, "port")?).map_err(words)?;
-	Ok(SocketAddress::TcpIpV4 { addr: [127, 0, 0, 1], port })
+	let host: Ipv4Addr = request["host"].as_str().unwrap_or("127.0.0.1").parse().map_err(words)?;
+	Ok(SocketAddress::TcpIpV4 { addr: host.octets(), port })
 }
 
 fn bytes(request: &Value, name: &str) -> Result<[u8; 32], String> {
