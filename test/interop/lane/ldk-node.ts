@@ -263,7 +263,8 @@ export class LdkNode implements InteropPeer {
               isUsable: channel['usable'] === true,
               isAnnounced: channel['announced'] === true,
               // It does not tell a channel's type: channels are of the format that the node was last told to open.
-              isAnchors: this.#format === 'anchors',
+              // Known of the channels that it funds: they are as it asked.
+              isAnchors: channel['outbound'] === true ? this.#format === 'anchors' : undefined,
               capacitySat: BigInt(Number(channel['capacitySat'])),
               balanceMsat:
                 BigInt(Number(channel['outboundMsat'])) +

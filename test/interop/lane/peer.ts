@@ -24,7 +24,8 @@ export interface PeerChannel {
   readonly counterpartyNodeId: string;
   readonly isUsable: boolean;
   readonly isAnnounced: boolean;
-  readonly isAnchors: boolean;
+  /** Absent: the peer does not tell. */
+  readonly isAnchors: boolean | undefined;
   readonly capacitySat: bigint;
   /** What the peer owns, its reserve included. */
   readonly balanceMsat: bigint;
