@@ -69,7 +69,9 @@ export function arrangeFeerates(
     FEERATE_FLOOR_SAT_PER_KW,
     Math.floor((result.min_allowed_non_anchor_channel_remote_fee ?? previous) / 2),
   );
-  // Likewise a bound on the other's offer and no bid of ours: a guess must not refuse a close that would be relayed.
+  // Bounds on what others offer, and no bids of ours: a guess must not refuse what would be relayed.
+  if (raw.min_allowed_non_anchor_channel_remote_fee === undefined)
+    result.min_allowed_non_anchor_channel_remote_fee = FEERATE_FLOOR_SAT_PER_KW;
   if (raw.channel_close_minimum === undefined) result.channel_close_minimum = clamp(minimum);
   return result as Feerates;
 }

@@ -21,9 +21,10 @@ const estimate = fc.option(
   { nil: undefined },
 );
 
-test('a guess is no reason to refuse a mutual close that would be relayed', () => {
+test('a guess is no reason to refuse an opening or a mutual close that would be relayed', () => {
   const bounds = { minimum: 300, maximum: 100_000, fallback: 1_000 };
   expect(arrangeFeerates({}, bounds)).toMatchObject({
+    min_allowed_non_anchor_channel_remote_fee: 253,
     channel_close_minimum: 300,
     non_anchor_channel_fee: 1_000,
   });
