@@ -97,7 +97,7 @@ async function play({ one, kind, other }: Run, world: World): Promise<Outcome> {
   });
   world.recording.beginCase(`${one.group}: ${one.name} (${kind === other ? kind : `${kind} → ${other}`})`);
   try {
-    await Promise.race([one.run(world, kind, other), late]);
+    await Promise.race([world.ready().then(() => one.run(world, kind, other)), late]);
     return { type: 'ok', seconds: seconds() };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

@@ -34,6 +34,7 @@ const MANAGER = {
   // A public channel whose peer is away is disabled sooner than after the ten minutes of LDK.
   FULMEN_DISABLE_AFTER_MS: '10000',
 };
+const SHARDS = 256;
 const PEER_FUNDING_SAT = 100_000_000n;
 
 /** A peer that is not as the others. */
@@ -147,6 +148,16 @@ export class World {
     await this.mine(1);
     await until(`${name} sees its money`, async () => ((await peer.onchainSat()) > 0n ? true : undefined));
     return peer;
+  }
+
+  /** Every process serves and every shard has an owner, whatever the case before did to them. */
+  async ready(): Promise<void> {
+    for (const name of this.fleet.services) await this.fleet.supervisor.whenReady(name);
+    await until('every shard has an owner', async () => {
+      const { members } = await this.node.node.getFleet({}, this.node.auth());
+      const owned = members.map(({ detail }) => Number(/^owns (\d+) shards$/.exec(detail)?.[1] ?? 0));
+      return owned.reduce((sum, shards) => sum + shards, 0) === SHARDS ? true : undefined;
+    });
   }
 
   /** Ends the peers of a case. */
