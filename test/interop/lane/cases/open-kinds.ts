@@ -7,7 +7,7 @@ import type { Case } from '../case.ts';
 import { Ldk } from '../ldk.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import { ensureSucceeded, invoiceOfFleet, payByFleet } from './support.ts';
+import { ensureSucceeded, invoiceOfFleet, payByFleet, peerPays } from './support.ts';
 
 const group = 'open';
 
@@ -15,7 +15,12 @@ const group = 'open';
 const LND_ALIASES = ['--protocol.option-scid-alias', '--protocol.zero-conf'];
 /** What the fleet asks for by default, and what the peers are told to ask for. */
 const FLEET_DEPTH = 6;
-const PEER_DEPTH = 3;
+const PEER_DEPTH: Readonly<Record<PeerKind, number>> = {
+  ldk: 3,
+  // Its default, which its API does not change.
+  'ldk-node': 6,
+  lnd: 3,
+};
 
 async function onlyChannel(world: World, peer: InteropPeer): Promise<Channel> {
   const [channel] = await world.fleetChannels(peer);
@@ -26,8 +31,8 @@ async function onlyChannel(world: World, peer: InteropPeer): Promise<Channel> {
 /** Each pays the other. */
 async function payBothWays(world: World, peer: InteropPeer, amountMsat: bigint): Promise<void> {
   // After a death a shard may have no owner for a moment; the same payment may be asked for again.
-  const ours = await until('the fleet makes an invoice', () => invoiceOfFleet(world, amountMsat));
-  ensureSucceeded(await peer.pay(ours), 'the peer pays');
+  const paid = await peerPays(peer, () => invoiceOfFleet(world, amountMsat));
+  ensureSucceeded(paid, 'the peer pays');
   const { bolt11 } = await peer.invoice({ amountMsat });
   const payment = await until('the fleet has tried to pay', () => payByFleet(world, bolt11));
   ensure(payment.status === 'succeeded', `the fleet pays: ${payment.failureReason}`);
@@ -125,14 +130,15 @@ function promisedByPeer(closedBy: 'peer' | 'fleet'): Case {
 // ------------------------------------------------------------------------------------------ depth
 
 function afterDepth(by: 'peer' | 'fleet'): Case {
-  const depth = by === 'peer' ? FLEET_DEPTH : PEER_DEPTH;
   return {
     group,
     name: `by the ${by}, used at the depth that the ${by === 'peer' ? 'fleet' : 'peer'} asks for and no block before`,
     over: 'peers',
     run: async (world, kind) => {
-      const peer = await world.peer(kind, [`--bitcoin.defaultchanconfs=${PEER_DEPTH}`], {
-        handshake: { minimumDepth: PEER_DEPTH },
+      const peerDepth = PEER_DEPTH[kind];
+      const depth = by === 'peer' ? FLEET_DEPTH : peerDepth;
+      const peer = await world.peer(kind, [`--bitcoin.defaultchanconfs=${peerDepth}`], {
+        handshake: { minimumDepth: peerDepth },
       });
       await world.connect(peer);
       await world.startOpening(peer, by);

@@ -4,7 +4,7 @@ import type { Case } from '../case.ts';
 import { type CutKind, CutProxy, type Direction } from '../cut-proxy.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import { describe, ensureSucceeded, invoiceOfFleet, payByFleet } from './support.ts';
+import { describe, ensureSucceeded, invoiceOfFleet, NOT_SENT, payByFleet } from './support.ts';
 
 const group = 'reconnect';
 
@@ -107,9 +107,6 @@ async function converseAndAgree(wire: Wire, converse: Conversation, what: string
   await wire.world.usable(wire.peer);
   await wire.world.agree(wire.peer);
 }
-
-/** What each node says of a payment of which nothing left it, because no channel was there at that moment. */
-const NOT_SENT = /insufficient_balance|no_route|route_not_found/i;
 
 interface Ended {
   readonly status: string;

@@ -1,6 +1,6 @@
 /** What several groups of cases do. */
 import type { Payment } from '@fulmen/proto/manager/v1/manager';
-import { ensure } from '../../../e2e/main-job/waiting.ts';
+import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { InteropPeer, PeerKind, PeerPayment } from '../peer.ts';
 import type { World } from '../world.ts';
 
@@ -46,4 +46,15 @@ export function describe(payment: PeerPayment): string {
   return payment.status === 'succeeded'
     ? `succeeded for ${payment.feeMsat} msat`
     : `failed with ${payment.failure} at hop ${payment.failureHop ?? '?'}`;
+}
+
+/** What LND and LDK say of a payment of which nothing left the node, because no channel was there at that moment. */
+export const NOT_SENT = /insufficient_balance|no_route|route_not_found/i;
+
+/** A payment of the peer's, asked for again while its node finds no way, as after a connection that was replaced. */
+export async function peerPays(peer: InteropPeer, invoice: () => Promise<string>): Promise<PeerPayment> {
+  return until(`${peer.name} sends a payment`, async () => {
+    const payment = await peer.pay(await invoice());
+    return payment.status === 'failed' && NOT_SENT.test(payment.failure) ? undefined : payment;
+  });
 }
