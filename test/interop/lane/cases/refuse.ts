@@ -181,7 +181,7 @@ const TOO_LARGE: Case = {
   name: 'above 2^24 sat with a peer that has no option_support_large_channel, by either side',
   over: 'peers',
   run: async (world, kind) => {
-    if (kind === 'ldk') throw new NotApplicable('LDK always has option_support_large_channel');
+    if (kind !== 'lnd') throw new NotApplicable('LDK always has option_support_large_channel');
     const peer = await world.peer(kind, [], { largeChannels: 'unknown' });
     await world.connect(peer);
     const fundingSat = 1n << 24n;
@@ -202,7 +202,7 @@ const NOT_TRUSTED: Case = {
     const peer = await world.peer(kind, ALIASES);
     await world.connect(peer);
     const said = await heard(openByPeer(world, peer, { confirmations: 'zero_conf' }));
-    if (kind === 'ldk') throw new NotApplicable(said.replace('NotApplicable: ', ''));
+    if (kind !== 'lnd') throw new NotApplicable(said.replace('NotApplicable: ', ''));
     ensure(/zero-conf is not accepted/.test(said), `the peer heard: ${said}`);
     await ensureUnharmed(world, peer, 'peer');
   },
@@ -227,11 +227,12 @@ const FLEET_NOT_TRUSTED: Case = {
 };
 
 export const REFUSE_CASES: readonly Case[] = [
-  refusedByFleet('funding_satoshis, to_self_delay, htlc_minimum_msat', () => [
+  refusedByFleet('funding_satoshis, to_self_delay, htlc_minimum_msat', (kind) => [
     { opening: { fundingSat: FLEET_MINIMUM_CHANNEL_SAT - 5_000n }, words: /funding_satoshis is too small/ },
     {
       opening: { terms: { toSelfDelayBlocks: LONG_DELAY_BLOCKS } },
-      words: /to_self_delay is unreasonably large/,
+      // LND's own bound is the fleet's.
+      words: kind === 'lnd' ? /CSV delay too large/ : /to_self_delay is unreasonably large/,
     },
     {
       opening: { terms: { htlcMinimumMsat: FUNDING_SAT * 1_000n } },
