@@ -1,13 +1,19 @@
 /** Payments over channels that only their two ends know: the invoice tells of them. */
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
-import type { InteropPeer } from '../peer.ts';
+import { type InteropPeer, NotApplicable, type PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
 import { decoded, hex, nextKey } from './invoice-texts.ts';
 import { ensureSucceeded, payByFleet, peerWithChannel } from './support.ts';
 
 const group = 'pay';
 const AMOUNT_MSAT = 25_000_000n;
+
+/** @throws NotApplicable for a peer that forwards over announced channels alone */
+function requireForwarder(kind: PeerKind): void {
+  if (kind === 'ldk-node')
+    throw new NotApplicable('ldk-node forwards to unannounced channels as a service provider alone');
+}
 
 /** A channel between two peers that both can use; nobody else hears of it. */
 async function connectPrivately(world: World, funder: InteropPeer, fundee: InteropPeer): Promise<void> {
@@ -39,6 +45,7 @@ export const HINT_CASES: readonly Case[] = [
     name: 'the fleet pays a node behind a private channel of the peer’s',
     over: 'peers',
     run: async (world, kind) => {
+      requireForwarder(kind);
       const peer = await peerWithChannel(world, kind);
       const payee = await world.peer('ldk');
       await connectPrivately(world, peer, payee);
@@ -60,6 +67,7 @@ export const HINT_CASES: readonly Case[] = [
     name: 'the fleet is paid over its private channel with the peer, by a node behind the peer',
     over: 'peers',
     run: async (world, kind) => {
+      requireForwarder(kind);
       const peer = await peerWithChannel(world, kind);
       const payer = await world.peer(kind);
       await connectPrivately(world, payer, peer);
