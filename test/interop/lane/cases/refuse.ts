@@ -1,5 +1,5 @@
 /** Openings that one side refuses, and how the other hears of it. */
-import { ensure } from '../../../e2e/main-job/waiting.ts';
+import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import { type InteropPeer, NotApplicable, type PeerKind } from '../peer.ts';
 import { FLEET_MINIMUM_CHANNEL_SAT, type Opening, type World } from '../world.ts';
@@ -153,6 +153,15 @@ const PENDING_OF_PEER: Case = {
   run: async (world, kind) => {
     const peer = await world.peer(kind);
     await world.connect(peer);
+    // A coin for each: not every wallet spends what is not confirmed.
+    const hadSat = await peer.onchainSat();
+    for (let i = 0; i < MAX_PENDING; i += 1)
+      await world.chain.fund(await peer.newAddress(), 2n * FUNDING_SAT);
+    await world.mine(1);
+    const wantedSat = hadSat + BigInt(MAX_PENDING) * 2n * FUNDING_SAT;
+    await until('the peer has its coins', async () =>
+      (await peer.onchainSat()) >= wantedSat ? true : undefined,
+    );
     for (let i = 0; i < MAX_PENDING; i += 1)
       await world.startOpening(peer, 'peer', { fundingSat: FUNDING_SAT, pushMsat: 0n });
     const said = await heard(openByPeer(world, peer, {}));
