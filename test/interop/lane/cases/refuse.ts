@@ -81,11 +81,17 @@ async function refusedByPeer(world: World, peer: InteropPeer, refusals: readonly
   }
 }
 
+/** @throws NotApplicable for a peer whose terms are fixed */
+function requireTerms(kind: PeerKind): void {
+  if (kind === 'ldk-node') throw new NotApplicable('ldk-node’s API has no say in the terms of a channel');
+}
+
 const OTHERS_LIMITS: Case = {
   group,
   name: 'by the fleet, refused in the peer’s words: too small, too large, a push, no wish',
   over: 'peers',
   run: async (world, kind) => {
+    requireTerms(kind);
     const peer = await world.peer(
       kind,
       ['--rejectpush', `--minchansize=${PEER_MINIMUM_SAT}`, `--maxchansize=${PEER_MAXIMUM_SAT}`],
@@ -123,6 +129,7 @@ const BAD_ANSWERS: Case = {
   name: 'by the fleet, which refuses what the peer asks for: to_self_delay, minimum_depth',
   over: 'peers',
   run: async (world, kind) => {
+    requireTerms(kind);
     if (kind === 'lnd') {
       const peer = await world.peer(kind);
       await world.connect(peer);
