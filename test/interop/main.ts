@@ -1,6 +1,6 @@
 /**
  * The fleet with the nodes of the network, on a real bitcoind:
- *   npm run interop -- [ldk|ldk-node|lnd|all] [--case NAME] [--worlds N] [--write]
+ *   npm run interop -- [ldk|ldk-node|lnd|all] [--case NAME]… [--worlds N] [--write]
  *   npm run interop -- keep [FOLDER…]
  * Prints the matrix; exits 1 when a case fails. `--worlds` is how many fleets, each on a chain of its own, share the
  * cases (2 unless told). `--write` also writes docs/interop.md. `keep` chooses the recordings that `npm test` replays
@@ -28,7 +28,7 @@ const ROOM_BYTES = 4 * 2 ** 30;
 
 const { values, positionals } = parseArgs({
   options: {
-    case: { type: 'string' },
+    case: { type: 'string', multiple: true },
     worlds: { type: 'string', default: '2' },
     write: { type: 'boolean', default: false },
   },
@@ -78,9 +78,10 @@ const bitcoind = findBitcoind();
 if (bitcoind === undefined) throw new TypeError('no bitcoind');
 
 const chosen = CASES.filter(
-  ({ group, name }) => values.case === undefined || `${group}: ${name}`.includes(values.case),
+  ({ group, name }) =>
+    values.case === undefined || values.case.some((part) => `${group}: ${name}`.includes(part)),
 );
-if (chosen.length === 0) throw new TypeError(`no case is called ${values.case}`);
+if (chosen.length === 0) throw new TypeError(`no case is called ${values.case?.join(' or ')}`);
 
 const startedMs = performance.now();
 const runs = runsOf(chosen, kinds);
