@@ -25,5 +25,12 @@ async function plays(rule: Rule): Promise<void> {
     from = at + 1;
   }
   if (rule.never !== undefined) expect(heard).not.toContainEqual(expect.stringContaining(rule.never));
+  // An answer, and no reason to ask another replica: the console tells it to the operator.
+  if (scene.refusal !== undefined)
+    expect(scene.refusal).toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringContaining('the channel was not opened'),
+      metadata: {},
+    });
   rule.check?.(scene);
 }

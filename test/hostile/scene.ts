@@ -159,8 +159,10 @@ export class Scene {
       } catch (error) {
         if (!(error instanceof RpcError)) throw error;
         // The peer's bad answer is the end of the opening.
-        if (this.#stage === 'opening_by_fleet' && this.heard.some(({ type }) => type === 'open_channel'))
+        if (this.#stage === 'opening_by_fleet' && this.heard.some(({ type }) => type === 'open_channel')) {
+          this.refusal = error;
           return;
+        }
         manager = error.metadata['fulmen-owner-address'] ?? manager;
         await this.#scheduler.delay(100, 'operator tries again');
       }
@@ -202,6 +204,9 @@ export class Scene {
   }
 
   // ---------------------------------------------------------------- for checks
+
+  /** What the operator heard of an opening that came to nothing. */
+  refusal: RpcError | undefined;
 
   /** Phases of the hostile peer's channels, as they are stored. */
   phases(): readonly string[] {

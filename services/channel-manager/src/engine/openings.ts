@@ -252,7 +252,9 @@ export class Openings {
   }
 
   abandoned(actor: ChannelActor, reason: string): void {
-    this.#waiting.get(actor)?.reject(new RpcError('aborted', `the channel was not opened: ${reason}`));
+    this.#waiting
+      .get(actor)
+      ?.reject(new RpcError('failed_precondition', `the channel was not opened: ${reason}`));
     if (actor.fundingTransaction === undefined) return;
     void this.#host.ports.wallet
       .releaseFunding({ channelKeysId: actor.channelKeysId })

@@ -179,7 +179,7 @@ describe('channels and peers', () => {
       code: 'internal',
     });
     await expect(manager.openChannel({ ...OPEN, idempotencyKey: 'd' })).rejects.toMatchObject({
-      code: 'aborted',
+      code: 'failed_precondition',
       message: expect.stringContaining('list the channels'),
     });
     expect(opened).toHaveLength(1);

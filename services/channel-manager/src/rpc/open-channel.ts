@@ -163,7 +163,7 @@ function readOutcome(bytes: Uint8Array): OpenedChannel {
   const text = utf8Decode(bytes);
   if (bytes.length === 0 || !text.ok) {
     throw new RpcError(
-      'aborted',
+      'failed_precondition',
       'a request with this idempotency key is under way or was cut off; list the channels, and use a new key only if the channel is not among them',
     );
   }
@@ -173,7 +173,7 @@ function readOutcome(bytes: Uint8Array): OpenedChannel {
     // What could not be done then is over under this key: 'unavailable' would have the caller repeat it for ever.
     const isOver = outcome.code === 'unavailable' || outcome.code === 'deadline_exceeded';
     throw new RpcError(
-      isOver ? 'aborted' : outcome.code,
+      isOver ? 'failed_precondition' : outcome.code,
       `${outcome.message} (answer to the first request with this idempotency key${isOver ? '; use a new key to try again' : ''})`,
     );
   }
