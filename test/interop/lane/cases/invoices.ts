@@ -137,7 +137,10 @@ export const INVOICE_CASES: readonly Case[] = [
       ensure(/expired/.test(refused), `the fleet pays an expired invoice: ${refused}`);
       const refusal = await peer.pay(ours.bolt11).then(describe, (error: unknown) => String(error));
       // LDK in WebAssembly knows no time: it tries, and the fleet refuses. ldk-node gives no reason.
-      ensure(/expired|incorrect|failed to send the given payment/i.test(refusal), `the peer pays an expired invoice: ${refusal}`);
+      ensure(
+        /expired|incorrect|failed to send the given payment/i.test(refusal),
+        `the peer pays an expired invoice: ${refusal}`,
+      );
       ensureRefused(await payWith(peer, invoice), 'an HTLC for the expired invoice');
       await world.agree(peer);
     },

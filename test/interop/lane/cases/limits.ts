@@ -18,6 +18,8 @@ const LDK_MOST_HTLCS = 50;
 const SMALL_MSAT = 1_000_000n;
 /** Of a payment that no channel with the payee has room for; the fleet has others, which lead nowhere. */
 const NO_ROOM = /^(insufficient_outbound|no_route)$/;
+/** That empty a channel. */
+const MOST_PAYMENTS = 12;
 /** Calls of one peer's API at once. */
 const AT_ONCE = 40;
 
@@ -59,7 +61,18 @@ async function drain(world: World, kind: PeerKind, by: 'peer' | 'fleet'): Promis
   const all = await payByFleet(world, bolt11, before.outboundCapacityMsat);
   ensure(all.status === 'succeeded', `${before.outboundCapacityMsat} msat: ${all.failureReason}`);
 
-  const emptied = await balances(world, peer);
+  let emptied = await balances(world, peer);
+  // A peer may let a part of the channel alone be in flight at once: ldk-node a tenth.
+  for (
+    let payments = 1;
+    payments < MOST_PAYMENTS && emptied.outboundCapacityMsat >= SMALL_MSAT;
+    payments += 1
+  ) {
+    const amountMsat = emptied.outboundCapacityMsat;
+    const rest = await payByFleet(world, (await peer.invoice({ amountMsat })).bolt11);
+    ensure(rest.status === 'succeeded', `${amountMsat} msat of the rest: ${rest.failureReason}`);
+    emptied = await balances(world, peer);
+  }
   ensure(emptied.outboundCapacityMsat < SMALL_MSAT, `${emptied.outboundCapacityMsat} msat are left`);
   const more = await peer.invoice({ amountMsat: SMALL_MSAT });
   const refused = await payByFleet(world, more.bolt11);
