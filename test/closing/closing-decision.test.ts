@@ -302,7 +302,7 @@ class Interleaving {
     const { states } = await this.#signer.client.getChannelStates({
       channelKeysIds: [Buffer.from(this.#channelKeysId)],
     });
-    return compare(state, states[0], channel.closingDecision).contradiction;
+    return compare(state, states[0], channel.closingDecision).contradiction?.reason;
   }
 }
 

@@ -1,6 +1,14 @@
 /** The channel's core: one pure function from a state and an input to the next state and effects. */
 import type { MessageOf } from '@fulmen/wire';
-import { closed, errorMessage, forceClose, fundingLost, isClosing, warningMessage } from './close/force.ts';
+import {
+  closed,
+  errorMessage,
+  forceClose,
+  fundingLost,
+  goPassive,
+  isClosing,
+  warningMessage,
+} from './close/force.ts';
 import { receiveClosingSigned } from './close/negotiate.ts';
 import { advanceClosing, receiveShutdown, shutdown } from './close/shutdown.ts';
 import { commit, receiveCommitment, receiveRevocation } from './commit.ts';
@@ -71,6 +79,7 @@ function openingStep(ctx: ChannelContext, state: OpeningChannel, input: ChannelI
     case 'fail_malformed_htlc':
     case 'update_fee':
     case 'shutdown':
+    case 'state_lost':
       return refuse('channel_not_open', 'the channel is not open');
   }
 }
@@ -170,9 +179,17 @@ function establishedStep(
     case 'shutdown':
       return shutdown(ctx, state, input);
     case 'force_close':
+      // BOLT 2: "MUST NOT broadcast its commitment transaction."
+      if (state.phase.type === 'passive')
+        return refuse(
+          'channel_not_open',
+          'the channel is passive: this node lost state of it, its commitment may be revoked, and the peer is asked to close',
+        );
       return establishedStepOf(forceClose(state, input.reason));
     case 'closed':
       return closed(state, input.reason);
+    case 'state_lost':
+      return establishedStepOf(goPassive(state));
     case 'peer_connected':
       return establishedStepOf(connect(state, input.features));
     case 'peer_disconnected':

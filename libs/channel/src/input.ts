@@ -69,6 +69,8 @@ export type ChannelInput =
   | { readonly type: 'force_close'; readonly reason: string }
   /** Everything is resolved on-chain. */
   | { readonly type: 'closed'; readonly reason: string }
+  /** The signer has signed or revoked what this state does not know: it is an old one. */
+  | { readonly type: 'state_lost' }
   // Connection
   | { readonly type: 'peer_connected'; readonly features: NegotiatedFeatures }
   | { readonly type: 'peer_disconnected' }

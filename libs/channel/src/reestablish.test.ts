@@ -235,6 +235,65 @@ describe('channel_reestablish', () => {
   });
 });
 
+describe('a state that the signer has left behind', () => {
+  const REASON = 'state was lost: please close the channel';
+
+  test('is passive: an error, never a broadcast, and the peer is asked to close at every reconnect', () => {
+    const pair = open();
+    pair.disconnect();
+    pair.bob.must({ type: 'state_lost' });
+    expect(pair.bob.channel.phase).toEqual({ type: 'passive', reason: REASON });
+    expect(effectsOf(pair.bob, 'force_close')).toMatchObject([{ broadcast: 'passive' }]);
+    expect(effectsOf(pair.bob, 'monitor_update').at(-1)?.steps).toEqual([
+      { type: 'channel_force_closed', shouldBroadcast: 'passive', reason: REASON },
+    ]);
+    expect(effectsOf(pair.bob, 'event').at(-1)).toMatchObject({ event: { type: 'channel_closed' } });
+    const rows = restore(snapshot(pair));
+    expect(rows.ok && rows.value.type === 'established' && rows.value.phase.type).toBe('passive');
+    pair.connect();
+    expect(typesOf(pair.bob.outbox)).toEqual(['channel_reestablish', 'error']);
+    expect(pair.bob.outbox[0]).toMatchObject({ nextCommitmentNumber: 0n });
+  });
+
+  test('tells a peer that is there', () => {
+    const pair = open();
+    pair.bob.must({ type: 'state_lost' });
+    expect(typesOf(pair.bob.outbox)).toEqual(['error']);
+  });
+
+  test('keeps every HTLC: what was uncommitted in it may be committed since', () => {
+    const pair = open();
+    pair.bob.must(addCommand(1, 1_000_000n));
+    pair.bob.must({ type: 'state_lost' });
+    pair.bob.must({ type: 'peer_disconnected' });
+    expect(pair.bob.channel.changes.htlcs.map(({ state }) => state)).toEqual(['add_pending']);
+    expect(pair.bob.channel.connection.type).toBe('disconnected');
+    expect(effectsOf(pair.bob, 'htlc_dropped')).toEqual([]);
+  });
+
+  test('is told once, and nothing else closes it', () => {
+    const pair = open();
+    pair.bob.must({ type: 'state_lost' });
+    const { length } = pair.bob.effects;
+    pair.bob.must({ type: 'state_lost' });
+    expect(pair.bob.input({ type: 'force_close', reason: 'the operator asked for it' })).toMatchObject({
+      code: 'channel_not_open',
+      reaction: 'refuse',
+    });
+    expect(pair.bob.input({ type: 'shutdown' })).toMatchObject({ reaction: 'refuse' });
+    expect(pair.bob.effects).toHaveLength(length);
+  });
+
+  test('of a channel that is closing changes nothing', () => {
+    const pair = open();
+    pair.bob.must({ type: 'force_close', reason: 'because' });
+    const { length } = pair.bob.effects;
+    pair.bob.must({ type: 'state_lost' });
+    expect(pair.bob.channel.phase).toEqual({ type: 'closing_force', reason: 'because' });
+    expect(pair.bob.effects).toHaveLength(length);
+  });
+});
+
 function snapshot(pair: Pair): PersistedChannel {
   if (pair.bob.rows === undefined) throw new RangeError('nothing persisted');
   return pair.bob.rows;

@@ -25,6 +25,9 @@ import { move } from './updates/transitions.ts';
  */
 export function disconnect(state: EstablishedChannel): Step<EstablishedChannel> {
   if (state.connection.type === 'disconnected') return { state, effects: [] };
+  // What was uncommitted in an old state may be committed since: nothing is reversed or given back.
+  if (state.phase.type === 'passive')
+    return { state: forgetOwed({ ...state, connection: { type: 'disconnected' } }), effects: [] };
   const moved = move(state, 'disconnect');
   const dropped = moved.dropped.filter((htlc) => htlc.body.direction === 'outbound');
   return {
@@ -161,7 +164,7 @@ export function receiveReestablish(
   // next_revocation_number minus 1: MUST NOT broadcast its commitment transaction. SHOULD send an error to request the peer to
   // fail the channel."
   if (nextRevocationNumber > holderNumber) {
-    const passive = goPassive(state, 'state was lost: please close the channel');
+    const passive = goPassive(state);
     return stepOf(passive.state, ...passive.effects);
   }
   const counterpartyNumber = changes.counterpartyCommitmentNumber;

@@ -219,7 +219,7 @@ export type Phase =
     }
   /** The holder's latest commitment is (or is about to be) broadcast. */
   | { readonly type: 'closing_force'; readonly reason: string }
-  /** The counterparty proved that this state is old: never broadcast, never sign. */
+  /** The counterparty or the signer proved that this state is old: never broadcast, never sign. */
   | { readonly type: 'passive'; readonly reason: string }
   | { readonly type: 'closed'; readonly reason: string };
 

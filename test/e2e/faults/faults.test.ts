@@ -329,6 +329,7 @@ fault(
     const mark = faults.mark();
     await Promise.all(users.map((name) => supervisor.restart(name)));
     await peerCloses(world.bob, bobs, mark);
+    expect((await world.fleetChannel(world.bob))?.phase).toBe('passive');
     // The other channel did not move since: it goes on.
     await world.usable(world.alice, 'Alice');
     await payFleet(world.alice, 1_000_000n);

@@ -32,12 +32,15 @@ export function forceClose(state: EstablishedChannel, reason: string): Step<Esta
 }
 
 /**
- * The counterparty proved that this state is old: the commitment must never
- * be broadcast. BOLT 2: "MUST NOT broadcast its commitment transaction. SHOULD
- * send an error to request the peer to fail the channel."
+ * The counterparty, or the holder's signer, proved that this state is old: the
+ * commitment must never be broadcast. BOLT 2: "MUST NOT broadcast its commitment
+ * transaction. SHOULD send an error to request the peer to fail the channel."
+ * A channel that is closing already is left as it is.
  */
-export function goPassive(state: EstablishedChannel, reason: string): Step<EstablishedChannel> {
-  return leave(state, reason, 'passive');
+export function goPassive(state: EstablishedChannel): Step<EstablishedChannel> {
+  return isClosing(state)
+    ? { state, effects: [] }
+    : leave(state, 'state was lost: please close the channel', 'passive');
 }
 
 function leave(
@@ -45,8 +48,9 @@ function leave(
   reason: string,
   broadcast: 'broadcast' | 'passive',
 ): Step<EstablishedChannel> {
+  // Of a state that is old nobody knows what was sent after it: the peer may be paid for such an HTLC by its next commitment.
   const isUnsent = (htlc: EstablishedChannel['changes']['htlcs'][number]) =>
-    htlc.body.direction === 'outbound' && htlc.state === 'add_pending';
+    broadcast === 'broadcast' && htlc.body.direction === 'outbound' && htlc.state === 'add_pending';
   const dropped = state.changes.htlcs.filter(isUnsent);
   const left: EstablishedChannel = {
     ...state,

@@ -165,6 +165,8 @@ function applyEntry(monitor: ChannelMonitor, entry: MonitorLogEntry): ChannelMon
 }
 
 function nextCloseState(state: CloseState, { forceClose }: ChannelMonitor): CloseState {
+  // BOLT 2: "MUST NOT broadcast its commitment transaction", also where a deadline had decided to, from the same old state.
+  if (state === 'pending' && forceClose?.shouldBroadcast === 'passive') return 'passive';
   if (state !== 'open' || forceClose === undefined) return state;
   return forceClose.shouldBroadcast === 'broadcast' ? 'pending' : 'passive';
 }

@@ -171,6 +171,22 @@ describe('without the manager', () => {
     });
   });
 
+  test('a deadline decides from a state that is old: once the manager knows it, the close is passive', async () => {
+    const harness = await funded();
+    row(harness, log(harness));
+    await harness.turn();
+    // The signer refuses what is revoked.
+    await harness.mine(505 - 110);
+    expect(harness.state.monitors.get(KEY)?.closeState).toBe('pending');
+    row(harness, log(harness, CLOSE('passive')));
+    await harness.turn();
+    expect(harness.state.monitors.get(KEY)?.closeState).toBe('passive');
+    const asked = harness.signer.calls.closes.length;
+    await harness.clock.advance(20_000);
+    expect(harness.signer.calls.closes).toHaveLength(asked);
+    expect(harness.state.broadcasts.size).toBe(0);
+  });
+
   test('nothing is broadcast for a channel that is fine, whenever it is looked at', async () => {
     let harness = await funded();
     row(harness, log(harness));

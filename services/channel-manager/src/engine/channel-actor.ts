@@ -148,7 +148,7 @@ export class ChannelActor {
     this.#generation = generation;
   }
 
-  /** The databases contradict each other: never sign, never broadcast, ask the peer to close. Until a restart. */
+  /** The signer is behind the rows: never sign, never broadcast, ask the peer to close. In memory alone, until a restart. */
   makePassive(reason: string): void {
     this.#passiveReason = reason;
   }

@@ -6,6 +6,7 @@
 import { isPending, Openings, type OpeningLimits } from './openings.ts';
 import type { ChannelState, EstablishedChannel, OutboundMessage, PeerMessage } from '@fulmen/channel';
 import { primaryFunding } from '@fulmen/channel';
+import { isClosing } from '@fulmen/channel/close/force';
 import { isFrozen } from '@fulmen/channel/updates/ready';
 import { type CommitmentFeerates, feerateToPropose } from '@fulmen/channel/updates/fee-policy';
 import { toHex } from '@fulmen/codec';
@@ -174,11 +175,14 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.#register(actor, peer);
     if (restored.contradiction !== undefined) {
       this.ports.logger.error(
-        { channel: state.channelId, reason: restored.contradiction },
+        { channel: state.channelId, reason: restored.contradiction.reason },
         'ALARM: this channel is passive: it will not sign or broadcast',
       );
-      actor.makePassive(restored.contradiction);
-      return;
+      // The operator may bring the right database of the signer back: the rows are kept as they are for it.
+      if (restored.contradiction.behind === 'signer' || isClosing(state))
+        return actor.makePassive(restored.contradiction.reason);
+      // Nothing brings back what the rows lack. First of all: what was uncommitted in them may be committed since.
+      actor.post({ kind: 'state_lost' });
     }
     // What was never committed is gone with the connection; what was is taken up again.
     actor.post({ kind: 'disconnected', generation: 0n });

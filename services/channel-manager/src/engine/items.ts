@@ -27,6 +27,8 @@ export type Item =
   | { readonly kind: 'block'; readonly height: number }
   /** The chain's side decided that the channel closes: nothing else commits before this is done. */
   | { readonly kind: 'closing_decided'; readonly reason: string }
+  /** The signer proved that the rows are older than what it signed: the channel is passive from here on. */
+  | { readonly kind: 'state_lost' }
   /** Nobody took this HTLC's intent in time: take it back, if that still wins, and fail it. */
   | { readonly kind: 'cancel'; readonly source: HtlcSource & { readonly type: 'htlc' } }
   /** A transaction of this channel's for chain-monitor, made after the commit that decided it. */

@@ -2,10 +2,12 @@
  * Taking a shard: fence the signer, read the rows, restore every channel, and
  * compare its numbers with the signer's. Equal, or one step apart, is normal
  * and resumed; anything else makes that channel passive and alarms: one of the
- * two databases was set back.
+ * two databases was set back. Where the rows are older this is committed, for
+ * nothing brings back what they lack; where the signer is, the channel only
+ * rests in memory, and a restart beside the right signer takes it up again.
  */
 import { type ChannelState, type EstablishedChannel, restore, type SignerProgress } from '@fulmen/channel';
-import { toHex } from '@fulmen/codec';
+import { equalBytes, toHex } from '@fulmen/codec';
 import type { SignerChannelState } from '@fulmen/proto/signer/v1/signer';
 import type { ChannelPolicyRow, Fence, LoadedChannel, LoadedPayment } from '@fulmen/store';
 import type { EnginePorts } from './ports.ts';
@@ -20,7 +22,14 @@ export interface RestoredChannel {
   readonly points: { readonly first: bigint; readonly points: readonly Uint8Array[] };
   readonly policy: ChannelPolicyRow | undefined;
   /** Set when the signer contradicts the rows: never sign, never broadcast, ask the peer to close. */
-  readonly contradiction: string | undefined;
+  readonly contradiction: Contradiction | undefined;
+}
+
+export interface Contradiction {
+  /** rows: the signer signed or revoked what they do not know. signer: it does not know what they say it did. */
+  readonly behind: 'rows' | 'signer';
+  /** For the operator. */
+  readonly reason: string;
 }
 
 export interface LoadedShard {
@@ -53,13 +62,15 @@ export async function loadShard(ports: EnginePorts, fence: Fence): Promise<Loade
     restored.map(({ state }) => state),
   );
   const channels: RestoredChannel[] = [];
-  for (const { loaded: channel, state } of restored) {
+  for (const { loaded: read, state } of restored) {
     const signer = states.get(toHex(state.parameters.channelKeysId));
+    const channel = await withLateDecision(ports, fence, { loaded: read, state, signer });
+    const compared = compare(state, signer, channel.closingDecision);
     channels.push({
       loaded: channel,
       state,
-      ...compare(state, signer, channel.closingDecision),
-      points: await pointsOf(ports, state, signer),
+      ...compared,
+      points: await pointsOf(ports, state, { signer, contradiction: compared.contradiction }),
       policy: await ports.store.getPolicy(state.channelId),
     });
   }
@@ -81,13 +92,37 @@ async function signerStates(
   return result;
 }
 
+/**
+ * chain-monitor asks no owner: it may have decided to close, and had the signer sign, after the rows were read. Its
+ * decision is committed before the signer is asked, and stands in the rows by now.
+ */
+async function withLateDecision(
+  { store }: EnginePorts,
+  { shard }: Fence,
+  {
+    loaded,
+    state,
+    signer,
+  }: Pick<RestoredChannel, 'loaded' | 'state'> & { readonly signer: SignerChannelState | undefined },
+): Promise<LoadedChannel> {
+  if (signer?.closing !== true || !isOpenByRows(state, loaded.closingDecision)) return loaded;
+  const statuses = await store.fundingStatuses([shard]);
+  const found = statuses.find(({ channelId }) => equalBytes(channelId, state.channelId));
+  return found?.closingDecision === undefined
+    ? loaded
+    : { ...loaded, closingDecision: found.closingDecision };
+}
+
 /** The holder's points that the channel will speak of. A passive one speaks of its own last commitment, wherever the signer is. */
 async function pointsOf(
   { signer: client }: EnginePorts,
   state: EstablishedChannel,
-  signer: SignerChannelState | undefined,
+  {
+    signer,
+    contradiction,
+  }: { readonly signer: SignerChannelState | undefined } & Pick<RestoredChannel, 'contradiction'>,
 ): Promise<RestoredChannel['points']> {
-  if (state.phase.type !== 'passive')
+  if (state.phase.type !== 'passive' && contradiction?.behind !== 'rows')
     return { first: signer?.firstPointNumber ?? 0n, points: signer?.perCommitmentPoints ?? [] };
   const first = state.changes.holderCommitmentNumber;
   const { channelKeysId } = state.parameters;
@@ -100,14 +135,16 @@ export function compare(
   state: EstablishedChannel,
   signer: SignerChannelState | undefined,
   closingDecision?: string,
-): { readonly signer: SignerProgress; readonly contradiction: string | undefined } {
-  const { holderCommitmentNumber, counterpartyCommitmentNumber, counterpartySecrets } = state.changes;
+): { readonly signer: SignerProgress; readonly contradiction: Contradiction | undefined } {
+  const { holderCommitmentNumber, counterpartyCommitmentNumber } = state.changes;
   if (signer === undefined || !signer.registered) {
     // A crash between the first commit and the registration's answer: nothing was signed yet.
     const isNew = holderCommitmentNumber === 0n && counterpartyCommitmentNumber === 0n;
     return {
       signer: { holderCommitmentNumber: -1n, counterpartyRevocations: 0n },
-      contradiction: isNew ? undefined : 'the signer does not know this channel: its database was set back',
+      contradiction: isNew
+        ? undefined
+        : { behind: 'signer', reason: 'the signer does not know this channel: its database was set back' },
     };
   }
   const progress: SignerProgress = {
@@ -116,24 +153,41 @@ export function compare(
   };
   // It never signs again, whatever the signer did before.
   if (state.phase.type === 'passive') return { signer: progress, contradiction: undefined };
-  // chain-monitor may have closed it while nobody owned it: then the manager follows.
-  const isOpen =
-    closingDecision === undefined && state.phase.type !== 'closing_force' && state.phase.type !== 'closed';
-  const contradiction =
-    progress.holderCommitmentNumber > holderCommitmentNumber
-      ? 'the signer has validated a holder commitment that the database does not know: the database was set back'
-      : progress.holderCommitmentNumber < holderCommitmentNumber - 1n
-        ? 'the signer is more than one holder commitment behind: its database was set back'
-        : signer.nextCounterpartyCommitment > counterpartyCommitmentNumber + 1n
-          ? 'the signer has signed a counterparty commitment that the database does not know: the database was set back'
-          : signer.nextCounterpartyCommitment < counterpartyCommitmentNumber
-            ? 'the signer has not signed what the peer holds: its database was set back'
-            : progress.counterpartyRevocations > counterpartySecrets.count
-              ? 'the signer has a revocation that the database does not know: the database was set back'
-              : signer.closing && isOpen
-                ? 'the signer has signed a holder commitment for broadcast'
-                : undefined;
-  return { signer: progress, contradiction };
+  const lost = whatRowsLack(state, signer, closingDecision);
+  if (lost !== undefined) return { signer: progress, contradiction: { behind: 'rows', reason: lost } };
+  const forgotten =
+    progress.holderCommitmentNumber < holderCommitmentNumber - 1n
+      ? 'the signer is more than one holder commitment behind: its database was set back'
+      : signer.nextCounterpartyCommitment < counterpartyCommitmentNumber
+        ? 'the signer has not signed what the peer holds: its database was set back'
+        : undefined;
+  return {
+    signer: progress,
+    contradiction: forgotten === undefined ? undefined : { behind: 'signer', reason: forgotten },
+  };
+}
+
+/** What the signer did that the rows do not know: they are committed before it is asked, so that they were set back. */
+function whatRowsLack(
+  state: EstablishedChannel,
+  signer: SignerChannelState,
+  closingDecision: string | undefined,
+): string | undefined {
+  const { holderCommitmentNumber, counterpartyCommitmentNumber, counterpartySecrets } = state.changes;
+  if (signer.nextHolderCommitment > holderCommitmentNumber + 1n)
+    return 'the signer has validated a holder commitment that the database does not know: the database was set back';
+  if (signer.nextCounterpartyCommitment > counterpartyCommitmentNumber + 1n)
+    return 'the signer has signed a counterparty commitment that the database does not know: the database was set back';
+  if (signer.nextCounterpartyRevocation > counterpartySecrets.count)
+    return 'the signer has a revocation that the database does not know: the database was set back';
+  return signer.closing && isOpenByRows(state, closingDecision)
+    ? 'the signer has signed a holder commitment for broadcast, and the database does not know that the channel closes'
+    : undefined;
+}
+
+/** chain-monitor may have closed it while nobody owned it: then the manager follows. */
+function isOpenByRows({ phase }: EstablishedChannel, closingDecision: string | undefined): boolean {
+  return closingDecision === undefined && phase.type !== 'closing_force' && phase.type !== 'closed';
 }
 
 /** States that need no actor. */

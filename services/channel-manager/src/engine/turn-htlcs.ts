@@ -101,6 +101,8 @@ export class TurnHtlcs {
   resume(): void {
     const state = this.#core.state();
     if (state.type !== 'established' || isFrozen(state)) return;
+    // An HTLC of a state that is old may be long over: whoever forwarded it now would pay it alone.
+    if (state.phase.type === 'passive') return;
     for (const htlc of state.changes.htlcs) {
       if (
         htlc.body.direction === 'inbound' &&

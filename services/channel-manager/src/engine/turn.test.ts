@@ -171,3 +171,45 @@ describe('a turn whose monitor updates wait for towers', () => {
     expect(isFrozen(bench.channel)).toBe(false);
   });
 });
+
+describe('a turn of a channel whose rows were set back', () => {
+  test('leaves once, and takes no HTLC up: it may be long over', () => {
+    const bench = new Bench('at_commit');
+    bench.pair.alice.must(addCommand(1, 10_000_000n));
+    bench.pair.settle();
+    bench.state = bench.pair.bob.channel;
+    bench.intentFor(0n);
+    const result = bench.turn(
+      { kind: 'state_lost' },
+      { kind: 'disconnected', generation: 0n },
+      { kind: 'resume' },
+    );
+    expect(bench.channel.phase.type).toBe('passive');
+    expect(result.monitorUpdates).toHaveLength(1);
+    expect(result.forwarding.intents).toEqual([]);
+    expect(kinds(result)).toEqual([]);
+    expect(bench.turn({ kind: 'state_lost' }, { kind: 'resume' })).toMatchObject({
+      monitorUpdates: [],
+      messages: [],
+      forwarding: { intents: [], events: [] },
+    });
+  });
+
+  test('stays as it is when chain-monitor decides to close, and refuses the operator', () => {
+    const bench = new Bench('at_commit');
+    bench.turn({ kind: 'state_lost' });
+    const outcomes: boolean[] = [];
+    const result = bench.turn(
+      { kind: 'closing_decided', reason: 'an HTLC expired' },
+      {
+        kind: 'command',
+        input: { type: 'force_close', reason: 'the operator asked for it' },
+        settle: ({ ok }) => void outcomes.push(ok),
+      },
+    );
+    for (const settle of result.settlements) settle();
+    expect(outcomes).toEqual([false]);
+    expect(result.monitorUpdates).toEqual([]);
+    expect(bench.channel.phase.type).toBe('passive');
+  });
+});

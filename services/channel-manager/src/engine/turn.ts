@@ -144,6 +144,9 @@ export class Turn {
       case 'closing_decided':
         this.#input({ type: 'force_close', reason: item.reason });
         return;
+      case 'state_lost':
+        this.#input({ type: 'state_lost' });
+        return;
       case 'cancel':
         this.#htlcs.cancel(item.source);
         return;

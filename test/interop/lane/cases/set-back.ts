@@ -78,8 +78,7 @@ function lostData(what: string, databases: readonly Database[]): Case {
       });
       const { books } = opened;
       ensure(books !== undefined, 'the books are open');
-      // Where the signer is ahead, the owner is passive in memory alone, and its rows say what they said before.
-      if (databases.includes(SIGNER)) await untilPassive(world, peer);
+      await untilPassive(world, peer);
       await ensureNotClosed(world, peer);
       const closingTxid = await closingInMempool(world, books);
       await world.mine(1);
@@ -106,11 +105,15 @@ async function untilPassive(world: World, peer: InteropPeer): Promise<void> {
 async function ensureNotClosed(world: World, peer: InteropPeer): Promise<void> {
   const [channel] = await world.fleetChannels(peer);
   ensure(channel !== undefined, 'the channel is there');
-  await world.node.channels
+  const answer = await world.node.channels
     .closeChannel({ channelId: channel.channelId, force: true }, world.node.auth())
-    .catch(() => undefined);
+    .then(
+      () => 'taken',
+      () => 'refused',
+    );
+  ensure(answer === 'refused', 'a force close was not refused');
   const [now] = await world.fleetChannels(peer);
-  ensure(now?.phase !== 'closing_force' && now?.phase !== 'closing_mutual', `the channel is ${now?.phase}`);
+  ensure(now?.phase === 'passive', `the channel is ${now?.phase}`);
 }
 
 export const SET_BACK_CASES: readonly Case[] = [
