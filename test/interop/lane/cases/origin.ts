@@ -27,10 +27,11 @@ async function onward(world: World, kind: PeerKind, other: PeerKind): Promise<On
   await world.connect(between);
   await world.open(between, 'peer', { announce: 'announced' });
   const payee = await world.peer(other);
-  await payee.connect(between.nodeId, between.port);
-  await until('the peers are connected', async () =>
-    (await between.isConnected(payee.nodeId)) ? true : undefined,
-  );
+  await until('the peers are connected', async () => {
+    if (await between.isConnected(payee.nodeId)) return true;
+    await between.connect(payee.nodeId, payee.port);
+    return undefined;
+  });
   await between.open({
     nodeId: payee.nodeId,
     fundingSat: ONWARD_FUNDING_SAT,
@@ -94,14 +95,18 @@ function ensureBlamed(
   return found;
 }
 
-/** Twice, so that the terms of the invoice are not those before the last change either. */
-async function raiseTerms(
-  { between, channel }: Onward,
-  feeBaseMsat: number,
-  cltvExpiryDelta: number,
-): Promise<void> {
-  await between.setTerms(channel.channelId, { feeBaseMsat: feeBaseMsat + 1, cltvExpiryDelta });
-  await between.setTerms(channel.channelId, { feeBaseMsat, cltvExpiryDelta });
+interface Terms {
+  readonly feeBaseMsat: number;
+  readonly cltvExpiryDelta: number;
+}
+
+/**
+ * By way of others, so that the terms of the invoice are not those before the last change either. LDK tells why the
+ * terms before were not met: those break the same rule.
+ */
+async function raiseTerms({ between, channel }: Onward, onTheWay: Terms, terms: Terms): Promise<void> {
+  await between.setTerms(channel.channelId, onTheWay);
+  await between.setTerms(channel.channelId, terms);
 }
 
 export const ORIGIN_CASES: readonly Case[] = [
@@ -138,12 +143,22 @@ export const ORIGIN_CASES: readonly Case[] = [
 
       // Terms that rose after the invoice was made.
       const changes = [
-        { before: undefined, feeBaseMsat: 3_000, delta: 80, code: 'fee_insufficient' },
-        { before: 3_000, feeBaseMsat: 3_000, delta: 120, code: 'incorrect_cltv_expiry' },
+        {
+          before: undefined,
+          onTheWay: { feeBaseMsat: 3_001, cltvExpiryDelta: 80 },
+          terms: { feeBaseMsat: 3_000, cltvExpiryDelta: 80 },
+          code: 'fee_insufficient',
+        },
+        {
+          before: 3_000,
+          onTheWay: { feeBaseMsat: 3_000, cltvExpiryDelta: 121 },
+          terms: { feeBaseMsat: 3_000, cltvExpiryDelta: 120 },
+          code: 'incorrect_cltv_expiry',
+        },
       ];
-      for (const { before, feeBaseMsat, delta, code } of changes) {
+      for (const { before, onTheWay, terms, code } of changes) {
         const { bolt11 } = await hintedInvoice(payee, { amountMsat: AMOUNT_MSAT }, before);
-        await raiseTerms(line, feeBaseMsat, delta);
+        await raiseTerms(line, onTheWay, terms);
         const payment = await payByFleet(world, bolt11);
         const attempt = ensureBlamed(payment, { node: between, hop: 1, codes: [code] });
         ensure(attempt.route.length === 2, describe(payment));
@@ -153,7 +168,7 @@ export const ORIGIN_CASES: readonly Case[] = [
       }
 
       const { bolt11 } = await hintedInvoice(payee, { amountMsat: AMOUNT_MSAT });
-      await payee.disconnect(between.nodeId);
+      await between.disconnect(payee.nodeId);
       await until('the payee is away', async () =>
         (await between.isConnected(payee.nodeId)) ? undefined : true,
       );
