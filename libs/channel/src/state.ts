@@ -236,7 +236,7 @@ export type CounterpartyShutdown =
 
 /** What the operator said about a mutual close's feerate, sat per 1000 weight units; what is absent is for the estimates. */
 export interface ClosingFeerates {
-  /** Aimed at by a funder; the least that a fundee accepts. */
+  /** The least that is accepted; what a funder offers first. */
   readonly targetSatPerKw?: number;
   /** The most that a funder pays. */
   readonly maximumSatPerKw?: number;

@@ -208,7 +208,7 @@ describe('closing_signed', () => {
     const scripts = [testScript(1), testScript(2)];
     expect(offer.feeSatoshis).toBe(closingFeeSat(scripts, 500));
     expect(offer.tlvs.feeRange).toEqual({
-      minFeeSatoshis: closingFeeSat(scripts, 253),
+      minFeeSatoshis: closingFeeSat(scripts, 500),
       maxFeeSatoshis: closingFeeSat(scripts, 600),
     });
   });

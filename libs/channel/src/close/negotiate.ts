@@ -278,7 +278,7 @@ function funderBalanceSat(state: EstablishedChannel): bigint {
 
 /**
  * The fees that the holder puts up with: as funder up to the target plus what a force close would cost, as fundee anything
- * that relays. What the operator said goes before: as funder a highest feerate, as fundee a lowest.
+ * that relays. What the operator said goes before: a lowest feerate, and as funder a highest.
  */
 function acceptableFees(ctx: ChannelContext, state: EstablishedChannel, phase: Negotiating): FeeRange {
   const scripts = [phase.holderScript, phase.counterpartyScript];
@@ -289,10 +289,8 @@ function acceptableFees(ctx: ChannelContext, state: EstablishedChannel, phase: N
   const { targetSatPerKw, maximumSatPerKw } = phase.feerates ?? {};
   if (state.parameters.funder !== 'holder')
     return { minFeeSat: feeSat(targetSatPerKw ?? closeMinimumSatPerKw), maxFeeSat: balanceSat };
-  // The operator may bid less than the estimates would.
-  const minFeeSat = feeSat(
-    Math.min(closeMinimumSatPerKw, targetSatPerKw ?? Infinity, maximumSatPerKw ?? Infinity),
-  );
+  // Whoever asks for a feerate wants it, and not a peer's that confirms later; it may be less than the estimates would bid.
+  const minFeeSat = feeSat(targetSatPerKw ?? Math.min(closeMinimumSatPerKw, maximumSatPerKw ?? Infinity));
   const targetFeeSat = feeSat(targetSatPerKw ?? ctx.feerates.closeTargetSatPerKw);
   const maxFeeSat =
     maximumSatPerKw === undefined

@@ -27,6 +27,8 @@ async function onward(world: World, kind: PeerKind, other: PeerKind): Promise<On
   await world.connect(between);
   await world.open(between, 'peer', { announce: 'announced' });
   const payee = await world.peer(other);
+  // It hears of the public channel from the fleet, whatever the peer between tells it.
+  await world.connect(payee);
   await until('the peers are connected', async () => {
     if (await between.isConnected(payee.nodeId)) return true;
     await between.connect(payee.nodeId, payee.port);
