@@ -159,8 +159,8 @@ function pendingPayment(by: 'peer' | 'fleet', restart: 'clean' | 'kill9' | 'owne
 async function ensureUnspent(world: World, peer: InteropPeer): Promise<void> {
   const [channel] = await world.fleetChannels(peer);
   ensure(channel !== undefined, 'the channel is there');
-  const txid = Buffer.from(channel.fundingTxid).reverse().toString('hex');
-  ensure(!(await world.isSpent(txid, channel.fundingOutputIndex)), 'the channel closes');
+  const isSpent = await world.isSpent(display(channel.fundingTxid), channel.fundingOutputIndex);
+  ensure(!isSpent, 'the channel closes');
 }
 
 async function untilPhase(world: World, peer: InteropPeer, phase: string): Promise<void> {
