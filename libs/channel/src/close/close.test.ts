@@ -340,6 +340,20 @@ describe('closing_signed', () => {
     expect(theirsSat).toBeLessThanOrEqual(closingFeeSat(scripts, 2_000));
   });
 
+  test('without a fee range is accepted for a satoshi less, which is what rounding down makes', () => {
+    const pair = open({
+      alice: { feerates: { closeMinimumSatPerKw: 252, closeTargetSatPerKw: 252 } },
+      bob: { feerates: { closeMinimumSatPerKw: 253, closeTargetSatPerKw: 253 } },
+    });
+    pair.alice.must({ type: 'shutdown' });
+    pair.deliver('bob');
+    pair.deliver('alice');
+    const offer = take(pair.alice, 'closing_signed');
+    expect(offer.feeSatoshis).toBe(closingFeeSat([testScript(1), testScript(2)], 253) - 1n);
+    expect(receive(pair.bob, { ...offer, tlvs: {} })).toBeUndefined();
+    expect(effectsOf(pair.bob, 'broadcast_closing')[0]?.closing.feeSat).toBe(offer.feeSatoshis);
+  });
+
   test('before both shutdowns is unexpected', () => {
     const pair = open();
     const early = forged(pair.bob, 'closing_signed', { feeSatoshis: 1n, signature: new Uint8Array(64) });

@@ -124,7 +124,8 @@ function decide(
     });
     return stepOf(step.state, ...step.effects);
   }
-  if (contains(acceptable, theirs.feeSat)) return accept();
+  // At the same feerate one rounds down where the other rounds up: a satoshi is no reason to stay open.
+  if (contains({ ...acceptable, minFeeSat: acceptable.minFeeSat - 1n }, theirs.feeSat)) return accept();
   const last = phase.counterpartyOffer;
   // BOLT 2: "if fee_satoshis is not strictly between its last-sent fee_satoshis and its previously-received fee_satoshis,
   // UNLESS it has since reconnected: SHOULD send a warning and close the connection".
