@@ -137,14 +137,18 @@ describe('the persisted form', () => {
           const bytes = Uint8Array.from(rows[blob]);
           bytes[at] = (bytes[at] ?? 0) ^ flip;
           const restored = restore({ ...rows, [blob]: bytes });
-          if (restored.ok)
-            expect(toHex(persistDelta(undefined, restored.value)[blob] ?? new Uint8Array(0))).toBe(
-              toHex(bytes),
-            );
-          else expect(restored.error.type).toBeTypeOf('string');
+          if (!restored.ok) {
+            expect(restored.error.type).toBeTypeOf('string');
+            return;
+          }
+          const again = persistDelta(undefined, restored.value)[blob] ?? new Uint8Array(0);
+          // Another version that is still read is written as the newest.
+          if (bytes[0] === rows[blob][0]) expect(toHex(again)).toBe(toHex(bytes));
+          else expect(restore({ ...rows, [blob]: again })).toEqual(restored);
         },
       ),
-      { numRuns: 300 },
+      // The version byte, which chance seldom finds.
+      { numRuns: 300, examples: [[0, 3, 'cold']] },
     );
   });
 });
