@@ -351,7 +351,7 @@ test('a channel may promise to close to a script only if the signer allows it', 
   const harness = await startFor('alice', { options: { limits: { allowedScripts: [allowed] } } });
   const ask = (shutdownScript: Uint8Array) =>
     harness.client.newChannelKeys({ channelKeysId: parties.alice.channelKeysId, shutdownScript });
-  expect((await ask(allowed)).shutdownScript).toEqual(allowed);
+  expect(Uint8Array.from((await ask(allowed)).shutdownScript)).toEqual(allowed);
   const { shutdownScript: wallets } = await harness.client.newChannelKeys({
     channelKeysId: parties.alice.channelKeysId,
   });
