@@ -71,6 +71,7 @@ export async function playAll(
           `${outcome.type.padEnd(6)} ${run.column.padEnd(10)} ${group}: ${name} (${detail}) ${outcomes.size}/${runs.length}`,
         );
         if (outcome.type !== 'failed') continue;
+        say(`the logs of its fleet: ${world.keepLogs()}`);
         await world.stop();
         world = undefined;
       }

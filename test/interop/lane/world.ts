@@ -18,7 +18,7 @@ import {
   type PeerChannel,
   type PeerKind,
 } from './peer.ts';
-import { Recording, wireLogEnvironment } from './recording.ts';
+import { Recording, recordingDir, wireLogEnvironment } from './recording.ts';
 
 const FLEET_FUNDING_SAT = 500_000_000n;
 /** Above what LND and LDK open at least, so that they hear of it. */
@@ -315,6 +315,13 @@ export class World {
     await until(`${peer.name} holds the payment`, async () =>
       (await peer.isHeld(paymentHash)) ? true : undefined,
     );
+  }
+
+  /** Copies what the fleet's processes logged beside the recordings. @returns the folder */
+  keepLogs(): string {
+    const kept = path.join(recordingDir(), `logs-${path.basename(this.dir)}`);
+    fs.cpSync(path.join(this.fleet.stateDir, 'logs'), kept, { recursive: true });
+    return kept;
   }
 
   async stop(): Promise<void> {

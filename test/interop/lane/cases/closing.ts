@@ -11,7 +11,7 @@ import type { CloseOptions, InteropPeer } from '../peer.ts';
 import type { World } from '../world.ts';
 
 /** Past every delay and every expiry of these cases. */
-const MAX_BLOCKS = 800;
+const MAX_BLOCKS = 3_000;
 /** Where nobody says what is waited for: another depth that buries something. */
 const UNSAID_BLOCKS = 6;
 /** A payee's first claim, and the blocks that it may want for that. */
