@@ -31,13 +31,16 @@ export const CONNECT_CASES: readonly Case[] = [
       await world.connect(peer);
       const connection = await peer.graph.connection(world.nodeId);
       ensure(connection?.inbound === false, 'the peer dialled');
-      const { features } = await world.node.graph.getNode(
-        { nodeId: Buffer.from(world.nodeId, 'hex') },
-        world.node.auth(),
-      );
-      const announced = featureBitsOf(Buffer.from(features).toString('hex'));
+      const announced = await until('the fleet has announced itself', async () => {
+        const { features } = await world.node.graph.getNode(
+          { nodeId: Buffer.from(world.nodeId, 'hex') },
+          world.node.auth(),
+        );
+        const bits = featureBitsOf(Buffer.from(features).toString('hex'));
+        return bits.length > 0 ? bits : undefined;
+      });
       ensure(
-        announced.length > 0 && String(connection.featureBits) === String(announced),
+        String(connection.featureBits) === String(announced),
         `the peer was told ${connection.featureBits.join(' ')}, the world ${announced.join(' ')}`,
       );
       const [init] = world.recording.saidWith(peer.nodeId, 'in', 'init');
