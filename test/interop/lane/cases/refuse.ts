@@ -257,7 +257,8 @@ export const REFUSE_CASES: readonly Case[] = [
     },
     {
       opening: { terms: { htlcMinimumMsat: FUNDING_SAT * 1_000n } },
-      words: /htlc_minimum_msat is too large/,
+      // LND refuses to ask for it.
+      words: kind === 'lnd' ? /minimum HTLC value is too large/ : /htlc_minimum_msat is too large/,
     },
   ]),
   refusedByFleet('channel_reserve_satoshis, max_accepted_htlcs', (kind) => {
