@@ -243,12 +243,14 @@ export class LdkNode implements InteropPeer {
       ...(pushMsat !== undefined && { pushMsat }),
       announced: announce === 'announced',
     });
-    await until('the opening has an outcome', () => {
+    const refusal = await until('the opening has an outcome', () => {
       const own = this.#events.slice(before).filter((event) => event['userChannelId'] === userChannelId);
       const failed = own.find(({ event }) => event === 'channel_closed');
-      if (failed !== undefined) return Promise.reject(new OpenRefused(String(failed['reason'])));
-      return Promise.resolve(own.some(({ event }) => event === 'channel_pending') ? true : undefined);
+      if (failed !== undefined) return Promise.resolve({ text: String(failed['reason']) });
+      const isPending = own.some(({ event }) => event === 'channel_pending');
+      return Promise.resolve(isPending ? { text: undefined } : undefined);
     });
+    if (refusal.text !== undefined) throw new OpenRefused(refusal.text);
   }
 
   async channels(): Promise<readonly PeerChannel[]> {

@@ -115,20 +115,21 @@ export class Ldk implements InteropPeer {
         }),
       },
     });
-    await until('the opening has an outcome', async () => {
+    const refusal = await until('the opening has an outcome', async () => {
       const since = this.wallet.events.slice(before);
       const failed = since.find(
         (event) => event.event === 'open_failed' && event.temporaryChannelId === temporaryChannelId,
       );
-      if (failed?.event === 'open_failed') throw new OpenRefused(failed.text);
+      if (failed?.event === 'open_failed') return { text: failed.text };
       const closed = since.find(
         (event) => event.event === 'channel_closed' && event.channelId === temporaryChannelId,
       );
-      if (closed?.event === 'channel_closed') throw new OpenRefused(closed.text);
+      if (closed?.event === 'channel_closed') return { text: closed.text };
       return since.some((event) => event.event === 'channel_pending' && event.userChannelId === userChannelId)
-        ? true
+        ? { text: undefined }
         : undefined;
     });
+    if (refusal.text !== undefined) throw new OpenRefused(refusal.text);
   }
 
   async answerOpens(answer: OpenAnswer): Promise<void> {

@@ -240,7 +240,8 @@ const FLEET_NOT_TRUSTED: Case = {
       {
         opening: { confirmations: 'zero_conf' },
         // LND keeps the reason to its log.
-        words: kind === 'lnd' ? /funding failed due to internal error/ : /[Zz]ero confirmation/,
+        words:
+          kind === 'lnd' ? /channel rejected|funding failed due to internal error/ : /[Zz]ero confirmation/,
       },
     ]);
     await ensureUnharmed(world, peer, 'fleet');
