@@ -243,12 +243,11 @@ export class LdkNode implements InteropPeer {
       ...(pushMsat !== undefined && { pushMsat }),
       announced: announce === 'announced',
     });
-    const refusal = await until('the opening has an outcome', () => {
+    const refusal = await until('the opening has an outcome', async () => {
       const own = this.#events.slice(before).filter((event) => event['userChannelId'] === userChannelId);
       const failed = own.find(({ event }) => event === 'channel_closed');
-      if (failed !== undefined) return Promise.resolve({ text: String(failed['reason']) });
-      const isPending = own.some(({ event }) => event === 'channel_pending');
-      return Promise.resolve(isPending ? { text: undefined } : undefined);
+      if (failed !== undefined) return { text: String(failed['reason']) };
+      return own.some(({ event }) => event === 'channel_pending') ? { text: undefined } : undefined;
     });
     if (refusal.text !== undefined) throw new OpenRefused(refusal.text);
   }
