@@ -41,14 +41,16 @@ async function setBack(
       }
     },
   };
+  // Others may count on while this one is under way.
   copies += 1;
-  for (const database of databases) await backUp(asked, database, `${database}_of_old_${copies}`);
+  const copy = copies;
+  for (const database of databases) await backUp(asked, database, `${database}_of_old_${copy}`);
   await story();
   const isSignerToo = databases.includes(SIGNER);
   const users = [...READERS, ...(isSignerToo ? ['signer'] : [])];
   await Promise.all(users.map((name) => supervisor.stop(name)));
   for (const database of databases)
-    await replace(asked, database, `${database}_of_old_${copies}`, `${database}_lost_${copies}`);
+    await replace(asked, database, `${database}_of_old_${copy}`, `${database}_lost_${copy}`);
   // Lost with the database: with the marker the signer would sign nothing at all.
   if (isSignerToo) fs.rmSync(path.join(stateDir, 'signer', 'seed.json.generation'));
   if (isSignerToo) await supervisor.restart('signer');
