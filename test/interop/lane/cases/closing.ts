@@ -19,6 +19,8 @@ const CLAIM_LATE_MS = 3_000;
 const CLAIM_BLOCKS = 10;
 /** How long a claim may take from the block that allows it to the mempool. */
 const CLAIM_MS = 800;
+/** How long what a block says may take to a payer's node. */
+const TOLD_MS = 1_000;
 
 export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 export const display = (txid: Uint8Array): string => hex(Uint8Array.from(txid).reverse());
@@ -207,7 +209,41 @@ export async function mineUntilSettled(
   ensure(false, `not settled after ${MAX_BLOCKS} blocks: ${rest.map(tell).join('; ')}`);
 }
 
-async function blocksToWait(world: World, books: Books, whose: 'all' | 'fleet'): Promise<number> {
+/**
+ * Mines until these payments ended, whose outcome on the chain is to be told upstream: there the deadlines go on, so
+ * that past the last expiry it is only a few blocks at a time, with time for the telling between them.
+ */
+export async function mineUntilEnded(
+  world: World,
+  books: Books,
+  payments: readonly Promise<unknown>[],
+): Promise<void> {
+  let isOver = false;
+  const over = Promise.all(payments).finally(() => (isOver = true));
+  over.catch(() => undefined);
+  for (let mined = 0; mined < MAX_BLOCKS;) {
+    const waitsMs = performance.now() + TOLD_MS;
+    await until('an end, or time for more blocks', async () =>
+      isOver || performance.now() >= waitsMs ? true : undefined,
+    );
+    if (isOver) {
+      await over;
+      return;
+    }
+    const blocks = await blocksToWait(world, books, 'all', UNSAID_BLOCKS);
+    await world.mine(Math.max(blocks, 1));
+    mined += Math.max(blocks, 1);
+  }
+  ensure(false, `a payment did not end in ${MAX_BLOCKS} blocks`);
+}
+
+/** @param mostToMature the most blocks to wait for what only matures, nobody contending */
+async function blocksToWait(
+  world: World,
+  books: Books,
+  whose: 'all' | 'fleet',
+  mostToMature = MAX_BLOCKS,
+): Promise<number> {
   const peers = whose === 'fleet' ? [] : books.peers;
   const isUnderWay = async (): Promise<boolean> => (await world.chain.mempool()).length > 0;
   const waitsMs = performance.now() + CLAIM_MS;
@@ -231,7 +267,8 @@ async function blocksToWait(world: World, books: Books, whose: 'all' | 'fleet'):
     const contested = waiting.filter(({ kind }) => kind.startsWith('htlc_'));
     const heights = contested.length > 0 ? later(contested) : later([...waiting, ...pending]);
     if (heights.length === 0) return UNSAID_BLOCKS;
-    return (contested.length > 0 ? Math.min(...heights) : Math.max(...heights)) - height;
+    if (contested.length > 0) return Math.min(...heights) - height;
+    return Math.min(Math.max(...heights) - height, mostToMature);
   });
 }
 

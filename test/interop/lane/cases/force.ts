@@ -8,6 +8,7 @@ import {
   claimOnChain,
   ensureClosed,
   forceClose,
+  mineUntilEnded,
   mineUntilSettled,
   openBooks,
   settleBooks,
@@ -118,7 +119,10 @@ const downstreamAlone: Case = {
     const dust = await forward(world, alice, bob, DUST_MSAT);
     await forceClose(world, books, 'peer', [bob]);
     await claimOnChain(world, bob, claimed.paymentHash);
-    await mineUntilSettled(world, books);
+    // Upstream the channel is open and its deadlines pass with the same blocks.
+    await world.mine(1);
+    await claimed.paying;
+    await mineUntilEnded(world, books, [expired.paying, dust.paying]);
     await settleBooks(world, books, new Map([[bob, CLAIMED_MSAT]]));
     await paid([claimed]);
     for (const { paying } of [expired, dust]) {
