@@ -141,6 +141,30 @@ export class Chain implements BitcoindAccess {
     await this.rpc.call('invalidateblock', hash);
   }
 
+  /**
+   * The chain forgets a transaction in the mempool for good: the payment of the miner's that it spends is undone, and
+   * its coins are paid elsewhere, deeper than they were before.
+   */
+  async replaceAncestorOf(txid: string): Promise<void> {
+    interface Verbose {
+      readonly vin: readonly { readonly txid: string; readonly vout: number }[];
+      readonly vout: readonly { readonly value: number }[];
+    }
+    const { vin } = (await this.rpc.call('getrawtransaction', txid, true)) as Verbose;
+    const parent = (await this.rpc.call('gettransaction', vin[0]?.txid ?? '', true, true)) as {
+      readonly confirmations: number;
+      readonly decoded: Verbose;
+    };
+    const { decoded, confirmations } = parent;
+    await this.undo(confirmations);
+    const totalSat = decoded.vout.reduce((sum, { value }) => sum + Math.round(value * 1e8), 0);
+    const elsewhere = { [await this.newAddress()]: totalSat / 1e8 };
+    const inputs = decoded.vin.map(({ txid: spent, vout }) => ({ txid: spent, vout }));
+    const raw = await this.rpc.call('createrawtransaction', inputs, [elsewhere]);
+    const { hex } = (await this.rpc.call('signrawtransactionwithwallet', raw)) as { readonly hex: string };
+    await this.mineOnly(confirmations + 1, [hex]);
+  }
+
   /** Output scripts of a transaction in the mempool, in hex. */
   async outputScripts(txid: string): Promise<readonly string[]> {
     const found = (await this.rpc.call('getrawtransaction', txid, true)) as {

@@ -235,6 +235,7 @@ export class LdkNode implements InteropPeer {
         (await this.isConnected(nodeId)) ? true : undefined,
       );
     }
+    const hadSat = await this.onchainSat();
     const before = this.#events.length;
     const userChannelId = await this.#call('openChannel', {
       nodeId,
@@ -250,6 +251,11 @@ export class LdkNode implements InteropPeer {
       return own.some(({ event }) => event === 'channel_pending') ? { text: undefined } : undefined;
     });
     if (refusal.text !== undefined) throw new OpenRefused(refusal.text);
+    // Its wallet knows of a funding only when it finds it in the mempool: until then it would spend the coins again.
+    await until(`${this.name} sees its funding`, async () => {
+      await this.#call('sync');
+      return (await this.onchainSat()) < hadSat ? true : undefined;
+    });
   }
 
   async channels(): Promise<readonly PeerChannel[]> {

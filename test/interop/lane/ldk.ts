@@ -211,6 +211,8 @@ export class Ldk implements InteropPeer {
   async payAlong(payment: RoutedPayment): Promise<PeerPayment> {
     if (payment.short !== undefined || payment.extraTlv !== undefined)
       throw new NotApplicable('LDK makes onion and HTLC of one and the same route');
+    if (payment.totalMsat !== undefined)
+      throw new NotApplicable('LDK tells the payee the sum of the parts that it sends');
     const { paymentId } = await this.wallet.call('payRaw', {
       hops: payment.hops.map((hop, index) => ({
         nodeId: hop.nodeId,

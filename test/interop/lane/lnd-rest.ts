@@ -6,7 +6,8 @@ import https from 'node:https';
 import path from 'node:path';
 import { PeerError } from './peer.ts';
 
-const CALL_TIMEOUT_MS = 60_000;
+/** An attempt to pay may wait a minute at the payee, which fails it then. */
+const CALL_TIMEOUT_MS = 90_000;
 
 export type Json = Readonly<Record<string, unknown>>;
 
@@ -29,7 +30,7 @@ export class LndRest {
     this.#agent = new https.Agent({ keepAlive: true });
   }
 
-  /** @throws PeerError when LND refuses, or does not answer in a minute */
+  /** @throws PeerError when LND refuses, or does not answer in time */
   async call(method: 'GET' | 'POST' | 'DELETE', route: string, body?: Json): Promise<Json> {
     const parsed = JSON.parse(await this.#request(method, route, body)) as Json;
     return parsed;

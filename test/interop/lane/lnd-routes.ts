@@ -12,7 +12,7 @@ export function routeJson(payment: RoutedPayment, firstChannel: string, height: 
     expiryHeight: height + hops.slice(index).reduce((sum, { cltvDelta }) => sum + cltvDelta, 0),
   }));
   const [first] = offered;
-  const totalMsat = hops.at(-1)?.feeMsat ?? 0n;
+  const totalMsat = payment.totalMsat ?? hops.at(-1)?.feeMsat ?? 0n;
   return {
     total_time_lock: (first?.expiryHeight ?? 0) - (short?.blocks ?? 0),
     total_amt_msat: String((first?.amountMsat ?? 0n) - (short?.msat ?? 0n)),

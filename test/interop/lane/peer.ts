@@ -130,6 +130,8 @@ export interface RouteHop {
 /** A payment along a route that the payer did not look for. */
 export interface RoutedPayment {
   readonly hops: readonly RouteHop[];
+  /** What the payee is told to wait for; absent: what this route brings. */
+  readonly totalMsat?: bigint;
   readonly paymentHash: string;
   readonly paymentSecret: string;
   /** By how much less the first HTLC has than the route needs. */

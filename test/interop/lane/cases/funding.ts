@@ -125,10 +125,46 @@ const TAKEN_FROM_FLEET: Case = {
   },
 };
 
+/** BOLT 2: "SHOULD forget the channel if it does not see the correct funding transaction after a timeout of 2016 blocks". */
+const FUNDING_TIMEOUT_BLOCKS = 2_016;
+
+/** The coins of the funding go elsewhere: it can never confirm, and the fleet never knew which coins they were. */
+const REPLACED: Case = {
+  group,
+  name: 'by the peer, a funding whose coins are spent by another transaction: forgotten after 2016 blocks',
+  over: 'peers',
+  run: async (world, kind) => {
+    const peer = await world.peer(kind);
+    await world.connect(peer);
+    const txid = await world.startOpening(peer, 'peer');
+    await world.chain.replaceAncestorOf(txid);
+    await world.caughtUp();
+    ensure(!(await world.chain.mempool()).includes(txid), 'the funding is gone');
+    // Those of the reorganisation are behind it.
+    await world.mine(FUNDING_TIMEOUT_BLOCKS - 10);
+    const phase = await phaseOf(world, peer);
+    ensure(phase === 'awaiting_funding_confirmations', `before the time is over the fleet says ${phase}`);
+    await world.mine(10);
+    await until('the fleet has forgotten the channel', async () =>
+      (await world.fleetChannels(peer)).length === 0 ? true : undefined,
+    );
+    // Neither of them is the worse for it.
+    await world.chain.fund(await peer.newAddress(), 100_000_000n);
+    await world.mine(1);
+    await until('the peer has money again', async () =>
+      (await peer.onchainSat()) >= 100_000_000n ? true : undefined,
+    );
+    await world.connect(peer);
+    await world.open(peer, 'peer');
+    await payBothWays(world, peer);
+  },
+};
+
 export const FUNDING_CASES: readonly Case[] = [
   late('peer'),
   late('fleet'),
   confirmedTwice('peer'),
   confirmedTwice('fleet'),
   TAKEN_FROM_FLEET,
+  REPLACED,
 ];

@@ -6,7 +6,8 @@ import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import { type InteropPeer, NotApplicable, type PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import { ensureSucceeded, invoiceOfFleet } from './support.ts';
+import { decoded, hex } from './invoice-texts.ts';
+import { describe, ensureSucceeded, invoiceOfFleet, peerWithChannel } from './support.ts';
 
 const group = 'pay in parts';
 
@@ -16,18 +17,15 @@ const CHANNEL = { fundingSat: 1_500_000n, pushMsat: 500_000_000n };
 const AMOUNT_MSAT = 1_500_000_000n;
 const MANAGERS = ['channel-manager-1', 'channel-manager-2'];
 
-/** A peer with some channels that the fleet opened. */
 const TENTH = 'ldk-node lets a tenth of a channel be in flight, which two channels do not make up';
 
+/** A peer with some channels that the fleet opened. */
 async function peerWithChannels(
   world: World,
   kind: PeerKind,
   channels: readonly (typeof CHANNEL)[] = [CHANNEL, CHANNEL],
 ): Promise<InteropPeer> {
-  if (kind === 'ldk-node')
-    throw new NotApplicable(
-      'ldk-node lets a tenth of a channel be in flight, which two channels do not make up',
-    );
+  if (kind === 'ldk-node') throw new NotApplicable(TENTH);
   const peer = await world.peer(kind);
   await world.connect(peer);
   for (const [index, channel] of channels.entries()) {
@@ -107,6 +105,43 @@ function tellsOf(bolt11: string, nodeId: string): boolean {
     )
   );
 }
+
+/** BOLT 4: "MUST fail all HTLCs in the HTLC set after some reasonable timeout […] with mpp_timeout". */
+const NEVER_WHOLE: Case = {
+  group,
+  name: 'a part whose fellows never come is failed with mpp_timeout after a minute, though both managers are killed',
+  over: 'peers',
+  run: async (world, kind) => {
+    const payer = await peerWithChannel(world, kind);
+    const amountMsat = 8_000_000n;
+    const invoice = decoded(await invoiceOfFleet(world, amountMsat));
+    const paying = payer.payAlong({
+      hops: [{ nodeId: world.nodeId, feeMsat: amountMsat / 2n, cltvDelta: 80 }],
+      totalMsat: amountMsat,
+      paymentHash: hex(invoice.paymentHash),
+      paymentSecret: hex(invoice.paymentSecret),
+    });
+    paying.catch(() => undefined);
+    await Promise.race([
+      paying,
+      until('the part is there', async () => {
+        const [channel] = await world.fleetChannels(payer);
+        return channel?.htlcsInFlight === 1 ? true : undefined;
+      }),
+    ]);
+    for (const name of MANAGERS) await world.fleet.kill9AndWait(name);
+    const payment = await paying;
+    ensure(payment.status === 'failed', describe(payment));
+    ensure(payment.failure === 'mpp_timeout' && payment.failureHop === 1, describe(payment));
+    const { status } = await world.node.invoices.lookupInvoice(
+      { paymentHash: invoice.paymentHash },
+      world.node.auth(),
+    );
+    ensure(status === 'open', `the invoice is ${status}`);
+    await world.untilConnected(payer);
+    await world.agree(payer);
+  },
+};
 
 export const MPP_CASES: readonly Case[] = [
   {
@@ -210,4 +245,5 @@ export const MPP_CASES: readonly Case[] = [
       await agreeOnAll(world, payee);
     },
   },
+  NEVER_WHOLE,
 ];
