@@ -63,7 +63,7 @@ export async function playAll(
       for (let run = runs[next++]; run !== undefined; run = runs[next++]) {
         world ??= await World.start(bitcoind, say);
         chainVersion = world.chain.version;
-        const outcome = await play(run, world);
+        const { outcome, logs } = await play(run, world);
         outcomes.set(run, outcome);
         const { group, name } = run.one;
         const detail = outcome.type === 'ok' ? `${outcome.seconds} s` : outcome.reason;
@@ -71,7 +71,7 @@ export async function playAll(
           `${outcome.type.padEnd(6)} ${run.column.padEnd(10)} ${group}: ${name} (${detail}) ${outcomes.size}/${runs.length}`,
         );
         if (outcome.type !== 'failed') continue;
-        say(`the logs of its fleet: ${world.keepLogs()}`);
+        say(`what its processes logged: ${logs}`);
         await world.stop();
         world = undefined;
       }
@@ -89,7 +89,11 @@ export async function playAll(
   };
 }
 
-async function play({ one, kind, other }: Run, world: World): Promise<Outcome> {
+/** @returns with the folder of what was logged, of a case that failed */
+async function play(
+  { one, kind, other }: Run,
+  world: World,
+): Promise<{ readonly outcome: Outcome; readonly logs?: string }> {
   const beganMs = performance.now();
   const seconds = (): number => Math.round((performance.now() - beganMs) / 100) / 10;
   let timer: NodeJS.Timeout | undefined;
@@ -99,11 +103,11 @@ async function play({ one, kind, other }: Run, world: World): Promise<Outcome> {
   world.recording.beginCase(`${one.group}: ${one.name} (${kind === other ? kind : `${kind} → ${other}`})`);
   try {
     await Promise.race([world.ready().then(() => one.run(world, kind, other)), late]);
-    return { type: 'ok', seconds: seconds() };
+    return { outcome: { type: 'ok', seconds: seconds() } };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    if (error instanceof NotApplicable) return { type: 'n/a', reason };
-    return { type: 'failed', reason, seconds: seconds() };
+    if (error instanceof NotApplicable) return { outcome: { type: 'n/a', reason } };
+    return { outcome: { type: 'failed', reason, seconds: seconds() }, logs: world.keepLogs() };
   } finally {
     clearTimeout(timer);
     await world.forgetPeers();

@@ -317,10 +317,14 @@ export class World {
     );
   }
 
-  /** Copies what the fleet's processes logged beside the recordings. @returns the folder */
+  /** Copies what the fleet's processes and the peers of the case logged beside the recordings. @returns the folder */
   keepLogs(): string {
     const kept = path.join(recordingDir(), `logs-${path.basename(this.dir)}`);
     fs.cpSync(path.join(this.fleet.stateDir, 'logs'), kept, { recursive: true });
+    for (const { name } of this.#peers)
+      for (const file of fs.readdirSync(path.join(this.dir, name), { recursive: true, encoding: 'utf8' }))
+        if (file.endsWith('.log'))
+          fs.copyFileSync(path.join(this.dir, name, file), path.join(kept, `${name}-${path.basename(file)}`));
     return kept;
   }
 
