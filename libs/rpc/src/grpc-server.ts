@@ -175,11 +175,20 @@ interface WritableCall {
   off(event: 'drain' | 'close', listener: () => void): unknown;
 }
 
-/** Waits for room to write, or for the end of the call. */
+/** Of calls without room to write: however many write at once, a call is listened to once. */
+const drains = new WeakMap<WritableCall, Promise<void>>();
+
+/**
+ * Waits for room to write, or for the end of the call.
+ * @param signal that of the call
+ */
 export function drained(call: WritableCall, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
+  if (signal.aborted) return Promise.resolve();
+  const waiting = drains.get(call);
+  if (waiting !== undefined) return waiting;
+  const drain = new Promise<void>((resolve) => {
     const done = (): void => {
+      drains.delete(call);
       signal.removeEventListener('abort', done);
       call.off('drain', done);
       call.off('close', done);
@@ -189,6 +198,8 @@ export function drained(call: WritableCall, signal: AbortSignal): Promise<void> 
     call.once('close', done);
     signal.addEventListener('abort', done, { once: true });
   });
+  drains.set(call, drain);
+  return drain;
 }
 
 function duplexOf(
