@@ -158,7 +158,7 @@ export interface ChannelCommit {
 /** Rows that cross shards; insert-only, so that no two owners update one row. */
 export interface ForwardingWrites {
   readonly intents: readonly Intent[];
-  /** Must win, or the whole commit of this unit is refused with 'intent_lost'. */
+  /** Of intents that are still there. Must win, or the whole commit of this unit is refused with 'intent_lost'. */
   readonly intentClaims: readonly { readonly source: HtlcSource; readonly outcome: IntentClaimOutcome }[];
   readonly resolutions: readonly Resolution[];
   /**
@@ -242,7 +242,7 @@ export type Verdict =
   | { readonly type: 'version_mismatch' }
   /** This unit cannot be stored; the others were. Quarantine it. */
   | { readonly type: 'bad_data'; readonly reason: string }
-  /** An intent was claimed by the other side first: drop this step's in-memory state and think again. */
+  /** An intent was claimed by the other side first, and may be gone by now: drop this step's in-memory state and think again. */
   | { readonly type: 'intent_lost'; readonly source: HtlcSource }
   /** A resolution that the step consumed is another one now (a preimage replaced a failure), or was consumed already: read it again. */
   | { readonly type: 'resolution_changed'; readonly source: HtlcSource }

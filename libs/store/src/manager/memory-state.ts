@@ -210,6 +210,12 @@ export class MemoryManagerState {
       if (!leaves && this.channels.get(hexKey(channelId))?.outgoing.has(htlcId) === true)
         return { type: 'bad_data', reason: 'outgoing link exists' };
     }
+    for (const { source } of writes.intentClaims) {
+      const key = sourceKey(source);
+      const isThere =
+        this.intents.has(key) || writes.intents.some((intent) => sourceKey(intent.source) === key);
+      if (!isThere) return { type: 'intent_lost', source };
+    }
     return undefined;
   }
 

@@ -403,6 +403,23 @@ export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStor
       expect((await a().listForwards(1_000)).filter(({ createdUnixMs }) => createdUnixMs === 74)).toEqual([]);
     });
 
+    test('an intent that is gone is nobody’s to claim: who comes that late must not add an HTLC', async () => {
+      const { up, down, downNumber } = await pair(76);
+      const source = { type: 'payment', attemptId: bytes(16, 76) } as const;
+      const sent = intent(source, 77, 76, { sharedSecret: new Uint8Array() });
+      const claim = (outcome: 'taken' | 'cancelled') => ({
+        ...noWrites,
+        intentClaims: [{ source, outcome }],
+      });
+      const forwarding = { ...noWrites, intents: [sent] };
+      expect(types(await a().commitSteps([payment(up, 760, 0n, { forwarding })]))).toEqual(['committed']);
+      const back = payment(up, 760, 1n, { forwarding: claim('cancelled') });
+      expect(types(await a().commitSteps([back]))).toEqual(['committed']);
+      expect(await a().prune(100, 0, 3_600_000)).toBe(1);
+      const late = step(down, downNumber, 1n, { forwarding: claim('taken') });
+      expect(await b().commitSteps([late])).toEqual([{ type: 'intent_lost', source }]);
+    });
+
     test('the end of an HTLC whose channel is closed meanwhile waits for nobody', async () => {
       const { up, down, upNumber, downNumber } = await pair(78);
       const source = htlcSource(upNumber, 0n);

@@ -1,7 +1,7 @@
 /**
  * Turns the units of a group commit into the arrays of the server-side call:
  * one Buffer per column. The table below is the functions' parameter list (see
- * migrations 0002 and 0003); the call's text and its types come from it.
+ * migrations 0002, 0003 and 0014); the call's text and its types come from it.
  */
 import type { HtlcDirection, HtlcRemoval } from '@fulmen/channel';
 import { boolArray, byteaArray, int4Array, int8Array, textArray } from '../../pg/binary.ts';
@@ -78,10 +78,12 @@ function parameters(columns: object, from: number): string {
     .join(', ');
 }
 
-/** One statement, so one transaction, for both halves. */
+const numberOf = (column: keyof typeof COLUMNS): number => 1 + Object.keys(COLUMNS).indexOf(column);
+
+/** One statement, so one transaction, for all parts; they run in this order. */
 export const COMMIT_STATEMENT: Statement = {
   name: 'commit_steps',
-  text: `SELECT commit_channels(${parameters(CHANNEL_COLUMNS, 1)}), commit_payments(${parameters(PAYMENT_COLUMNS, 1 + Object.keys(CHANNEL_COLUMNS).length)})`,
+  text: `SELECT commit_channels(${parameters(CHANNEL_COLUMNS, 1)}), commit_payments(${parameters(PAYMENT_COLUMNS, 1 + Object.keys(CHANNEL_COLUMNS).length)}), require_intents($${numberOf('ic_unit')}, $${numberOf('ic_source')})`,
 };
 
 /** Numbers of removals and outcomes in rows. */
