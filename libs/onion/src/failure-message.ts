@@ -234,6 +234,14 @@ function readData(reader: Reader, kind: FailureName): FailureMessage {
   return assertNever(kind);
 }
 
+/** What a failure says, without what may be of any length: its sender's channel_update, an unknown code's data, extra bytes. */
+export function withoutBulk({ trailing: _, ...failure }: FailureMessage): FailureMessage {
+  if (failure.kind === 'unknown') return { ...failure, data: NOTHING };
+  return 'channelUpdate' in failure ? { ...failure, channelUpdate: NOTHING } : failure;
+}
+
+const NOTHING = new Uint8Array(0);
+
 /**
  * The failure that the node upstream of a refused onion reports in its own
  * name, from `update_fail_malformed_htlc`. BOLT 2 wants the BADONION bit in

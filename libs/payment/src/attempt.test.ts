@@ -5,7 +5,7 @@ import { sha256 } from '@fulmen/crypto';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { nodeKey } from '@fulmen/graph';
 import { syntheticKey, syntheticUpdate } from '@fulmen/graph/synthetic';
-import type { FailureMessage } from '@fulmen/onion/failure-message';
+import { encodeFailureMessage, failureCode, type FailureMessage } from '@fulmen/onion/failure-message';
 import type { PaymentInput, PaymentParameters, PaymentState, PaymentTransition } from './attempt.ts';
 import { missingMsat, partsInFlight, routeRequestParts, startPayment, stepPayment } from './attempt.ts';
 import type { AttemptFailure } from './lessons.ts';
@@ -150,6 +150,27 @@ describe('a payment', () => {
     expect(step(abandoned.state, { type: 'htlc_fulfilled', attemptNumber: 1, preimage }).state.type).toBe(
       'sent',
     );
+  });
+
+  test('what a failure carries beside its reason is not kept: its sender could make the payment’s row as large as it likes', () => {
+    const large = new Uint8Array(60_000);
+    const failures: readonly FailureMessage[] = [
+      { kind: 'temporary_channel_failure', channelUpdate: large },
+      { kind: 'unknown', failureCode: 99, data: large },
+      { kind: 'temporary_node_failure', trailing: large },
+    ];
+    for (const failure of failures) {
+      const { ended, lessons } = failAt(1, failure).state;
+      for (const kept of [ended[0]?.failure, lessons.lastFailure]) {
+        if (kept?.kind !== 'failure') return expect.unreachable();
+        expect(failureCode(kept.failure)).toBe(failureCode(failure));
+        expect(encodeFailureMessage(kept.failure).length).toBeLessThan(100);
+      }
+    }
+    const refusal = { kind: 'incorrect_or_unknown_payment_details', htlcMsat: 1n, height: 1 } as const;
+    const { state } = failAt(2, { ...refusal, trailing: large });
+    expect(state).toMatchObject({ reason: { kind: 'refused_by_payee', failure: refusal } });
+    expect('reason' in state && 'failure' in state.reason && state.reason.failure.trailing).toBeUndefined();
   });
 
   test('attempts and time are limited', () => {

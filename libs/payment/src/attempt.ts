@@ -13,7 +13,7 @@ import { assertNever, equalBytes, err, ok } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { sha256 } from '@fulmen/crypto';
 import { nodeKey } from '@fulmen/graph';
-import type { FailureMessage } from '@fulmen/onion/failure-message';
+import { type FailureMessage, withoutBulk } from '@fulmen/onion/failure-message';
 import {
   type AttemptFailure,
   inFlightOver,
@@ -384,8 +384,9 @@ function attemptFailed(
   );
   const effects: PaymentEffect[] =
     outcome.observations.length > 0 ? [{ kind: 'learn', observations: outcome.observations }] : [];
-  const ended = [...state.ended, endedAttempt(failed, failure)];
-  const lessons = { ...outcome.lessons, failures: outcome.lessons.failures + 1, lastFailure: failure };
+  const kept = keptFailure(failure);
+  const ended = [...state.ended, endedAttempt(failed, kept)];
+  const lessons = { ...outcome.lessons, failures: outcome.lessons.failures + 1, lastFailure: kept };
   // A payee that had its preimage taken for less than it asked gave the rest away.
   if (state.type === 'sent')
     return ok({
@@ -394,7 +395,7 @@ function attemptFailed(
     });
   const reason: PaymentFailureReason | undefined =
     outcome.refusal !== undefined
-      ? { kind: 'refused_by_payee', failure: outcome.refusal }
+      ? { kind: 'refused_by_payee', failure: withoutBulk(outcome.refusal) }
       : state.intent.kind === 'give_up'
         ? state.intent.reason
         : lessons.failures >= parameters.maxAttempts
@@ -413,6 +414,12 @@ function attemptFailed(
 
 function endedAttempt({ attemptNumber, route }: Attempt, failure: AttemptFailure | undefined): EndedAttempt {
   return { attemptNumber, route, failure };
+}
+
+/** The state is stored at every step, and what a hop may say is as long as a message. */
+function keptFailure(failure: AttemptFailure): AttemptFailure {
+  if (failure.kind === 'undecodable' || failure.failure === undefined) return failure;
+  return { ...failure, failure: withoutBulk(failure.failure) };
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => bigint): bigint {
