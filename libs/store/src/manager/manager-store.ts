@@ -155,6 +155,9 @@ export interface ChannelCommit {
   readonly consumedThrough?: { readonly generation: bigint; readonly number: bigint };
 }
 
+/** Where an intent stands among the pending ones. */
+export type IntentPlace = Pick<Intent, 'createdUnixMs' | 'source'>;
+
 /** Rows that cross shards; insert-only, so that no two owners update one row. */
 export interface ForwardingWrites {
   readonly intents: readonly Intent[];
@@ -336,8 +339,11 @@ export interface ManagerStore {
 
   // --- work that other shards left --------------------------------------------------
   // Reads for all the shards of a replica at once; whatever comes of them is fenced by its commit.
-  /** Intents for these shards that nobody claimed, oldest first; found by anti-join, never by a cursor. */
-  pendingIntents(shards: readonly number[], limit: number): Promise<readonly Intent[]>;
+  /**
+   * Intents for these shards that nobody claimed, oldest first; found by anti-join. `after` pages through them; what
+   * commits late appears before it, so whoever pages must begin anew in the end.
+   */
+  pendingIntents(shards: readonly number[], limit: number, after?: IntentPlace): Promise<readonly Intent[]>;
   /** Resolutions for these shards' sources not yet taken. */
   pendingResolutions(shards: readonly number[], limit: number): Promise<readonly Resolution[]>;
   /** Funding watches of these shards' channels that are not closed, with what chain-monitor found and decided so far. */

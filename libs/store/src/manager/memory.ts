@@ -152,10 +152,19 @@ export class MemoryManagerStore implements ManagerStore {
     return this.#do((state) => units.map((unit) => state.commit(unit)));
   }
 
-  pendingIntents(shards: readonly number[], limit: number): Promise<readonly port.Intent[]> {
+  pendingIntents(
+    shards: readonly number[],
+    limit: number,
+    after?: port.IntentPlace,
+  ): Promise<readonly port.Intent[]> {
+    const isAfter = ({ createdUnixMs, source }: port.Intent): boolean =>
+      after === undefined ||
+      createdUnixMs > after.createdUnixMs ||
+      (createdUnixMs === after.createdUnixMs && sourceKey(source) > sourceKey(after.source));
     return this.#do(({ intents, claims }) =>
       byKey(intents)
         .filter(({ source, targetShard }) => shards.includes(targetShard) && !claims.has(sourceKey(source)))
+        .filter(isAfter)
         .toSorted((a, b) => a.createdUnixMs - b.createdUnixMs)
         .slice(0, limit),
     );

@@ -16,6 +16,8 @@ import { sourceKey } from './source-key.ts';
 
 /** Rows read at once when looking for work. */
 const WORK_LIMIT = 500;
+/** Pages of them in one look. */
+const MAX_PAGES = 4;
 
 /** What the desk looks at in the replica it stands in. */
 export interface DeskSurroundings {
@@ -33,6 +35,8 @@ export class ForwardDesk {
   readonly #underWay = new Map<string, number>();
   /** Channels that had no room for a forward, while others are tried. */
   readonly #tried = new Map<string, Set<ChannelActor>>();
+  /** Where the next look goes on; undefined: at the oldest. */
+  #lookedUpTo: Intent | undefined;
 
   constructor(ports: EnginePorts, surroundings: DeskSurroundings) {
     this.#ports = ports;
@@ -147,11 +151,23 @@ export class ForwardDesk {
   /** Reads what was left for our shards; run by hint and by poll. */
   async findWork(shards: readonly number[]): Promise<void> {
     if (shards.length === 0) return;
-    const [intents, resolutions] = await Promise.all([
-      this.#ports.store.pendingIntents(shards, WORK_LIMIT),
+    const [, resolutions] = await Promise.all([
+      this.#findIntents(shards),
       this.#ports.store.pendingResolutions(shards, WORK_LIMIT),
     ]);
-    for (const intent of intents) this.takeIntent(intent);
     for (const resolution of resolutions) this.takeResolution(resolution);
+  }
+
+  /**
+   * Page by page, and on from there in the next look: what stays unclaimed for long (parts that are held, forwards to a
+   * peer that is away) is of any number, and must not hide what came after it.
+   */
+  async #findIntents(shards: readonly number[]): Promise<void> {
+    for (let page = 0; page < MAX_PAGES; page++) {
+      const intents = await this.#ports.store.pendingIntents(shards, WORK_LIMIT, this.#lookedUpTo);
+      for (const intent of intents) this.takeIntent(intent);
+      this.#lookedUpTo = intents.length < WORK_LIMIT ? undefined : intents.at(-1);
+      if (this.#lookedUpTo === undefined) return;
+    }
   }
 }

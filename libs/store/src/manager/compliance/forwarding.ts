@@ -45,6 +45,9 @@ export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStor
       ).toEqual(['committed']);
       expect(await b().pendingIntents([51], 10)).toEqual([second, first]);
       expect(await b().pendingIntents([51, 77], 2)).toEqual([local, second]);
+      expect(await b().pendingIntents([51, 77], 1, local)).toEqual([second]);
+      expect(await b().pendingIntents([51, 77], 9, second)).toEqual([first]);
+      expect(await b().pendingIntents([51, 77], 9, first)).toEqual([]);
       expect((await load(a(), up, upNumber))?.intentsWritten).toEqual([0n, 1n, 2n]);
       // Written twice: refused.
       expect(

@@ -11,6 +11,7 @@ import { migrate } from '../../pg/migrate.ts';
 import { readStatements } from '../../pg/statements.ts';
 import type * as port from '../manager-store.ts';
 import type { Fence, ManagerStore } from '../manager-store.ts';
+import { encodeSource } from '../source.ts';
 import { commitUnits } from './commit.ts';
 import { signed } from './commit-columns.ts';
 import { loadPayment, loadShard } from './load.ts';
@@ -195,10 +196,14 @@ export class PostgresManagerStore implements ManagerStore {
     return commitUnits(this.#steps, units);
   }
 
-  async pendingIntents(shards: readonly number[], limit: number): Promise<readonly port.Intent[]> {
-    return (await this.#read<rows.IntentColumns>('pending_intents', [int4Array(shards), limit])).map(
-      rows.intent,
-    );
+  async pendingIntents(
+    shards: readonly number[],
+    limit: number,
+    after?: port.IntentPlace,
+  ): Promise<readonly port.Intent[]> {
+    const source = after === undefined ? null : encodeSource(after.source);
+    const values = [int4Array(shards), limit, after?.createdUnixMs ?? null, source];
+    return (await this.#read<rows.IntentColumns>('pending_intents', values)).map(rows.intent);
   }
 
   async pendingResolutions(shards: readonly number[], limit: number): Promise<readonly port.Resolution[]> {
