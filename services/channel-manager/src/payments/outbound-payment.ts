@@ -47,7 +47,7 @@ export class OutboundPayment {
   readonly #waiters = new Set<Waiter>();
   /** Outcomes that wait for their turn, by source and type: the store offers them again until they are taken. */
   readonly #resolving = new Set<string>();
-  /** Parts whose cancelling was tried: a channel took them, and they are waited for. */
+  /** Parts that could not be cancelled: a channel took them, and they are waited for. */
   readonly #taken = new Set<string>();
 
   constructor(actor: PaymentActor, attempts: AttemptIndex) {
@@ -145,7 +145,6 @@ export class OutboundPayment {
     const patienceMs = isGivenUp || record.state.type === 'sent' ? 0 : UNTAKEN_MS;
     for (const part of record.parts) {
       if (this.#taken.has(toHex(part.attemptId)) || nowUnixMs - part.startedUnixMs < patienceMs) continue;
-      this.#taken.add(toHex(part.attemptId));
       void this.#actor.runDetached('taking a part back', () => this.#takeBack(part));
     }
   }
@@ -225,7 +224,8 @@ export class OutboundPayment {
     if (ended === undefined) return;
     const forwarding = emptyForwarding();
     forwarding.intentClaims.push({ source: { type: 'payment', attemptId }, outcome: 'cancelled' });
-    await this.#drive(ended, forwarding);
+    // Only its answer says that a channel was first: one that was never given is asked for again at the next tick.
+    if ((await this.#drive(ended, forwarding)) === 'changed') this.#taken.add(toHex(attemptId));
   }
 
   /**

@@ -9,7 +9,7 @@ import {
   wrapAgain,
   wrapFailure,
 } from '@fulmen/onion';
-import type { Intent } from '@fulmen/store';
+import { type Intent, StoreError } from '@fulmen/store';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { decodePaymentRecord } from './codec.ts';
 import { outboundRow, type OutboundRow } from './record.ts';
@@ -337,6 +337,26 @@ describe('sending', () => {
     await replica.end(intent, { type: 'fulfilled', preimage });
     await replica.poll(paymentHash);
     expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'succeeded' });
+  });
+
+  test('an attempt whose taking back was cut short is taken back at the next tick', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    await replica.openChannel(PAYEE.nodeId, SCID + 1n);
+    bench.route = (request) => {
+      const found = direct(PAYEE.nodeId)(request);
+      const shortChannelId = request.avoid.length === 0 ? SCID : SCID + 1n;
+      return { ...found, hops: found.hops.map((hop) => ({ ...hop, shortChannelId })) };
+    };
+    await replica.hub.sendPayment(SEND);
+    const first = await replica.attempt();
+    bench.runtime.nowMs += 30_000;
+    const { shardOfScid } = replica.store;
+    replica.store.shardOfScid = () => Promise.reject(new StoreError('unavailable', 'away for a moment'));
+    await replica.tick(paymentHash);
+    expect(await replica.attempt()).toEqual(first);
+    replica.store.shardOfScid = (scid) => shardOfScid.call(replica.store, scid);
+    await replica.tick(paymentHash);
+    expect(await replica.attempt()).toMatchObject({ target: { shortChannelId: SCID + 1n } });
   });
 
   test('while the router is away a payment waits, and fails at its deadline', async () => {
