@@ -250,7 +250,8 @@ export class OutboundPayment {
     if (isEnd) this.#finishEvent(next, forwarding);
     const verdict = await this.#actor.commit(next, forwarding);
     if (verdict.type !== 'committed') return 'changed';
-    this.#index(earlier, next);
+    // The shard may have been loaded anew meanwhile: its attempts are those of another object then.
+    if (!this.#actor.isGone) this.#index(earlier, next);
     if (isFinished(next)) this.#taken.clear();
     if (isEnd) {
       for (const waiter of this.#waiters) waiter.resolve(next);

@@ -359,6 +359,30 @@ describe('sending', () => {
     expect(await replica.attempt()).toMatchObject({ target: { shortChannelId: SCID + 1n } });
   });
 
+  test('the answer to a commit that comes after its shard was loaded anew changes nothing there', async () => {
+    await replica.openChannel(PAYEE.nodeId, SCID);
+    bench.route = direct(PAYEE.nodeId);
+    const { commitSteps } = replica.store;
+    const answered = Promise.withResolvers<undefined>();
+    replica.store.commitSteps = async (units) => {
+      const verdicts = await commitSteps.call(replica.store, units);
+      await answered.promise;
+      return verdicts;
+    };
+    const begun = replica.hub.sendPayment(SEND).catch(() => undefined);
+    while ((await replica.store.pendingIntents([7], 10)).length === 0)
+      await new Promise((resolve) => setImmediate(resolve));
+    replica.store.commitSteps = (units) => commitSteps.call(replica.store, units);
+    await replica.load();
+    answered.resolve(undefined);
+    await begun;
+    const intent = await replica.attempt();
+    await replica.take(intent);
+    await replica.end(intent, { type: 'fulfilled', preimage });
+    await replica.poll(paymentHash);
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'succeeded' });
+  });
+
   test('while the router is away a payment waits, and fails at its deadline', async () => {
     await replica.openChannel(PAYEE.nodeId, SCID);
     bench.routerIsAway = true;
