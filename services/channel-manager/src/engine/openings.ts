@@ -6,6 +6,7 @@ import {
   type OpeningChannel,
   openChannel,
   type OutboundMessage,
+  primaryFunding,
 } from '@fulmen/channel';
 import { toHex } from '@fulmen/codec';
 import type { NewChannelKeysResponse } from '@fulmen/proto/signer/v1/signer';
@@ -340,11 +341,29 @@ function aliasFrom(random: Uint8Array): bigint {
   return (value & ((1n << 62n) - 1n)) | (1n << 62n);
 }
 
-/** Whether a state counts against the caps on pending channels. */
+/**
+ * Whether a state counts against the caps on pending channels. A peer's channel that fails before any block has its
+ * funding counts on: with an `error` after each opening a peer would have any number of rows, watches and broadcasts
+ * for nothing.
+ */
 export function isPending(state: ChannelState): boolean {
-  return (
-    state.type === 'opening' ||
-    state.phase.type === 'awaiting_funding_confirmations' ||
-    state.phase.type === 'awaiting_channel_ready'
-  );
+  if (state.type === 'opening') return true;
+  switch (state.phase.type) {
+    case 'awaiting_funding_confirmations':
+    case 'awaiting_channel_ready':
+      return true;
+    case 'shutting_down':
+    case 'negotiating_closing':
+    case 'closing_mutual':
+    case 'closing_force':
+      return (
+        state.parameters.funder === 'counterparty' &&
+        primaryFunding(state).confirmation.type === 'unconfirmed'
+      );
+    case 'open':
+    case 'closed':
+    // Of a channel from a backup nobody knows whether it confirmed.
+    case 'passive':
+      return false;
+  }
 }
