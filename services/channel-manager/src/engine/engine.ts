@@ -87,10 +87,10 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
           this.#wakeWork();
         },
         keptFor: (nodeId) => this.backups.storage.kept(nodeId),
-        channelUpdateReceived: (peer, message) =>
-          void learnTerms(ports, node, peer, message).then((actor) => {
-            if (actor !== undefined) this.#gossip.peerSpoke(actor);
-          }),
+        channelUpdateReceived: async (peer, message) => {
+          const actor = await learnTerms(ports, node, peer, message);
+          if (actor !== undefined) this.#gossip.peerSpoke(actor);
+        },
         storageReceived: (peer, message) => this.backups.storageReceived(peer, message),
       },
     );

@@ -26,8 +26,8 @@ export interface PeerHubHandler extends MessageHandler {
   connected(peer: Peer): void;
   /** The blob that this node keeps for a peer, to be returned before any channel is reestablished. */
   keptFor(nodeId: Uint8Array): Promise<Uint8Array | undefined>;
-  /** About a channel with the peer, if it is of the peer. */
-  channelUpdateReceived(peer: Peer, message: Uint8Array): void;
+  /** About a channel with the peer, if it is of the peer; resolves when nothing more is to be done for it. */
+  channelUpdateReceived(peer: Peer, message: Uint8Array): Promise<void>;
 }
 
 /** Longest wait for a peer that the operator wants connected. */
@@ -280,9 +280,25 @@ export class PeerHub {
       peer.disconnect(`undecodable message: ${decoded.error.message}`);
       return;
     }
-    if (decoded.value.type === 'channel_update') this.#handler.channelUpdateReceived(peer, frame.message);
+    if (decoded.value.type === 'channel_update') return this.#learn(peer, frame);
     if (!this.#dispatcher.dispatch(peer, decoded.value as Message, connection.generation, frame.number))
       peer.processed(connection.generation, [frame.number]);
+  }
+
+  /**
+   * A channel_update costs the check of a signature and a write, and gossip may come in megabytes: one of a peer's is
+   * looked at at a time, and until then it takes up the peer's credit.
+   */
+  #learn(peer: Peer, { generation, number, message }: InboundFrame): void {
+    peer.learning = peer.learning
+      .then(async () => {
+        if (peer.connection?.generation === generation)
+          await this.#handler.channelUpdateReceived(peer, message);
+      })
+      .catch((error: unknown) =>
+        this.#ports.logger.warn({ err: error, peer: peer.key }, 'a channel_update could not be looked at'),
+      )
+      .then(() => peer.processed(generation, [number]));
   }
 
   // ---------------------------------------------------------------- dialling

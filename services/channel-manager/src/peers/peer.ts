@@ -42,6 +42,8 @@ export class Peer {
   connection: Connection | undefined;
   /** Connections being accepted: one after the other. */
   accepting: Promise<void> = Promise.resolve();
+  /** channel_updates of the peer being looked at: one after the other. */
+  learning: Promise<void> = Promise.resolve();
   readonly #lease: Lease;
 
   constructor(nodeId: Uint8Array, fence: Fence, lease: Lease) {
