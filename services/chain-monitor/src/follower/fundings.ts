@@ -91,7 +91,7 @@ export function reportFundings(draft: Draft, bestHeight: number): void {
   }
 }
 
-/** Tells the manager of fundings that never confirm, at the very block that makes it certain. */
+/** Tells the manager of fundings that never confirm, once it is certain. */
 export function reportLostFundings(draft: Draft, bestHeight: number): void {
   const funded = new Map<string, number | undefined>();
   for (const id of draft.view.broadcasts.keys()) {
@@ -117,11 +117,13 @@ function whyLost(
   bestHeight: number,
   by: { readonly funder: 'holder' | 'counterparty'; readonly conflictHeight: number | undefined },
 ): string | undefined {
+  // Said again at each block until the order ends: the conflict may have been found when it was deep already.
   if (by.conflictHeight !== undefined)
-    return bestHeight - by.conflictHeight + 1 === CONFLICT_DEPTH
+    return bestHeight - by.conflictHeight + 1 >= CONFLICT_DEPTH
       ? 'another transaction spent what the funding transaction spends'
       : undefined;
   if (by.funder === 'holder' || watchedHeight === undefined) return undefined;
+  // Said once: the watch stays.
   return bestHeight - watchedHeight === FUNDING_TIMEOUT_BLOCKS
     ? `the funding transaction was not seen in ${FUNDING_TIMEOUT_BLOCKS} blocks`
     : undefined;

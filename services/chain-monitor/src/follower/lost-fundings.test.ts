@@ -59,6 +59,21 @@ test('another transaction takes the inputs of our own funding: six blocks later 
   });
 });
 
+test('a conflict that is found late is told all the same', async () => {
+  const { harness, watch, raw } = await watched();
+  submit(harness, payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 2_000_000n }]).raw);
+  harness.manager.broadcasts.push({ kind: 'funding', channelId: watch.channelId, transactions: [raw] });
+  await harness.turn();
+  await harness.mine(2);
+  // As a release before left it, or a source that tells of a block's transactions only now.
+  for (const [id, order] of harness.state.broadcasts)
+    harness.state.broadcasts.set(id, { ...order, conflictHeight: 90 });
+  const again = await harness.restart();
+  open.splice(0, 1, again);
+  await again.mine(1);
+  expect(again.status(watch)).toMatchObject({ type: 'lost' });
+});
+
 test('our own funding that only waits is never lost', async () => {
   const { harness, watch } = await watched();
   const { tx } = payFrom(harness.devChain, 1, [{ script: SCRIPT, valueSat: 1_000_000n }]);
