@@ -71,7 +71,10 @@ export function arrangeFeerates(
   );
   // Bounds on what others offer, and no bids of ours: a guess must not refuse what would be relayed.
   if (raw.min_allowed_non_anchor_channel_remote_fee === undefined)
-    result.min_allowed_non_anchor_channel_remote_fee = FEERATE_FLOOR_SAT_PER_KW;
+    result.min_allowed_non_anchor_channel_remote_fee = Math.max(
+      FEERATE_FLOOR_SAT_PER_KW,
+      Math.floor(minimum / 2),
+    );
   if (raw.channel_close_minimum === undefined) result.channel_close_minimum = clamp(minimum);
   return result as Feerates;
 }

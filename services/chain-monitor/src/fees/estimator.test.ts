@@ -29,6 +29,10 @@ test('a guess is no reason to refuse an opening or a mutual close that would be 
     non_anchor_channel_fee: 1_000,
   });
   expect(arrangeFeerates({ channel_close_minimum: 900 }, bounds)?.channel_close_minimum).toBe(900);
+  // What no mempool takes is no feerate for a commitment, with the room that an estimate has too.
+  expect(arrangeFeerates({}, { ...bounds, minimum: 8_000 })).toMatchObject({
+    min_allowed_non_anchor_channel_remote_fee: 4_000,
+  });
 });
 
 test('whatever the node says: bounded, whole, and in order', () => {
