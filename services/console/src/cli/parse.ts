@@ -23,14 +23,14 @@ export function nodeId(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text, 'hex'));
 }
 
-/** nodeid@host:port */
-/** A scriptPubKey in hex. */
+/** A scriptPubKey in hex that a shutdown may carry; the node takes none that is longer. */
 export function script(name: string, text: string): Uint8Array {
-  if (!/^([0-9a-fA-F]{2}){4,83}$/.test(text))
-    throw usage(`${name} must be a script of 4 to 83 bytes in hex, not "${clip(text)}".`);
+  if (!/^([0-9a-fA-F]{2}){4,42}$/.test(text))
+    throw usage(`${name} must be a script of 4 to 42 bytes in hex, not "${clip(text)}".`);
   return Uint8Array.from(Buffer.from(text, 'hex'));
 }
 
+/** nodeid@host:port */
 export function nodeUri(text: string): { nodeId: Uint8Array; host: string; port: number } {
   const at = text.indexOf('@');
   const match = /^(?:\[([0-9a-f:]+)\]|([^\s:[\]]+)):(\d{1,5})$/i.exec(at < 0 ? '' : text.slice(at + 1));
