@@ -385,9 +385,7 @@ export interface ManagerStore {
   listPayments(
     type: 'inbound' | 'outbound',
     limit: number,
-  ): Promise<
-    readonly { readonly paymentHash: Uint8Array; readonly row: PaymentRow; readonly state: Uint8Array }[]
-  >;
+  ): Promise<readonly { readonly paymentHash: Uint8Array; readonly row: PaymentRow }[]>;
   getPayment(paymentHash: Uint8Array): Promise<PaymentRow | undefined>;
   /** The payment actor's opaque state, as of its last commit. */
   getPaymentState(paymentHash: Uint8Array): Promise<Uint8Array | undefined>;

@@ -292,13 +292,13 @@ export class MemoryManagerStore implements ManagerStore {
   listPayments(
     type: 'inbound' | 'outbound',
     limit: number,
-  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow; state: Uint8Array }[]> {
+  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
     return this.#do(({ payments }) =>
       byKey(payments)
         .filter(({ row }) => row.type === type)
         .toSorted((a, b) => b.row.createdUnixMs - a.row.createdUnixMs)
         .slice(0, limit)
-        .map(({ paymentHash, row, state }) => ({ paymentHash, row, state })),
+        .map(({ paymentHash, row }) => ({ paymentHash, row })),
     );
   }
 

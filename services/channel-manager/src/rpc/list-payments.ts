@@ -1,18 +1,16 @@
 import type { ListPaymentsRequest, ListPaymentsResponse, Payment } from '@fulmen/proto/manager/v1/manager';
 import type { ManagerDeps } from './deps.ts';
-import { storedPaymentMessage } from './payment-message.ts';
+import { listedPaymentMessage } from './payment-message.ts';
 import { requireLimit } from './validate.ts';
 
-/** Payments made by this node, newest first. */
+/** Payments made by this node, newest first, without their HTLCs: a thousand of them must fit into an answer. */
 export async function listPayments(
-  { store, node }: ManagerDeps,
+  { store }: ManagerDeps,
   request: ListPaymentsRequest,
 ): Promise<ListPaymentsResponse> {
   const found = await store.listPayments('outbound', requireLimit(request.limit));
   const payments: Payment[] = [];
-  for (const { paymentHash, state } of found) {
-    const payment = storedPaymentMessage(paymentHash, state, node.nodeId);
-    if (payment !== undefined) payments.push(payment);
-  }
+  for (const { paymentHash, row } of found)
+    if (row.type === 'outbound') payments.push(listedPaymentMessage(paymentHash, row));
   return { payments };
 }

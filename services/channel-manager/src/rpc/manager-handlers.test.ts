@@ -248,8 +248,10 @@ describe('payments', () => {
     expect(plain(await waiting)).toMatchObject({ status: 'succeeded', preimage, amountMsat: 50_000n });
     expect(await manager.lookupPayment({ paymentHash })).toMatchObject({ status: 'succeeded' });
     expect(plain(await manager.listPayments({ limit: 0 }))).toMatchObject({
-      payments: [{ paymentHash, failureReason: '' }],
+      // A thousand of them must fit into an answer.
+      payments: [{ paymentHash, failureReason: '', attempts: 1, attemptRecords: [] }],
     });
+    expect((await manager.lookupPayment({ paymentHash })).attemptRecords).toHaveLength(1);
     await expect(manager.lookupInvoice({ paymentHash })).rejects.toMatchObject({ code: 'not_found' });
   });
 

@@ -5,13 +5,20 @@ import { type AttemptFailure, partsInFlight, type Route } from '@fulmen/payment'
 import type { Payment, PaymentAttempt, PaymentAttemptFailure } from '@fulmen/proto/manager/v1/manager';
 import { RpcError } from '@fulmen/rpc';
 import { decodePaymentRecord } from '../payments/codec.ts';
-import { type OutboundRecord, outboundRow } from '../payments/record.ts';
+import { type OutboundRecord, type OutboundRow, outboundRow } from '../payments/record.ts';
 
 const NONE = new Uint8Array(0);
 
 /** @param nodeId this node's, which is to blame for what its own channels refuse. */
 export function paymentMessage(paymentHash: Uint8Array, record: OutboundRecord, nodeId: Uint8Array): Payment {
-  const row = outboundRow(record);
+  return {
+    ...listedPaymentMessage(paymentHash, outboundRow(record)),
+    attemptRecords: attemptsOf(record, nodeId),
+  };
+}
+
+/** Without its HTLCs. */
+export function listedPaymentMessage(paymentHash: Uint8Array, row: OutboundRow): Payment {
   return {
     paymentHash,
     status: row.status,
@@ -22,7 +29,7 @@ export function paymentMessage(paymentHash: Uint8Array, record: OutboundRecord, 
     createdUnixMs: BigInt(row.createdUnixMs),
     bolt11: row.bolt11,
     attempts: row.attempts,
-    attemptRecords: attemptsOf(record, nodeId),
+    attemptRecords: [],
   };
 }
 

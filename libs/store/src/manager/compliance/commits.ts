@@ -397,9 +397,7 @@ export function commitCompliance(
       expect(await b().getPaymentState(bytes(32, 441))).toEqual(bytes(40, 441));
       expect(await b().getPayment(bytes(32, 449))).toBeUndefined();
       expect(await b().getPaymentState(bytes(32, 449))).toBeUndefined();
-      expect(await b().listPayments('outbound', 1)).toEqual([
-        { paymentHash: bytes(32, 441), row: done, state: bytes(40, 441) },
-      ]);
+      expect(await b().listPayments('outbound', 1)).toEqual([{ paymentHash: bytes(32, 441), row: done }]);
     });
   });
 }

@@ -296,13 +296,9 @@ export class PostgresManagerStore implements ManagerStore {
   async listPayments(
     type: 'inbound' | 'outbound',
     limit: number,
-  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow; state: Uint8Array }[]> {
+  ): Promise<readonly { paymentHash: Uint8Array; row: port.PaymentRow }[]> {
     const found = await this.#read<rows.PaymentColumns>('list_payments', [type, limit]);
-    return found.map((row) => ({
-      paymentHash: row.payment_hash,
-      row: rows.paymentRow(row),
-      state: row.state,
-    }));
+    return found.map((row) => ({ paymentHash: row.payment_hash, row: rows.paymentRow(row) }));
   }
 
   async getPayment(paymentHash: Uint8Array): Promise<port.PaymentRow | undefined> {
