@@ -39,7 +39,11 @@ export class Openings {
   readonly #pending: () => { ofPeer: (peer: Peer) => number; total: number };
   readonly #waiting = new Map<
     ChannelActor,
-    { resolve: (opened: OpenedChannel) => void; reject: (error: Error) => void }
+    {
+      readonly fundingFeerateSatPerKw: number | undefined;
+      readonly resolve: (opened: OpenedChannel) => void;
+      readonly reject: (error: Error) => void;
+    }
   >();
 
   constructor(
@@ -178,8 +182,9 @@ export class Openings {
       opening.value.effects,
       connection.generation,
     );
+    const { fundingFeerateSatPerKw } = command;
     const outcome = new Promise<OpenedChannel>((resolve, reject) =>
-      this.#waiting.set(actor, { resolve, reject }),
+      this.#waiting.set(actor, { fundingFeerateSatPerKw, resolve, reject }),
     );
     const timeout = new AbortController();
     const timer = this.#host.ports.runtime.sleep(OPENING_TIMEOUT_MS, timeout.signal).then(
@@ -210,7 +215,7 @@ export class Openings {
             channelKeysId: actor.channelKeysId,
             scriptPubkey: scriptPubKey,
             valueSat: fundingValueSat,
-            feerateSatPerKw: undefined,
+            feerateSatPerKw: this.#waiting.get(actor)?.fundingFeerateSatPerKw,
           },
           { deadlineMs: 30_000 },
         );
