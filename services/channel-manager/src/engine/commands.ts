@@ -6,6 +6,7 @@ import type { ChannelActor } from './channel-actor.ts';
 import type { Engine } from './engine.ts';
 import type { CommandOutcome } from './items.ts';
 import type { ZeroConfTrust } from '@fulmen/store';
+import { formatOf } from './openings.ts';
 import { changedPolicy } from './policy.ts';
 import type { ChannelInput } from '@fulmen/channel';
 
@@ -40,7 +41,7 @@ export class EngineCommands implements EngineApi {
   async openChannel(command: OpenChannelCommand): Promise<OpenedChannel> {
     const peer = this.#engine.requirePeer(command.nodeId);
     const target =
-      peer.connection?.features.anchors === true
+      formatOf(command, peer.connection?.features) === 'anchors'
         ? FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE
         : FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE;
     const { feerateSatPerKw } = await this.#engine.ports.chain.estimateFee({ target });

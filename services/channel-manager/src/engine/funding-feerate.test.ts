@@ -1,11 +1,14 @@
 /** What the transactions of an opening shall pay. */
 import { FEATURES, TestNode } from '@fulmen/channel/testing/node';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { FeeTarget } from '@fulmen/proto/chain/v1/chain';
 import { silentLogger } from '@fulmen/service';
 import { expect, test } from 'vitest';
 import type { ActorHost } from './actor-host.ts';
 import type { OpenChannelCommand } from './api.ts';
 import type { ChannelActor } from './channel-actor.ts';
+import { EngineCommands } from './commands.ts';
+import type { Engine } from './engine.ts';
 import { Openings } from './openings.ts';
 import type { PolicyDefaults } from './policy.ts';
 import type { Peer } from '../peers/peer.ts';
@@ -75,3 +78,25 @@ test.each([[undefined], [5_000]])(
     expect(asked).toEqual([fundingFeerateSatPerKw]);
   },
 );
+
+test.each([
+  [undefined, FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE],
+  ['anchors', FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE],
+  ['static_remotekey', FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE],
+] as const)('a commitment pays what its format needs: %s', async (commitmentFormat, target) => {
+  const asked: FeeTarget[] = [];
+  const engine = {
+    requirePeer: () => ({ connection: { features: FEATURES } }),
+    ports: {
+      chain: {
+        estimateFee: async (request: { readonly target: FeeTarget }) => {
+          asked.push(request.target);
+          return { feerateSatPerKw: 1_000 };
+        },
+      },
+    },
+    openings: { open: async () => ({}) },
+  } as unknown as Engine;
+  await new EngineCommands(engine).openChannel({ ...command, commitmentFormat });
+  expect(asked).toEqual([target]);
+});

@@ -2,7 +2,9 @@
 import {
   acceptChannel,
   type ChannelState,
+  type CommitmentFormatName,
   type HolderKeys,
+  type NegotiatedFeatures,
   type OpeningChannel,
   openChannel,
   type OutboundMessage,
@@ -154,7 +156,7 @@ export class Openings {
     const { features } = connection;
     if (command.shutdownScript !== undefined && !features.upfrontShutdownScript)
       throw new RpcError('failed_precondition', 'the peer does not know option_upfront_shutdown_script');
-    const commitmentFormat = command.commitmentFormat ?? (features.anchors ? 'anchors' : 'static_remotekey');
+    const commitmentFormat = formatOf(command, features);
     const opening = openChannel(this.#context(points), {
       temporaryChannelId: this.#host.ports.runtime.randomBytes(32),
       counterpartyNodeId: peer.nodeId,
@@ -344,6 +346,14 @@ export class Openings {
 function aliasFrom(random: Uint8Array): bigint {
   const value = random.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
   return (value & ((1n << 62n) - 1n)) | (1n << 62n);
+}
+
+/** The format of a channel's commitments: the one that was asked for, or the best that the peer knows. */
+export function formatOf(
+  { commitmentFormat }: Pick<OpenChannelCommand, 'commitmentFormat'>,
+  features: Pick<NegotiatedFeatures, 'anchors'> | undefined,
+): CommitmentFormatName {
+  return commitmentFormat ?? (features?.anchors === true ? 'anchors' : 'static_remotekey');
 }
 
 /**
