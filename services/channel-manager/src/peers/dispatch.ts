@@ -150,16 +150,12 @@ export class Dispatcher {
     const actors = isAllChannels(message.channelId)
       ? [...peer.channels.values(), ...peer.openings.values()]
       : [actorOf(peer, message.channelId)].filter((actor) => actor !== undefined);
-    for (const actor of actors) {
-      const { channelId } = actor;
-      actor.post({
-        kind: 'message',
-        input: { type: 'message', message: { ...message, channelId } },
-        generation,
-        frame,
-      });
-    }
-    return actors.length > 0;
+    // One that is out of service takes nothing, and would never report the frame.
+    const taken = actors.filter((actor) => {
+      const input = { type: 'message', message: { ...message, channelId: actor.channelId } } as const;
+      return actor.post({ kind: 'message', input, generation, frame });
+    });
+    return taken.length > 0;
   }
 
   #unknown(peer: Peer, channelId: Uint8Array, generation: bigint): false {
