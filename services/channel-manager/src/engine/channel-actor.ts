@@ -45,7 +45,7 @@ import { sourceKey } from './source-key.ts';
 import { Turn } from './turn.ts';
 import type { TurnResult } from './turn-result.ts';
 
-/** Depths above this are no news to a channel: it was announced, or its close is final. */
+/** Depths above this are no news to a channel that is ready: it was announced, or its close is final. */
 const MAX_NEWS_DEPTH = 10;
 
 export interface ActorBirth {
@@ -174,7 +174,9 @@ export class ChannelActor {
 
   /** Whether chain-monitor says something of the funding output that this channel has not heard. */
   isNews(status: FundingStatus): boolean {
-    const depth = 'depth' in status ? Math.min(status.depth, MAX_NEWS_DEPTH) : 0;
+    // A peer may ask for more confirmations than an announcement needs: each of them brings channel_ready nearer.
+    const awaited = this.#state.type === 'established' ? this.#state.minimumDepth : 0;
+    const depth = 'depth' in status ? Math.min(status.depth, Math.max(awaited, MAX_NEWS_DEPTH)) : 0;
     const settlement = status.type === 'spent' ? (status.settlement ?? 'settling') : '';
     const key = `${status.type}:${depth}:${'height' in status ? status.height : 0}:${settlement}`;
     if (key === this.#lastStatus) return false;
