@@ -85,7 +85,7 @@ export function closed(state: EstablishedChannel, reason: string): StepResult<Es
 
 /** The channel never was: what it had under way comes back, and the peer hears that nothing will come of it. */
 export function fundingLost(state: EstablishedChannel, reason: string): StepResult<EstablishedChannel> {
-  if (state.phase.type === 'closed') return stepOf(state);
+  if (state.phase.type === 'closed' || mayStillBePaid(state)) return stepOf(state);
   const unpaid = state.changes.htlcs.filter(
     (htlc) => htlc.body.direction === 'outbound' && !('removal' in htlc && htlc.removal.type === 'fulfilled'),
   );
@@ -97,5 +97,18 @@ export function fundingLost(state: EstablishedChannel, reason: string): StepResu
     ...told,
     ...unpaid.map(({ body }): ChannelEffect => ({ type: 'htlc_dropped', htlc: body, reason })),
     ...(wasClosing ? [] : [{ type: 'event', event: { type: 'channel_closed', reason } } as const]),
+  );
+}
+
+/**
+ * Of a counterparty's funding nobody here knows that it was replaced: it was not seen for long, which a low feerate
+ * explains as well. BOLT 2 lets the fundee forget a channel that waits for it; one in use without confirmations (LDK keeps
+ * those, too) is all that enforces what the holder was paid in it, should the funding confirm after all.
+ */
+function mayStillBePaid({ parameters, minimumDepth, changes, fundings }: EstablishedChannel): boolean {
+  return (
+    parameters.funder === 'counterparty' &&
+    minimumDepth === 0 &&
+    (changes.htlcs.length > 0 || fundings.some(({ holderBalanceMsat }) => holderBalanceMsat > 0n))
   );
 }

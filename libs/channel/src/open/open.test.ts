@@ -273,6 +273,28 @@ describe('a funding that never confirms', () => {
     expect(effectsOf(pair.alice, 'htlc_dropped')).toMatchObject([{ htlc: { id: 0n } }]);
     expect(effectsOf(pair.alice, 'event')).toMatchObject([{ event: { type: 'channel_closed' } }]);
   });
+
+  test('is no reason to forget what the node was paid in a channel without confirmations', () => {
+    const paid = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 5_000_000n });
+    paid.bob.outbox.length = 0;
+    paid.bob.must({ type: 'funding_lost', reason: 'it was not seen in 2016 blocks' });
+    expect(paid.bob.channel.phase.type).toBe('open');
+    expect(paid.bob.outbox).toEqual([]);
+    const unpaid = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 0n });
+    unpaid.bob.must({ type: 'funding_lost', reason: 'it was not seen in 2016 blocks' });
+    expect(unpaid.bob.channel.phase.type).toBe('closed');
+  });
+
+  test('leaves HTLCs with the chain once the channel was closed by force', () => {
+    const pair = new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
+    pair.bob.must(addCommand(1, 5_000_000n));
+    pair.settle();
+    pair.bob.must({ type: 'force_close', reason: 'an HTLC expired' });
+    pair.bob.effects.length = 0;
+    pair.bob.must({ type: 'funding_lost', reason: 'it was not seen in 2016 blocks' });
+    expect(pair.bob.channel.phase.type).toBe('closing_force');
+    expect(effectsOf(pair.bob, 'htlc_dropped')).toEqual([]);
+  });
 });
 
 describe('an opening', () => {
