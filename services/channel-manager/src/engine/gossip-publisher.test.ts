@@ -1,3 +1,4 @@
+import type { Funding } from '@fulmen/channel';
 import { NETWORKS } from '@fulmen/bitcoin';
 import { sha256d } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
@@ -5,7 +6,14 @@ import { InternalError, utf8Encode } from '@fulmen/codec';
 import type { GetGraphNodeResponse, GraphChannel, GraphPolicy } from '@fulmen/proto/router/v1/router';
 import { RpcError } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
-import { decodeMessage, HOLDER_FEATURES, type MessageOf } from '@fulmen/wire';
+import {
+  decodeMessage,
+  encodeMessage,
+  gossipSignedBytes,
+  HOLDER_FEATURES,
+  make,
+  type MessageOf,
+} from '@fulmen/wire';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { HandRuntime, NODE, PEER, SCID } from '../payments/testing/bench.ts';
 import type { ChannelActor } from './channel-actor.ts';
@@ -31,6 +39,7 @@ class FakeRouter {
     capacitySat: 0n,
   };
   readonly updates: MessageOf<'channel_update'>[] = [];
+  readonly announcements: MessageOf<'channel_announcement'>[] = [];
   readonly nodes: MessageOf<'node_announcement'>[] = [];
 
   lookupChannel = () => Promise.resolve({ channel: this.channel });
@@ -40,6 +49,10 @@ class FakeRouter {
     for (const raw of messages) {
       const decoded = decodeMessage(raw);
       if (!decoded.ok) throw new InternalError('not a message');
+      if (decoded.value.type === 'channel_announcement') {
+        this.announcements.push(decoded.value as MessageOf<'channel_announcement'>);
+        this.channel ??= known();
+      }
       if (decoded.value.type === 'channel_update') this.#update(decoded.value as MessageOf<'channel_update'>);
       if (decoded.value.type === 'node_announcement')
         this.nodes.push(decoded.value as MessageOf<'node_announcement'>);
@@ -76,13 +89,14 @@ beforeEach(() => {
   toPeer = [];
   ports = {
     runtime,
+    secp: secp256k1,
     logger: silentLogger,
     router,
     signer: {
       signGossip: ({ message }: { readonly message: { readonly value: Uint8Array } }) =>
         Promise.resolve({
           nodeSignature: secp256k1.sign(sha256d(message.value), NODE.secret),
-          bitcoinSignature: new Uint8Array(0),
+          bitcoinSignature: new Uint8Array(64),
         }),
     },
   } as unknown as EnginePorts;
@@ -121,7 +135,13 @@ function publicChannel() {
       connection,
       counterpartyAliasScid: undefined,
       fundings: [
-        { fundingValueSat: CAPACITY_SAT, confirmation: { type: 'confirmed', shortChannelId: SCID } },
+        {
+          fundingValueSat: CAPACITY_SAT,
+          holderFundingPubkey: NODE.nodeId,
+          counterpartyFundingPubkey: PEER.nodeId,
+          confirmation: { type: 'confirmed', shortChannelId: SCID },
+          announcement: { type: 'unannounced' } as Funding['announcement'],
+        },
       ],
     },
     channelId: new Uint8Array(32),
@@ -219,6 +239,50 @@ describe('the terms of a public channel', () => {
     phase.type = 'shutting_down';
     expect(await flags()).toEqual([false, true, false, true]);
   });
+});
+
+test('an announcement that was cut short, or not taken, is made again with the next look', async () => {
+  const { actor } = publicChannel();
+  const { state } = actor;
+  if (state.type !== 'established') throw new InternalError('not established');
+  publisher.look([actor], 'all');
+  await settled();
+  expect(router.announcements).toEqual([]);
+  // Both nodes' keys are ordered by id; the signatures are over the message without its signatures.
+  const nodeIsFirst = Buffer.compare(NODE.nodeId, PEER.nodeId) < 0;
+  const [first, second] = nodeIsFirst ? [NODE.nodeId, PEER.nodeId] : [PEER.nodeId, NODE.nodeId];
+  const none = new Uint8Array(64);
+  const unsigned = make('channel_announcement', {
+    nodeSignature1: none,
+    nodeSignature2: none,
+    bitcoinSignature1: none,
+    bitcoinSignature2: none,
+    features: new Uint8Array(0),
+    chainHash: NETWORKS.regtest.chainHash,
+    shortChannelId: SCID,
+    nodeId1: first,
+    nodeId2: second,
+    bitcoinKey1: first,
+    bitcoinKey2: second,
+  });
+  const signature = secp256k1.sign(sha256d(gossipSignedBytes(encodeMessage(unsigned))), PEER.secret);
+  const [funding] = state.fundings;
+  Object.assign(funding ?? {}, {
+    announcement: {
+      type: 'counterparty_signed',
+      holder: 'sent',
+      shortChannelId: SCID,
+      nodeSignature: signature,
+      bitcoinSignature: signature,
+    } satisfies Funding['announcement'],
+  });
+  publisher.look([actor], 'all');
+  await settled();
+  expect(router.announcements).toMatchObject([{ shortChannelId: SCID, nodeId1: first }]);
+  expect(router.updates).toHaveLength(1);
+  publisher.look([actor], 'all');
+  await settled();
+  expect(router.announcements).toHaveLength(1);
 });
 
 describe('the node’s announcement', () => {

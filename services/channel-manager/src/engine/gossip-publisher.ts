@@ -3,6 +3,7 @@
  * the world through the router. The router's graph says what the world was told
  * last: nothing is said twice without need, and what is said is newer than it.
  */
+import { primaryFunding } from '@fulmen/channel';
 import type { GraphPolicy } from '@fulmen/proto/router/v1/router';
 import { RpcError } from '@fulmen/rpc';
 import type { PeerHub } from '../peers/peer-hub.ts';
@@ -126,13 +127,14 @@ export class GossipPublisher {
     if (update !== undefined) peers.find(actor.counterpartyNodeId)?.sendBytes(update, generation);
   }
 
-  async #tellWorld(actor: ChannelActor, announcement?: Uint8Array): Promise<void> {
+  async #tellWorld(actor: ChannelActor, fresh?: Uint8Array): Promise<void> {
     const { ports, node } = this.#host;
     const { state } = actor;
     if (state.type !== 'established' || !state.parameters.announce) return;
     const shortChannelId = realScid(state);
     if (shortChannelId === undefined) return;
     const { channel } = await this.#patiently(actor, () => ports.router.lookupChannel({ shortChannelId }));
+    const announcement = channel === undefined ? (fresh ?? (await this.#signedBefore(actor))) : undefined;
     // Terms of a channel that nobody knows are ignored: they go out with its announcement.
     if (channel === undefined && announcement === undefined) return;
     const known = ownDirection(node, state) === 0 ? channel?.policy1 : channel?.policy2;
@@ -142,7 +144,7 @@ export class GossipPublisher {
     const timestamp = nextUpdateTimestamp(ports, actor, known?.timestamp ?? 0);
     const update = await signedUpdate(ports, node, actor, { shortChannelId, timestamp, isDisabled });
     const messages = [
-      ...(channel === undefined && announcement !== undefined ? [announcement] : []),
+      ...(announcement === undefined ? [] : [announcement]),
       ...(update === undefined ? [] : [update]),
     ];
     try {
@@ -152,6 +154,16 @@ export class GossipPublisher {
       if (!(error instanceof RpcError) || error.code !== 'failed_precondition') throw error;
       ports.logger.warn({ channel: actor.channelId, reason: error.message }, 'own gossip was not taken');
     }
+  }
+
+  /** An announcement that both have signed, and that a crash or the router kept from the world. */
+  async #signedBefore(actor: ChannelActor): Promise<Uint8Array | undefined> {
+    const { state } = actor;
+    if (state.type !== 'established' || state.phase.type !== 'open') return undefined;
+    const { announcement } = primaryFunding(state);
+    if (announcement.type !== 'counterparty_signed' || announcement.holder === 'unsent') return undefined;
+    if (announcement.shortChannelId !== realScid(state)) return undefined;
+    return fullAnnouncement(this.#host.ports, this.#host.node, actor, announcement);
   }
 
   #isSaid(known: GraphPolicy, actor: ChannelActor, isDisabled: boolean): boolean {
