@@ -229,7 +229,8 @@ export class ChannelActor {
   /** Forgets everything: nothing more leaves. Commands waiting hear that the shard moved. */
   stop(): void {
     this.#closingPatience.stop();
-    this.#mailbox.stop();
+    // A frame that stays open holds up every channel of its peer once the peer's credit is used up.
+    this.#host.consumed(this, this.#mailbox.stop());
   }
 
   /** Resolves when nothing is under way. */

@@ -360,6 +360,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.ports.logger.error({ channel: actor.channelId, reason }, 'ALARM: a channel is out of service');
     actor.stop();
     this.openings.lost(actor);
+    // The frames that it had in hand are never acknowledged: a new connection counts anew, for the peer's other channels.
+    this.peers.find(actor.counterpartyNodeId)?.disconnect('a channel is out of service');
   }
 
   // ---------------------------------------------------------------- between shards

@@ -40,8 +40,8 @@ export class Mailbox {
     }
   }
 
-  /** Forgets everything. Commands waiting hear that the shard moved. */
-  stop(): void {
+  /** Forgets everything. Commands waiting hear that the shard moved. Returns the frames that nobody will work on. */
+  stop(): readonly bigint[] {
     this.#stopped = true;
     const waiting = this.#items;
     this.#items = [];
@@ -53,6 +53,7 @@ export class Mailbox {
         });
     }
     this.#wakeIdle();
+    return waiting.flatMap((item) => (item.kind === 'message' ? [item.frame] : []));
   }
 
   /** Resolves when nothing is under way. */
