@@ -259,6 +259,9 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     if (peer === undefined) return;
     peer.openings.delete(toHex(temporaryChannelId));
     this.#register(actor, peer);
+    // A connection that was accepted while this was committed has not heard of the channel, nor the channel of it.
+    if (peer.connection !== undefined && peer.connection.generation !== actor.generation)
+      peer.disconnect('a channel was opened meanwhile');
     this.openings.established(actor);
     this.channelsChanged();
     void this.ports.store.setPolicy(actor.fence, actor.channelId, actor.policy).catch((error: unknown) => {
