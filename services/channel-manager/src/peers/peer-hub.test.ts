@@ -103,3 +103,19 @@ test('channel_updates are looked at one after the other, and acknowledged when t
   await vi.waitFor(() => expect(acknowledged()).toEqual([0n, 1n]));
   expect(ended).toHaveLength(2);
 });
+
+test('whoever came once, and has nothing here, is not remembered', async () => {
+  const fence = { shard: shardOfPeer(NODE_ID), epoch: 1n, replicaId: 'a' };
+  const hub = new PeerHub(
+    { logger: silentLogger, store: { listPeers: () => Promise.resolve([]) } } as unknown as EnginePorts,
+    'a',
+    () => [fence],
+    () => fence,
+    {} as unknown as PeerHubHandler,
+  );
+  for (let i = 2; i < 10; i += 1) hub.peerOf(fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(i)));
+  const busy = hub.peerOf(NODE_ID);
+  busy?.beginning.add('an opening');
+  await hub.reconnectWanted();
+  expect(hub.peers()).toEqual([busy]);
+});

@@ -174,6 +174,7 @@ export class PeerHub {
     const peer = this.peerOf(message.peerNodeId);
     // Not ours: the gateway learns from the next hello whose it is.
     if (peer === undefined) return;
+    peer.connectionsToAccept += 1;
     peer.accepting = peer.accepting
       .then(() => this.#accept(peer, gateway, message))
       .catch((error: unknown) => {
@@ -182,7 +183,8 @@ export class PeerHub {
           $case: 'disconnect',
           value: { peerNodeId: message.peerNodeId, generation: 0n, reason: 'not accepted: try again' },
         });
-      });
+      })
+      .finally(() => (peer.connectionsToAccept -= 1));
   }
 
   async #accept(peer: Peer, gateway: GatewayStream, message: PeerConnected): Promise<void> {
@@ -340,6 +342,7 @@ export class PeerHub {
 
   /** Has the gateways keep dialling every wanted peer of our shards that is away. */
   async reconnectWanted(): Promise<void> {
+    this.#forgetStrangers();
     try {
       for (const presence of await this.#ports.store.listPeers()) {
         if (!presence.wanted || presence.host === undefined || presence.port === undefined) continue;
@@ -354,6 +357,11 @@ export class PeerHub {
     } catch (error) {
       this.#ports.logger.warn({ err: error }, 'could not look for peers to connect');
     }
+  }
+
+  /** Node ids cost nothing: who comes under ever new ones must not fill the memory. */
+  #forgetStrangers(): void {
+    for (const [key, peer] of this.#peers) if (peer.isStranger()) this.#peers.delete(key);
   }
 
   #gatewayFor(nodeId: Uint8Array): GatewayStream | undefined {

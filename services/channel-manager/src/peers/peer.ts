@@ -42,6 +42,7 @@ export class Peer {
   connection: Connection | undefined;
   /** Connections being accepted: one after the other. */
   accepting: Promise<void> = Promise.resolve();
+  connectionsToAccept = 0;
   /** channel_updates of the peer being looked at: one after the other. */
   learning: Promise<void> = Promise.resolve();
   readonly #lease: Lease;
@@ -51,6 +52,14 @@ export class Peer {
     this.key = toHex(nodeId);
     this.fence = fence;
     this.#lease = lease;
+  }
+
+  /** Whether nothing here would be missed. */
+  isStranger(): boolean {
+    const { connection, connectionsToAccept, channels, openings, beginning } = this;
+    return (
+      connection === undefined && connectionsToAccept + channels.size + openings.size + beginning.size === 0
+    );
   }
 
   /** Sends on the connection of that generation, while the lease holds; otherwise the message is dropped, and reestablish repairs. */
