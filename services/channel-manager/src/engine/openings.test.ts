@@ -8,7 +8,7 @@ const FAILED = { type: 'force_close', reason: 'error from the peer' } as const;
 
 test('a channel of the peer’s that fails before its funding confirmed counts until it is over', () => {
   // Without confirmations it is open, and no block has its funding.
-  const { bob } = new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
+  const { bob } = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 0n });
   expect(isPending(bob.channel)).toBe(false);
   bob.must(FAILED);
   expect(isPending(bob.channel)).toBe(true);

@@ -105,16 +105,15 @@ test('channel_updates are looked at one after the other, and acknowledged when t
 });
 
 test('whoever came once, and has nothing here, is not remembered', async () => {
-  const fence = { shard: shardOfPeer(NODE_ID), epoch: 1n, replicaId: 'a' };
   const hub = new PeerHub(
-    { logger: silentLogger, store: { listPeers: () => Promise.resolve([]) } } as unknown as EnginePorts,
+    { logger: silentLogger, store: { listPeers: async () => [] } } as unknown as EnginePorts,
     'a',
-    () => [fence],
-    () => fence,
+    () => [FENCE],
+    () => FENCE,
     {} as unknown as PeerHubHandler,
   );
-  for (let i = 2; i < 10; i += 1) hub.peerOf(fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(i)));
-  const busy = hub.peerOf(NODE_ID);
+  for (let i = 0; i < 10; i += 1) hub.peerOf(secp256k1.publicKeyOf(sha256(utf8Encode(`stranger ${i}`))));
+  const busy = hub.peerOf(peerNodeId);
   busy?.beginning.add('an opening');
   await hub.reconnectWanted();
   expect(hub.peers()).toEqual([busy]);
