@@ -292,7 +292,8 @@ describe('closing_signed', () => {
     pair.deliver('bob');
     pair.deliver('alice');
     const errors = [];
-    for (let i = 0; i < 20 && errors.length === 0; i += 1) {
+    // Both come nearer for as long as they can.
+    for (let i = 0; i < 200 && errors.length === 0; i += 1) {
       for (const [from, to] of [
         [pair.alice, pair.bob],
         [pair.bob, pair.alice],
@@ -312,33 +313,43 @@ describe('closing_signed', () => {
     expectClosed(pair);
   });
 
-  test('without fee ranges is repeated while a peer comes nearer by a tenth at each offer', () => {
-    const pair = open();
-    const feerates = { targetSatPerKw: 1_750, maximumSatPerKw: 2_000 };
-    pair.alice.must({ type: 'shutdown', feerates });
-    pair.deliver('bob');
-    pair.deliver('alice');
-    const scripts = [testScript(1), testScript(2)];
-    let theirsSat = closingFeeSat(scripts, 6_250);
-    for (let i = 0; i < 20 && pair.alice.channel.phase.type === 'negotiating_closing'; i += 1) {
-      const { feeSatoshis } = take(pair.alice, 'closing_signed');
-      theirsSat = feeSatoshis * 10n >= theirsSat * 7n ? feeSatoshis : (theirsSat * 9n) / 10n;
-      const closing = closingSpec({
-        funder: 'counterparty',
-        holderBalanceMsat: 400_000_000n,
-        counterpartyBalanceMsat: 600_000_000n,
-        holderScript: testScript(2),
-        counterpartyScript: testScript(1),
-        feeSat: theirsSat,
-      });
-      const signature = pair.bob.signer.signClosing(pair.bob.registration, closing);
-      expect(
-        receive(pair.alice, forged(pair.bob, 'closing_signed', { feeSatoshis: theirsSat, signature })),
-      ).toBeUndefined();
-    }
-    expect(pair.alice.channel.phase.type).toBe('closing_mutual');
-    expect(theirsSat).toBeLessThanOrEqual(closingFeeSat(scripts, 2_000));
-  });
+  // LND begins with what it thinks right, comes nearer by a tenth at each offer, and takes what is within three tenths.
+  test.each([
+    ['less', { theirs: 6_250, least: 1_750, most: 2_000 }],
+    ['more', { theirs: 500, least: 7_500, most: 8_250 }],
+  ])(
+    'without fee ranges is repeated while a peer that wants %s comes nearer',
+    (_, { theirs, least, most }) => {
+      const pair = open();
+      pair.alice.must({ type: 'shutdown', feerates: { targetSatPerKw: least, maximumSatPerKw: most } });
+      pair.deliver('bob');
+      pair.deliver('alice');
+      const scripts = [testScript(1), testScript(2)];
+      let theirsSat = closingFeeSat(scripts, theirs);
+      for (let i = 0; i < 40 && pair.alice.channel.phase.type === 'negotiating_closing'; i += 1) {
+        const { feeSatoshis } = take(pair.alice, 'closing_signed');
+        const isNear = feeSatoshis * 10n >= theirsSat * 7n && feeSatoshis * 10n <= theirsSat * 13n;
+        const nearerSat = feeSatoshis < theirsSat ? theirsSat - theirsSat / 10n : theirsSat + theirsSat / 10n;
+        if (isNear) theirsSat = feeSatoshis;
+        else if (i > 0) theirsSat = nearerSat;
+        const closing = closingSpec({
+          funder: 'counterparty',
+          holderBalanceMsat: 400_000_000n,
+          counterpartyBalanceMsat: 600_000_000n,
+          holderScript: testScript(2),
+          counterpartyScript: testScript(1),
+          feeSat: theirsSat,
+        });
+        const signature = pair.bob.signer.signClosing(pair.bob.registration, closing);
+        expect(
+          receive(pair.alice, forged(pair.bob, 'closing_signed', { feeSatoshis: theirsSat, signature })),
+        ).toBeUndefined();
+      }
+      expect(pair.alice.channel.phase.type).toBe('closing_mutual');
+      expect(theirsSat).toBeLessThanOrEqual(closingFeeSat(scripts, most));
+      expect(theirsSat * 100n).toBeGreaterThanOrEqual(closingFeeSat(scripts, least) * 99n);
+    },
+  );
 
   test('without a fee range is accepted for a satoshi less, which is what rounding down makes', () => {
     const pair = open({

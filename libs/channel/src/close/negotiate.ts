@@ -124,8 +124,8 @@ function decide(
     });
     return stepOf(step.state, ...step.effects);
   }
-  // At the same feerate one rounds down where the other rounds up: a satoshi is no reason to stay open.
-  if (contains({ ...acceptable, minFeeSat: acceptable.minFeeSat - 1n }, theirs.feeSat)) return accept();
+  const yielding = { ...acceptable, minFeeSat: acceptable.minFeeSat - slackSat(acceptable) };
+  if (contains(yielding, theirs.feeSat)) return accept();
   const last = phase.counterpartyOffer;
   // BOLT 2: "if fee_satoshis is not strictly between its last-sent fee_satoshis and its previously-received fee_satoshis,
   // UNLESS it has since reconnected: SHOULD send a warning and close the connection".
@@ -136,11 +136,12 @@ function decide(
     return made(
       offer(state, considered, { feeSat: targetFee(ctx, phase, acceptable), feeRange: acceptable }),
     );
-  const nextFeeSat = nextOffer(ours.feeSat, theirs.feeSat, acceptable);
+  const nextFeeSat = nextOffer(ours.feeSat, theirs.feeSat, yielding);
   // A close by force would cost what the operator wanted to save; another bound, or the peer's, is tried on the next connection.
   if (nextFeeSat === undefined)
     return fault('closing_fee', 'warning', 'closing_signed: no acceptable fee is left');
-  return made(offer(state, considered, { feeSat: nextFeeSat, feeRange: acceptable }));
+  // Without its own fee range: the peer knows none, and this fee may be a little outside of it.
+  return made(offer(state, considered, { feeSat: nextFeeSat }));
 }
 
 function made(step: Step<EstablishedChannel>): StepResult<EstablishedChannel> {
@@ -148,15 +149,27 @@ function made(step: Step<EstablishedChannel>): StepResult<EstablishedChannel> {
 }
 
 /**
+ * What is given up of the least fee when a peer without a fee range must be met: every offer must differ from the one
+ * before, and at the same feerate one rounds down where the other rounds up.
+ */
+function slackSat({ minFeeSat }: FeeRange): bigint {
+  return max(minFeeSat / 100n, 1n);
+}
+
+/** Offers on the way to a bound; enough for a peer that begins a hundred times away and comes nearer by a tenth. */
+const OFFERS_TO_BOUND = 32n;
+
+/**
  * BOLT 2: "MUST propose a value 'strictly between' the received fee_satoshis and its previously-sent fee_satoshis." Where the
- * middle is more than the holder puts up with, half of what is left to that bound: LND comes nearer by a tenth at each
- * offer and takes what is within three tenths, so that several offers find a fee where one would not.
+ * middle is more than the holder puts up with, a little of what is left to that bound: LND comes nearer by a tenth at each
+ * offer and takes what is within three tenths, so that many small steps find a fee where one large one would not.
  */
 function nextOffer(oursSat: bigint, theirsSat: bigint, acceptable: FeeRange): bigint | undefined {
   const middle = (oursSat + theirsSat) / 2n;
-  const bound = theirsSat > oursSat ? acceptable.maxFeeSat : acceptable.minFeeSat;
-  const towardsBound = bound > oursSat ? (oursSat + bound + 1n) / 2n : (oursSat + bound) / 2n;
-  const next = contains(acceptable, middle) ? middle : towardsBound;
+  const isUp = theirsSat > oursSat;
+  const leftSat = isUp ? acceptable.maxFeeSat - oursSat : oursSat - acceptable.minFeeSat;
+  const stepSat = (leftSat + OFFERS_TO_BOUND - 1n) / OFFERS_TO_BOUND;
+  const next = contains(acceptable, middle) ? middle : isUp ? oursSat + stepSat : oursSat - stepSat;
   return contains(acceptable, next) && strictlyBetween(next, oursSat, theirsSat) ? next : undefined;
 }
 
