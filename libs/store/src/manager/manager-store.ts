@@ -62,6 +62,7 @@ export interface Resolution {
     | { readonly type: 'failed_malformed'; readonly sha256OfOnion: Uint8Array; readonly failureCode: number };
 }
 
+/** taken: by the channel or payment that answers for it from then on. cancelled: nothing came of it. */
 export type IntentClaimOutcome = 'taken' | 'cancelled';
 
 /** Queried columns of a channel; kept beside the blobs. */
@@ -232,9 +233,16 @@ export type PaymentRow =
       readonly finished: boolean;
     };
 
+/** A shard's answer where none of its channels can give one: rows that cross shards, and nothing else. */
+export interface ShardCommit {
+  readonly fence: Fence;
+  readonly forwarding: ForwardingWrites;
+}
+
 export type CommitUnit =
   | { readonly kind: 'channel'; readonly commit: ChannelCommit }
-  | { readonly kind: 'payment'; readonly commit: PaymentCommit };
+  | { readonly kind: 'payment'; readonly commit: PaymentCommit }
+  | { readonly kind: 'shard'; readonly commit: ShardCommit };
 
 /** Per unit, in order. */
 export type Verdict =

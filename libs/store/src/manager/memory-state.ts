@@ -25,7 +25,7 @@ import type {
   ForwardRow,
   PaymentRow,
 } from './manager-store.ts';
-import { hexKey, sourceKey } from './source.ts';
+import { hexKey, identityOf, sourceKey } from './source.ts';
 import { unitFault } from './validate.ts';
 
 export interface ChannelEntry {
@@ -124,19 +124,27 @@ export class MemoryManagerState {
     if (fault !== undefined) return { type: 'bad_data', reason: fault };
     if (!this.fenceHolds(unit.commit.fence)) return { type: 'fence_lost' };
     const refusal =
-      (unit.kind === 'channel' ? this.#channelRefusal(unit.commit) : this.#paymentRefusal(unit.commit)) ??
+      this.#rowRefusal(unit) ??
       this.#forwardingRefusal(
         unit.commit.forwarding,
         unit.kind === 'channel' ? unit.commit.delta.settledHtlcs : [],
       );
     if (refusal !== undefined) return refusal;
     if (unit.kind === 'channel') this.#writeChannel(unit.commit);
-    else this.#writePayment(unit.commit);
-    this.#writeForwarding(
-      unit.kind === 'channel' ? unit.commit.channelId : unit.commit.paymentHash,
-      unit.commit.forwarding,
-    );
+    if (unit.kind === 'payment') this.#writePayment(unit.commit);
+    this.#writeForwarding(identityOf(unit), unit.commit.forwarding);
     return { type: 'committed' };
+  }
+
+  #rowRefusal(unit: CommitUnit): Verdict | undefined {
+    switch (unit.kind) {
+      case 'channel':
+        return this.#channelRefusal(unit.commit);
+      case 'payment':
+        return this.#paymentRefusal(unit.commit);
+      case 'shard':
+        return undefined;
+    }
   }
 
   #channelRefusal(commit: ChannelCommit): Verdict | undefined {

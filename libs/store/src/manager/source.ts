@@ -1,5 +1,5 @@
 /** The key that names an HTLC's source in rows: one byte of type, then the identity. */
-import type { HtlcSource } from './manager-store.ts';
+import type { CommitUnit, HtlcSource } from './manager-store.ts';
 
 const TYPE_HTLC = 0;
 const TYPE_PAYMENT = 1;
@@ -37,3 +37,15 @@ export const hexKey = (bytes: Uint8Array): string =>
 
 /** A source as a Map's key. */
 export const sourceKey = (source: HtlcSource): string => hexKey(encodeSource(source));
+
+/** The row that a unit is about, which its claims bear: a channel's id or a payment's hash. A shard's answer has none. */
+export function identityOf(unit: CommitUnit): Uint8Array {
+  switch (unit.kind) {
+    case 'channel':
+      return unit.commit.channelId;
+    case 'payment':
+      return unit.commit.paymentHash;
+    case 'shard':
+      return new Uint8Array(0);
+  }
+}

@@ -64,9 +64,9 @@ class Check {
 /** Why the unit cannot be stored; undefined when it can. */
 export function unitFault(unit: CommitUnit): string | undefined {
   const check = new Check();
-  check.amount('expected version', unit.commit.expectedVersion);
+  if (unit.kind !== 'shard') check.amount('expected version', unit.commit.expectedVersion);
   if (unit.kind === 'channel') checkChannel(check, unit.commit);
-  else checkPayment(check, unit.commit);
+  if (unit.kind === 'payment') checkPayment(check, unit.commit);
   checkForwarding(check, unit.commit.forwarding);
   return check.fault;
 }

@@ -128,6 +128,11 @@ export class ChannelActor {
     return this.#mailbox.stopped;
   }
 
+  /** Neither quarantined nor passive: it does what it is given. */
+  get isInService(): boolean {
+    return !this.stopped && this.#passiveReason === undefined;
+  }
+
   /** Of the connection that the channel knows of; messages of an older one are dropped. */
   get generation(): bigint | undefined {
     return this.#generation;

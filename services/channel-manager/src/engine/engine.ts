@@ -99,7 +99,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
       directory: this.#directory,
       peers: this.peers,
       payments: () => this.payments,
-      owns: (shard) => this.#fences.has(shard),
+      fenceOf: (shard) => this.#fences.get(shard),
     });
     this.#gossip = new GossipPublisher(this, options.disableAfterMs);
     this.#announcer = new NodeAnnouncer(ports, node, options.identity);

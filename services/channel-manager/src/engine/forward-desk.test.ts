@@ -1,8 +1,11 @@
-/** Work is found however much of what was found before is still held. */
+/** Work is found however much of what was found before is still held, and given to a channel that can do it. */
+import { decodeFailureMessage } from '@fulmen/onion';
 import { silentLogger } from '@fulmen/service';
-import type { Intent, ManagerStore } from '@fulmen/store';
-import { expect, test } from 'vitest';
+import type { CommitUnit, Intent, ManagerStore, Resolution, Verdict } from '@fulmen/store';
+import { describe, expect, test } from 'vitest';
+import type { ChannelActor } from './channel-actor.ts';
 import { ForwardDesk } from './forward-desk.ts';
+import type { Item } from './items.ts';
 import type { EnginePorts } from './ports.ts';
 
 function part(number: number): Intent {
@@ -41,11 +44,156 @@ test('parts that are held unclaimed, however many, do not hide what came after t
       onIntent: ({ source }) => void (source.type === 'htlc' && heard.push(source.htlcId)),
       onResolution: () => undefined,
     }),
-    owns: () => true,
+    fenceOf: (shard) => ({ shard, epoch: 1n, replicaId: 'a' }),
   });
   for (let poll = 0; poll < 3; poll++) await desk.findWork([2]);
   expect(heard).toEqual(held.map((_, number) => BigInt(number)));
   // And from the beginning again: what was offered may have been refused by a full mailbox.
   await desk.findWork([2]);
   expect(heard[4_700]).toBe(0n);
+});
+
+describe('a forward', () => {
+  const SCID = 5n;
+
+  /** Channels with one peer, of which the first is named by forwards. */
+  function bench(...channels: readonly ('open' | 'away' | 'stopped' | 'passive')[]) {
+    const posted: Item[][] = channels.map(() => []);
+    const actors = channels.map(
+      (is, index) =>
+        ({
+          fence: { shard: 2, epoch: 1n, replicaId: 'a' },
+          counterpartyNodeId: new Uint8Array(33),
+          state: { type: 'opening' },
+          stopped: is === 'stopped',
+          get isInService() {
+            return is !== 'passive' && !(this as { readonly stopped: boolean }).stopped;
+          },
+          isConnected: () => is !== 'away',
+          outboundLiquidityMsat: () => 1_000n,
+          post: (item: Item) => is !== 'stopped' && posted[index]?.push(item) !== undefined,
+        }) as unknown as ChannelActor & { stopped: boolean },
+    );
+    const commits: CommitUnit[] = [];
+    const resolutions: Resolution[] = [];
+    let nowMs = 0;
+    let verdict: Verdict = { type: 'committed' };
+    const ports = {
+      bus: { publish: () => undefined },
+      logger: silentLogger,
+      runtime: { wallClockMs: () => nowMs },
+      committer: {
+        submit: (unit: CommitUnit) => {
+          commits.push(unit);
+          return Promise.resolve({ verdict });
+        },
+      },
+    } as unknown as EnginePorts;
+    const upstream = {
+      post: (item: Item) => item.kind === 'resolution' && resolutions.push(item.resolution) > 0,
+    } as unknown as ChannelActor;
+    const desk = new ForwardDesk(ports, {
+      directory: {
+        byScid: (scid: bigint) => (scid === SCID ? actors[0] : undefined),
+        byId: () => upstream,
+      } as never,
+      peers: {
+        find: () => ({ channels: new Map(actors.map((actor, index) => [`${index}`, actor])) }) as never,
+      },
+      payments: () => undefined as never,
+      fenceOf: (shard) => ({ shard, epoch: 1n, replicaId: 'a' }),
+    });
+    const take = async (shortChannelId = SCID, number = 1): Promise<void> => {
+      desk.takeIntent({ ...part(number), target: { type: 'scid', shortChannelId } });
+      await new Promise(setImmediate);
+    };
+    return {
+      desk,
+      actors,
+      commits,
+      take,
+      taken: () => posted.map((items) => items.length),
+      failures: () =>
+        resolutions.map(({ outcome }) =>
+          outcome.type === 'failed_here' ? decodeFailureMessage(outcome.failure)?.kind : outcome.type,
+        ),
+      waitMs: (ms: number) => (nowMs += ms),
+      answerWith: (next: Verdict) => (verdict = next),
+    };
+  }
+
+  test('goes over another channel with the peer when the named one is out of service', async () => {
+    for (const state of ['stopped', 'passive'] as const) {
+      const { take, taken, commits } = bench(state, 'open');
+      await take();
+      expect(taken()).toEqual([0, 1]);
+      expect(commits).toEqual([]);
+    }
+  });
+
+  test('that no channel is in service for fails back at once', async () => {
+    for (const state of ['stopped', 'passive'] as const) {
+      const { take, taken, failures, commits } = bench(state, state);
+      await take();
+      expect(taken()).toEqual([0, 0]);
+      expect(failures()).toEqual(['temporary_channel_failure']);
+      expect(commits).toMatchObject([
+        {
+          kind: 'shard',
+          commit: { fence: { shard: 2 }, forwarding: { intentClaims: [{ outcome: 'cancelled' }] } },
+        },
+      ]);
+    }
+  });
+
+  test('over a channel whose rows cannot be read fails back at once', async () => {
+    const { take, failures } = bench('open');
+    await take(6n);
+    expect(failures()).toEqual(['unknown_next_peer']);
+  });
+
+  test('waits for a peer that is away, and not for a channel that is out of service', async () => {
+    const { take, taken, failures, waitMs } = bench('stopped', 'away');
+    await take();
+    expect([taken(), failures()]).toEqual([[0, 0], []]);
+    waitMs(30_000);
+    await take();
+    expect([taken(), failures()]).toEqual([[0, 1], []]);
+  });
+
+  test('that a channel had in hand when it went out of service is answered', async () => {
+    const { take, taken, actors, failures } = bench('open');
+    await take();
+    await take();
+    expect(taken()).toEqual([1]);
+    if (actors[0] !== undefined) actors[0].stopped = true;
+    await take();
+    expect(failures()).toEqual(['temporary_channel_failure']);
+  });
+
+  test('that bounced into the hands of a channel that then went out of service is answered', async () => {
+    const { desk, take, taken, actors, failures } = bench('open', 'open');
+    await take();
+    const [first, second] = actors;
+    if (first === undefined || second === undefined) throw new TypeError('no channels');
+    desk.bounced(first, { ...part(1), target: { type: 'scid', shortChannelId: 5n } });
+    expect(taken()).toEqual([1, 1]);
+    second.stopped = true;
+    await take();
+    expect(taken()).toEqual([2, 1]);
+    first.stopped = true;
+    await take();
+    expect(failures()).toEqual(['temporary_channel_failure']);
+  });
+
+  test('is looked at again when its answer was not stored', async () => {
+    const { take, failures, answerWith, commits } = bench('stopped');
+    answerWith({ type: 'fence_lost' });
+    await take();
+    expect(failures()).toEqual([]);
+    answerWith({ type: 'committed' });
+    await take();
+    expect(commits).toHaveLength(2);
+    expect(failures()).toEqual(['temporary_channel_failure']);
+  });
 });

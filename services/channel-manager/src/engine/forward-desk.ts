@@ -2,15 +2,17 @@
  * Where intents and resolutions are handed to the actors that carry them out:
  * in memory from one actor to another, or from the store by hint and by poll. It
  * remembers what is in an actor's hands, so that a poll does not hand it over
- * again, and which channels have been tried for a forward.
+ * again, and which channels have been tried for a forward. What no channel can
+ * carry out it answers itself.
  */
-import type { HtlcSource, Intent, Resolution } from '@fulmen/store';
+import { encodeFailureMessage, type FailureMessage } from '@fulmen/onion';
+import type { Fence, HtlcSource, Intent, Resolution } from '@fulmen/store';
 import type { PaymentHub } from '../payments/payment-hub.ts';
 import type { PeerHub } from '../peers/peer-hub.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { ChannelDirectory } from './channel-directory.ts';
-import { mayWait, namesHiddenScid } from './forward-terms.ts';
-import type { GrowingForwarding } from './forwarding.ts';
+import { mayWait, namesHiddenScid, outOfService } from './forward-terms.ts';
+import { emptyForwarding, type GrowingForwarding } from './forwarding.ts';
 import type { EnginePorts } from './ports.ts';
 import { sourceKey } from './source-key.ts';
 
@@ -25,14 +27,17 @@ export interface DeskSurroundings {
   readonly peers: Pick<PeerHub, 'find'>;
   /** Late, because payments deliver through the desk themselves. */
   payments(): Pick<PaymentHub, 'onIntent' | 'onResolution'>;
-  owns(shard: number): boolean;
+  fenceOf(shard: number): Fence | undefined;
 }
+
+/** Who has an intent or a resolution in hand: an actor, or the desk itself while it answers. */
+type Holder = Pick<ChannelActor, 'fence' | 'stopped'>;
 
 export class ForwardDesk {
   readonly #ports: EnginePorts;
   readonly #surroundings: DeskSurroundings;
-  /** Intents and resolutions handed to an actor that has not committed them yet, with the shard that actor is in. */
-  readonly #underWay = new Map<string, number>();
+  /** Intents and resolutions in somebody's hands, and not committed yet. */
+  readonly #underWay = new Map<string, Holder>();
   /** Channels that had no room for a forward, while others are tried. */
   readonly #tried = new Map<string, Set<ChannelActor>>();
   /** Where the next look goes on; undefined: at the oldest. */
@@ -45,7 +50,12 @@ export class ForwardDesk {
 
   /** What the actors of a lost shard had in hand is to be found again, also when the shard comes back here. */
   dropShard(shard: number): void {
-    for (const [key, holder] of this.#underWay) if (holder === shard) this.#underWay.delete(key);
+    for (const [key, { fence }] of this.#underWay) if (fence.shard === shard) this.#underWay.delete(key);
+  }
+
+  /** What a channel had in hand when it went out of service is in nobody's. */
+  #isUnderWay(key: string): boolean {
+    return this.#underWay.get(key)?.stopped === false;
   }
 
   /** After a commit: its rows are handed over in memory where they live here, hinted elsewhere. */
@@ -65,41 +75,70 @@ export class ForwardDesk {
 
   /** Hands an intent to the actor that shall carry it out. False: its shard is not here. */
   takeIntent(intent: Intent): boolean {
-    if (!this.#surroundings.owns(intent.targetShard)) return false;
+    const fence = this.#surroundings.fenceOf(intent.targetShard);
+    if (fence === undefined) return false;
     // The hub knows by itself what it has heard, and may ask to hear it again.
     if (intent.target.type === 'local') {
       this.#surroundings.payments().onIntent(intent);
       return true;
     }
     const key = `i${sourceKey(intent.source)}`;
-    if (this.#underWay.has(key)) return true;
-    this.#underWay.set(key, intent.targetShard);
-    const actor = this.#carrierOf(intent.target.shortChannelId, intent);
+    if (this.#isUnderWay(key)) return true;
+    const named = this.#surroundings.directory.byScid(intent.target.shortChannelId);
+    const actor = named && this.#carrierOf(named, intent);
+    if (actor === undefined) {
+      this.#refuse(intent, outOfService(named?.state, intent), fence);
+      return true;
+    }
     // A peer that is away for a moment (its gateway restarted) gets the HTLC when it is back; the next poll finds it.
-    const waits =
-      actor !== undefined && !actor.isConnected() && mayWait(intent, this.#ports.runtime.wallClockMs());
-    if (actor === undefined || waits || !this.#offer(actor, intent)) this.#underWay.delete(key);
+    if (!actor.isConnected() && mayWait(intent, this.#ports.runtime.wallClockMs())) return true;
+    this.#offer(actor, intent);
     return true;
   }
 
-  /** BOLT 4 lets any channel with the same peer carry it: the named one unless another can and it cannot. */
-  #carrierOf(shortChannelId: bigint, intent: Intent): ChannelActor | undefined {
-    const named = this.#surroundings.directory.byScid(shortChannelId);
+  /**
+   * BOLT 4 lets any channel with the same peer carry it: the named one unless another can and it cannot. None, when all
+   * are out of service.
+   */
+  #carrierOf(named: ChannelActor, intent: Intent): ChannelActor | undefined {
     const hasRoom = (actor: ChannelActor): boolean =>
       actor.outboundLiquidityMsat() >= intent.outgoingAmountMsat;
+    const itself = named.isInService ? named : undefined;
     // A channel that is named by what it hides says no itself.
-    if (named === undefined || hasRoom(named) || namesHiddenScid(named.state, intent)) return named;
-    return this.#siblings(named).find(hasRoom) ?? named;
+    if (namesHiddenScid(named.state, intent) || (itself !== undefined && hasRoom(itself))) return itself;
+    return this.#siblings(named).find(hasRoom) ?? itself ?? this.#inService(named)[0];
   }
 
-  #offer(actor: ChannelActor, intent: Intent): boolean {
+  /** Nothing here can carry it: whoever it came from hears so at once, not when the HTLC expires. */
+  #refuse({ source, sourceShard }: Intent, failure: FailureMessage, fence: Fence): void {
+    const key = `i${sourceKey(source)}`;
+    this.#underWay.set(key, { fence, stopped: false });
+    const forwarding = emptyForwarding();
+    forwarding.intentClaims.push({ source, outcome: 'cancelled' });
+    const outcome = { type: 'failed_here', failure: encodeFailureMessage(failure) } as const;
+    forwarding.resolutions.push({ source, sourceShard, outcome });
+    this.#ports.committer
+      .submit({ kind: 'shard', commit: { fence, forwarding } })
+      .then(({ verdict }) => {
+        // Otherwise the next poll finds it if it is still there, and if the shard is.
+        if (verdict.type === 'committed') this.deliver(forwarding);
+        else this.#underWay.delete(key);
+      })
+      .catch((error: unknown) => {
+        this.#underWay.delete(key);
+        this.#ports.logger.warn({ err: error }, 'nobody knows whether a forward was refused; looking again');
+      });
+  }
+
+  #offer(actor: ChannelActor, intent: Intent): void {
     const key = sourceKey(intent.source);
     const tried = this.#tried.get(key) ?? new Set<ChannelActor>();
     tried.add(actor);
     const alternatives = this.#siblings(actor).some((sibling) => !tried.has(sibling)) ? 'untried' : 'none';
     if (alternatives === 'untried') this.#tried.set(key, tried);
     else this.#tried.delete(key);
-    return actor.post({ kind: 'forward', intent, alternatives });
+    if (actor.post({ kind: 'forward', intent, alternatives })) this.#underWay.set(`i${key}`, actor);
+    else this.#letGo(key);
   }
 
   /** An actor had no room for an intent: another channel with the peer is tried, each once. */
@@ -108,33 +147,39 @@ export class ForwardDesk {
     const next = this.#siblings(actor)
       .filter((sibling) => tried?.has(sibling) !== true)
       .toSorted((a, b) => (a.outboundLiquidityMsat() < b.outboundLiquidityMsat() ? 1 : -1))[0];
-    if (next === undefined || !this.#offer(next, intent)) {
-      this.#tried.delete(sourceKey(intent.source));
-      this.#underWay.delete(`i${sourceKey(intent.source)}`);
-    }
+    if (next === undefined) this.#letGo(sourceKey(intent.source));
+    else this.#offer(next, intent);
   }
 
-  /** The usable channels with an actor's peer, itself included. */
-  #siblings(actor: ChannelActor): readonly ChannelActor[] {
+  /** The next poll finds the intent if it is still there. */
+  #letGo(source: string): void {
+    this.#tried.delete(source);
+    this.#underWay.delete(`i${source}`);
+  }
+
+  /** The channels in service with an actor's peer, itself included. */
+  #inService(actor: ChannelActor): readonly ChannelActor[] {
     const peer = this.#surroundings.peers.find(actor.counterpartyNodeId);
-    return [...(peer?.channels.values() ?? [])].filter(
-      (sibling) => !sibling.stopped && sibling.isConnected(),
-    );
+    return [...(peer?.channels.values() ?? [])].filter((sibling) => sibling.isInService);
+  }
+
+  /** Those that are usable now. */
+  #siblings(actor: ChannelActor): readonly ChannelActor[] {
+    return this.#inService(actor).filter((sibling) => sibling.isConnected());
   }
 
   /** Hands a resolution to the actor whose HTLC it ends. False: its shard is not here. */
   takeResolution(resolution: Resolution): boolean {
-    if (!this.#surroundings.owns(resolution.sourceShard)) return false;
+    if (this.#surroundings.fenceOf(resolution.sourceShard) === undefined) return false;
     if (resolution.source.type === 'payment') {
       this.#surroundings.payments().onResolution(resolution);
       return true;
     }
     const key = `r${sourceKey(resolution.source)}`;
     // A preimage must not wait behind the failure that it replaces.
-    if (this.#underWay.has(key) && resolution.outcome.type !== 'fulfilled') return true;
-    this.#underWay.set(key, resolution.sourceShard);
+    if (this.#isUnderWay(key) && resolution.outcome.type !== 'fulfilled') return true;
     const actor = this.#surroundings.directory.byId(resolution.source.channelId);
-    if (actor === undefined || !actor.post({ kind: 'resolution', resolution })) this.#underWay.delete(key);
+    if (actor?.post({ kind: 'resolution', resolution }) === true) this.#underWay.set(key, actor);
     return true;
   }
 

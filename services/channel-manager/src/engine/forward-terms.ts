@@ -33,6 +33,13 @@ export function namesHiddenScid(state: ChannelState, { source, target }: Intent)
   );
 }
 
+/** What the sender hears when no channel with the peer of this one is in service; without a channel, there is none that could be. */
+export function outOfService(named: ChannelState | undefined, intent: Intent): FailureMessage {
+  return named === undefined || namesHiddenScid(named, intent)
+    ? { kind: 'unknown_next_peer' }
+    : { kind: 'temporary_channel_failure', channelUpdate: NO_CHANNEL_UPDATE };
+}
+
 /** The failure for a forward that breaks the policy of the outgoing channel; payments of our own obey none. */
 export function forwardPolicyOf(
   state: ChannelState,

@@ -423,6 +423,48 @@ export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStor
       expect(await b().commitSteps([late])).toEqual([{ type: 'intent_lost', source }]);
     });
 
+    test('a shard answers for what none of its channels can carry, once, and while it is owned', async () => {
+      const { up, down, upNumber } = await pair(48);
+      const sources = [0n, 1n].map((id) => htlcSource(upNumber, id));
+      await a().commitSteps([
+        step(up, upNumber, 1n, {
+          delta: { newHtlcs: [htlc('inbound', 0n), htlc('inbound', 1n)] },
+          forwarding: { intents: sources.map((source) => intent(source, 49, 48)) },
+        }),
+      ]);
+      const outcome = { type: 'failed_here', failure: bytes(2, 10) } as const;
+      const answer = (source: HtlcSource, fence: Fence): CommitUnit => ({
+        kind: 'shard',
+        commit: {
+          fence,
+          forwarding: {
+            ...noWrites,
+            intentClaims: [{ source, outcome: 'cancelled' }],
+            resolutions: [{ source, sourceShard: 48, outcome }],
+          },
+        },
+      });
+      const [first, second] = sources as [HtlcSource, HtlcSource];
+      const lost = { ...down, epoch: down.epoch + 1n };
+      expect(types(await b().commitSteps([answer(first, lost)]))).toEqual(['fence_lost']);
+      expect(await b().commitSteps([answer(first, down), answer(second, down)])).toEqual([
+        { type: 'committed' },
+        { type: 'committed' },
+      ]);
+      expect(types(await b().commitSteps([answer(first, down)]))).toEqual(['intent_lost']);
+      expect(await b().pendingIntents([49], 10)).toEqual([]);
+      expect(await a().pendingResolutions([48], 10)).toEqual(
+        sources.map((source) => ({ source, sourceShard: 48, outcome })),
+      );
+      const forwards = await a().listForwards(10_000);
+      expect(
+        forwards.filter(({ inboundChannelId }) => inboundChannelId.join() === channelIdOf(upNumber).join()),
+      ).toMatchObject([
+        { outboundChannelId: undefined, status: 'failed' },
+        { outboundChannelId: undefined, status: 'failed' },
+      ]);
+    });
+
     test('the end of an HTLC whose channel is closed meanwhile waits for nobody', async () => {
       const { up, down, upNumber, downNumber } = await pair(78);
       const source = htlcSource(upNumber, 0n);

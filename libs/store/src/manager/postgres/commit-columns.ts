@@ -13,7 +13,7 @@ import type {
   PaymentCommit,
   Resolution,
 } from '../manager-store.ts';
-import { encodeSource } from '../source.ts';
+import { encodeSource, identityOf } from '../source.ts';
 
 // prettier-ignore
 const CHANNEL_COLUMNS = {
@@ -97,8 +97,8 @@ export const signed = (value: bigint): bigint => BigInt.asIntN(64, value);
 export function commitParameters(units: readonly CommitUnit[]): Buffer[] {
   const values = Object.fromEntries(Object.keys(COLUMNS).map((name) => [name, []])) as unknown as Values;
   const fences = new Set<string>();
-  units.forEach(({ commit, kind }, unit) => {
-    const { fence } = commit;
+  units.forEach((entry, unit) => {
+    const { fence, forwarding } = entry.commit;
     const key = `${fence.shard} ${fence.epoch} ${fence.replicaId}`;
     if (!fences.has(key)) {
       fences.add(key);
@@ -107,15 +107,9 @@ export function commitParameters(units: readonly CommitUnit[]): Buffer[] {
       values.f_epoch.push(fence.epoch);
       values.f_owner.push(fence.replicaId);
     }
-    if (kind === 'channel') addChannel(values, unit, commit);
-    else addPayment(values, unit, commit);
-    addForwarding(
-      values,
-      unit,
-      kind === 'channel' ? commit.channelId : commit.paymentHash,
-      fence.shard,
-      commit.forwarding,
-    );
+    if (entry.kind === 'channel') addChannel(values, unit, entry.commit);
+    if (entry.kind === 'payment') addPayment(values, unit, entry.commit);
+    addForwarding(values, unit, identityOf(entry), fence.shard, forwarding);
   });
   return Object.entries(COLUMNS).map(([name, type]) => {
     const encode = ENCODERS[type] as (elements: readonly unknown[]) => Buffer;

@@ -6,7 +6,7 @@
 import { StatementError, StoreError } from '../../error.ts';
 import type { Database } from '../../pg/database.ts';
 import type { CommitUnit, Verdict } from '../manager-store.ts';
-import { decodeSource, hexKey } from '../source.ts';
+import { decodeSource, hexKey, identityOf } from '../source.ts';
 import { unitFault } from '../validate.ts';
 import { COMMIT_STATEMENT, commitParameters } from './commit-columns.ts';
 
@@ -32,7 +32,8 @@ export async function commitUnits(
       waiting.push({
         unit,
         index,
-        key: unit.kind + hexKey(unit.kind === 'channel' ? unit.commit.channelId : unit.commit.paymentHash),
+        // A shard's answers have no row of their own to follow each other on.
+        key: unit.kind + (unit.kind === 'shard' ? String(index) : hexKey(identityOf(unit))),
       });
   });
   try {

@@ -27,7 +27,7 @@ const small = (max: number) => fc.integer({ min: 0, max });
 
 /** An operation, in small numbers so that histories collide often. */
 const operation = fc.record({
-  kind: fc.constantFrom('channel', 'channel', 'channel', 'payment'),
+  kind: fc.constantFrom('channel', 'channel', 'channel', 'payment', 'shard'),
   entity: small(2),
   /** Added to the right version; wrong now and then. */
   versionError: fc.constantFrom(0n, 0n, 0n, 0n, 0n, 0n, 1n),
@@ -135,7 +135,7 @@ function unitOf(
       preimage: bytes(32, number),
     })),
     outgoing:
-      op.kind === 'payment'
+      op.kind !== 'channel'
         ? []
         : list(op.outgoing, (id) => ({
             channelId: channelIdOf(number),
@@ -151,6 +151,7 @@ function unitOf(
     })),
     events: [],
   };
+  if (op.kind === 'shard') return { kind: 'shard', commit: { fence, forwarding } };
   if (op.kind === 'payment') return payment(fence, number, expectedVersion, { forwarding });
   return step(fence, number, expectedVersion, {
     row: op.scid === null ? {} : { holderAliasScid: BigInt(base + op.scid) },
