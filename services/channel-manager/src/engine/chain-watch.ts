@@ -1,7 +1,8 @@
 /**
  * Whether the chain is known as it is. While it is not (chain-monitor does
  * not believe its source, is behind, or does not answer), an HTLC taken on
- * could expire unseen: none is added. Those that exist are settled as always.
+ * could expire unseen, or have expired: none is added, and none is taken for
+ * an invoice. Those that were are settled as always.
  */
 import type { Logger, Runtime } from '@fulmen/service';
 

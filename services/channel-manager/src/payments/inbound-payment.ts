@@ -7,6 +7,7 @@ import { toHex } from '@fulmen/codec';
 import { encodeFailureMessage, type FailureMessage } from '@fulmen/onion';
 import { earliestExpiryHeight, HTLC_FAIL_BACK_BUFFER, isComplete, isTimedOut } from '@fulmen/payment';
 import type { HtlcSource, Intent } from '@fulmen/store';
+import { mayWait } from '../engine/forward-terms.ts';
 import { sourceKey } from '../engine/source-key.ts';
 import { emptyForwarding, eventBody, type GrowingForwarding } from '../engine/forwarding.ts';
 import type { PaymentActor } from './payment-actor.ts';
@@ -78,6 +79,7 @@ export class InboundPayment {
 
   async #receive(): Promise<void> {
     const { ports, node } = this.#actor.host;
+    if (node.chainDoubt() !== undefined) return this.#holdOff();
     const context = {
       blockHeight: node.blockHeight,
       nowUnixMs: ports.runtime.wallClockMs(),
@@ -111,6 +113,23 @@ export class InboundPayment {
       else refusals.push({ intent, failure: added.error });
     }
     await this.#settle(record, refusals);
+  }
+
+  /**
+   * While the chain is in doubt: by a height that is old, an HTLC that has expired would be claimed and not be paid. As
+   * forwards do, HTLCs wait for the doubt to end (the next poll offers them again), and fail when they have waited long
+   * enough. No set becomes complete meanwhile.
+   */
+  async #holdOff(): Promise<void> {
+    const nowUnixMs = this.#actor.host.ports.runtime.wallClockMs();
+    const intents = this.#waiting;
+    this.#waiting = [];
+    const refusals: Refusal[] = [];
+    for (const intent of intents) {
+      if (mayWait(intent, nowUnixMs)) this.#known.delete(sourceKey(intent.source));
+      else refusals.push({ intent, failure: { kind: 'temporary_node_failure' } });
+    }
+    await this.#settle(this.#actor.record, refusals);
   }
 
   /** Stored and claimed by one commit: whoever comes later under this hash finds it paid. */
@@ -174,7 +193,7 @@ export class InboundPayment {
   }
 
   /** Commits what is decided: the claim of a complete set, and refusals. Repeats without the intents that others claimed first. */
-  async #settle(record: PaymentRecord, toRefuse: readonly Refusal[]): Promise<void> {
+  async #settle(record: PaymentRecord | undefined, toRefuse: readonly Refusal[]): Promise<void> {
     let refusals = toRefuse;
     for (;;) {
       let complete = this.#set !== undefined && isComplete(this.#set) ? this.#set : undefined;
@@ -188,7 +207,7 @@ export class InboundPayment {
       const forwarding = emptyForwarding();
       for (const refusal of refusals) refuse(forwarding, refusal);
       const next =
-        complete !== undefined && record.kind === 'inbound'
+        complete !== undefined && record?.kind === 'inbound'
           ? this.#claim(
               record,
               complete.parts.map(({ part }) => part),

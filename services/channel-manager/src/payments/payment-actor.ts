@@ -5,7 +5,7 @@
  */
 import { InternalError, assertNever, toHex } from '@fulmen/codec';
 import { RpcError } from '@fulmen/rpc';
-import type { Fence, HtlcSource, LoadedPayment } from '@fulmen/store';
+import type { CommitUnit, Fence, HtlcSource, LoadedPayment } from '@fulmen/store';
 import { emptyForwarding, type GrowingForwarding } from '../engine/forwarding.ts';
 import { decodePaymentRecord, encodePaymentRecord } from './codec.ts';
 import type { PaymentHost } from './payment-host.ts';
@@ -102,23 +102,17 @@ export class PaymentActor {
   /**
    * Commits the next record with its forwarding rows, then takes it up and
    * hands the rows over. Rejects when the actor ended.
+   *
+   * @param record undefined: there is none, and the rows go alone
    */
   async commit(
-    record: PaymentRecord,
+    record: PaymentRecord | undefined,
     forwarding: GrowingForwarding = emptyForwarding(),
   ): Promise<PaymentVerdict> {
     this.#assertHere();
-    const { paymentHash, fence } = this;
-    const commit = {
-      fence,
-      paymentHash,
-      expectedVersion: this.#version,
-      state: encodePaymentRecord(record),
-      row: rowOf(record),
-      forwarding,
-    };
+    const { paymentHash } = this;
     const { verdict } = await this.host.ports.committer
-      .submit({ kind: 'payment', commit })
+      .submit(this.#unitOf(record, forwarding))
       .catch((error: unknown) => {
         this.host.ports.logger.error(
           { err: error, paymentHash: toHex(paymentHash) },
@@ -128,7 +122,7 @@ export class PaymentActor {
       });
     switch (verdict.type) {
       case 'committed':
-        this.#version += 1n;
+        if (record !== undefined) this.#version += 1n;
         this.record = record;
         this.host.deliver(forwarding);
         return verdict;
@@ -146,6 +140,15 @@ export class PaymentActor {
         throw this.#fault(`a payment was refused as a channel would be: ${verdict.type}`);
     }
     return assertNever(verdict);
+  }
+
+  #unitOf(record: PaymentRecord | undefined, forwarding: GrowingForwarding): CommitUnit {
+    const { paymentHash, fence } = this;
+    if (record === undefined) return { kind: 'shard', commit: { fence, forwarding } };
+    const expectedVersion = this.#version;
+    const state = encodePaymentRecord(record);
+    const row = rowOf(record);
+    return { kind: 'payment', commit: { fence, paymentHash, expectedVersion, state, row, forwarding } };
   }
 
   #assertHere(): void {

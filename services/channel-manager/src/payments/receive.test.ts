@@ -234,6 +234,21 @@ describe('without an invoice', () => {
     expect(replica.hub.size).toBe(0);
   });
 
+  test('while the chain is in doubt a keysend waits, then fails, and leaves no payment behind', async () => {
+    bench.chainDoubt = 'the source is silent';
+    await replica.write({ intents: [keysend(1n)] });
+    await replica.poll(paymentHash);
+    expect(await failureOf(1n)).toBeUndefined();
+    bench.runtime.nowMs += 20_000;
+    await replica.poll(paymentHash);
+    expect(await failureOf(1n)).toBe('temporary_node_failure');
+    expect(await replica.store.getPayment(paymentHash)).toBeUndefined();
+    bench.chainDoubt = undefined;
+    await replica.write({ intents: [keysend(2n)] });
+    await replica.poll(paymentHash);
+    expect(await failureOf(2n)).toBe('fulfilled');
+  });
+
   test('one with another preimage, one that expires too soon and one without a preimage are not taken', async () => {
     await replica.write({
       intents: [
@@ -388,6 +403,36 @@ describe('receiving', () => {
     await replica.tick(paymentHash);
     expect(await failureOf(1n)).toBeUndefined();
     bench.runtime.nowMs += 1_000;
+    await replica.tick(paymentHash);
+    expect(await failureOf(1n)).toBe('mpp_timeout');
+    expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'open' });
+  });
+
+  test('while the chain is in doubt parts wait, and are claimed when it is followed again', async () => {
+    const { paymentHash, paymentSecret } = await invoice();
+    const offer = { amountMsat: 10_000n, totalMsat: 10_000n, paymentSecret };
+    bench.chainDoubt = '15 blocks are to be processed';
+    await replica.write({ intents: [part(paymentHash, { ...offer, htlcId: 1n })] });
+    await replica.poll(paymentHash);
+    bench.runtime.nowMs += 19_000;
+    await replica.poll(paymentHash);
+    expect(await failureOf(1n)).toBeUndefined();
+    bench.chainDoubt = undefined;
+    await replica.poll(paymentHash);
+    expect(await failureOf(1n)).toBe('fulfilled');
+  });
+
+  test('a doubt that lasts fails them, and leaves the parts from before to their time-out', async () => {
+    const { paymentHash, paymentSecret } = await invoice();
+    const offer = { amountMsat: 5_000n, totalMsat: 10_000n, paymentSecret };
+    await replica.write({ intents: [part(paymentHash, { ...offer, htlcId: 1n })] });
+    await replica.poll(paymentHash);
+    bench.chainDoubt = 'the source is silent';
+    await replica.write({ intents: [part(paymentHash, { ...offer, htlcId: 2n })] });
+    bench.runtime.nowMs += 20_000;
+    await replica.poll(paymentHash);
+    expect([await failureOf(1n), await failureOf(2n)]).toEqual([undefined, 'temporary_node_failure']);
+    bench.runtime.nowMs += 40_000;
     await replica.tick(paymentHash);
     expect(await failureOf(1n)).toBe('mpp_timeout');
     expect(await replica.store.getPayment(paymentHash)).toMatchObject({ status: 'open' });

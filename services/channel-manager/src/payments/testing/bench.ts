@@ -130,6 +130,7 @@ export class Bench {
   readonly reports: ReportPathRequest[] = [];
   route: RouteScript = () => NO_ROUTE;
   routerIsAway = false;
+  chainDoubt: string | undefined;
   #replicas = 0;
   #rows = 0;
 
@@ -206,7 +207,7 @@ export class Replica {
       chainHash: NETWORKS.regtest.chainHash,
       blockHeight: HEIGHT,
       keysend: 'accepted',
-      chainDoubt: () => undefined,
+      chainDoubt: () => this.bench.chainDoubt,
     } as NodeView;
     const ports = {
       store,
