@@ -393,6 +393,10 @@ export interface ChainStore {
   ): Promise<
     readonly { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly preimage: Uint8Array }[]
   >;
+  /** HTLCs that these channels offered for payments of the node's own: no channel upstream waits for their end. */
+  ownPayments(
+    channelIds: readonly Uint8Array[],
+  ): Promise<readonly { readonly channelId: Uint8Array; readonly htlcId: bigint }[]>;
   /** Settlements, newest first; for people. */
   listSettlements(filter: {
     readonly resolved: 'include' | 'exclude';

@@ -135,6 +135,9 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
         ({ channelId: id(1), htlcId, outcome: { type: 'failed', failure: id(50) } }) as const;
       const fulfilled = (htlcId: bigint) =>
         ({ channelId: id(1), htlcId, outcome: { type: 'fulfilled', preimage: id(51) } }) as const;
+      deepStrictEqual(await store.ownPayments([id(1), id(9)]), [{ channelId: id(1), htlcId: 1n }]);
+      deepStrictEqual(await store.ownPayments([id(9)]), []);
+      deepStrictEqual(await store.ownPayments([]), []);
       // One that nobody waits for any more is nobody's business.
       await store.commit(lease, { outcomes: [failed(0n), failed(1n), failed(77n)] });
       deepStrictEqual(await manager.resolution(upstream), {

@@ -369,6 +369,14 @@ export class MemoryChainStore implements port.ChainStore {
       .sort((a, b) => byHex(hexKey(a.channelId), hexKey(b.channelId)) || (a.htlcId < b.htlcId ? -1 : 1));
   }
 
+  async ownPayments(channelIds: readonly Uint8Array[]): ReturnType<port.ChainStore['ownPayments']> {
+    return channelIds.flatMap((channelId) =>
+      [...(this.#state.manager.channels.get(hexKey(channelId))?.outgoing ?? [])]
+        .filter(([, { source }]) => source.type === 'payment')
+        .map(([htlcId]) => ({ channelId, htlcId })),
+    );
+  }
+
   async listSettlements(filter: {
     readonly resolved: 'include' | 'exclude';
     readonly limit: number;

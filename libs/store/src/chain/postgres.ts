@@ -372,6 +372,20 @@ export class PostgresChainStore implements port.ChainStore {
     }));
   }
 
+  async ownPayments(channelIds: readonly Uint8Array[]): ReturnType<port.ChainStore['ownPayments']> {
+    if (channelIds.length === 0) return [];
+    const rows = await this.#unlessMissing(
+      this.#database.read<Columns>(
+        `SELECT channel_id, htlc_id FROM ${MANAGER_SCHEMA}.outgoing WHERE channel_id = ANY ($1) AND get_byte(source, 0) = 1`,
+        [byteaArray(channelIds)],
+      ),
+    );
+    return rows.map((row) => ({
+      channelId: row['channel_id'] as Uint8Array,
+      htlcId: BigInt.asUintN(64, row['htlc_id'] as bigint),
+    }));
+  }
+
   async listSettlements(filter: {
     readonly resolved: 'include' | 'exclude';
     readonly limit: number;

@@ -144,6 +144,18 @@ describe('nothing is closed', () => {
     expect(told[0]).toMatchObject({ htlcId: '0', amountMsat: '10000', atStakeSat: '10', costSat: '2002' });
   });
 
+  test('a payment of our own is not failed for it: the peer may still take the HTLC', async () => {
+    const one = await stage(withHtlc('alice', 10_000n), EXPIRY);
+    const row = one.settling.manager.channels.get(one.id);
+    if (row === undefined) throw new TypeError('no row');
+    const source = { type: 'payment', attemptId: new Uint8Array(32).fill(8) } as const;
+    const outgoing = new Map([[0n, { source, sourceShard: 3 }]]);
+    one.settling.manager.channels.set(one.id, { ...row, outgoing });
+    expect(await runTo(one, EXPIRY + 30)).toBe(0);
+    expect(one.settling.manager.resolutions.size).toBe(0);
+    expect(one.settling.events('htlc_abandoned')).toHaveLength(1);
+  });
+
   test('but what was given up counts with what comes later: no peer takes more than a close costs', async () => {
     const channel = new TestChannel({ format: 'anchors' });
     for (const [seed, cltvExpiryHeight] of [

@@ -3,7 +3,8 @@
  * manager has the same deadlines and acts first while it lives.
  *
  * A close is worth its cost or it is not made. What is not worth it is given
- * up: the HTLC is failed upstream, so that a small one never costs a second channel.
+ * up: the HTLC is failed upstream, so that a small one never costs a second channel. A payment of the node's own has no
+ * channel upstream, and its HTLC is still the peer's to take: it waits for its end.
  */
 import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
 import { weighClosing } from '@fulmen/channel';
@@ -187,9 +188,10 @@ export class DeadlineKeeper {
     const keyOf = ({ htlc }: DueHtlc): string => `${toHex(at.channelId)}:${htlc.direction}:${htlc.id}`;
     const fresh = due.filter((one) => !this.#abandoned.has(keyOf(one)));
     if (fresh.length === 0) return;
+    const ownPayments = new Set((await writer.store.ownPayments([at.channelId])).map(({ htlcId }) => htlcId));
     await writer.turn((draft) => {
       for (const { htlc, reason } of fresh) {
-        if (htlc.direction === 'outbound')
+        if (htlc.direction === 'outbound' && !ownPayments.has(htlc.id))
           draft.settlement.tell({
             channelId: at.channelId,
             htlcId: htlc.id,

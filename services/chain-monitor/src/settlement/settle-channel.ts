@@ -18,6 +18,8 @@ export interface ChannelTurn {
   readonly timeUnixMs: number;
   /** Of a claim that has a deadline. */
   readonly feerateSatPerKw: number;
+  /** HTLCs of the channel that carry payments of the node's own. */
+  readonly ownPayments: ReadonlySet<bigint>;
 }
 
 /** Writes what is new of a closed channel; the number of HTLCs that are told fulfilled by it. */
@@ -72,11 +74,13 @@ interface Told {
 
 /**
  * How the HTLCs ended, and those that are given up: their claim was needed by now, and costs more than it brings. Before
- * the channel that such an HTLC came from is closed for it, it is failed there; what may be lost is its amount.
+ * the channel that such an HTLC came from is closed for it, it is failed there; what may be lost is its amount. A payment
+ * of the node's own came from no channel: until the output is spent the counterparty may take it, and whoever paid again
+ * would have paid twice.
  */
 function outcomesOf(
   { htlcs, outputs }: Settlement,
-  { bestHeight, feerateSatPerKw }: ChannelTurn,
+  { bestHeight, feerateSatPerKw, ownPayments }: ChannelTurn,
 ): readonly HtlcOutcome[] {
   const givenUp = new Set(
     outputs.flatMap(({ kind, htlc, status }) =>
@@ -89,7 +93,7 @@ function outcomesOf(
     ),
   );
   return htlcs.map((outcome) =>
-    outcome.type === 'pending' && givenUp.has(outcome.htlc.id)
+    outcome.type === 'pending' && givenUp.has(outcome.htlc.id) && !ownPayments.has(outcome.htlc.id)
       ? { type: 'failed', htlc: outcome.htlc, reason: 'uneconomical' }
       : outcome,
   );

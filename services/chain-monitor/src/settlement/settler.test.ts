@@ -148,6 +148,37 @@ describe('how HTLCs end', () => {
     expectTruth(one);
   });
 
+  test('what is too dear to claim fails upstream before its channel must close; a payment of our own waits for the end', async () => {
+    const channel = new TestChannel({ format: 'anchors' });
+    for (const seed of [1, 2])
+      channel.add('alice', { seed, amountMsat: 2_000_000n, cltvExpiryHeight: EXPIRY });
+    channel.settle();
+    const one = await stage(channel);
+    const payment = { type: 'payment', attemptId: new Uint8Array(32).fill(8) } as const;
+    const row = one.settling.manager.channels.get(one.id);
+    if (row === undefined) throw new TypeError('no row');
+    one.settling.manager.channels.set(one.id, {
+      ...row,
+      outgoing: new Map(row.outgoing).set(1n, { source: payment, sourceShard: 4 }),
+    });
+    await mine(one, [channel.commitment('bob').tx]);
+    one.settling.feerateSatPerKw = 50_000;
+    await mineTo(one, EXPIRY + 60);
+    expect(resolutionOf(one, 0n)?.type).toBe('failed_here');
+    const ofPayment = () => one.settling.manager.resolutions.get(sourceKey(payment))?.resolution.outcome.type;
+    expect(ofPayment()).toBeUndefined();
+    const { settlement } = one.chain.settlement(channel, ALICE);
+    await mine(one, claimTransactions(channel, ALICE, settlement));
+    await mineTo(one, EXPIRY + 70);
+    expect(ofPayment()).toBe('failed_here');
+    expect(
+      one.settling.events('htlc_settled_upstream').map(({ htlcId, reason }) => [htlcId, reason]),
+    ).toEqual([
+      ['0', 'uneconomical'],
+      ['1', 'timeout'],
+    ]);
+  });
+
   test('rule 17: a preimage seen in the mempool is upstream and enforceable before its block', async () => {
     const one = await stage();
     const commitment = one.channel.commitment('bob');

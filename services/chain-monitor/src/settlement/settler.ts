@@ -243,11 +243,13 @@ export class Settler {
       const ids = [...new Set([...view.spends.keys(), ...this.#unconfirmed.keys(), ...own.keys()])];
       const monitors = await this.#monitors.get(ids);
       const preimages = await this.#preimages(ids);
+      const ownPayments = await this.#ownPayments(ids);
       const done = new Map<string, string>();
       const closing = new Map<string, Closing>();
       let learnt = 0;
       const toldEarly: string[] = [];
       const at = { bestHeight, timeUnixMs: this.#ports.runtime.wallClockMs(), feerateSatPerKw };
+      const none: ReadonlySet<bigint> = new Set();
       for (const [id, monitor] of monitors) {
         const facts: SettlementFacts = {
           confirmed: this.#facts.of(id, [...(view.spends.get(id)?.values() ?? [])]),
@@ -271,12 +273,13 @@ export class Settler {
             settlement.watched,
             facts.confirmed.map(({ tx }) => tx),
           );
-        const channelId = fromHex(id);
+        const turn = { channelId: fromHex(id), ownPayments: ownPayments.get(id) ?? none, ...at };
         if (settlement.close === undefined)
-          learnt += this.#writeEarly(draft, settlement, { channelId, ...at, told: toldEarly });
+          learnt += this.#writeEarly(draft, settlement, { ...turn, told: toldEarly });
         else {
-          if (draft.settlement.settlement(id) === undefined) this.#alarm(channelId, settlement.close.type);
-          learnt += writeSettlement(draft, settlement, { channelId, ...at });
+          if (draft.settlement.settlement(id) === undefined)
+            this.#alarm(turn.channelId, settlement.close.type);
+          learnt += writeSettlement(draft, settlement, turn);
         }
       }
       this.#forget(draft, bestHeight);
@@ -313,6 +316,16 @@ export class Settler {
       const id = toHex(channelId);
       const ofChannel = result.get(id) ?? new Map<string, Uint8Array>();
       result.set(id, ofChannel.set(`in:${htlcId}`, preimage));
+    }
+    return result;
+  }
+
+  /** By channel: HTLCs that no channel upstream waits for. */
+  async #ownPayments(ids: readonly string[]): Promise<ReadonlyMap<string, ReadonlySet<bigint>>> {
+    const result = new Map<string, Set<bigint>>();
+    for (const { channelId, htlcId } of await this.#ports.writer.store.ownPayments(ids.map(fromHex))) {
+      const id = toHex(channelId);
+      result.set(id, (result.get(id) ?? new Set<bigint>()).add(htlcId));
     }
     return result;
   }

@@ -3,7 +3,7 @@
  * of given transactions: what the follower and the worker do in their turns,
  * without a node behind it.
  */
-import { type Tx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
+import { FEERATE_FLOOR_SAT_PER_KW, type Tx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
 import type { ChainBlock, ChainOutPoint, MempoolSpend } from '@fulmen/chain';
 import { toHex } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
@@ -46,6 +46,7 @@ export class Settling {
   readonly writer: Writer;
   readonly settler: Settler;
   readonly metrics = new Metrics('chain-monitor');
+  feerateSatPerKw = FEERATE_FLOOR_SAT_PER_KW;
   /** What the settler logged as an error. */
   readonly complaints: object[] = [];
   #serial = 0;
@@ -61,6 +62,7 @@ export class Settling {
       runtime: { wallClockMs: () => NOW_UNIX_MS },
       logger: { ...silentLogger, error: (fields) => void this.complaints.push(fields) },
       metrics: chainMetrics(this.metrics),
+      fees: { estimateSatPerKw: async () => this.feerateSatPerKw },
     });
   }
 
