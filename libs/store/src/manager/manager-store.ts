@@ -352,8 +352,12 @@ export interface ManagerStore {
    * commits late appears before it, so whoever pages must begin anew in the end.
    */
   pendingIntents(shards: readonly number[], limit: number, after?: IntentPlace): Promise<readonly Intent[]>;
-  /** Resolutions for these shards' sources not yet taken. */
-  pendingResolutions(shards: readonly number[], limit: number): Promise<readonly Resolution[]>;
+  /** Resolutions for these shards' sources not yet taken, in the order of their sources; `after` pages through them. */
+  pendingResolutions(
+    shards: readonly number[],
+    limit: number,
+    after?: HtlcSource,
+  ): Promise<readonly Resolution[]>;
   /** Funding watches of these shards' channels that are not closed, with what chain-monitor found and decided so far. */
   fundingStatuses(shards: readonly number[]): Promise<
     readonly {
@@ -429,7 +433,8 @@ export interface ManagerStore {
   // --- upkeep -------------------------------------------------------------------------
   /**
    * Removes, on connections of its own and at most `limit` rows of each kind, what nothing needs: intents, claims,
-   * resolutions and preimages of HTLCs that left their channel (a forward keeps a line of history), onion replay
+   * resolutions and preimages of HTLCs that left their channel or ended their payment's part (a forward keeps a line of
+   * history), onion replay
    * entries of HTLCs that expired before `blockHeight`, and keys of idempotency older than `idempotencyMs`.
    * @returns how many sources, replay entries and keys went; 0 when nothing is left to do
    */

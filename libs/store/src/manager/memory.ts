@@ -170,10 +170,18 @@ export class MemoryManagerStore implements ManagerStore {
     );
   }
 
-  pendingResolutions(shards: readonly number[], limit: number): Promise<readonly port.Resolution[]> {
+  pendingResolutions(
+    shards: readonly number[],
+    limit: number,
+    after?: HtlcSource,
+  ): Promise<readonly port.Resolution[]> {
+    const isAfter = ({ source }: port.Resolution): boolean =>
+      after === undefined || sourceKey(source) > sourceKey(after);
     return this.#do(({ resolutions }) =>
       byKey(resolutions)
-        .filter(({ resolution, taken }) => !taken && shards.includes(resolution.sourceShard))
+        .filter(
+          ({ resolution, taken }) => !taken && shards.includes(resolution.sourceShard) && isAfter(resolution),
+        )
         .slice(0, limit)
         .map(({ resolution }) => resolution),
     );
@@ -447,9 +455,11 @@ export class MemoryManagerStore implements ManagerStore {
   }
 }
 
-/** Nobody will take the end of an HTLC whose channel is closed. */
+/** Nobody will take the end of an HTLC whose channel is closed, or of a payment's that was taken before. */
 const isOrphaned = (state: MemoryManagerState, source: HtlcSource): boolean =>
-  source.type === 'htlc' && state.channels.get(hexKey(source.channelId))?.row.phase === 'closed';
+  source.type === 'htlc'
+    ? state.channels.get(hexKey(source.channelId))?.row.phase === 'closed'
+    : !state.intents.has(sourceKey(source));
 
 const isUnfinished = (row: port.PaymentRow): boolean =>
   row.type === 'outbound' ? !row.finished : row.status === 'open' || row.status === 'claimable';

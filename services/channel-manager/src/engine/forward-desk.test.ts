@@ -53,6 +53,33 @@ test('parts that are held unclaimed, however many, do not hide what came after t
   expect(heard[4_700]).toBe(0n);
 });
 
+test('resolutions that nobody takes, however many, do not hide what came after them', async () => {
+  const untaken = Array.from({ length: 4_700 }, (_, number): Resolution => {
+    const attemptId = new Uint8Array(4);
+    new DataView(attemptId.buffer).setUint32(0, number);
+    const outcome = { type: 'failed', reason: new Uint8Array(0) } as const;
+    return { source: { type: 'payment', attemptId }, sourceShard: 2, outcome };
+  });
+  const heard: Resolution[] = [];
+  const store: Pick<ManagerStore, 'pendingIntents' | 'pendingResolutions'> = {
+    pendingIntents: () => Promise.resolve([]),
+    pendingResolutions: (_shards, limit, after) => {
+      const start = 1 + untaken.findIndex(({ source }) => source === after);
+      return Promise.resolve(untaken.slice(start, start + limit));
+    },
+  };
+  const desk = new ForwardDesk({ store, logger: silentLogger } as unknown as EnginePorts, {
+    directory: undefined as never,
+    peers: { find: () => undefined },
+    payments: () => ({ onIntent: () => undefined, onResolution: (one) => void heard.push(one) }),
+    fenceOf: (shard) => ({ shard, epoch: 1n, replicaId: 'a' }),
+  });
+  for (let poll = 0; poll < 3; poll++) await desk.findWork([2]);
+  expect(heard).toEqual(untaken);
+  await desk.findWork([2]);
+  expect(heard[4_700]).toBe(untaken[0]);
+});
+
 describe('a forward', () => {
   const SCID = 5n;
 

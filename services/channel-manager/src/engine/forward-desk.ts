@@ -40,8 +40,9 @@ export class ForwardDesk {
   readonly #underWay = new Map<string, Holder>();
   /** Channels that had no room for a forward, while others are tried. */
   readonly #tried = new Map<string, Set<ChannelActor>>();
-  /** Where the next look goes on; undefined: at the oldest. */
-  #lookedUpTo: Intent | undefined;
+  /** Where the next look goes on; undefined: at the first. */
+  #intentsUpTo: Intent | undefined;
+  #resolutionsUpTo: Resolution | undefined;
 
   constructor(ports: EnginePorts, surroundings: DeskSurroundings) {
     this.#ports = ports;
@@ -196,23 +197,38 @@ export class ForwardDesk {
   /** Reads what was left for our shards; run by hint and by poll. */
   async findWork(shards: readonly number[]): Promise<void> {
     if (shards.length === 0) return;
-    const [, resolutions] = await Promise.all([
-      this.#findIntents(shards),
-      this.#ports.store.pendingResolutions(shards, WORK_LIMIT),
+    const { store } = this.#ports;
+    [this.#intentsUpTo, this.#resolutionsUpTo] = await Promise.all([
+      readPages(this.#intentsUpTo, {
+        read: (after) => store.pendingIntents(shards, WORK_LIMIT, after),
+        take: (intent) => void this.takeIntent(intent),
+      }),
+      readPages(this.#resolutionsUpTo, {
+        read: (after) => store.pendingResolutions(shards, WORK_LIMIT, after?.source),
+        take: (resolution) => void this.takeResolution(resolution),
+      }),
     ]);
-    for (const resolution of resolutions) this.takeResolution(resolution);
   }
+}
 
-  /**
-   * Page by page, and on from there in the next look: what stays unclaimed for long (parts that are held, forwards to a
-   * peer that is away) is of any number, and must not hide what came after it.
-   */
-  async #findIntents(shards: readonly number[]): Promise<void> {
-    for (let page = 0; page < MAX_PAGES; page++) {
-      const intents = await this.#ports.store.pendingIntents(shards, WORK_LIMIT, this.#lookedUpTo);
-      for (const intent of intents) this.takeIntent(intent);
-      this.#lookedUpTo = intents.length < WORK_LIMIT ? undefined : intents.at(-1);
-      if (this.#lookedUpTo === undefined) return;
-    }
+/**
+ * Page by page, and on from there in the next look: what stays for long (parts that are held, forwards to a peer that is
+ * away, ends that a channel out of service does not take) is of any number, and must not hide what comes after it.
+ * @returns where the next look goes on; undefined: at the first
+ */
+async function readPages<T>(
+  from: T | undefined,
+  work: {
+    readonly read: (after: T | undefined) => Promise<readonly T[]>;
+    readonly take: (row: T) => void;
+  },
+): Promise<T | undefined> {
+  let last = from;
+  for (let page = 0; page < MAX_PAGES; page++) {
+    const rows = await work.read(last);
+    for (const row of rows) work.take(row);
+    if (rows.length < WORK_LIMIT) return undefined;
+    last = rows.at(-1);
   }
+  return last;
 }

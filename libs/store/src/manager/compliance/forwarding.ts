@@ -423,6 +423,44 @@ export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStor
       expect(await b().commitSteps([late])).toEqual([{ type: 'intent_lost', source }]);
     });
 
+    test('the end of a payment’s HTLC that is told again, when all is over, waits for nobody', async () => {
+      const { up, down, downNumber } = await pair(46);
+      const source = { type: 'payment', attemptId: bytes(16, 46) } as const;
+      const failed = { type: 'failed', reason: bytes(40, 1) } as const;
+      const end = (version: bigint) =>
+        step(down, downNumber, version, {
+          forwarding: { resolutions: [{ source, sourceShard: 46, outcome: failed }] },
+        });
+      const sent = intent(source, 47, 46, { sharedSecret: new Uint8Array() });
+      const commits = async (unit: CommitUnit): Promise<void> =>
+        expect(types(await a().commitSteps([unit]))).toEqual(['committed']);
+      await commits(payment(up, 460, 0n, { forwarding: { ...noWrites, intents: [sent] } }));
+      await commits(end(1n));
+      // Not taken, and the payment is still there for it.
+      expect(await a().prune(100, 0, 3_600_000)).toBe(0);
+      const resolutionsTaken = [{ source, outcome: failed.type }];
+      await commits(payment(up, 460, 1n, { forwarding: { ...noWrites, resolutionsTaken } }));
+      expect(await a().prune(100, 0, 3_600_000)).toBe(1);
+      await commits(end(2n));
+      expect(await a().pendingResolutions([46], 10)).toHaveLength(1);
+      expect(await a().prune(100, 0, 3_600_000)).toBe(1);
+      expect(await a().pendingResolutions([46], 10)).toEqual([]);
+    });
+
+    test('resolutions are read page by page', async () => {
+      const { down, downNumber } = await pair(90);
+      const resolutions: Resolution[] = [0n, 1n, 2n].map((htlcId) => ({
+        source: htlcSource(900, htlcId),
+        sourceShard: 90,
+        outcome: { type: 'failed', reason: bytes(40, 1) },
+      }));
+      await b().commitSteps([step(down, downNumber, 1n, { forwarding: { resolutions } })]);
+      const [first, second, third] = resolutions;
+      expect(await a().pendingResolutions([90], 2)).toEqual([first, second]);
+      expect(await a().pendingResolutions([90], 2, second?.source)).toEqual([third]);
+      expect(await a().pendingResolutions([90], 2, third?.source)).toEqual([]);
+    });
+
     test('a shard answers for what none of its channels can carry, once, and while it is owned', async () => {
       const { up, down, upNumber } = await pair(48);
       const sources = [0n, 1n].map((id) => htlcSource(upNumber, id));

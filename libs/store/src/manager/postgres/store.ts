@@ -206,8 +206,13 @@ export class PostgresManagerStore implements ManagerStore {
     return (await this.#read<rows.IntentColumns>('pending_intents', values)).map(rows.intent);
   }
 
-  async pendingResolutions(shards: readonly number[], limit: number): Promise<readonly port.Resolution[]> {
-    const values = [int4Array(shards), limit, this.#towersRequired];
+  async pendingResolutions(
+    shards: readonly number[],
+    limit: number,
+    after?: port.HtlcSource,
+  ): Promise<readonly port.Resolution[]> {
+    const source = after === undefined ? null : encodeSource(after);
+    const values = [int4Array(shards), limit, this.#towersRequired, source];
     return (await this.#read<rows.ResolutionColumns>('pending_resolutions', values)).map(rows.resolution);
   }
 
