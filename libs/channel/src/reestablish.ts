@@ -117,10 +117,12 @@ export function receiveReestablish(
   message: MessageOf<'channel_reestablish'>,
 ): StepResult<EstablishedChannel> {
   const { phase, connection, changes } = state;
-  if (phase.type === 'closing_force' || phase.type === 'passive')
+  // Of a closed channel, too, which a restart does not know any more. BOLT 1: "SHOULD send error with the unknown channel_id in
+  // reply to messages of type 32-255 related to unknown channels." A peer that was away has heard nothing of the end.
+  if (phase.type === 'closing_force' || phase.type === 'passive' || phase.type === 'closed')
     return stepOf(state, sendReady(errorMessage(state.channelId, phase.reason)));
-  if (phase.type === 'closed' || phase.type === 'closing_mutual')
-    return fault('unexpected_message', 'ignore', 'channel_reestablish for a closed channel');
+  if (phase.type === 'closing_mutual')
+    return fault('unexpected_message', 'ignore', 'channel_reestablish for a closing channel');
   if (connection.type !== 'reestablishing')
     return fault('unexpected_message', 'warning_disconnect', 'a second channel_reestablish');
   // BOLT 2: "if next_commitment_number is zero: MUST immediately fail the channel and broadcast any relevant latest commitment transaction."

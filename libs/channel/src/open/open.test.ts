@@ -264,6 +264,18 @@ describe('a funding that never confirms', () => {
     expect(pair.bob.channel.phase).toMatchObject({ reason: 'it was replaced' });
   });
 
+  test('is told to a peer that was away, when it is back', () => {
+    const pair = new Pair(fakeSecp256k1);
+    pair.disconnect();
+    pair.bob.must({ type: 'funding_lost', reason: 'it was replaced' });
+    pair.connect();
+    expect(pair.bob.outbox).toEqual([]);
+    expect(receive(pair.bob, take(pair.alice, 'channel_reestablish'))).toBeUndefined();
+    expect(typesOf(pair.bob.outbox)).toEqual(['error']);
+    pair.deliverAll();
+    expect(pair.alice.channel.phase).toMatchObject({ type: 'closing_force' });
+  });
+
   test('gives back what a channel without confirmations had offered', () => {
     const pair = new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
     pair.alice.must(addCommand(1, 5_000_000n));
