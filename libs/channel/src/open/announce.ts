@@ -3,7 +3,7 @@ import type { MessageOf } from '@fulmen/wire';
 import { ANNOUNCEMENT_DEPTH } from '../config.ts';
 import type { ChannelEffect } from '../effect.ts';
 import { fault } from '../errors.ts';
-import type { EstablishedChannel, Funding } from '../state.ts';
+import type { EstablishedChannel, Funding, FundingConfirmation } from '../state.ts';
 import { primaryFunding } from '../state.ts';
 import type { Step, StepResult } from '../step.ts';
 import { stepOf } from '../step.ts';
@@ -15,20 +15,22 @@ import { stepOf } from '../step.ts';
  * reorganized: MUST send announcement_signatures for the funding transaction."
  */
 export function announceIfDue(state: EstablishedChannel): Step<EstablishedChannel> {
-  const funding = primaryFunding(state);
-  const { confirmation, announcement } = funding;
+  const { confirmation, announcement } = primaryFunding(state);
   const isDue =
     isAnnounceable(state) && confirmation.type === 'confirmed' && confirmation.depth >= ANNOUNCEMENT_DEPTH;
   if (!isDue || state.connection.type !== 'connected') return { state, effects: [] };
+  const sendHalf = (): Step<EstablishedChannel> => ({
+    state: withAnnouncement(state, { type: 'holder_sent' }),
+    effects: [signaturesEffect(state, confirmation.shortChannelId)],
+  });
   switch (announcement.type) {
     case 'unannounced':
-      return {
-        state: withAnnouncement(state, { type: 'holder_sent' }),
-        effects: [signaturesEffect(state, confirmation.shortChannelId)],
-      };
+      return sendHalf();
     case 'holder_sent':
       return { state, effects: [] };
     case 'counterparty_signed': {
+      // It came before the holder saw the block, or the funding moved to another block since: this half signs something else.
+      if (announcement.shortChannelId !== confirmation.shortChannelId) return sendHalf();
       if (announcement.holder !== 'unsent') return { state, effects: [] };
       const next = withAnnouncement(state, { ...announcement, holder: 'sent' });
       return {
@@ -55,7 +57,9 @@ export function receiveAnnouncementSignatures(
   if (confirmation.type === 'confirmed' && confirmation.shortChannelId !== message.shortChannelId) {
     return fault('unexpected_message', 'warning', 'announcement_signatures: wrong short_channel_id');
   }
-  if (announcement.type === 'counterparty_signed' && announcement.holder !== 'unsent') {
+  const isStored =
+    announcement.type === 'counterparty_signed' && announcement.shortChannelId === message.shortChannelId;
+  if (isStored && announcement.holder !== 'unsent') {
     // BOLT 7: "Upon reconnection: If it receives announcement_signatures for the funding transaction: MUST respond with its own
     // announcement_signatures message." Once per connection, or two nodes would answer each other for ever.
     if (confirmation.type !== 'confirmed' || announcement.holder === 'answered') return stepOf(state);
@@ -65,7 +69,7 @@ export function receiveAnnouncementSignatures(
     );
   }
   const { shortChannelId, nodeSignature, bitcoinSignature } = message;
-  const holder = announcement.type === 'holder_sent' ? 'sent' : 'unsent';
+  const holder = announcement.type === 'holder_sent' && confirmation.type === 'confirmed' ? 'sent' : 'unsent';
   const next = withAnnouncement(state, {
     type: 'counterparty_signed',
     holder,
@@ -81,12 +85,25 @@ export function receiveAnnouncementSignatures(
 export function announcementOnReconnect(state: EstablishedChannel): Step<EstablishedChannel> {
   const { announcement, confirmation } = primaryFunding(state);
   if (announcement.type === 'counterparty_signed' && announcement.holder === 'answered') {
-    return { state: withAnnouncement(state, { ...announcement, holder: 'sent' }), effects: [] };
+    return announceIfDue(withAnnouncement(state, { ...announcement, holder: 'sent' }));
   }
   if (announcement.type === 'holder_sent' && confirmation.type === 'confirmed' && isAnnounceable(state)) {
     return { state, effects: [signaturesEffect(state, confirmation.shortChannelId)] };
   }
   return announceIfDue(state);
+}
+
+/** What the chain says of a funding now. The half that was sent is for the block it was in; in another, it is owed anew. */
+export function withConfirmation(funding: Funding, confirmation: FundingConfirmation): Funding {
+  const { confirmation: before, announcement } = funding;
+  const isMoved = before.type === 'confirmed' && scidOf(before) !== scidOf(confirmation);
+  return isMoved && announcement.type === 'holder_sent'
+    ? { ...funding, confirmation, announcement: { type: 'unannounced' } }
+    : { ...funding, confirmation };
+}
+
+function scidOf(confirmation: FundingConfirmation): bigint | undefined {
+  return confirmation.type === 'confirmed' ? confirmation.shortChannelId : undefined;
 }
 
 function isAnnounceable(state: EstablishedChannel): boolean {

@@ -1,5 +1,6 @@
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { FeatureBits } from '@fulmen/codec';
+import { shortChannelId } from '@fulmen/wire';
 import type { MessageOf } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
 import { canonical, FEATURES, TestNode } from '../testing/node.ts';
@@ -358,6 +359,51 @@ describe('announcement_signatures', () => {
         }),
       )?.reaction,
     ).toBe('warning');
+  });
+
+  const scidAt = (blockHeight: number): bigint => shortChannelId.from(blockHeight, 3, 1);
+  const announcedScids = (node: TestNode) =>
+    effectsOf(node, 'announce_channel').map((effect) => effect.shortChannelId);
+  const usedUnconfirmed = () => new Pair(fakeSecp256k1, { announce: true, confirmations: 'zero_conf' });
+
+  test('of another block, heard before the own confirmation, are of no use: a later half counts', () => {
+    const pair = usedUnconfirmed();
+    const early = forged(pair.alice, 'announcement_signatures', {
+      shortChannelId: 1n,
+      nodeSignature: new Uint8Array(64),
+      bitcoinSignature: new Uint8Array(64),
+    });
+    expect(receive(pair.alice, early)).toBeUndefined();
+    pair.confirm(6);
+    for (const node of [pair.alice, pair.bob]) expect(announcedScids(node)).toEqual([scidAt(700_000)]);
+  });
+
+  test.each([['seen to leave its block'], ['seen in the new block only']])(
+    'are exchanged again for a funding that was moved, %s',
+    (how) => {
+      const pair = usedUnconfirmed();
+      pair.confirm(6);
+      for (const node of [pair.alice, pair.bob]) {
+        const { fundingTxid, ...confirmed } = pair.confirmation(node, 6);
+        if (how === 'seen to leave its block') node.must({ type: 'funding_reorganised_out', fundingTxid });
+        node.must({ ...confirmed, fundingTxid, blockHeight: 700_001 });
+      }
+      pair.deliverAll();
+      for (const node of [pair.alice, pair.bob])
+        expect(announcedScids(node)).toEqual([scidAt(700_000), scidAt(700_001)]);
+    },
+  );
+
+  test('are sent again when the funding moves before the other half came', () => {
+    const pair = usedUnconfirmed();
+    pair.alice.must(pair.confirmation(pair.alice, 6));
+    pair.deliverAll();
+    const moved = (node: TestNode) => ({ ...pair.confirmation(node, 6), blockHeight: 700_001 });
+    pair.alice.must(moved(pair.alice));
+    pair.deliverAll();
+    pair.bob.must(moved(pair.bob));
+    pair.deliverAll();
+    for (const node of [pair.alice, pair.bob]) expect(announcedScids(node)).toEqual([scidAt(700_001)]);
   });
 
   test('of a private channel are refused', () => {

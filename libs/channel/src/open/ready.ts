@@ -12,7 +12,7 @@ import type { EstablishedChannel, Funding } from '../state.ts';
 import { primaryFunding } from '../state.ts';
 import type { Step, StepResult } from '../step.ts';
 import { andThen, send, stepOf } from '../step.ts';
-import { announceIfDue } from './announce.ts';
+import { announceIfDue, withConfirmation } from './announce.ts';
 
 type Confirmed = Extract<ChannelInput, { type: 'funding_confirmed' }>;
 
@@ -41,10 +41,11 @@ export function fundingConfirmed(
     );
   }
   const scid = shortChannelId.from(input.blockHeight, input.transactionIndex, input.fundingOutputIndex);
-  const confirmed = replaceFunding(state, index, {
-    ...funding,
-    confirmation: { type: 'confirmed', depth: input.depth, shortChannelId: scid },
-  });
+  const confirmed = replaceFunding(
+    state,
+    index,
+    withConfirmation(funding, { type: 'confirmed', depth: input.depth, shortChannelId: scid }),
+  );
   return { ok: true, value: andThen(readyIfDeep(confirmed), announceIfDue) };
 }
 
@@ -63,7 +64,7 @@ export function fundingReorganisedOut(
   if (inUse && state.minimumDepth > 0 && state.parameters.funder === 'counterparty') {
     return fault('funding_unconfirmed', 'fail_channel', 'the funding transaction left the chain');
   }
-  return stepOf(replaceFunding(state, index, { ...funding, confirmation: { type: 'unconfirmed' } }));
+  return stepOf(replaceFunding(state, index, withConfirmation(funding, { type: 'unconfirmed' })));
 }
 
 /** Sends channel_ready once the funding is deep enough, which a zero-conf channel's is at once. */
