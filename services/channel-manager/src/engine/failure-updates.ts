@@ -1,17 +1,20 @@
 /**
  * The channel_updates that go with failures of forwards, so that the sender can
  * do better: signed when the first failure wants one, kept until the terms
- * change, under the name that the sender's onion used for the channel.
+ * change, under the name that the sender's onion used for the channel. A channel
+ * that carries for another with the same peer tells nothing: its terms are not
+ * those of the name.
  */
 import type { FailureMessage } from '@fulmen/onion';
 import type { Intent } from '@fulmen/store';
 import type { ActorHost } from './actor-host.ts';
 import type { ChannelActor } from './channel-actor.ts';
+import { isNamed } from './forward-terms.ts';
 import type { Item } from './items.ts';
 import { channelUpdateUnder } from './own-gossip.ts';
 
 const NONE = new Uint8Array(0);
-/** Names of one channel that are remembered: the real one, the aliases of both sides, those of channels it stands in for. */
+/** Names of one channel that are remembered: the alias, and the real one, which a reorganisation changes. */
 const MAX_NAMES = 16;
 
 /** The name by which a forward was sent to its channel. */
@@ -45,7 +48,7 @@ export class FailureUpdates {
     for (const item of items) {
       if (item.kind !== 'forward') continue;
       const name = outgoingScid(item.intent);
-      if (name === undefined || this.of(name).length > 0) continue;
+      if (name === undefined || !isNamed(this.#actor.state, name) || this.of(name).length > 0) continue;
       const refusal = refuse(item.intent, NONE);
       if (refusal === undefined || !('channelUpdate' in refusal)) continue;
       const signed = await channelUpdateUnder(this.#host.ports, this.#host.node, this.#actor, name);

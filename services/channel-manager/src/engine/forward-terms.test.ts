@@ -34,6 +34,29 @@ function intentTo(shortChannelId: bigint, source: 'htlc' | 'payment'): Intent {
   };
 }
 
+describe('terms that were not met', () => {
+  const { channel: state } = new Pair(secp).bob;
+  const { confirmation } = primaryFunding(state);
+  const scid = confirmation.type === 'confirmed' ? confirmation.shortChannelId : 0n;
+  const dear = { ...policy, feeBaseMsat: 1 };
+  const channelUpdate = Uint8Array.of(1);
+  const refusal = (name: bigint) =>
+    forwardPolicyOf(state, dear, intentTo(name, 'htlc'), { blockHeight: 100, nowUnixMs: 0, channelUpdate });
+
+  test('are told under the names of the channel', () => {
+    const told = { kind: 'fee_insufficient', htlcMsat: 1_000_000n, channelUpdate };
+    expect(refusal(scid)).toEqual(told);
+    expect(refusal(state.aliasScid ?? 0n)).toEqual(told);
+  });
+
+  test('of a channel that stands in for another are not told: the named one had no room', () => {
+    expect(refusal(scid + 1n)).toEqual({
+      kind: 'temporary_channel_failure',
+      channelUpdate: new Uint8Array(0),
+    });
+  });
+});
+
 describe('a channel named by its real scid', () => {
   const refusal = (
     scidAlias: 'scid_alias' | 'real_scid',

@@ -19,6 +19,16 @@ export function mayWait(intent: Intent, nowUnixMs: number): boolean {
   return nowUnixMs - intent.createdUnixMs < AWAY_PATIENCE_MS;
 }
 
+/** Whether this is a name of the channel: its real scid, or the alias that this node gave it. */
+export function isNamed(state: ChannelState, shortChannelId: bigint): boolean {
+  if (state.type !== 'established') return false;
+  const { confirmation } = primaryFunding(state);
+  return (
+    state.aliasScid === shortChannelId ||
+    (confirmation.type === 'confirmed' && confirmation.shortChannelId === shortChannelId)
+  );
+}
+
 /**
  * Whether an HTLC of somebody else's names a channel by the scid that its type hides. BOLT 2: "if channel_type has
  * option_scid_alias set: MUST NOT allow incoming HTLCs to this channel using the real short_channel_id".
@@ -80,7 +90,12 @@ export function forwardPolicyOf(
     now.blockHeight,
     Math.floor(now.nowUnixMs / 1000),
   );
-  return checked.ok ? undefined : checked.error;
+  if (checked.ok) return undefined;
+  const standsIn = intent.target.type === 'scid' && !isNamed(state, intent.target.shortChannelId);
+  // The sender knows nothing of this channel's terms, and was held against them because the named one had no room.
+  return standsIn && 'channelUpdate' in checked.error
+    ? { kind: 'temporary_channel_failure', channelUpdate: NO_CHANNEL_UPDATE }
+    : checked.error;
 }
 
 /** What the sender hears when the channel itself refuses the HTLC. */
