@@ -30,7 +30,7 @@ function memoryHarness(): ChainStoreHarness {
       },
       channel: async (channelId, channelKeysId, phase = 'open') =>
         void tables.channels.set(hexKey(channelId), {
-          row: { channelKeysId, phase, shard: 0 },
+          row: { channelKeysId, phase, shard: 0, holderIsFunder: true },
           monitorUpdateId: 0n,
           outgoing: new Map(),
         }),

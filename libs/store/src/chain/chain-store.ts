@@ -54,6 +54,8 @@ export interface FundingRecord {
   readonly settledHeight?: number;
   /** The best height when the watch began. */
   readonly watchedHeight?: number;
+  /** Absent: taken up by a release that did not note it. */
+  readonly funder?: 'holder' | 'counterparty';
 }
 
 /** What the manager is told; ignored when it watches another outpoint by now. */
@@ -344,15 +346,21 @@ export interface ChainStore {
   listTransactions(limit: number): Promise<readonly WalletTransactionRecord[]>;
 
   // --- orders and questions of the manager -------------------------------------------------
-  /** Watches of the manager that are not followed yet, or watch another outpoint by now. */
+  /**
+   * Watches of the manager that are not followed yet, or watch another outpoint by now; again those that wait for their
+   * funding since a release that did not note whose it is.
+   */
   newWatches(limit: number): Promise<readonly FundingWatch[]>;
-  /** Moves the manager's orders here; resolves with those that are new. */
+  /**
+   * Moves the manager's orders here; resolves with those that are new. A funding of a channel that is closed is dropped:
+   * what nobody has broadcast must not be paid into a channel that nobody keeps any more.
+   */
   takeBroadcasts(
     lease: ChainLease,
     limit: number,
     orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array,
   ): Promise<readonly BroadcastRecord[]>;
-  /** Those of these keys that belong to a channel of the node. */
+  /** Those of these keys that belong to a channel of the node that is not closed. */
   knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
 
   // --- monitors ---------------------------------------------------------------------------

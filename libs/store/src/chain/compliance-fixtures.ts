@@ -20,7 +20,7 @@ export interface ChainStoreHarness {
     order(order: BroadcastOrder): Promise<void>;
     birth(channelId: Uint8Array, parameters: Uint8Array): Promise<void>;
     log(channelId: Uint8Array, updateId: bigint, payload: Uint8Array): Promise<void>;
-    /** A channel's row; its phase is open unless told. */
+    /** The row of a channel that the holder funds; its phase is open unless told. */
     channel(channelId: Uint8Array, channelKeysId: Uint8Array, phase?: string): Promise<void>;
     closingDecision(channelId: Uint8Array): Promise<string | undefined>;
     outgoing(channelId: Uint8Array, htlcId: bigint, source: HtlcSource, sourceShard: number): Promise<void>;

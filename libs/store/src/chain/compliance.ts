@@ -96,12 +96,13 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       } as const;
       const turn: ChainTurn = {
         fundings: [
-          { ...FUNDING, watchedHeight: 77 },
+          { ...FUNDING, watchedHeight: 77, funder: 'holder' },
           {
             ...FUNDING,
             channelId: id(99),
             seen: { height: 7, txIndex: 2, fault: 'x' },
             spent: { txid: id(1), height: 8 },
+            funder: 'counterparty',
           },
         ],
         addresses: [address],
@@ -160,13 +161,15 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
     run: async ({ store, manager }) => {
       const lease = await leaseOf(store);
       await manager.watch(FUNDING);
-      deepStrictEqual(await store.newWatches(5), [FUNDING]);
+      deepStrictEqual(await store.newWatches(5), [{ ...FUNDING, funder: 'counterparty' }]);
+      await manager.channel(FUNDING.channelId, id(40));
+      deepStrictEqual(await store.newWatches(5), [{ ...FUNDING, funder: 'holder' }]);
       const { channelId, fundingTxid, fundingOutputIndex } = FUNDING;
       const report = (status: FundingStatus): ChainTurn => ({
         reports: [{ channelId, fundingTxid, fundingOutputIndex, status }],
       });
       await store.commit(lease, {
-        fundings: [FUNDING],
+        fundings: [{ ...FUNDING, funder: 'holder' }],
         ...report({ type: 'confirmed', height: 5, txIndex: 1, depth: 2 }),
       });
       deepStrictEqual(await store.newWatches(5), []);
@@ -192,7 +195,39 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       await manager.watch(moved);
       await store.commit(lease, report({ type: 'confirmed', height: 5, txIndex: 1, depth: 9 }));
       deepStrictEqual(await manager.status(channelId), { type: 'unconfirmed' });
-      deepStrictEqual(await store.newWatches(5), [moved]);
+      deepStrictEqual(await store.newWatches(5), [{ ...moved, funder: 'holder' }]);
+    },
+  },
+  {
+    name: 'a watch from before funders were noted is new again, until its funding is seen',
+    run: async ({ store, manager }) => {
+      const lease = await leaseOf(store);
+      await manager.watch(FUNDING);
+      await store.commit(lease, { fundings: [FUNDING] });
+      deepStrictEqual(await store.newWatches(5), [{ ...FUNDING, funder: 'counterparty' }]);
+      await store.commit(lease, { fundings: [{ ...FUNDING, seen: { height: 7, txIndex: 2 } }] });
+      deepStrictEqual(await store.newWatches(5), []);
+      await store.commit(lease, { fundings: [{ ...FUNDING, spent: { txid: id(8), height: 8 } }] });
+      deepStrictEqual(await store.newWatches(5), []);
+    },
+  },
+  {
+    name: 'the funding of a channel that is closed is dropped, its other orders are not',
+    run: async ({ store, manager }) => {
+      const lease = await leaseOf(store);
+      const orderIdOf = (transactions: readonly Uint8Array[]): Uint8Array => transactions[0] ?? id(0);
+      await manager.channel(id(1), id(40), 'closed');
+      await manager.order({ kind: 'funding', channelId: id(1), transactions: [id(2)] });
+      await manager.order({ kind: 'force_close', channelId: id(1), transactions: [id(3)] });
+      const taken = await store.takeBroadcasts(lease, 5, orderIdOf);
+      deepStrictEqual(
+        taken.map(({ kind }) => kind),
+        ['force_close'],
+      );
+      await manager.channel(id(2), id(41));
+      await manager.order({ kind: 'funding', channelId: id(2), transactions: [id(4)] });
+      strictEqual((await store.takeBroadcasts(lease, 5, orderIdOf)).length, 1);
+      strictEqual((await store.load()).broadcasts.length, 2);
     },
   },
   {
@@ -219,9 +254,10 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
     },
   },
   {
-    name: 'keys of channels that the node has',
+    name: 'keys of channels that the node has, and not those that are closed',
     run: async ({ store, manager }) => {
       await manager.channel(id(1), id(40));
+      await manager.channel(id(2), id(41), 'closed');
       deepStrictEqual(await store.knownChannelKeys([id(40), id(41)]), [id(40)]);
       deepStrictEqual(await store.knownChannelKeys([]), []);
     },

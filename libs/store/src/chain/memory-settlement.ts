@@ -6,7 +6,12 @@ import type * as port from './chain-store.ts';
 
 /** A channel of the manager, as far as chain-monitor looks. */
 export interface ManagerChannel {
-  readonly row: { readonly channelKeysId: Uint8Array; readonly shard?: number; readonly phase?: string };
+  readonly row: {
+    readonly channelKeysId: Uint8Array;
+    readonly shard?: number;
+    readonly phase?: string;
+    readonly holderIsFunder?: boolean;
+  };
   readonly outgoing?: ReadonlyMap<bigint, { readonly source: HtlcSource; readonly sourceShard: number }>;
   /** The last update of its monitor that its row knows of. */
   readonly monitorUpdateId?: bigint;

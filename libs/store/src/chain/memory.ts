@@ -192,14 +192,20 @@ export class MemoryChainStore implements port.ChainStore {
       return (
         known === undefined ||
         hexKey(known.fundingTxid) !== hexKey(fundingTxid) ||
-        known.fundingOutputIndex !== fundingOutputIndex
+        known.fundingOutputIndex !== fundingOutputIndex ||
+        (known.funder === undefined && known.seen === undefined && known.spent === undefined)
       );
     };
     return [...manager.watches.values()]
       .filter(({ status }) => status.type !== 'spent' || status.settlement !== 'resolved')
       .map(({ watch }) => {
         const searchFromHeight = manager.fundingSearches.get(hexKey(watch.channelId));
-        return searchFromHeight === undefined ? watch : { ...watch, searchFromHeight };
+        const channel = manager.channels.get(hexKey(watch.channelId));
+        return {
+          ...watch,
+          ...(searchFromHeight !== undefined && { searchFromHeight }),
+          funder: channel?.row.holderIsFunder === true ? ('holder' as const) : ('counterparty' as const),
+        };
       })
       .filter(isNew)
       .slice(0, limit);
@@ -213,8 +219,10 @@ export class MemoryChainStore implements port.ChainStore {
     this.#fence(lease);
     const fresh: port.BroadcastRecord[] = [];
     for (const { kind, channelId, transactions } of this.#state.manager.broadcasts.splice(0, limit)) {
+      const isVoid =
+        kind === 'funding' && this.#state.manager.channels.get(hexKey(channelId))?.row.phase === 'closed';
       const orderId = orderIdOf(transactions);
-      if (this.#state.broadcasts.has(hexKey(orderId))) continue;
+      if (isVoid || this.#state.broadcasts.has(hexKey(orderId))) continue;
       const record = {
         orderId,
         kind,
@@ -230,7 +238,9 @@ export class MemoryChainStore implements port.ChainStore {
 
   async knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
     const known = new Set(
-      [...this.#state.manager.channels.values()].map(({ row }) => hexKey(row.channelKeysId)),
+      [...this.#state.manager.channels.values()]
+        .filter(({ row }) => row.phase !== 'closed')
+        .map(({ row }) => hexKey(row.channelKeysId)),
     );
     return channelKeysIds.filter((id) => known.has(hexKey(id)));
   }

@@ -159,10 +159,13 @@ export class PostgresChainStore implements port.ChainStore {
   async newWatches(limit: number): Promise<readonly FundingWatch[]> {
     const rows = await this.#unlessMissing(
       this.#database.read<Columns>(
-        `SELECT w.*, s.from_height FROM ${MANAGER_SCHEMA}.funding_watch AS w
+        `SELECT w.*, s.from_height,
+           coalesce((SELECT c.holder_is_funder FROM ${MANAGER_SCHEMA}.channel AS c WHERE c.channel_id = w.channel_id), false) AS holder_is_funder
+         FROM ${MANAGER_SCHEMA}.funding_watch AS w
          LEFT JOIN ${MANAGER_SCHEMA}.funding_search AS s USING (channel_id)
          WHERE w.settlement IS NULL AND NOT EXISTS (SELECT FROM funding AS f WHERE f.channel_id = w.channel_id
-           AND f.funding_txid = w.funding_txid AND f.funding_output_index = w.funding_output_index) LIMIT $1`,
+           AND f.funding_txid = w.funding_txid AND f.funding_output_index = w.funding_output_index
+           AND (f.holder_is_funder IS NOT NULL OR f.seen_height IS NOT NULL OR f.spent_height IS NOT NULL)) LIMIT $1`,
         [limit],
       ),
     );
@@ -174,6 +177,7 @@ export class PostgresChainStore implements port.ChainStore {
       scriptPubKey: row['script_pubkey'] as Uint8Array,
       minimumDepth: row['minimum_depth'] as number,
       ...(row['from_height'] !== null && { searchFromHeight: row['from_height'] as number }),
+      funder: row['holder_is_funder'] === true ? 'holder' : 'counterparty',
     }));
   }
 
@@ -192,12 +196,14 @@ export class PostgresChainStore implements port.ChainStore {
            (SELECT b.broadcast_id FROM ${MANAGER_SCHEMA}.broadcast AS b
             WHERE $2::int4 = 0 OR b.kind <> 'funding' OR ${MANAGER_SCHEMA}.towers_with(b.channel_id, ${FIRST_UPDATE}) >= $2::int4
             ORDER BY b.broadcast_id LIMIT $1 FOR UPDATE SKIP LOCKED)
-         RETURNING broadcast_id, channel_id, kind, transactions`,
+         RETURNING broadcast_id, channel_id, kind, transactions, kind = 'funding' AND EXISTS (
+           SELECT FROM ${MANAGER_SCHEMA}.channel AS c WHERE c.channel_id = broadcast.channel_id AND c.phase = 'closed') AS is_void`,
         [limit, this.#towersRequired],
       );
       taken.sort((a, b) => ((a['broadcast_id'] as bigint) < (b['broadcast_id'] as bigint) ? -1 : 1));
       const fresh: port.BroadcastRecord[] = [];
       for (const row of taken) {
+        if (row['is_void'] === true) continue;
         const transactions = bytesArray(row, 'transactions');
         const record: port.BroadcastRecord = {
           orderId: orderIdOf(transactions),
@@ -215,7 +221,7 @@ export class PostgresChainStore implements port.ChainStore {
   async knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
     if (channelKeysIds.length === 0) return [];
     const rows = await this.#database.read<{ id: Uint8Array }>(
-      `SELECT DISTINCT channel_keys_id AS id FROM ${MANAGER_SCHEMA}.channel WHERE channel_keys_id = ANY ($1)`,
+      `SELECT DISTINCT channel_keys_id AS id FROM ${MANAGER_SCHEMA}.channel WHERE channel_keys_id = ANY ($1) AND phase <> 'closed'`,
       [byteaArray(channelKeysIds)],
     );
     return rows.map(({ id }) => id);

@@ -25,6 +25,7 @@ export function readFunding(row: Columns): port.FundingRecord {
   const spentTxid = optional<Uint8Array>(row, 'spent_txid');
   const settledHeight = optional<number>(row, 'settled_height');
   const watchedHeight = optional<number>(row, 'watched_height');
+  const holderIsFunder = optional<boolean>(row, 'holder_is_funder');
   return {
     channelId: bytes(row, 'channel_id'),
     fundingTxid: bytes(row, 'funding_txid'),
@@ -38,6 +39,7 @@ export function readFunding(row: Columns): port.FundingRecord {
     ...(spentTxid !== undefined && { spent: { txid: spentTxid, height: number(row, 'spent_height') } }),
     ...(settledHeight !== undefined && { settledHeight }),
     ...(watchedHeight !== undefined && { watchedHeight }),
+    ...(holderIsFunder !== undefined && { funder: holderIsFunder ? 'holder' : 'counterparty' }),
   };
 }
 

@@ -1,6 +1,6 @@
 /** One turn of the writer as statements of one transaction, each for all rows of its kind. */
 import type { FundingStatus } from '../manager/manager-store.ts';
-import { byteaArray, int4Array, int8Array, textArray } from '../pg/binary.ts';
+import { boolArray, byteaArray, int4Array, int8Array, textArray } from '../pg/binary.ts';
 import type { Session } from '../pg/database.ts';
 import { type ChainTurn, ChainConflictError } from './chain-store.ts';
 import { KEPT_BLOCKS } from './memory.ts';
@@ -51,14 +51,14 @@ async function writeFundings(
   if (fundings.length > 0) {
     await session.query(
       `INSERT INTO funding (channel_id, funding_txid, funding_output_index, funding_value_sat, script_pubkey, minimum_depth,
-         seen_height, seen_tx_index, seen_fault, spent_txid, spent_height, settled_height, watched_height)
+         seen_height, seen_tx_index, seen_fault, spent_txid, spent_height, settled_height, watched_height, holder_is_funder)
        SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::int4[], $4::int8[], $5::bytea[], $6::int4[], $7::int4[], $8::int4[], $9::text[], $10::bytea[], $11::int4[],
-         $12::int4[], $13::int4[])
+         $12::int4[], $13::int4[], $14::bool[])
        ON CONFLICT (channel_id) DO UPDATE SET funding_txid = excluded.funding_txid, funding_output_index = excluded.funding_output_index,
          funding_value_sat = excluded.funding_value_sat, script_pubkey = excluded.script_pubkey, minimum_depth = excluded.minimum_depth,
          seen_height = excluded.seen_height, seen_tx_index = excluded.seen_tx_index, seen_fault = excluded.seen_fault,
          spent_txid = excluded.spent_txid, spent_height = excluded.spent_height, settled_height = excluded.settled_height,
-         watched_height = excluded.watched_height`,
+         watched_height = excluded.watched_height, holder_is_funder = excluded.holder_is_funder`,
       [
         byteaArray(fundings.map((row) => row.channelId)),
         byteaArray(fundings.map((row) => row.fundingTxid)),
@@ -73,6 +73,7 @@ async function writeFundings(
         int4Array(fundings.map((row) => row.spent?.height ?? null)),
         int4Array(fundings.map((row) => row.settledHeight ?? null)),
         int4Array(fundings.map((row) => row.watchedHeight ?? null)),
+        boolArray(fundings.map((row) => (row.funder === undefined ? null : row.funder === 'holder'))),
       ],
     );
   }

@@ -106,6 +106,8 @@ export interface FundingWatch {
   readonly minimumDepth: number;
   /** Of a channel that came from a backup: its output may have been spent in any block from this height on. */
   readonly searchFromHeight?: number;
+  /** Of the channel, as its row says. */
+  readonly funder?: 'holder' | 'counterparty';
 }
 
 /** What chain-monitor found so far. */

@@ -93,19 +93,15 @@ export function reportFundings(draft: Draft, bestHeight: number): void {
 
 /** Tells the manager of fundings that never confirm, once it is certain. */
 export function reportLostFundings(draft: Draft, bestHeight: number): void {
-  const funded = new Map<string, number | undefined>();
+  const conflictHeights = new Map<string, number>();
   for (const id of draft.view.broadcasts.keys()) {
     const order = draft.broadcast(id);
-    if (order?.kind === 'funding' && order.channelId !== undefined)
-      funded.set(toHex(order.channelId), order.conflictHeight);
+    if (order?.kind === 'funding' && order.channelId !== undefined && order.conflictHeight !== undefined)
+      conflictHeights.set(toHex(order.channelId), order.conflictHeight);
   }
   for (const record of draft.fundings()) {
     if (record.seen !== undefined || record.spent !== undefined) continue;
-    const reason = whyLost(record, bestHeight, {
-      // Its own funding the node broadcasts for as long as it takes.
-      funder: funded.has(toHex(record.channelId)) ? 'holder' : 'counterparty',
-      conflictHeight: funded.get(toHex(record.channelId)),
-    });
+    const reason = whyLost(record, bestHeight, conflictHeights.get(toHex(record.channelId)));
     const { channelId, fundingTxid, fundingOutputIndex } = record;
     if (reason !== undefined)
       draft.report({ channelId, fundingTxid, fundingOutputIndex, status: { type: 'lost', reason } });
@@ -113,16 +109,17 @@ export function reportLostFundings(draft: Draft, bestHeight: number): void {
 }
 
 function whyLost(
-  { watchedHeight }: FundingRecord,
+  { funder, watchedHeight }: FundingRecord,
   bestHeight: number,
-  by: { readonly funder: 'holder' | 'counterparty'; readonly conflictHeight: number | undefined },
+  conflictHeight: number | undefined,
 ): string | undefined {
   // Said again at each block until the order ends: the conflict may have been found when it was deep already.
-  if (by.conflictHeight !== undefined)
-    return bestHeight - by.conflictHeight + 1 >= CONFLICT_DEPTH
+  if (conflictHeight !== undefined)
+    return bestHeight - conflictHeight + 1 >= CONFLICT_DEPTH
       ? 'another transaction spent what the funding transaction spends'
       : undefined;
-  if (by.funder === 'holder' || watchedHeight === undefined) return undefined;
+  // Its own funding the node broadcasts for as long as it takes, once it may: the order can wait for towers until then.
+  if (funder !== 'counterparty' || watchedHeight === undefined) return undefined;
   // Said once: the watch stays.
   return bestHeight - watchedHeight === FUNDING_TIMEOUT_BLOCKS
     ? `the funding transaction was not seen in ${FUNDING_TIMEOUT_BLOCKS} blocks`

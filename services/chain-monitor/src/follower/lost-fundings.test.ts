@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from 'vitest';
 import { encodeTx, p2wshScript } from '@fulmen/bitcoin';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
+import { toHex } from '@fulmen/codec';
 import type { FundingWatch } from '@fulmen/store';
 import { storeRawTx } from '@fulmen/testing/devchain';
 import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
@@ -15,7 +16,9 @@ const SCRIPT = p2wshScript(Uint8Array.from([0x51, 0x51, 0x75]));
 const TIMEOUT_BLOCKS = 2016;
 
 /** A funding that is watched and in no mempool. */
-async function watched(): Promise<{ harness: Harness; watch: FundingWatch; raw: Uint8Array }> {
+async function watched(
+  funder: 'holder' | 'counterparty' = 'counterparty',
+): Promise<{ harness: Harness; watch: FundingWatch; raw: Uint8Array }> {
   const harness = await startHarness();
   open.push(harness);
   await harness.mine(110);
@@ -28,6 +31,11 @@ async function watched(): Promise<{ harness: Harness; watch: FundingWatch; raw: 
     scriptPubKey: SCRIPT,
     minimumDepth: 3,
   };
+  harness.manager.channels.set(toHex(watch.channelId), {
+    row: { channelKeysId: new Uint8Array(32), holderIsFunder: funder === 'holder' },
+    monitorUpdateId: 1n,
+    outgoing: new Map(),
+  });
   harness.watch(watch);
   await harness.turn();
   return { harness, watch, raw: funding.raw };
@@ -45,7 +53,7 @@ function submit(harness: Harness, raw: Uint8Array): void {
 }
 
 test('another transaction takes the inputs of our own funding: six blocks later it is lost', async () => {
-  const { harness, watch, raw } = await watched();
+  const { harness, watch, raw } = await watched('holder');
   const other = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 2_000_000n }]);
   submit(harness, other.raw);
   harness.manager.broadcasts.push({ kind: 'funding', channelId: watch.channelId, transactions: [raw] });
@@ -60,7 +68,7 @@ test('another transaction takes the inputs of our own funding: six blocks later 
 });
 
 test('a conflict that is found late is told all the same', async () => {
-  const { harness, watch, raw } = await watched();
+  const { harness, watch, raw } = await watched('holder');
   submit(harness, payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 2_000_000n }]).raw);
   harness.manager.broadcasts.push({ kind: 'funding', channelId: watch.channelId, transactions: [raw] });
   await harness.turn();
@@ -75,12 +83,18 @@ test('a conflict that is found late is told all the same', async () => {
 });
 
 test('our own funding that only waits is never lost', async () => {
-  const { harness, watch } = await watched();
+  const { harness, watch } = await watched('holder');
   const { tx } = payFrom(harness.devChain, 1, [{ script: SCRIPT, valueSat: 1_000_000n }]);
   // No mempool takes it, and nobody spends what it spends.
   const raw = encodeTx({ ...tx, inputs: tx.inputs.map((input) => ({ ...input, vout: 9 })) });
   harness.manager.broadcasts.push({ kind: 'funding', channelId: watch.channelId, transactions: [raw] });
   await harness.turn();
+  await mineMany(harness, TIMEOUT_BLOCKS + 10);
+  expect(harness.status(watch)).toEqual({ type: 'unconfirmed' });
+});
+
+test('nor while it waits for the towers: its order is not here yet', async () => {
+  const { harness, watch } = await watched('holder');
   await mineMany(harness, TIMEOUT_BLOCKS + 10);
   expect(harness.status(watch)).toEqual({ type: 'unconfirmed' });
 });

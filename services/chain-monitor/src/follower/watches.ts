@@ -62,7 +62,8 @@ async function look(
   blocks: readonly StoredBlock[],
 ): Promise<FundingRecord> {
   const { source, index } = ports;
-  const { channelId, fundingTxid, fundingOutputIndex, fundingValueSat, scriptPubKey, minimumDepth } = watch;
+  const { channelId, fundingTxid, fundingOutputIndex, fundingValueSat, scriptPubKey, minimumDepth, funder } =
+    watch;
   const tip = blocks.at(-1) as StoredBlock;
   const record: FundingRecord = {
     channelId,
@@ -73,6 +74,7 @@ async function look(
     minimumDepth,
     // What a backup asks for was mined long ago, wherever it is.
     ...(watch.searchFromHeight === undefined && { watchedHeight: tip.height }),
+    ...(funder !== undefined && { funder }),
   };
   const recent = await index.find(blocks, fundingTxid, fundingOutputIndex);
   const seen = recent.seen ?? (await findUnspent(ports, watch, tip));
