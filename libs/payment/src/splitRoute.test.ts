@@ -5,7 +5,8 @@ import { NetworkGraph as Graph } from '@fulmen/graph';
 import { syntheticGraph, syntheticNodeId } from '@fulmen/graph/synthetic';
 import type { FirstHop, Route, RouteRequest } from './route.ts';
 import { directedKey, directionBetween } from './route.ts';
-import { findRoutes, type SplitLimits } from './splitRoute.ts';
+import { UNINFORMED_SCORER } from './scorer.ts';
+import { findRoutes, findRoutesInTurns, type SplitLimits } from './splitRoute.ts';
 
 const NOW = 1_700_000_000;
 const [A, B, C, D] = [0, 1, 2, 3].map(syntheticNodeId) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
@@ -179,4 +180,50 @@ test('in any graph: the parts make up the amount and keep every limit together',
     { numRuns: 150 },
   );
   expect(split).toBeGreaterThan(10);
+});
+
+describe('in turns', () => {
+  const graph = syntheticGraph(200, 800, 5, NOW);
+  const payer = syntheticNodeId(1_000);
+  const firstHops = [3, 50, 120].map((peer, index) =>
+    firstHop(BigInt(index), syntheticNodeId(peer), 4_000_000_000n),
+  );
+  const asked = (payee: number) =>
+    request({
+      payer,
+      payee: syntheticNodeId(payee),
+      amountMsat: 6_000_000_000n,
+      maxFeeMsat: 200_000_000n,
+      firstHops,
+    });
+
+  test('the answer is the same, and other work has its turn before each further search', async () => {
+    let split = 0;
+    for (let payee = 0; payee < 20; payee++) {
+      let pauses = 0;
+      const inTurns = await findRoutesInTurns(graph, asked(payee), LIMITS, UNINFORMED_SCORER, async () => {
+        pauses += 1;
+      });
+      expect(inTurns).toEqual(findRoutes(graph, asked(payee), LIMITS));
+      if (!inTurns.ok || inTurns.value.length < 2) continue;
+      split += 1;
+      expect(pauses).toBeGreaterThanOrEqual(inTurns.value.length);
+    }
+    expect(split).toBeGreaterThan(0);
+  });
+
+  test('channels that go away between two searches are harmless', async () => {
+    const shrinking = syntheticGraph(200, 800, 5, NOW);
+    let split = 0;
+    for (let payee = 0; payee < 20; payee++) {
+      const result = await findRoutesInTurns(shrinking, asked(payee), LIMITS, UNINFORMED_SCORER, async () => {
+        const [channel] = shrinking.channels();
+        if (channel !== undefined) shrinking.removeChannel(channel);
+      });
+      if (!result.ok) continue;
+      split += 1;
+      expect(result.value.reduce((sum, route) => sum + route.amountMsat, 0n)).toBe(6_000_000_000n);
+    }
+    expect(split).toBeGreaterThan(0);
+  });
 });

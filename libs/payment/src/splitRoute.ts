@@ -7,7 +7,7 @@
 import type { Result } from '@fulmen/codec';
 import { err, ok } from '@fulmen/codec';
 import { findRoomyRoute } from './findRoute.ts';
-import type { ChannelUse, Route, RouteError, RouteRequest, RoomyRoute } from './route.ts';
+import type { ChannelUse, GraphView, Route, RouteError, RouteRequest, RoomyRoute } from './route.ts';
 import { directedKey, roomOfFirstHop } from './route.ts';
 import type { ScorerView } from './scorer.ts';
 import { UNINFORMED_SCORER } from './scorer.ts';
@@ -29,16 +29,53 @@ const MAX_SEARCHES = 40;
 /** A further HTLC in an own channel costs its funder fees: so much of the channel is left free for each. */
 const FURTHER_HTLC_DIVISOR = 100n;
 
+type Routes = Result<readonly Route[], RouteError>;
+/** Stops before each search but the first. */
+type Searches<T> = Generator<undefined, T, undefined>;
+
 /**
  * Finds routes that bring the amount to the payee, each with a share of it.
  * Together they keep the fee limit, and no channel is given more than it holds.
  */
 export function findRoutes(
-  graph: Parameters<typeof findRoomyRoute>[0],
+  graph: GraphView,
   request: RouteRequest,
   limits: SplitLimits,
   scorer: ScorerView = UNINFORMED_SCORER,
-): Result<readonly Route[], RouteError> {
+): Routes {
+  const searches = searchRoutes(graph, request, limits, scorer);
+  for (;;) {
+    const step = searches.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/**
+ * The same, with a pause between two searches: all of them at once would hold up everything else of the process for
+ * seconds. The graph and the scores may change meanwhile, as they may after a route was found; each search begins from
+ * what they are then.
+ */
+export async function findRoutesInTurns(
+  graph: GraphView,
+  request: RouteRequest,
+  limits: SplitLimits,
+  scorer: ScorerView,
+  pause: () => Promise<void>,
+): Promise<Routes> {
+  const searches = searchRoutes(graph, request, limits, scorer);
+  for (;;) {
+    const step = searches.next();
+    if (step.done === true) return step.value;
+    await pause();
+  }
+}
+
+function* searchRoutes(
+  graph: GraphView,
+  request: RouteRequest,
+  limits: SplitLimits,
+  scorer: ScorerView,
+): Searches<Routes> {
   const whole = findRoomyRoute(graph, request, scorer);
   if (whole.ok) return ok([whole.value.route]);
   const { error } = whole;
@@ -52,7 +89,7 @@ export function findRoutes(
   const split = new Split(graph, request, limits.minPartMsat, scorer);
   for (const count of [...PART_COUNTS.filter((count) => count < maxParts), maxParts]) {
     if (ceilDiv(request.amountMsat, BigInt(count)) < limits.minPartMsat) break;
-    const found = split.into(count);
+    const found = yield* split.into(count);
     if (found.ok) return found;
     if (found.error.kind === 'no_route') for (const limit of found.error.exceeded) exceeded.add(limit);
   }
@@ -60,18 +97,13 @@ export function findRoutes(
 }
 
 class Split {
-  readonly #graph: Parameters<typeof findRoomyRoute>[0];
+  readonly #graph: GraphView;
   readonly #request: RouteRequest;
   readonly #minPartMsat: bigint;
   readonly #scorer: ScorerView;
   #searches = 0;
 
-  constructor(
-    graph: Parameters<typeof findRoomyRoute>[0],
-    request: RouteRequest,
-    minPartMsat: bigint,
-    scorer: ScorerView,
-  ) {
+  constructor(graph: GraphView, request: RouteRequest, minPartMsat: bigint, scorer: ScorerView) {
     this.#graph = graph;
     this.#request = request;
     this.#minPartMsat = minPartMsat;
@@ -79,7 +111,7 @@ class Split {
   }
 
   /** At most `count` parts. */
-  into(count: number): Result<readonly Route[], RouteError> {
+  *into(count: number): Searches<Routes> {
     const uses = new Map(this.#request.uses);
     const routes: Route[] = [];
     let leftMsat = this.#request.amountMsat;
@@ -89,11 +121,12 @@ class Split {
       const amountMsat = this.#withoutCrumb(share > this.#minPartMsat ? share : this.#minPartMsat, leftMsat);
       // First with a fair share of the fee limit, so that it lasts for all; then with all of it.
       const fairFeeMsat = (feeLeftMsat * amountMsat) / leftMsat;
-      const fair = this.#find(amountMsat, fairFeeMsat, uses);
+      const fair = yield* this.#find(amountMsat, fairFeeMsat, uses);
       const wantsMore = !fair.ok && fair.error.kind === 'no_route' && fair.error.exceeded.includes('fee');
-      const found = wantsMore && fairFeeMsat < feeLeftMsat ? this.#find(amountMsat, feeLeftMsat, uses) : fair;
+      const found =
+        wantsMore && fairFeeMsat < feeLeftMsat ? yield* this.#find(amountMsat, feeLeftMsat, uses) : fair;
       if (!found.ok) return found;
-      const route = this.#grown(found.value, leftMsat, feeLeftMsat, uses);
+      const route = yield* this.#grown(found.value, leftMsat, feeLeftMsat, uses);
       routes.push(route);
       leftMsat -= route.amountMsat;
       feeLeftMsat -= route.feeMsat;
@@ -104,16 +137,16 @@ class Split {
   }
 
   /** The same part made larger, as far as its path may carry more: fewer parts are left to send. */
-  #grown(
+  *#grown(
     { route, roomFactor }: RoomyRoute,
     leftMsat: bigint,
     feeLeftMsat: bigint,
     uses: ReadonlyMap<bigint, ChannelUse>,
-  ): Route {
+  ): Searches<Route> {
     const roomMsat = BigInt(Math.floor(Math.min(Number(route.amountMsat) * roomFactor, Number(leftMsat))));
     const amountMsat = this.#withoutCrumb(roomMsat, leftMsat);
     if (amountMsat <= route.amountMsat) return route;
-    const grown = this.#find(amountMsat, (feeLeftMsat * amountMsat) / leftMsat, uses);
+    const grown = yield* this.#find(amountMsat, (feeLeftMsat * amountMsat) / leftMsat, uses);
     return grown.ok ? grown.value.route : route;
   }
 
@@ -125,13 +158,14 @@ class Split {
     return amountMsat < most ? amountMsat : most;
   }
 
-  #find(
+  *#find(
     amountMsat: bigint,
     maxFeeMsat: bigint,
     uses: ReadonlyMap<bigint, ChannelUse>,
-  ): Result<RoomyRoute, RouteError> {
+  ): Searches<Result<RoomyRoute, RouteError>> {
     this.#searches += 1;
     if (this.#searches > MAX_SEARCHES) return err({ kind: 'no_route', exceeded: [] });
+    yield;
     return findRoomyRoute(this.#graph, { ...this.#request, amountMsat, maxFeeMsat, uses }, this.#scorer);
   }
 }

@@ -62,7 +62,7 @@ export async function start(config: RouterConfig, ports: RouterPorts): Promise<R
   const forwarded = { metadata: { [FORWARDED]: '1' } };
 
   ports.rpcServer.add(RouterServiceService, {
-    findRoute: async (request) => findRouteRpc(context, request),
+    findRoute: (request) => findRouteRpc(context, request),
     reportPath: async (request, { metadata }) => {
       reportPathRpc(context, request);
       // A reader learns for itself; the writer is the one that remembers.

@@ -1,7 +1,7 @@
 /** FindRoute: a path, or several that share the amount, within every limit; or the reason why there is none. */
 import { EDGE_KNOWN } from '@fulmen/graph';
 import type { Route, RouteError } from '@fulmen/payment';
-import { DEFAULT_MAX_CLTV_DELTA, directedKey, findRoutes } from '@fulmen/payment';
+import { DEFAULT_MAX_CLTV_DELTA, directedKey, findRoutesInTurns } from '@fulmen/payment';
 import type { FindRouteRequest, FindRouteResponse, RouteHop } from '@fulmen/proto/router/v1/router';
 import { RpcError } from '@fulmen/rpc';
 import { assertNever, equalBytes } from '@fulmen/codec';
@@ -21,7 +21,10 @@ const NOBODY = new Uint8Array(NODE_ID_LENGTH);
  * "unknown_payee" or "insufficient_outbound".
  * @throws RpcError `invalid_argument` for a request that nobody should make
  */
-export function findRouteRpc(context: RouterContext, request: FindRouteRequest): FindRouteResponse {
+export async function findRouteRpc(
+  context: RouterContext,
+  request: FindRouteRequest,
+): Promise<FindRouteResponse> {
   const { state, runtime, metrics } = context;
   const { payeeNodeId, amountMsat } = request;
   if (payeeNodeId.length !== NODE_ID_LENGTH)
@@ -35,7 +38,7 @@ export function findRouteRpc(context: RouterContext, request: FindRouteRequest):
   const startedMs = runtime.monotonicMs();
   const now = nowSeconds(runtime);
   const feeRoom = MAX_TOTAL_MSAT - amountMsat;
-  const found = findRoutes(
+  const found = await findRoutesInTurns(
     state.graph,
     {
       payer: request.payerNodeId ?? state.ownNodeId ?? NOBODY,
@@ -83,6 +86,7 @@ export function findRouteRpc(context: RouterContext, request: FindRouteRequest):
     },
     { maxParts: request.maxParts, minPartMsat: request.minPartMsat },
     state.scorer.at(now),
+    () => runtime.sleep(0),
   );
   const outcome = found.ok ? undefined : failureOf(found.error, isReachable(context, request));
   metrics.routeSeconds.observe(
