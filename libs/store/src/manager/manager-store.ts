@@ -374,7 +374,7 @@ export interface ManagerStore {
   ): Promise<{ readonly shard: number; readonly channelId: Uint8Array } | undefined>;
 
   // --- peers ------------------------------------------------------------------------
-  /** Fenced CAS: the newest connection of a peer wins everywhere. */
+  /** Fenced CAS: the newest connection of a peer wins everywhere, and has a generation above any that the peer had. */
   acceptConnection(
     fence: Fence,
     peerNodeId: Uint8Array,
@@ -436,9 +436,9 @@ export interface ManagerStore {
   /**
    * Removes, on connections of its own and at most `limit` rows of each kind, what nothing needs: intents, claims,
    * resolutions and preimages of HTLCs that left their channel or ended their payment's part (a forward keeps a line of
-   * history), onion replay
-   * entries of HTLCs that expired before `blockHeight`, and keys of idempotency older than `idempotencyMs`.
-   * @returns how many sources, replay entries and keys went; 0 when nothing is left to do
+   * history), onion replay entries of HTLCs that expired before `blockHeight`, keys of idempotency older than
+   * `idempotencyMs`, and the generations of peers that are away and have neither a channel nor an address here.
+   * @returns how many sources, replay entries, keys and peers went; 0 when nothing is left to do
    */
   prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number>;
 

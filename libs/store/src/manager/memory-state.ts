@@ -96,6 +96,8 @@ export class MemoryManagerState {
     { readonly peerNodeId: Uint8Array; host?: string; port?: number; wanted: boolean }
   >();
   readonly zeroConfTrusted = new Map<string, Uint8Array>();
+  /** Of any peer's connection: who is forgotten and comes back is newer all the same. */
+  lastGeneration = 0n;
   readonly connections = new Map<
     string,
     {

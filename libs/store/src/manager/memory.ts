@@ -216,7 +216,7 @@ export class MemoryManagerStore implements ManagerStore {
       if (old?.gatewayId === gatewayId && old.connectionId === connectionId && old.epoch === fence.epoch) {
         return { type: 'accepted', generation: old.generation, previousGatewayId: undefined };
       }
-      const generation = (old?.generation ?? 0n) + 1n;
+      const generation = (state.lastGeneration += 1n);
       state.connections.set(hexKey(peerNodeId), {
         peerNodeId,
         generation,
@@ -450,7 +450,11 @@ export class MemoryManagerStore implements ManagerStore {
         .filter(([, { createdMs }]) => createdMs < this.#nowMs() - idempotencyMs)
         .slice(0, limit);
       for (const [key] of keys) state.idempotency.delete(key);
-      return removed + replays.length + keys.length;
+      const strangers = [...state.connections]
+        .filter(([key, peer]) => isForgettable(state, key, peer))
+        .slice(0, limit);
+      for (const [key] of strangers) state.connections.delete(key);
+      return removed + replays.length + keys.length + strangers.length;
     });
   }
 }
@@ -460,6 +464,16 @@ const isOrphaned = (state: MemoryManagerState, source: HtlcSource): boolean =>
   source.type === 'htlc'
     ? state.channels.get(hexKey(source.channelId))?.row.phase === 'closed'
     : !state.intents.has(sourceKey(source));
+
+/** A peer that is away, and has nothing here. */
+const isForgettable = (
+  { peers, channels }: MemoryManagerState,
+  key: string,
+  { gatewayId }: { readonly gatewayId: string | undefined },
+): boolean =>
+  gatewayId === undefined &&
+  !peers.has(key) &&
+  [...channels.values()].every(({ row }) => row.phase === 'closed' || hexKey(row.counterpartyNodeId) !== key);
 
 const isUnfinished = (row: port.PaymentRow): boolean =>
   row.type === 'outbound' ? !row.finished : row.status === 'open' || row.status === 'claimable';

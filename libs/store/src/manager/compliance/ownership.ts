@@ -1,6 +1,6 @@
 /** Leases, shards, connections: who may write. */
 import { describe, expect, test } from 'vitest';
-import type { Fence, ManagerStore, PeerConnection } from '../manager-store.ts';
+import type { ConnectionOutcome, Fence, ManagerStore, PeerConnection } from '../manager-store.ts';
 import {
   bytes,
   channelIdOf,
@@ -13,6 +13,12 @@ import {
 
 function connection(gatewayId: string, connectionId: bigint): PeerConnection {
   return { gatewayId, connectionId, features: bytes(3, 1) };
+}
+
+async function generationOf(accepting: Promise<ConnectionOutcome>): Promise<bigint> {
+  const outcome = await accepting;
+  if (outcome.type !== 'accepted') throw new TypeError(`the connection is not accepted: ${outcome.type}`);
+  return outcome.generation;
 }
 
 export function ownershipCompliance(
@@ -182,22 +188,18 @@ export function ownershipCompliance(
     test('the newest connection of a peer wins everywhere', async () => {
       const fence = await owner(a(), 'own-f', 13);
       const peer = bytes(33, 77);
+      const first = await generationOf(a().acceptConnection(fence, peer, connection('g1', 1n)));
       expect(await a().acceptConnection(fence, peer, connection('g1', 1n))).toEqual({
         type: 'accepted',
-        generation: 1n,
-        previousGatewayId: undefined,
-      });
-      expect(await a().acceptConnection(fence, peer, connection('g1', 1n))).toEqual({
-        type: 'accepted',
-        generation: 1n,
+        generation: first,
         previousGatewayId: undefined,
       });
       expect(await a().acceptConnection(fence, peer, connection('g2', 1n))).toEqual({
         type: 'accepted',
-        generation: 2n,
+        generation: first + 1n,
         previousGatewayId: 'g1',
       });
-      await a().dropConnection(fence, peer, 1n);
+      await a().dropConnection(fence, peer, first);
       await a().upsertPeerAddress(peer, 'host', 9_735, 'wanted');
       const presence = async () =>
         (await b().listPeers()).find(
@@ -208,11 +210,11 @@ export function ownershipCompliance(
         host: 'host',
         port: 9_735,
         wanted: true,
-        connected: { gatewayId: 'g2', generation: 2n, features: bytes(3, 1) },
+        connected: { gatewayId: 'g2', generation: first + 1n, features: bytes(3, 1) },
         channels: 0,
         zeroConf: 'refused',
       });
-      await a().dropConnection(fence, peer, 2n);
+      await a().dropConnection(fence, peer, first + 1n);
       expect(await presence()).toEqual({
         peerNodeId: peer,
         host: 'host',
@@ -223,7 +225,7 @@ export function ownershipCompliance(
       });
       expect(await a().acceptConnection(fence, peer, connection('g1', 2n))).toEqual({
         type: 'accepted',
-        generation: 3n,
+        generation: first + 2n,
         previousGatewayId: undefined,
       });
       const raced = await Promise.all(
@@ -234,11 +236,48 @@ export function ownershipCompliance(
       const generations = raced
         .map((outcome) => (outcome.type === 'accepted' ? outcome.generation : 0n))
         .toSorted((x, y) => Number(x - y));
-      expect(generations).toEqual([4n, 5n, 6n, 7n]);
+      expect(generations).toEqual([3n, 4n, 5n, 6n].map((later) => first + later));
       const other: Fence = await owner(b(), 'own-g', 14);
       expect(await b().acceptConnection({ ...other, shard: 13 }, peer, connection('g9', 1n))).toEqual({
         type: 'fence_lost',
       });
+    });
+
+    test('a peer that has nothing here leaves nothing behind, and comes back in a newer generation', async () => {
+      const fence = await owner(a(), 'own-h', 15);
+      const pruned = async () => {
+        let total = 0;
+        for (let removed = -1; removed !== 0; total += removed) removed = await b().prune(1, 0, 3_600_000);
+        return total;
+      };
+      const stranger = bytes(33, 0xa1);
+      const next = bytes(33, 0xa2);
+      const known = bytes(33, 0xa3);
+      const partner = bytes(33, 0xa4);
+      const visit = async (peer: Uint8Array, id: bigint) => {
+        const generation = await generationOf(a().acceptConnection(fence, peer, connection('g1', id)));
+        await a().dropConnection(fence, peer, generation);
+        return generation;
+      };
+      await a().upsertPeerAddress(known, 'host', 9_735, 'not_wanted');
+      const row = { counterpartyNodeId: partner };
+      expect(types(await a().commitSteps([step(fence, 150, 0n, { row })]))).toEqual(['committed']);
+      await pruned();
+      const first = await visit(stranger, 1n);
+      await visit(known, 2n);
+      await visit(partner, 3n);
+      const present = await generationOf(a().acceptConnection(fence, next, connection('g1', 4n)));
+      expect(await pruned()).toBe(1);
+      expect(await visit(stranger, 5n)).toBeGreaterThan(present);
+      expect(present).toBeGreaterThan(first);
+      await a().dropConnection(fence, next, present);
+      // One at a time, as asked for: the two strangers.
+      expect(await b().prune(1, 0, 3_600_000)).toBe(1);
+      expect(await pruned()).toBe(1);
+      // The partner's last channel is closed.
+      const closed = { ...row, phase: 'closed' as const };
+      expect(types(await a().commitSteps([step(fence, 150, 1n, { row: closed })]))).toEqual(['committed']);
+      expect(await pruned()).toBe(1);
     });
 
     test('a peer is trusted without confirmations once the operator says so, and until it says otherwise', async () => {
