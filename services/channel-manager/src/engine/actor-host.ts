@@ -31,8 +31,8 @@ export interface ActorHost {
   consumed(actor: ChannelActor, frames: readonly bigint[]): void;
   /** Rows for other shards: handed over in memory where they live here, hinted elsewhere. */
   deliver(forwarding: GrowingForwarding): void;
-  /** Intents that an actor left for the next poll. */
-  postponed(sources: readonly HtlcSource[]): void;
+  /** Intents that an actor has no more in hand: it left them for the next poll, or others settled them first. */
+  letGo(sources: readonly HtlcSource[]): void;
   /** This channel has no room for a forward: another channel with the peer is tried, each once. */
   bounced(actor: ChannelActor, intent: Intent): void;
   /** A resolution changed between its reading and its use. */

@@ -275,6 +275,7 @@ export class ChannelActor {
         // Somebody else settled that intent first; the rest of the turn stands.
         const lost = sourceKey(verdict.source);
         this.#inbound.takenByOther(verdict.source);
+        this.#host.letGo([verdict.source]);
         items = items.filter(
           (item) =>
             !(item.kind === 'forward' && sourceKey(item.intent.source) === lost) &&
@@ -430,7 +431,7 @@ export class ChannelActor {
     for (const settle of result.settlements) settle();
     for (const intent of result.bounced) this.#host.bounced(this, intent);
     this.#deliver(result.forwarding);
-    this.#host.postponed(result.postponed);
+    this.#host.letGo(result.postponed);
     // Forwards that came while the channel was frozen are found again when it thaws.
     if (result.postponed.length > 0) this.#shardsToTell.add(this.fence.shard);
   }

@@ -381,8 +381,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.#desk.bounced(actor, intent);
   }
 
-  postponed(sources: readonly HtlcSource[]): void {
-    this.#desk.postponed(sources);
+  letGo(sources: readonly HtlcSource[]): void {
+    this.#desk.letGo(sources);
   }
 
   readResolutionsAgain(): void {

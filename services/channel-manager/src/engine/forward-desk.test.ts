@@ -213,6 +213,14 @@ describe('a forward', () => {
     expect(failures()).toEqual(['temporary_channel_failure']);
   });
 
+  test('that its channel lets go is handed over again if it is still there', async () => {
+    const { desk, take, taken } = bench('open');
+    await take();
+    desk.letGo([part(1).source]);
+    await take();
+    expect(taken()).toEqual([2]);
+  });
+
   test('is looked at again when its answer was not stored', async () => {
     const { take, failures, answerWith, commits } = bench('stopped');
     answerWith({ type: 'fence_lost' });

@@ -51,7 +51,11 @@ export class ForwardDesk {
 
   /** What the actors of a lost shard had in hand is to be found again, also when the shard comes back here. */
   dropShard(shard: number): void {
-    for (const [key, { fence }] of this.#underWay) if (fence.shard === shard) this.#underWay.delete(key);
+    for (const [key, { fence }] of this.#underWay) {
+      if (fence.shard !== shard) continue;
+      this.#underWay.delete(key);
+      this.#tried.delete(key.slice(1));
+    }
   }
 
   /** What a channel had in hand when it went out of service is in nobody's. */
@@ -61,10 +65,7 @@ export class ForwardDesk {
 
   /** After a commit: its rows are handed over in memory where they live here, hinted elsewhere. */
   deliver(forwarding: GrowingForwarding): void {
-    for (const { source } of forwarding.intentClaims) {
-      this.#underWay.delete(`i${sourceKey(source)}`);
-      this.#tried.delete(sourceKey(source));
-    }
+    this.letGo(forwarding.intentClaims.map(({ source }) => source));
     for (const { source } of forwarding.resolutionsTaken) this.#underWay.delete(`r${sourceKey(source)}`);
     const hinted = new Set<number>();
     for (const intent of forwarding.intents) if (!this.takeIntent(intent)) hinted.add(intent.targetShard);
@@ -139,7 +140,7 @@ export class ForwardDesk {
     if (alternatives === 'untried') this.#tried.set(key, tried);
     else this.#tried.delete(key);
     if (actor.post({ kind: 'forward', intent, alternatives })) this.#underWay.set(`i${key}`, actor);
-    else this.#letGo(key);
+    else this.letGo([intent.source]);
   }
 
   /** An actor had no room for an intent: another channel with the peer is tried, each once. */
@@ -148,14 +149,16 @@ export class ForwardDesk {
     const next = this.#siblings(actor)
       .filter((sibling) => tried?.has(sibling) !== true)
       .toSorted((a, b) => (a.outboundLiquidityMsat() < b.outboundLiquidityMsat() ? 1 : -1))[0];
-    if (next === undefined) this.#letGo(sourceKey(intent.source));
+    if (next === undefined) this.letGo([intent.source]);
     else this.#offer(next, intent);
   }
 
-  /** The next poll finds the intent if it is still there. */
-  #letGo(source: string): void {
-    this.#tried.delete(source);
-    this.#underWay.delete(`i${source}`);
+  /** Intents that are in nobody's hands: the next poll finds those that are still there. */
+  letGo(sources: readonly HtlcSource[]): void {
+    for (const source of sources) {
+      this.#tried.delete(sourceKey(source));
+      this.#underWay.delete(`i${sourceKey(source)}`);
+    }
   }
 
   /** The channels in service with an actor's peer, itself included. */
@@ -182,11 +185,6 @@ export class ForwardDesk {
     const actor = this.#surroundings.directory.byId(resolution.source.channelId);
     if (actor?.post({ kind: 'resolution', resolution }) === true) this.#underWay.set(key, actor);
     return true;
-  }
-
-  /** Intents that an actor left for the next poll. */
-  postponed(sources: readonly HtlcSource[]): void {
-    for (const source of sources) this.#underWay.delete(`i${sourceKey(source)}`);
   }
 
   /** Resolutions in hand may have changed: the next poll hands them over anew. */

@@ -10,6 +10,7 @@ import {
   HTLC_FAIL_BACK_BUFFER_BLOCKS,
   type HtlcBody,
 } from '@fulmen/channel';
+import { equalBytes } from '@fulmen/codec';
 import { FAILURE_CODES } from '@fulmen/onion';
 import type { SignSuccess } from '@fulmen/proto/signer/v1/signer';
 import type { HtlcSource } from '@fulmen/store';
@@ -19,7 +20,6 @@ import type { ChannelActor } from './channel-actor.ts';
 import type { ChannelSigner } from './channel-signer.ts';
 import { decideHtlc, ephemeralKeyOf, type HtlcDecision } from './htlc-decision.ts';
 import type { Item } from './items.ts';
-import { sourceKey } from './source-key.ts';
 import type { TurnResult } from './turn-result.ts';
 
 /** An onion whose shared secret is wanted, with the key to do ECDH with. */
@@ -36,8 +36,8 @@ export class InboundHtlcs {
   readonly #secrets = new Map<bigint, Uint8Array>();
   /** Inbound HTLCs whose intent is written: never written twice. */
   readonly #decided = new Set<bigint>();
-  /** Sources of intents that others settled first: not worth another try. */
-  readonly #takenByOthers = new Set<string>();
+  /** Inbound HTLCs whose intent others settled first: not worth another try. */
+  readonly #takenByOthers = new Set<bigint>();
 
   /** What has an intent was decided; the others are taken up again. */
   constructor(
@@ -166,7 +166,8 @@ export class InboundHtlcs {
 
   /** Somebody else settled this intent first. */
   takenByOther(source: HtlcSource): void {
-    this.#takenByOthers.add(sourceKey(source));
+    if (source.type === 'htlc' && equalBytes(source.channelId, this.#actor.channelId))
+      this.#takenByOthers.add(source.htlcId);
   }
 
   /** HTLCs whose intent nobody took in time. */
@@ -174,8 +175,8 @@ export class InboundHtlcs {
     return state.changes.htlcs.flatMap(({ body, state: progress }) => {
       if (body.direction !== 'inbound' || progress !== 'committed' || !this.#decided.has(body.id)) return [];
       if (body.cltvExpiryHeight > height + HTLC_FAIL_BACK_BUFFER_BLOCKS) return [];
-      const source = { type: 'htlc', channelId: state.channelId, htlcId: body.id } as const;
-      return this.#takenByOthers.has(sourceKey(source)) ? [] : [source];
+      if (this.#takenByOthers.has(body.id)) return [];
+      return [{ type: 'htlc', channelId: state.channelId, htlcId: body.id } as const];
     });
   }
 
@@ -185,6 +186,7 @@ export class InboundHtlcs {
       this.#secrets.delete(id);
       this.#decisions.delete(id);
       this.#decided.delete(id);
+      this.#takenByOthers.delete(id);
     }
     for (const { source } of result.forwarding.intents)
       if (source.type === 'htlc') this.#decided.add(source.htlcId);

@@ -136,12 +136,6 @@ export class PaymentHub {
     }
   }
 
-  /** Whether an HTLC with this hash may end here: true only for an invoice of ours. */
-  async isKnown(paymentHash: Uint8Array): Promise<boolean> {
-    const row = await this.#host.ports.store.getPayment(paymentHash);
-    return row?.type === 'inbound';
-  }
-
   // --- the API -----------------------------------------------------------------------
 
   /**
@@ -220,7 +214,8 @@ export class PaymentHub {
   }
 
   /**
-   * Begins to pay a node without an invoice; under the key of an earlier request returns that payment.
+   * Begins to pay a node without an invoice; under the key of an earlier request returns that payment, or tries it
+   * anew when it has failed.
    * @throws RpcError; ShardElsewhereError when another replica owns the payment's shard.
    */
   async sendKeysend(
