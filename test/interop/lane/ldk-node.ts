@@ -28,6 +28,8 @@ import {
 
 const START_TIMEOUT_MS = 60_000;
 const CALL_TIMEOUT_MS = 60_000;
+/** What it misses in the mempool it finds in a block. */
+const SEES_FUNDING_MS = 5_000;
 /** A payment may be held over many blocks. */
 const PAYMENT_TIMEOUT_MS = 240_000;
 const DEFAULT_EXPIRY_SECONDS = 3_600;
@@ -235,6 +237,9 @@ export class LdkNode implements InteropPeer {
         (await this.isConnected(nodeId)) ? true : undefined,
       );
     }
+    // Of what comes into the mempool in one second it sees what was there at its first look.
+    const second = Math.floor(Date.now() / 1_000);
+    await until('another second', async () => (Math.floor(Date.now() / 1_000) > second ? true : undefined));
     const hadSat = await this.onchainSat();
     const before = this.#events.length;
     const userChannelId = await this.#call('openChannel', {
@@ -251,11 +256,15 @@ export class LdkNode implements InteropPeer {
       return own.some(({ event }) => event === 'channel_pending') ? { text: undefined } : undefined;
     });
     if (refusal.text !== undefined) throw new OpenRefused(refusal.text);
-    // Its wallet knows of a funding only when it finds it in the mempool: until then it would spend the coins again.
-    await until(`${this.name} sees its funding`, async () => {
-      await this.#call('sync');
-      return (await this.onchainSat()) < hadSat ? true : undefined;
-    });
+    // Its wallet knows that coins are spent only when it finds that in the mempool: until then it would spend them again.
+    await until(
+      `${this.name} sees its funding`,
+      async () => {
+        await this.#call('sync');
+        return (await this.onchainSat()) < hadSat ? true : undefined;
+      },
+      SEES_FUNDING_MS,
+    ).catch(() => undefined);
   }
 
   async channels(): Promise<readonly PeerChannel[]> {
