@@ -11,6 +11,7 @@ import { type Broadcaster, ORDER_BATCH } from './broadcast/broadcaster.ts';
 import type { BlockIndex } from './follower/block-index.ts';
 import type { Follower } from './follower/follower.ts';
 import type { ChainHealth, Halt } from './follower/health.ts';
+import { settleLostFundings } from './follower/lost-fundings.ts';
 import { WATCH_BATCH, takeWatches } from './follower/watches.ts';
 import type { ChainMetrics } from './metrics.ts';
 import type { Closer } from './monitors/closer.ts';
@@ -237,7 +238,7 @@ export class Worker {
   }
 
   async #turn(): Promise<'more' | 'idle'> {
-    const { drain, follower, config, settler, sweeper, ownDuties } = this.#parts;
+    const { drain, follower, config, settler, sweeper, ownDuties, writer } = this.#parts;
     if (ownDuties !== undefined) await this.#learnDescriptors(ownDuties);
     await drain.run();
     await ownDuties?.closer.run();
@@ -266,6 +267,7 @@ export class Worker {
     }
     if (height !== this.#expiredAtHeight) {
       await ownDuties?.housekeeping.expireReservations();
+      if (ownDuties !== undefined) await settleLostFundings(writer, this.#logger);
       this.#expiredAtHeight = height;
     }
     return 'idle';

@@ -3,7 +3,7 @@ import { utf8Encode } from '@fulmen/codec';
 import type { MessageOf } from '@fulmen/wire';
 import { make } from '@fulmen/wire';
 import type { ChannelEffect } from '../effect.ts';
-import type { EstablishedChannel } from '../state.ts';
+import { type EstablishedChannel, primaryFunding } from '../state.ts';
 import type { Step, StepResult } from '../step.ts';
 import { sendReady, stepOf, withMonitorUpdate } from '../step.ts';
 
@@ -83,17 +83,31 @@ export function closed(state: EstablishedChannel, reason: string): StepResult<Es
     : stepOf({ ...state, changes: { ...state.changes, htlcs: [] }, phase: { type: 'closed', reason } });
 }
 
-/** The channel never was: what it had under way comes back, and the peer hears that nothing will come of it. */
+/**
+ * The channel never was: what it had under way comes back, and the peer hears that nothing will come of it. The
+ * counterparty may still publish its funding, long after it is given up: for what the holder has in the channel by then
+ * (a push, or a payment that did not wait for confirmations) the monitor keeps the commitment ready.
+ */
 export function fundingLost(state: EstablishedChannel, reason: string): StepResult<EstablishedChannel> {
-  if (state.phase.type === 'closed' || mayStillBePaid(state)) return stepOf(state);
+  if (state.phase.type === 'closed' || isInUse(state)) return stepOf(state);
   const unpaid = state.changes.htlcs.filter(
     (htlc) => htlc.body.direction === 'outbound' && !('removal' in htlc && htlc.removal.type === 'fulfilled'),
   );
   const told: ChannelEffect[] =
     state.connection.type === 'disconnected' ? [] : [sendReady(errorMessage(state.channelId, reason))];
   const wasClosing = isClosing(state);
+  const closed: EstablishedChannel = {
+    ...state,
+    changes: { ...state.changes, htlcs: [] },
+    phase: { type: 'closed', reason },
+  };
+  const isKept = !wasClosing && state.parameters.funder === 'counterparty' && hasStake(state);
+  const step = isKept
+    ? withMonitorUpdate(closed, { type: 'channel_force_closed', shouldBroadcast: 'broadcast', reason })
+    : { state: closed, effects: [] };
   return stepOf(
-    { ...state, changes: { ...state.changes, htlcs: [] }, phase: { type: 'closed', reason } },
+    step.state,
+    ...step.effects,
     ...told,
     ...unpaid.map(({ body }): ChannelEffect => ({ type: 'htlc_dropped', htlc: body, reason })),
     ...(wasClosing ? [] : [{ type: 'event', event: { type: 'channel_closed', reason } } as const]),
@@ -101,14 +115,13 @@ export function fundingLost(state: EstablishedChannel, reason: string): StepResu
 }
 
 /**
- * Of a counterparty's funding nobody here knows that it was replaced: it was not seen for long, which a low feerate
- * explains as well. BOLT 2 lets the fundee forget a channel that waits for it; one in use without confirmations (LDK keeps
- * those, too) is all that enforces what the holder was paid in it, should the funding confirm after all.
+ * BOLT 2 lets the fundee forget a channel that waits for its funding. One that is in use without confirmations (LDK keeps
+ * those, too) goes on: a low feerate explains why its funding was not seen, and its HTLCs are others' money.
  */
-function mayStillBePaid({ parameters, minimumDepth, changes, fundings }: EstablishedChannel): boolean {
-  return (
-    parameters.funder === 'counterparty' &&
-    minimumDepth === 0 &&
-    (changes.htlcs.length > 0 || fundings.some(({ holderBalanceMsat }) => holderBalanceMsat > 0n))
-  );
+function isInUse(state: EstablishedChannel): boolean {
+  return state.parameters.funder === 'counterparty' && state.minimumDepth === 0 && hasStake(state);
+}
+
+function hasStake(state: EstablishedChannel): boolean {
+  return primaryFunding(state).holderBalanceMsat > 0n || state.changes.htlcs.length > 0;
 }

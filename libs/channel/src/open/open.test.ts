@@ -285,6 +285,24 @@ describe('a funding that never confirms', () => {
     pair.alice.must({ type: 'funding_lost', reason: 'replaced' });
     expect(effectsOf(pair.alice, 'htlc_dropped')).toMatchObject([{ htlc: { id: 0n } }]);
     expect(effectsOf(pair.alice, 'event')).toMatchObject([{ event: { type: 'channel_closed' } }]);
+    // Its own funding is gone for certain.
+    expect(effectsOf(pair.alice, 'monitor_update')).toEqual([]);
+  });
+
+  test("the counterparty's may appear after all: what the holder has in it stays ready to be claimed", () => {
+    const empty = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 0n });
+    empty.bob.effects.length = 0;
+    empty.bob.must({ type: 'funding_lost', reason: 'nobody saw it' });
+    expect(effectsOf(empty.bob, 'monitor_update')).toEqual([]);
+    const paid = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 0n });
+    paid.alice.must(addCommand(1, 5_000_000n));
+    paid.settle();
+    paid.bob.effects.length = 0;
+    paid.bob.must({ type: 'funding_lost', reason: 'nobody saw it' });
+    expect(paid.bob.channel.phase.type).toBe('closed');
+    expect(effectsOf(paid.bob, 'monitor_update')).toMatchObject([
+      { steps: [{ type: 'channel_force_closed', shouldBroadcast: 'broadcast' }] },
+    ]);
   });
 
   test('is no reason to forget what the node was paid in a channel without confirmations', () => {

@@ -360,6 +360,8 @@ export interface ChainStore {
     limit: number,
     orderIdOf: (transactions: readonly Uint8Array[]) => Uint8Array,
   ): Promise<readonly BroadcastRecord[]>;
+  /** Those of these channels that the manager has closed for good. */
+  closedChannels(channelIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
   /** Those of these keys that belong to a channel of the node that is not closed. */
   knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
 

@@ -260,6 +260,8 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       await manager.channel(id(2), id(41), 'closed');
       deepStrictEqual(await store.knownChannelKeys([id(40), id(41)]), [id(40)]);
       deepStrictEqual(await store.knownChannelKeys([]), []);
+      deepStrictEqual(await store.closedChannels([id(1), id(2), id(3)]), [id(2)]);
+      deepStrictEqual(await store.closedChannels([]), []);
     },
   },
   {

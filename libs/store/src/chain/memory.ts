@@ -236,6 +236,11 @@ export class MemoryChainStore implements port.ChainStore {
     return fresh;
   }
 
+  async closedChannels(channelIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
+    const { channels } = this.#state.manager;
+    return channelIds.filter((id) => channels.get(hexKey(id))?.row.phase === 'closed');
+  }
+
   async knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
     const known = new Set(
       [...this.#state.manager.channels.values()]

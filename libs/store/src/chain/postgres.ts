@@ -218,6 +218,15 @@ export class PostgresChainStore implements port.ChainStore {
     });
   }
 
+  async closedChannels(channelIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
+    if (channelIds.length === 0) return [];
+    const rows = await this.#database.read<{ id: Uint8Array }>(
+      `SELECT channel_id AS id FROM ${MANAGER_SCHEMA}.channel WHERE channel_id = ANY ($1) AND phase = 'closed'`,
+      [byteaArray(channelIds)],
+    );
+    return rows.map(({ id }) => id);
+  }
+
   async knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]> {
     if (channelKeysIds.length === 0) return [];
     const rows = await this.#database.read<{ id: Uint8Array }>(

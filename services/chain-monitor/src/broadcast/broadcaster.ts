@@ -5,9 +5,11 @@ import { fromHex, toHex } from '@fulmen/codec';
 import type { Logger, Runtime } from '@fulmen/service';
 import type { BroadcastRecord } from '@fulmen/store/chain/chain-store';
 import { LOOKBACK_BLOCKS, type BlockIndex } from '../follower/block-index.ts';
+import { isTimedOut } from '../follower/fundings.ts';
 import { confirmOrder } from '../follower/orders.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import { type Draft } from '../state/draft.ts';
+import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
 import type { AddressBook } from '../wallet/address-book.ts';
 import { orderIdOf } from './order-id.ts';
@@ -67,11 +69,12 @@ export class Broadcaster {
       metrics.pendingOrders.set(view.broadcasts.size);
       for (const id of this.#attempts.keys()) if (!view.broadcasts.has(id)) this.#attempts.delete(id);
       const nowMs = runtime.monotonicMs();
-      const isDue = (id: string): boolean => {
+      const isDue = (id: string, order: BroadcastRecord): boolean => {
         const last = this.#attempts.get(id);
-        return last === undefined || last.tip !== tip || nowMs - last.atMs >= rebroadcastMs;
+        if (last === undefined || last.tip !== tip) return true;
+        return nowMs - last.atMs >= rebroadcastMs && !isOfLostFunding(view, order);
       };
-      const orders = [...view.broadcasts].filter(([id, order]) => isOpen(order) && isDue(id));
+      const orders = [...view.broadcasts].filter(([id, order]) => isOpen(order) && isDue(id, order));
       orders.sort(([a], [b]) => (this.#attempts.get(a)?.atMs ?? 0) - (this.#attempts.get(b)?.atMs ?? 0));
       return orders
         .slice(0, ORDER_BATCH)
@@ -204,4 +207,10 @@ export class Broadcaster {
 
 function isOpen(order: BroadcastRecord): boolean {
   return order.conflictHeight === undefined && order.confirmedHeights.includes(undefined);
+}
+
+/** It may never be of use: once a block is enough. */
+function isOfLostFunding(view: ChainView, { channelId }: BroadcastRecord): boolean {
+  const funding = channelId === undefined ? undefined : view.fundings.get(toHex(channelId));
+  return funding !== undefined && funding.seen === undefined && isTimedOut(funding, view.tip?.height ?? 0);
 }

@@ -100,7 +100,8 @@ export function reportLostFundings(draft: Draft, bestHeight: number): void {
       conflictHeights.set(toHex(order.channelId), order.conflictHeight);
   }
   for (const record of draft.fundings()) {
-    if (record.seen !== undefined || record.spent !== undefined) continue;
+    if (record.seen !== undefined || record.spent !== undefined || record.settledHeight !== undefined)
+      continue;
     const reason = whyLost(record, bestHeight, conflictHeights.get(toHex(record.channelId)));
     const { channelId, fundingTxid, fundingOutputIndex } = record;
     if (reason !== undefined)
@@ -108,20 +109,32 @@ export function reportLostFundings(draft: Draft, bestHeight: number): void {
   }
 }
 
+/**
+ * Whether the counterparty's funding has had all its time. Its own the node broadcasts for as long as it takes, once it
+ * may: the order can wait for towers until then.
+ */
+export function isTimedOut({ funder, watchedHeight }: FundingRecord, bestHeight: number): boolean {
+  return (
+    funder === 'counterparty' &&
+    watchedHeight !== undefined &&
+    bestHeight - watchedHeight >= FUNDING_TIMEOUT_BLOCKS
+  );
+}
+
+/**
+ * Said again at each block until the funding is settled: it may have been in a block meanwhile, or a conflict be found
+ * late.
+ */
 function whyLost(
-  { funder, watchedHeight }: FundingRecord,
+  record: FundingRecord,
   bestHeight: number,
   conflictHeight: number | undefined,
 ): string | undefined {
-  // Said again at each block until the order ends: the conflict may have been found when it was deep already.
   if (conflictHeight !== undefined)
     return bestHeight - conflictHeight + 1 >= CONFLICT_DEPTH
       ? 'another transaction spent what the funding transaction spends'
       : undefined;
-  // Its own funding the node broadcasts for as long as it takes, once it may: the order can wait for towers until then.
-  if (funder !== 'counterparty' || watchedHeight === undefined) return undefined;
-  // Said once: the watch stays.
-  return bestHeight - watchedHeight === FUNDING_TIMEOUT_BLOCKS
+  return isTimedOut(record, bestHeight)
     ? `the funding transaction was not seen in ${FUNDING_TIMEOUT_BLOCKS} blocks`
     : undefined;
 }

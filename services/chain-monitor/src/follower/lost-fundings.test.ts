@@ -1,11 +1,13 @@
 /** Fundings that never confirm: the manager hears of it, once it is certain. */
 import { afterEach, expect, test } from 'vitest';
-import { encodeTx, p2wshScript } from '@fulmen/bitcoin';
+import { decodeTx, encodeTx, p2wshScript } from '@fulmen/bitcoin';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import { toHex } from '@fulmen/codec';
+import { type ChannelMonitor, encodeMonitor, newMonitor } from '@fulmen/monitor';
 import type { FundingWatch } from '@fulmen/store';
 import { storeRawTx } from '@fulmen/testing/devchain';
 import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
+import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
 
 const open: Harness[] = [];
 afterEach(async () => {
@@ -52,6 +54,13 @@ function submit(harness: Harness, raw: Uint8Array): void {
   harness.devChain.submit(stored);
 }
 
+/** The same of inputs that are not there: no mempool takes it, and nobody spends what it spends. */
+function orphan(raw: Uint8Array): Uint8Array {
+  const tx = decodeTx(raw);
+  if (!tx.ok) throw new TypeError('not a transaction');
+  return encodeTx({ ...tx.value, inputs: tx.value.inputs.map((input) => ({ ...input, vout: 9 })) });
+}
+
 test('another transaction takes the inputs of our own funding: six blocks later it is lost', async () => {
   const { harness, watch, raw } = await watched('holder');
   const other = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 2_000_000n }]);
@@ -84,9 +93,7 @@ test('a conflict that is found late is told all the same', async () => {
 
 test('our own funding that only waits is never lost', async () => {
   const { harness, watch } = await watched('holder');
-  const { tx } = payFrom(harness.devChain, 1, [{ script: SCRIPT, valueSat: 1_000_000n }]);
-  // No mempool takes it, and nobody spends what it spends.
-  const raw = encodeTx({ ...tx, inputs: tx.inputs.map((input) => ({ ...input, vout: 9 })) });
+  const raw = orphan(payFrom(harness.devChain, 1, [{ script: SCRIPT, valueSat: 1_000_000n }]).raw);
   harness.manager.broadcasts.push({ kind: 'funding', channelId: watch.channelId, transactions: [raw] });
   await harness.turn();
   await mineMany(harness, TIMEOUT_BLOCKS + 10);
@@ -119,4 +126,59 @@ test('one that confirms in time is not', async () => {
   expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 1 });
   await harness.mine(10);
   expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 11 });
+});
+
+/** A channel of the counterparty's that failed, and whose funding was never seen. */
+async function failedAndLost(toHolderMsat: bigint): Promise<Awaited<ReturnType<typeof watched>>> {
+  const bench = await watched();
+  const { harness, watch, raw } = bench;
+  const key = toHex(watch.channelId);
+  const content = {
+    commitmentNumber: 0n,
+    feerateSatPerKw: 253,
+    toHolderMsat,
+    toCounterpartyMsat: 1_000_000_000n - toHolderMsat,
+    htlcs: [],
+  };
+  const monitor: ChannelMonitor = {
+    ...newMonitor({ ...TEST_PARAMETERS, channelId: watch.channelId }),
+    holderCommitment: { content, signatures: [] },
+  };
+  harness.state.monitors.set(key, {
+    channelId: watch.channelId,
+    updateId: 1n,
+    snapshot: encodeMonitor(monitor),
+    closeState: 'ordered',
+  });
+  // Any transaction that no mempool takes.
+  harness.manager.broadcasts.push({
+    kind: 'force_close',
+    channelId: watch.channelId,
+    transactions: [orphan(raw)],
+  });
+  await mineMany(harness, TIMEOUT_BLOCKS);
+  expect(harness.status(watch)).toMatchObject({ type: 'lost' });
+  await harness.mine(1);
+  expect(harness.state.broadcasts.size).toBe(1);
+  expect(harness.state.fundings.get(key)?.settledHeight).toBeUndefined();
+  const channel = harness.manager.channels.get(key);
+  if (channel !== undefined)
+    harness.manager.channels.set(key, { ...channel, row: { ...channel.row, phase: 'closed' } });
+  await harness.mine(1);
+  return bench;
+}
+
+test('one in which the holder has nothing is forgotten once its channel is closed', async () => {
+  const { harness, watch } = await failedAndLost(0n);
+  expect(harness.state.broadcasts.size).toBe(0);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBe(110 + TIMEOUT_BLOCKS + 2);
+});
+
+test('one in which the holder has a balance is watched, and its commitment kept, for good', async () => {
+  const { harness, watch, raw } = await failedAndLost(1_000n);
+  expect(harness.state.broadcasts.size).toBe(1);
+  submit(harness, raw);
+  await harness.mine(1);
+  expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 1 });
+  expect(harness.state.broadcasts.size).toBe(1);
 });
