@@ -118,6 +118,39 @@ test('a funding of the counterparty is lost after 2016 blocks, and not one befor
   });
 });
 
+test('a watch from a release that noted neither its height nor its funder gets the same time', async () => {
+  const { harness, watch } = await watched();
+  const key = toHex(watch.channelId);
+  const old = harness.state.fundings.get(key);
+  if (old === undefined) throw new TypeError('not watched');
+  const { watchedHeight: _, funder: __, ...rest } = old;
+  harness.state.fundings.set(key, rest);
+  const again = await harness.restart();
+  open.splice(0, 1, again);
+  await again.turn();
+  expect(again.state.fundings.get(key)).toEqual({ ...rest, watchedHeight: 110, funder: 'counterparty' });
+  // One that lacks the funder alone has had some of its time already.
+  again.state.fundings.set(key, { ...rest, watchedHeight: 7 });
+  const third = await again.restart();
+  open.splice(0, 1, third);
+  await third.turn();
+  expect(third.state.fundings.get(key)).toMatchObject({ watchedHeight: 7, funder: 'counterparty' });
+});
+
+test('but not one of a channel from a backup: it was mined long ago, wherever it is', async () => {
+  const { harness, watch } = await watched();
+  const key = toHex(watch.channelId);
+  const old = harness.state.fundings.get(key);
+  if (old === undefined) throw new TypeError('not watched');
+  const { watchedHeight: _, funder: __, ...rest } = old;
+  harness.state.fundings.set(key, rest);
+  Object.assign(harness.manager, { fundingSearches: new Map([[key, 100]]) });
+  const again = await harness.restart();
+  open.splice(0, 1, again);
+  await again.turn();
+  expect(again.state.fundings.get(key)).toEqual({ ...rest, funder: 'counterparty' });
+});
+
 test('one that confirms in time is not', async () => {
   const { harness, watch, raw } = await watched();
   await mineMany(harness, TIMEOUT_BLOCKS - 1);

@@ -1,6 +1,7 @@
 /** New questions of the manager: what is known of the output at once, the rest as blocks come. */
 import { decodeTx, displayHash } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
+import { equalBytes, toHex } from '@fulmen/codec';
 import type { Logger } from '@fulmen/service';
 import type { FundingWatch } from '@fulmen/store';
 import type { FundingRecord, StoredBlock } from '@fulmen/store/chain/chain-store';
@@ -37,7 +38,7 @@ export async function takeWatches(ports: WatchPorts): Promise<number> {
     if (searches.length > 0)
       draft.rescanFrom = Math.min(draft.view.rescanFrom ?? tip.height, tip.height, ...searches);
     for (const record of records) {
-      draft.putFunding(record);
+      draft.putFunding(sinceBefore(record, draft.funding(toHex(record.channelId))));
       const { channelId, fundingTxid, fundingOutputIndex } = record;
       draft.report({ channelId, fundingTxid, fundingOutputIndex, status: fundingStatus(record, tip.height) });
     }
@@ -45,6 +46,17 @@ export async function takeWatches(ports: WatchPorts): Promise<number> {
   for (const { channelId, seen } of records)
     ports.logger.debug({ channelId, height: seen?.height ?? 'none' }, 'funding output watched');
   return records.length;
+}
+
+/** A watch that is taken up again has had some of its time already. */
+function sinceBefore(record: FundingRecord, before: FundingRecord | undefined): FundingRecord {
+  const isSame =
+    before !== undefined &&
+    equalBytes(before.fundingTxid, record.fundingTxid) &&
+    before.fundingOutputIndex === record.fundingOutputIndex;
+  return isSame && before.watchedHeight !== undefined
+    ? { ...record, watchedHeight: before.watchedHeight }
+    : record;
 }
 
 /**
