@@ -227,6 +227,7 @@ export class Gateway {
     const older = this.#router.get(key);
     if (this.#stopping || (inbound && older === undefined && !this.#hasRoomFor(key))) {
       this.#ports.metrics.refused.inc({ limit: 'unwanted_peers' });
+      this.#ports.wireLog?.ended(established.nodeId, 'unwanted_peers');
       established.socket.reset();
       return 'no room for this peer';
     }

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { toHex } from '@fulmen/codec';
 import { silentLogger } from '@fulmen/service';
 import { encodeMessage, make } from '@fulmen/wire';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Fleet, nodeIdOf, shutdown } from './testing/fleet.ts';
 import { settle } from './testing/manual-runtime.ts';
 import { fileWireLog, OLDER_WIRE_LOG_FILE, WIRE_LOG_FILE } from './wire-log.ts';
@@ -47,6 +47,27 @@ test('a conversation is logged from init to the end, both ways, whole', async ()
   ]);
 });
 
+test('a connection that is refused after init has its end too', async () => {
+  const wireLog = open();
+  const fleet = await Fleet.start({ wireLog, limits: { maxUnwantedPeers: 0 } });
+  try {
+    const refused = await fleet.connect('bob');
+    await refused.closed;
+    await settle();
+    const wrong = await fleet.connect('carol', { init: shutdown(1) });
+    await wrong.closed;
+    await settle();
+  } finally {
+    await fleet.stop();
+    wireLog.close();
+  }
+  const ends = linesOf(WIRE_LOG_FILE).filter((line) => line.includes(' end '));
+  expect(ends.map((line) => line.split(' ').slice(2).join(' '))).toEqual([
+    `${toHex(nodeIdOf('bob'))} unwanted_peers`,
+    `${toHex(nodeIdOf('carol'))} init`,
+  ]);
+});
+
 test('what has no name is logged by its number; the files are for their owner alone', () => {
   const wireLog = open();
   wireLog.message('in', nodeIdOf('alice'), Uint8Array.of(0x94, 0x19, 7));
@@ -83,4 +104,20 @@ test('a disk that fails ends the log, and nothing else', () => {
   wireLog.message('out', nodeIdOf('alice'), full);
   wireLog.close();
   expect(linesOf(WIRE_LOG_FILE)).toHaveLength(1);
+});
+
+test('a write that fails leaves no file open', () => {
+  const wireLog = open();
+  const [write, close] = [vi.spyOn(fs, 'writeSync'), vi.spyOn(fs, 'closeSync')];
+  try {
+    write.mockImplementationOnce(() => {
+      throw new Error('no space left on device');
+    });
+    wireLog.message('out', nodeIdOf('alice'), Uint8Array.of(0, 18));
+    expect(close).toHaveBeenCalledTimes(1);
+    wireLog.close();
+    expect(close).toHaveBeenCalledTimes(1);
+  } finally {
+    vi.restoreAllMocks();
+  }
 });

@@ -5,8 +5,13 @@
  * keeps from others (invoices' preimages, revoked secrets, who pays whom).
  *
  * One line a message: time (ISO 8601, UTC), `in` or `out`, node id, the
- * message's BOLT name, the whole message in hex. A connection begins with both
- * `init` and ends with a line `end` that names the cause.
+ * message's BOLT name, the whole message in hex. A connection begins with our
+ * `init` and ends with a line `end` that names the cause, even if it became no
+ * peer.
+ *
+ * What a counterparty says is here whether it is acted on or dropped by a rate
+ * limit: the bound is one of bytes, and any counterparty that talks enough
+ * pushes older lines out.
  *
  * Lines are written synchronously: the last words before a kill are those that
  * somebody will look for. Two files of half the bound each take turns.
@@ -23,7 +28,7 @@ export type WireDirection = 'in' | 'out';
 
 export interface WireLog {
   message(direction: WireDirection, nodeId: Uint8Array, message: Uint8Array): void;
-  /** A connection that had exchanged `init` ended. */
+  /** A connection on which `init` was said ended. */
   ended(nodeId: Uint8Array, cause: string): void;
 }
 
@@ -57,26 +62,36 @@ export function fileWireLog(
   let handle: number | undefined = fs.openSync(file, 'a', 0o600);
   let bytes = fs.fstatSync(handle).size;
 
-  const rotate = (): void => {
-    if (handle !== undefined) fs.closeSync(handle);
-    fs.renameSync(file, path.join(directory, OLDER_WIRE_LOG_FILE));
-    handle = fs.openSync(file, 'a', 0o600);
-    bytes = 0;
-  };
   const close = (): void => {
-    if (handle !== undefined) fs.closeSync(handle);
+    const open = handle;
     handle = undefined;
+    if (open !== undefined) fs.closeSync(open);
+  };
+  const rotate = (): number => {
+    close();
+    fs.renameSync(file, path.join(directory, OLDER_WIRE_LOG_FILE));
+    const fresh = fs.openSync(file, 'a', 0o600);
+    handle = fresh;
+    bytes = 0;
+    return fresh;
+  };
+  const end = (error: unknown): void => {
+    ports.logger.error({ err: error, file }, 'the wire log cannot be written, and ends here');
+    try {
+      close();
+    } catch {
+      // The disk's failure is told; the descriptor is gone all the same.
+    }
   };
   const write = (words: readonly string[]): void => {
     if (handle === undefined) return;
     const line = `${new Date(ports.wallClockMs()).toISOString()} ${words.join(' ')}\n`;
     try {
-      if (bytes > 0 && bytes + line.length > maxBytes / 2) rotate();
-      fs.writeSync(handle, line);
+      const target = bytes > 0 && bytes + line.length > maxBytes / 2 ? rotate() : handle;
+      fs.writeSync(target, line);
       bytes += line.length;
     } catch (error) {
-      ports.logger.error({ err: error, file }, 'the wire log cannot be written, and ends here');
-      handle = undefined;
+      end(error);
     }
   };
   return {

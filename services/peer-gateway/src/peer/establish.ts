@@ -130,11 +130,21 @@ interface Session {
   readonly inbound: boolean;
 }
 
+/** Whoever gets the peer logs its end; one that becomes none ends here. */
 async function exchangeInit(
   socket: Socket,
   ports: EstablishPorts,
   session: Session,
 ): Promise<EstablishedPeer> {
+  try {
+    return await sayInit(socket, ports, session);
+  } catch (error) {
+    ports.wireLog?.ended(session.nodeId, error instanceof EstablishError ? error.failure : 'broken');
+    throw error;
+  }
+}
+
+async function sayInit(socket: Socket, ports: EstablishPorts, session: Session): Promise<EstablishedPeer> {
   const transport = new Transport(session.keys);
   return within(socket, ports.runtime, INIT_DEADLINE_MS, 'init_deadline', async () => {
     const ours = holderInit({
