@@ -290,13 +290,12 @@ describe('a funding that never confirms', () => {
   });
 
   test("the counterparty's may appear after all: what the holder has in it stays ready to be claimed", () => {
-    const empty = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 0n });
+    const waiting = { bob: { config: { minimumDepth: 8 } } };
+    const empty = new Pair(fakeSecp256k1, { ...waiting, pushMsat: 0n });
     empty.bob.effects.length = 0;
     empty.bob.must({ type: 'funding_lost', reason: 'nobody saw it' });
     expect(effectsOf(empty.bob, 'monitor_update')).toEqual([]);
-    const paid = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 0n });
-    paid.alice.must(addCommand(1, 5_000_000n));
-    paid.settle();
+    const paid = new Pair(fakeSecp256k1, { ...waiting, pushMsat: 5_000_000n });
     paid.bob.effects.length = 0;
     paid.bob.must({ type: 'funding_lost', reason: 'nobody saw it' });
     expect(paid.bob.channel.phase.type).toBe('closed');
