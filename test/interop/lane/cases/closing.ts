@@ -211,11 +211,13 @@ export async function mineUntilSettled(
 
 /**
  * Mines until these payments ended, whose outcome on the chain is to be told upstream: there the deadlines go on, so
- * that past the last expiry it is only a few blocks at a time, with time for the telling between them.
+ * that it is only a few blocks at a time, with time for the telling between them.
+ * @param outcome `expiry`: what is contested times out, so that the next expiry is waited for at once; `claim`: it is claimed
  */
 export async function mineUntilEnded(
   world: World,
   books: Books,
+  outcome: 'expiry' | 'claim',
   payments: readonly Promise<unknown>[],
 ): Promise<void> {
   let isOver = false;
@@ -230,9 +232,10 @@ export async function mineUntilEnded(
       await over;
       return;
     }
-    const blocks = await blocksToWait(world, books, 'all', UNSAID_BLOCKS);
-    await world.mine(Math.max(blocks, 1));
-    mined += Math.max(blocks, 1);
+    const blocks =
+      outcome === 'claim' ? 1 : Math.max(await blocksToWait(world, books, 'all', UNSAID_BLOCKS), 1);
+    await world.mine(blocks);
+    mined += blocks;
   }
   ensure(false, `a payment did not end in ${MAX_BLOCKS} blocks`);
 }

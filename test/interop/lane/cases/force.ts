@@ -120,9 +120,8 @@ const downstreamAlone: Case = {
     await forceClose(world, books, 'peer', [bob]);
     await claimOnChain(world, bob, claimed.paymentHash);
     // Upstream the channel is open and its deadlines pass with the same blocks.
-    await world.mine(1);
-    await claimed.paying;
-    await mineUntilEnded(world, books, [expired.paying, dust.paying]);
+    await mineUntilEnded(world, books, 'claim', [claimed.paying]);
+    await mineUntilEnded(world, books, 'expiry', [expired.paying, dust.paying]);
     await settleBooks(world, books, new Map([[bob, CLAIMED_MSAT]]));
     await paid([claimed]);
     for (const { paying } of [expired, dust]) {
