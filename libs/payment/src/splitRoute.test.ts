@@ -6,7 +6,7 @@ import { syntheticGraph, syntheticNodeId } from '@fulmen/graph/synthetic';
 import type { FirstHop, Route, RouteRequest } from './route.ts';
 import { directedKey, directionBetween } from './route.ts';
 import { UNINFORMED_SCORER } from './scorer.ts';
-import { findRoutes, findRoutesInTurns, type SplitLimits } from './splitRoute.ts';
+import { findRoutes, type Routes, searchRoutes, type SplitLimits } from './splitRoute.ts';
 
 const NOW = 1_700_000_000;
 const [A, B, C, D] = [0, 1, 2, 3].map(syntheticNodeId) as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
@@ -197,26 +197,34 @@ describe('in turns', () => {
       firstHops,
     });
 
-  test('the answer is the same, and other work has its turn before each further search', async () => {
+  /** The answer of all searches, with something happening before each further one. */
+  function inSteps(graph: Graph, payee: number, between: () => void): Routes {
+    const searches = searchRoutes(graph, asked(payee), LIMITS, UNINFORMED_SCORER);
+    for (;;) {
+      const step = searches.next();
+      if (step.done === true) return step.value;
+      between();
+    }
+  }
+
+  test('the answer is the same search by search', () => {
     let split = 0;
     for (let payee = 0; payee < 20; payee++) {
       let pauses = 0;
-      const inTurns = await findRoutesInTurns(graph, asked(payee), LIMITS, UNINFORMED_SCORER, async () => {
-        pauses += 1;
-      });
-      expect(inTurns).toEqual(findRoutes(graph, asked(payee), LIMITS));
-      if (!inTurns.ok || inTurns.value.length < 2) continue;
+      const result = inSteps(graph, payee, () => (pauses += 1));
+      expect(result).toEqual(findRoutes(graph, asked(payee), LIMITS));
+      if (!result.ok || result.value.length < 2) continue;
       split += 1;
-      expect(pauses).toBeGreaterThanOrEqual(inTurns.value.length);
+      expect(pauses).toBeGreaterThanOrEqual(result.value.length);
     }
     expect(split).toBeGreaterThan(0);
   });
 
-  test('channels that go away between two searches are harmless', async () => {
+  test('channels that go away between two searches are harmless', () => {
     const shrinking = syntheticGraph(200, 800, 5, NOW);
     let split = 0;
     for (let payee = 0; payee < 20; payee++) {
-      const result = await findRoutesInTurns(shrinking, asked(payee), LIMITS, UNINFORMED_SCORER, async () => {
+      const result = inSteps(shrinking, payee, () => {
         const [channel] = shrinking.channels();
         if (channel !== undefined) shrinking.removeChannel(channel);
       });

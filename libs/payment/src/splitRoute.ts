@@ -29,9 +29,12 @@ const MAX_SEARCHES = 40;
 /** A further HTLC in an own channel costs its funder fees: so much of the channel is left free for each. */
 const FURTHER_HTLC_DIVISOR = 100n;
 
-type Routes = Result<readonly Route[], RouteError>;
-/** Stops before each search but the first. */
-type Searches<T> = Generator<undefined, T, undefined>;
+export type Routes = Result<readonly Route[], RouteError>;
+/**
+ * Stops before each search but the first: all of them at once would hold up everything else of a process for seconds. The
+ * graph and the scores may change meanwhile, as they may after a route was found; each search begins from what they are then.
+ */
+export type Searches<T> = Generator<undefined, T, undefined>;
 
 /**
  * Finds routes that bring the amount to the payee, each with a share of it.
@@ -50,27 +53,8 @@ export function findRoutes(
   }
 }
 
-/**
- * The same, with a pause between two searches: all of them at once would hold up everything else of the process for
- * seconds. The graph and the scores may change meanwhile, as they may after a route was found; each search begins from
- * what they are then.
- */
-export async function findRoutesInTurns(
-  graph: GraphView,
-  request: RouteRequest,
-  limits: SplitLimits,
-  scorer: ScorerView,
-  pause: () => Promise<void>,
-): Promise<Routes> {
-  const searches = searchRoutes(graph, request, limits, scorer);
-  for (;;) {
-    const step = searches.next();
-    if (step.done === true) return step.value;
-    await pause();
-  }
-}
-
-function* searchRoutes(
+/** The same, search by search. */
+export function* searchRoutes(
   graph: GraphView,
   request: RouteRequest,
   limits: SplitLimits,

@@ -1,7 +1,7 @@
 /** FindRoute: a path, or several that share the amount, within every limit; or the reason why there is none. */
 import { EDGE_KNOWN } from '@fulmen/graph';
-import type { Route, RouteError } from '@fulmen/payment';
-import { DEFAULT_MAX_CLTV_DELTA, directedKey, findRoutesInTurns } from '@fulmen/payment';
+import type { Route, RouteError, Routes, Searches } from '@fulmen/payment';
+import { DEFAULT_MAX_CLTV_DELTA, directedKey, searchRoutes } from '@fulmen/payment';
 import type { FindRouteRequest, FindRouteResponse, RouteHop } from '@fulmen/proto/router/v1/router';
 import { RpcError } from '@fulmen/rpc';
 import { assertNever, equalBytes } from '@fulmen/codec';
@@ -38,7 +38,7 @@ export async function findRouteRpc(
   const startedMs = runtime.monotonicMs();
   const now = nowSeconds(runtime);
   const feeRoom = MAX_TOTAL_MSAT - amountMsat;
-  const found = await findRoutesInTurns(
+  const searches = searchRoutes(
     state.graph,
     {
       payer: request.payerNodeId ?? state.ownNodeId ?? NOBODY,
@@ -86,8 +86,8 @@ export async function findRouteRpc(
     },
     { maxParts: request.maxParts, minPartMsat: request.minPartMsat },
     state.scorer.at(now),
-    () => runtime.sleep(0),
   );
+  const found = await inTurns(searches, () => runtime.sleep(0));
   const outcome = found.ok ? undefined : failureOf(found.error, isReachable(context, request));
   metrics.routeSeconds.observe(
     { outcome: outcome?.failure ?? 'found' },
@@ -105,6 +105,15 @@ export async function findRouteRpc(
     failureDetail: '',
     paths: isSplit ? found.value.map((route) => ({ hops: hopsOf(route) })) : [],
   };
+}
+
+/** Everything else of the process has its turn between two searches: the writer's lease among it. */
+export async function inTurns(searches: Searches<Routes>, pause: () => Promise<void>): Promise<Routes> {
+  for (;;) {
+    const step = searches.next();
+    if (step.done === true) return step.value;
+    await pause();
+  }
 }
 
 function hopsOf({ hops }: Route): RouteHop[] {
