@@ -3,6 +3,7 @@ import type { Case } from '../case.ts';
 import { CLOSE_CASES } from './close.ts';
 import { CONNECT_CASES } from './connect.ts';
 import { FORWARD_CASES } from './forward.ts';
+import { REPLACED } from './funding.ts';
 import { GOSSIP_CASES } from './gossip.ts';
 import { OPEN_CASES } from './open.ts';
 import { PAY_CASES } from './pay.ts';
@@ -16,4 +17,5 @@ export const CASES: readonly Case[] = [
   ...RECONNECT_CASES,
   ...CLOSE_CASES,
   ...GOSSIP_CASES,
+  REPLACED,
 ];
