@@ -6,7 +6,10 @@ export class StepFailed extends Error {
   override readonly name = 'StepFailed';
 }
 
-const POLL_MS = 100;
+/** A long wait is looked at less and less often: whoever is asked has work to do. */
+const LEAST_POLL_MS = 100;
+const MOST_POLL_MS = 400;
+const POLLS_OF_WAIT = 5;
 
 /**
  * Polls until `check` gives a value.
@@ -18,7 +21,8 @@ export async function until<T>(
   check: () => Promise<T | undefined>,
   timeoutMs = 60_000,
 ): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
+  const started = Date.now();
+  const deadline = started + timeoutMs;
   let last: unknown;
   for (;;) {
     try {
@@ -32,7 +36,8 @@ export async function until<T>(
       const why = last instanceof Error ? ` (${last.message})` : '';
       throw new StepFailed(`${what} did not happen in ${Math.round(timeoutMs / 1000)} s${why}`);
     }
-    await pause(POLL_MS);
+    const waitedMs = Date.now() - started;
+    await pause(Math.min(Math.max(waitedMs / POLLS_OF_WAIT, LEAST_POLL_MS), MOST_POLL_MS));
   }
 }
 

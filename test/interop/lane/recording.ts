@@ -63,6 +63,7 @@ export class Recording {
   readonly #say: (text: string) => void;
   readonly #number: number;
   readonly #offsets = new Map<string, number>();
+  #opened: string | undefined;
   #peers: InteropPeer[] = [];
   #caseName = 'before the cases';
 
@@ -155,7 +156,13 @@ export class Recording {
     return byPeer;
   }
 
+  /** Opened once: its key is made to cost time. */
   #mnemonic(): string {
+    this.#opened ??= this.#openMnemonic();
+    return this.#opened;
+  }
+
+  #openMnemonic(): string {
     const { stateDir } = this.#fleet;
     const secrets = JSON.parse(fs.readFileSync(path.join(stateDir, 'secrets.json'), 'utf8')) as {
       readonly seed: string;

@@ -1,4 +1,5 @@
 /** The connection is cut, or the channel's owner dies, at every message of a conversation, on both sides. */
+import { setTimeout as pause } from 'node:timers/promises';
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import { type CutKind, CutProxy, type Direction } from '../cut-proxy.ts';
@@ -15,6 +16,8 @@ const PAYMENT_TIMEOUT_MS = 120_000;
 const MAX_PIECES = 40;
 /** The shortest conversation has these: what each side says to open or to close. */
 const LEAST_PIECES = 2;
+/** How long a peer that lost its connection may stay away. */
+const DIAL_EVERY_MS = 500;
 
 type OpeningOptions = Parameters<World['startOpening']>[2];
 
@@ -23,6 +26,7 @@ class Wire {
   readonly proxy: CutProxy;
   readonly peer: InteropPeer;
   readonly world: World;
+  #connecting: Promise<void> | undefined;
 
   private constructor(world: World, peer: InteropPeer, proxy: CutProxy) {
     this.world = world;
@@ -38,7 +42,33 @@ class Wire {
   }
 
   /** The peer dials until both sides say that they are connected. */
-  async connect(): Promise<void> {
+  connect(): Promise<void> {
+    this.#connecting ??= this.#connect().finally(() => (this.#connecting = undefined));
+    return this.#connecting;
+  }
+
+  /**
+   * Dials whenever the peer is away, until `work` is over: a connection may be cut when nothing is waited for, and for a
+   * moment neither side knows.
+   */
+  async keepConnected<T>(work: () => Promise<T>): Promise<T> {
+    let isOver = false;
+    const keep = async (): Promise<void> => {
+      while (!isOver) {
+        await this.connect().catch(() => undefined);
+        await pause(DIAL_EVERY_MS);
+      }
+    };
+    const kept = keep();
+    try {
+      return await work();
+    } finally {
+      isOver = true;
+      await kept;
+    }
+  }
+
+  async #connect(): Promise<void> {
     await until(`${this.peer.name} is connected through the proxy`, async () => {
       if (!(await this.peer.isConnected(this.world.nodeId)))
         await this.peer.connect(this.world.nodeId, this.proxy.port);
@@ -95,7 +125,7 @@ async function disturbEach(
 async function withWire(world: World, kind: PeerKind, run: (wire: Wire) => Promise<void>): Promise<void> {
   const wire = await Wire.start(world, kind);
   try {
-    await run(wire);
+    await wire.keepConnected(() => run(wire));
   } finally {
     await wire.proxy.stop();
   }
