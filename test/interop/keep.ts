@@ -81,7 +81,10 @@ export async function keep(folders: readonly string[], say: (text: string) => vo
   const runs =
     folders.length > 0 ? folders : fs.readdirSync(recordingsDir).map((run) => path.join(recordingsDir, run));
   const conversations = runs
-    .flatMap((run) => fs.readdirSync(run).map((file) => parse(fs.readFileSync(path.join(run, file), 'utf8'))))
+    .flatMap((run) => fs.readdirSync(run).map((file) => path.join(run, file)))
+    // Beside the recordings lie the logs of cases that failed.
+    .filter((file) => file.endsWith('.txt'))
+    .map((file) => parse(fs.readFileSync(file, 'utf8')))
     .filter(({ lines }) => lines.length > 0);
   fs.mkdirSync(MESSAGES_DIR, { recursive: true });
   fs.mkdirSync(CONVERSATIONS_DIR, { recursive: true });
