@@ -92,6 +92,8 @@ export interface Books {
   readonly vaultSat: bigint;
   /** In the wallet and in closed channels. */
   readonly fleetSat: bigint;
+  /** Anchors of channels that earlier cases closed, which the fleet may bring home meanwhile. */
+  readonly oldAnchors: ReadonlySet<string>;
   readonly fleetInChannelsMsat: bigint;
   readonly peers: readonly {
     readonly peer: InteropPeer;
@@ -108,6 +110,7 @@ export interface Books {
 /** Opens the books over the channels with these peers; nothing may be in flight. */
 export async function openBooks(world: World, ...peers: readonly InteropPeer[]): Promise<Books> {
   const channels = (await Promise.all(peers.map((peer) => world.fleetChannels(peer)))).flat();
+  if ((await world.chain.mempool()).length > 0) await world.mine(1);
   const theirs = async (peer: InteropPeer): Promise<Books['peers'][number]> => ({
     peer,
     walletSat: await peer.onchainSat(),
@@ -119,6 +122,7 @@ export async function openBooks(world: World, ...peers: readonly InteropPeer[]):
     height: await world.chain.height(),
     vaultSat: await vaultSat(world),
     fleetSat: await fleetSat(world),
+    oldAnchors: await unspentAnchors(world),
     fleetInChannelsMsat: channels.reduce((sum, { holderBalanceMsat }) => sum + holderBalanceMsat, 0n),
     peers: await Promise.all(peers.map(theirs)),
     channels: channels.map(({ channelId, fundingTxid, fundingOutputIndex }) => ({
@@ -127,6 +131,19 @@ export async function openBooks(world: World, ...peers: readonly InteropPeer[]):
       fundingVout: fundingOutputIndex,
     })),
   };
+}
+
+async function unspentAnchors(world: World): Promise<ReadonlySet<string>> {
+  const { channels } = await world.node.channels.listClosingChannels(
+    { includeResolved: true, limit: 1_000 },
+    world.node.auth(),
+  );
+  return new Set(
+    channels
+      .flatMap(({ outputs }) => outputs)
+      .filter(({ kind, status }) => kind === 'anchor' && status !== 'spent')
+      .map(({ txid, outputIndex }) => `${display(txid)}:${outputIndex}`),
+  );
 }
 
 /** Also what is unconfirmed. */
@@ -155,14 +172,14 @@ export async function settleBooks(
   { whose = 'all', toVault }: { readonly whose?: 'all' | 'fleet'; readonly toVault?: 'fleet' | 'peer' } = {},
 ): Promise<void> {
   await mineUntilSettled(world, books, whose);
-  const { feesSat, anchorsSat } = await costs(world, books);
+  const { feesSat, anchorsSat, oldSat } = await costs(world, books);
   const vaultMsat = ((await vaultSat(world)) - books.vaultSat) * 1_000n;
   ensure(vaultMsat > 0n === (toVault !== undefined), `the vault received ${vaultMsat} msat`);
   const paidToPeers = [...paidMsat.values()].reduce((sum, msat) => sum + msat, 0n);
   const accounts = [
     {
       who: 'the fleet',
-      beforeMsat: books.fleetSat * 1_000n + books.fleetInChannelsMsat - paidToPeers,
+      beforeMsat: (books.fleetSat + oldSat) * 1_000n + books.fleetInChannelsMsat - paidToPeers,
       afterMsat: (await fleetSat(world)) * 1_000n + (toVault === 'fleet' ? vaultMsat : 0n),
     },
     ...(await Promise.all(
@@ -343,11 +360,11 @@ export async function closingInMempool(world: World, books: Books, index = 0): P
   });
 }
 
-/** Fees of what came of the channels, and the anchors that were left. */
+/** Fees of what came of the channels, the anchors that were left, and what came of older ones. */
 async function costs(
   world: World,
-  { height, channels }: Books,
-): Promise<{ readonly feesSat: bigint; readonly anchorsSat: bigint }> {
+  { height, channels, oldAnchors }: Books,
+): Promise<{ readonly feesSat: bigint; readonly anchorsSat: bigint; readonly oldSat: bigint }> {
   const transactions = await chainTransactions(world, height);
   const spent = new Set<string>();
   for (const { inputs } of transactions.values())
@@ -366,5 +383,10 @@ async function costs(
   for (const txid of closing)
     for (const [vout, valueSat] of (transactions.get(txid)?.outputsSat ?? []).entries())
       if (valueSat === ANCHOR_VALUE_SAT && !spent.has(`${txid}:${vout}`)) anchorsSat += valueSat;
-  return { feesSat, anchorsSat };
+  let oldSat = 0n;
+  for (const { inputs, feeSat } of transactions.values()) {
+    const old = inputs.filter(({ txid, vout }) => oldAnchors.has(`${txid}:${vout}`));
+    if (old.length > 0) oldSat += BigInt(old.length) * ANCHOR_VALUE_SAT - feeSat;
+  }
+  return { feesSat, anchorsSat, oldSat };
 }
