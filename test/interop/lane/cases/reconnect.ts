@@ -148,7 +148,15 @@ async function send({ world, peer }: Wire, by: 'peer' | 'fleet', bolt11: string)
     const payment = await peer.pay(bolt11);
     return { status: payment.status, reason: describe(payment) };
   }
-  const { status, failureReason } = await payByFleet(world, bolt11);
+  // An invoice is paid once: whoever asks again, because the replica that was asked died, hears of the same payment.
+  const { status, failureReason } = await until(
+    'the fleet’s payment ends',
+    async () => {
+      const payment = await payByFleet(world, bolt11);
+      return payment.status === 'pending' ? undefined : payment;
+    },
+    PAYMENT_TIMEOUT_MS,
+  );
   return { status, reason: failureReason };
 }
 
@@ -177,12 +185,16 @@ function refused(wire: Wire, by: 'peer' | 'fleet', recipient: InteropPeer): Prom
     let isOver = false;
     const [ended] = await Promise.all([
       send(wire, by, bolt11).finally(() => (isOver = true)),
-      until('the payment is held and cancelled, or ends', async () => {
-        if (isOver) return true;
-        if (!(await recipient.isHeld(paymentHash))) return undefined;
-        await recipient.cancel(paymentHash);
-        return true;
-      }),
+      // Again, when it was sent again.
+      until(
+        'the payment is held and cancelled until it ends',
+        async () => {
+          if (isOver) return true;
+          if (await recipient.isHeld(paymentHash)) await recipient.cancel(paymentHash);
+          return undefined;
+        },
+        PAYMENT_TIMEOUT_MS,
+      ),
     ]);
     return ended;
   });
