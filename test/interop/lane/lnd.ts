@@ -365,7 +365,8 @@ export class Lnd implements InteropPeer {
       'the payment has an outcome',
       async () => {
         const { payment_hash: hash } = await this.#rest.call('GET', `/v1/payreq/${bolt11}`);
-        const name = Buffer.from(String(hash), 'hex').toString('base64url');
+        // LND wants the padding, too.
+        const name = `${Buffer.from(String(hash), 'hex').toString('base64url')}=`;
         const updates = await this.#rest.stream('GET', `/v2/router/track/${name}?no_inflight_updates=true`);
         return updates.at(-1);
       },
