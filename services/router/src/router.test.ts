@@ -1,4 +1,5 @@
 /** The router over its RPCs: gossip in and out, restart, routes. */
+import { STALE_AFTER_SECONDS } from '@fulmen/graph';
 import { compareBytes } from '@fulmen/codec';
 import {
   syntheticAnnouncement,
@@ -276,7 +277,10 @@ describe('queries', () => {
     ]);
 
     // The peer answers our own query.
-    expect(gateway.typesTo(peer).slice(0, 2)).toEqual(['gossip_timestamp_filter', 'query_channel_range']);
+    expect(gateway.typesTo(peer).slice(0, 2)).toEqual(['query_channel_range', 'gossip_timestamp_filter']);
+    // LDK answers no query_short_channel_ids, and sends what it has on a filter that reaches back.
+    const filter = gateway.messagesTo(peer)[1];
+    expect(filter).toMatchObject({ firstTimestamp: NOW_SECONDS - STALE_AFTER_SECONDS });
     await gateway.say(
       peer,
       make('reply_channel_range', {

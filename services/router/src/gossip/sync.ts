@@ -219,16 +219,19 @@ export class GossipSync {
 
   #assign(): void {
     for (const peer of this.#peers) {
+      if (this.#syncs.size + this.#answered.size >= MAX_SYNCING) break;
+      if (!this.#askedAtMs.has(peer)) this.#start(peer);
+    }
+    for (const peer of this.#peers) {
       if (this.#talkative.size >= ENOUGH_TALKATIVE || this.#streaming.size >= MAX_STREAMING) break;
       if (this.#streaming.has(peer)) continue;
-      const firstTimestamp = nowSeconds(this.#context.runtime) - STREAM_MARGIN_SECONDS;
+      // LDK answers no query_short_channel_ids: all that it has it sends on a first filter that reaches back for hours.
+      const isAsked = this.#syncs.has(peer);
+      const margin = isAsked ? STALE_AFTER_SECONDS : STREAM_MARGIN_SECONDS;
+      const firstTimestamp = nowSeconds(this.#context.runtime) - margin;
       const { chainHash } = this.#context.state.graph;
       const filter = { chainHash, firstTimestamp, timestampRange: 0xffff_ffff };
       if (peer.send(encodeMessage(make('gossip_timestamp_filter', filter)))) this.#streaming.add(peer);
-    }
-    for (const peer of this.#peers) {
-      if (this.#syncs.size + this.#answered.size >= MAX_SYNCING) break;
-      if (!this.#askedAtMs.has(peer)) this.#start(peer);
     }
     this.#context.metrics.syncing.set(this.#syncs.size);
   }

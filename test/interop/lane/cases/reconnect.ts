@@ -1,10 +1,13 @@
 /** The connection is cut, or the channel's owner dies, at every message of a conversation, on both sides. */
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Payment } from '@fulmen/proto/manager/v1/manager';
+import { RpcError } from '@fulmen/rpc';
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import { type CutKind, CutProxy, type Direction } from '../cut-proxy.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
+import { decoded } from './invoice-texts.ts';
 import { describe, ensureSucceeded, invoiceOfFleet, NOT_SENT, payByFleet } from './support.ts';
 
 const group = 'reconnect';
@@ -143,16 +146,26 @@ interface Ended {
   readonly reason: string;
 }
 
+/** The replica that was asked may die: the payment goes on without it, and one that failed is not tried anew. */
+async function knownOrPaid(world: World, bolt11: string, paymentHash: Uint8Array): Promise<Payment> {
+  try {
+    return await world.node.payments.lookupPayment({ paymentHash }, world.node.auth());
+  } catch (error) {
+    if (!(error instanceof RpcError) || error.code !== 'not_found') throw error;
+    return payByFleet(world, bolt11);
+  }
+}
+
 async function send({ world, peer }: Wire, by: 'peer' | 'fleet', bolt11: string): Promise<Ended> {
   if (by === 'peer') {
     const payment = await peer.pay(bolt11);
     return { status: payment.status, reason: describe(payment) };
   }
-  // An invoice is paid once: whoever asks again, because the replica that was asked died, hears of the same payment.
+  const { paymentHash } = decoded(bolt11);
   const { status, failureReason } = await until(
     'the fleet’s payment ends',
     async () => {
-      const payment = await payByFleet(world, bolt11);
+      const payment = await knownOrPaid(world, bolt11, paymentHash);
       return payment.status === 'pending' ? undefined : payment;
     },
     PAYMENT_TIMEOUT_MS,
@@ -185,13 +198,13 @@ function refused(wire: Wire, by: 'peer' | 'fleet', recipient: InteropPeer): Prom
     let isOver = false;
     const [ended] = await Promise.all([
       send(wire, by, bolt11).finally(() => (isOver = true)),
-      // Again, when it was sent again.
       until(
-        'the payment is held and cancelled until it ends',
+        'the payment is held and cancelled, or ends',
         async () => {
           if (isOver) return true;
-          if (await recipient.isHeld(paymentHash)) await recipient.cancel(paymentHash);
-          return undefined;
+          if (!(await recipient.isHeld(paymentHash))) return undefined;
+          await recipient.cancel(paymentHash);
+          return true;
         },
         PAYMENT_TIMEOUT_MS,
       ),
