@@ -1,4 +1,5 @@
 /** What the cases of closing channels share: asking for a close, mining until it is over, and opening the books. */
+import { createHash } from 'node:crypto';
 import type { ClosingChannel } from '@fulmen/proto/chain/v1/chain';
 import type { CloseChannelRequest } from '@fulmen/proto/manager/v1/manager';
 import {
@@ -14,7 +15,7 @@ import type { World } from '../world.ts';
 const MAX_BLOCKS = 3_000;
 /** Where nobody says what is waited for: another depth that buries something. */
 const UNSAID_BLOCKS = 6;
-/** A payee's first claim, and the blocks that it may want for that. */
+/** Payees' claims, and the blocks that they may want for that. */
 const CLAIM_LATE_MS = 3_000;
 const CLAIM_BLOCKS = 10;
 /** How long a claim may take from the block that allows it to the mempool. */
@@ -292,21 +293,49 @@ async function blocksToWait(
   });
 }
 
-/** The payee of a held payment lets its preimage out: on the chain, for its channel is closed. */
-export async function claimOnChain(world: World, payee: InteropPeer, paymentHash: string): Promise<void> {
-  const before = new Set(await world.chain.mempool());
-  await payee.settle(paymentHash);
+/**
+ * The payees of held payments let their preimages out: on the chain, for their channels are closed. All are told before
+ * a block is mined for one of them: LND claims some blocks after the close, and LDK fails what it has not claimed some
+ * forty blocks before its expiry.
+ */
+export async function claimOnChain(
+  world: World,
+  ...claims: readonly { readonly payee: InteropPeer; readonly paymentHash: string }[]
+): Promise<void> {
+  const from = await world.chain.height();
+  for (const { payee, paymentHash } of claims) await payee.settle(paymentHash);
   for (let mined = 0; mined < CLAIM_BLOCKS; mined += 1) {
     const waitsMs = performance.now() + CLAIM_LATE_MS;
-    const isOut = await until('a claim or its time', async () => {
-      if ((await world.chain.mempool()).some((txid) => !before.has(txid))) return 'out';
+    const isOut = await until('the claims or their time', async () => {
+      const shown = await preimagesShown(world, from);
+      if (claims.every(({ paymentHash }) => shown.has(paymentHash))) return 'out';
       return performance.now() < waitsMs ? undefined : 'late';
     });
     if (isOut === 'out') return;
     // LND makes its claims when it sees a block.
     await world.mine(1);
   }
-  ensure(false, 'the payee claims nothing');
+  ensure(false, 'a payee claims nothing');
+}
+
+/** The payment hashes whose preimages are in the mempool, or in blocks above this height. */
+async function preimagesShown({ chain }: World, from: number): Promise<ReadonlySet<string>> {
+  interface Spending {
+    readonly vin: readonly { readonly txinwitness?: readonly string[] }[];
+  }
+  const transactions: Spending[] = [];
+  for (const txid of await chain.mempool())
+    transactions.push((await chain.rpc.call('getrawtransaction', txid, true)) as Spending);
+  for (let height = await chain.height(); height > from; height -= 1) {
+    const block = await chain.rpc.call('getblock', await chain.rpc.call('getblockhash', height), 2);
+    transactions.push(...(block as { readonly tx: readonly Spending[] }).tx);
+  }
+  return new Set(
+    transactions
+      .flatMap(({ vin }) => vin.flatMap(({ txinwitness = [] }) => txinwitness))
+      .filter((element) => element.length === 64)
+      .map((preimage) => createHash('sha256').update(Buffer.from(preimage, 'hex')).digest('hex')),
+  );
 }
 
 /** The fleet's word about the channels of the books, as far as they are closing. */

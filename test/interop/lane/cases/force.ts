@@ -39,7 +39,7 @@ function offeredByFleet(by: 'peer' | 'fleet', format: Format): Case {
       const dust = await holdOfFleet(world, peer, DUST_MSAT);
       const closingTxid = await forceClose(world, books, by, [peer]);
       await ensureClosed(world, books, by === 'fleet' ? 'holder' : 'counterparty', closingTxid);
-      await claimOnChain(world, peer, claimed);
+      await claimOnChain(world, { payee: peer, paymentHash: claimed });
       await settleBooks(world, books, new Map([[peer, CLAIMED_MSAT]]));
       await ensureEnds(
         world,
@@ -98,7 +98,7 @@ function bothForwarding(by: 'peers' | 'fleet'): Case {
         await apart(alice, bob, DUST_MSAT),
       ];
       await forceClose(world, books, by === 'peers' ? 'peer' : 'fleet', [alice, bob]);
-      for (const { payee, paymentHash } of claimed) await claimOnChain(world, payee, paymentHash);
+      await claimOnChain(world, ...claimed);
       await mineUntilSettled(world, books);
       await settleBooks(world, books, await paid(claimed));
       for (const { paying } of expired) {
@@ -120,7 +120,7 @@ const downstreamAlone: Case = {
     const expired = await forward(world, alice, bob, EXPIRED_MSAT);
     const dust = await forward(world, alice, bob, DUST_MSAT);
     await forceClose(world, books, 'peer', [bob]);
-    await claimOnChain(world, bob, claimed.paymentHash);
+    await claimOnChain(world, claimed);
     // Upstream the channel is open and its deadlines pass with the same blocks.
     await mineUntilEnded(world, books, 'claim', [claimed.paying]);
     await mineUntilEnded(world, books, 'expiry', [expired.paying, dust.paying]);
