@@ -1,5 +1,6 @@
 /** Which channel_updates of a peer are believed to be its terms for one of our channels. */
 import { NETWORKS } from '@fulmen/bitcoin';
+import { encodeChannelType, type EstablishedChannel } from '@fulmen/channel';
 import { Pair } from '@fulmen/channel/testing/pair';
 import { compareBytes, utf8Encode } from '@fulmen/codec';
 import { sha256, sha256d } from '@fulmen/crypto';
@@ -33,8 +34,11 @@ beforeEach(() => {
 
 async function hear(
   over: { shortChannelId?: bigint; channelFlags?: number; chainHash?: Uint8Array } = {},
-  signer = PEER_SECRET,
-  storeIsAway = false,
+  {
+    signer = PEER_SECRET,
+    state = channel,
+    storeIsAway = false,
+  }: { signer?: Uint8Array; state?: EstablishedChannel; storeIsAway?: boolean } = {},
 ): Promise<void> {
   const unsigned = make('channel_update', {
     signature: new Uint8Array(64),
@@ -62,7 +66,7 @@ async function hear(
       },
     },
   } as unknown as EnginePorts;
-  const actor = { state: channel, channelId: channel.channelId, fence: {} };
+  const actor = { state, channelId: state.channelId, fence: {} };
   const peer = {
     nodeId: peerNodeId,
     key: 'peer',
@@ -91,7 +95,20 @@ test('another channel, direction, chain or signer changes nothing, and neither d
   await hear({ shortChannelId: 5n });
   await hear({ channelFlags: 1 - DIRECTION });
   await hear({ chainHash: new Uint8Array(32) });
-  await hear({}, sha256(utf8Encode('stranger')));
-  await hear({}, PEER_SECRET, true);
+  await hear({}, { signer: sha256(utf8Encode('stranger')) });
+  await hear({}, { storeIsAway: true });
   expect(stored).toEqual([]);
+});
+
+test('without an alias of the peer, payers hear the real scid, but of a channel whose type hides it', async () => {
+  const { counterpartyAliasScid: _, ...nameless } = channel;
+  const channelType = encodeChannelType({
+    commitmentFormat: 'anchors',
+    scidAlias: 'scid_alias',
+    confirmations: 'confirmed',
+  });
+  await hear({}, { state: { ...nameless, parameters: { ...nameless.parameters, channelType } } });
+  expect(stored).toEqual([]);
+  await hear({}, { state: nameless });
+  expect(stored).toHaveLength(1);
 });

@@ -2,7 +2,7 @@
  * What counterparties ask for HTLCs that they forward to this node, which they tell in channel_updates for nobody else
  * when the channel is not announced: payers learn it from the hints of our invoices.
  */
-import { type EstablishedChannel, primaryFunding } from '@fulmen/channel';
+import type { EstablishedChannel } from '@fulmen/channel';
 import { compareBytes, equalBytes } from '@fulmen/codec';
 import {
   CHANNEL_FLAG_DIRECTION,
@@ -12,17 +12,13 @@ import {
 } from '@fulmen/graph';
 import type { Peer } from '../peers/peer.ts';
 import type { ChannelActor } from './channel-actor.ts';
+import { peersScid, realScid } from './own-gossip.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 
 /** Scids by which onions and channel_updates may name a channel. */
 export function scidsOf(state: EstablishedChannel): bigint[] {
   const real = realScid(state);
   return [state.aliasScid, state.counterpartyAliasScid, real].filter((scid) => scid !== undefined);
-}
-
-function realScid(state: EstablishedChannel): bigint | undefined {
-  const { confirmation } = primaryFunding(state);
-  return confirmation.type === 'confirmed' ? confirmation.shortChannelId : undefined;
 }
 
 /**
@@ -43,7 +39,7 @@ export async function learnTerms(
   if ((update.channelFlags & CHANNEL_FLAG_DIRECTION) !== direction) return undefined;
   if (!checkChannelUpdate(ports.secp, update, raw, peer.nodeId).ok) return undefined;
   // BOLT 7: the update may name the channel by the alias that this node gave; onions name it by the counterparty's.
-  const shortChannelId = actor.state.counterpartyAliasScid ?? realScid(actor.state);
+  const shortChannelId = peersScid(actor.state);
   if (shortChannelId === undefined) return undefined;
   try {
     await ports.store.setCounterpartyPolicy(actor.fence, actor.channelId, {

@@ -1,8 +1,9 @@
 /** Whether this channel takes a forward, and what the sender hears when it does not. */
-import { type ChannelError, type ChannelState, decodeChannelType, primaryFunding } from '@fulmen/channel';
+import type { ChannelError, ChannelState } from '@fulmen/channel';
 import type { FailureMessage } from '@fulmen/onion';
 import { checkForward, type OutgoingChannelTerms } from '@fulmen/payment';
 import type { ChannelPolicyRow, Intent } from '@fulmen/store';
+import { hidesRealScid, realScid } from './own-gossip.ts';
 import { publishedLimits } from './policy.ts';
 
 /**
@@ -22,11 +23,7 @@ export function mayWait(intent: Intent, nowUnixMs: number): boolean {
 /** Whether this is a name of the channel: its real scid, or the alias that this node gave it. */
 export function isNamed(state: ChannelState, shortChannelId: bigint): boolean {
   if (state.type !== 'established') return false;
-  const { confirmation } = primaryFunding(state);
-  return (
-    state.aliasScid === shortChannelId ||
-    (confirmation.type === 'confirmed' && confirmation.shortChannelId === shortChannelId)
-  );
+  return state.aliasScid === shortChannelId || realScid(state) === shortChannelId;
 }
 
 /**
@@ -35,12 +32,7 @@ export function isNamed(state: ChannelState, shortChannelId: bigint): boolean {
  */
 export function namesHiddenScid(state: ChannelState, { source, target }: Intent): boolean {
   if (source.type === 'payment' || target.type !== 'scid' || state.type !== 'established') return false;
-  const { confirmation } = primaryFunding(state);
-  return (
-    decodeChannelType(state.parameters.channelType)?.scidAlias === 'scid_alias' &&
-    confirmation.type === 'confirmed' &&
-    confirmation.shortChannelId === target.shortChannelId
-  );
+  return hidesRealScid(state) && realScid(state) === target.shortChannelId;
 }
 
 /** What the sender hears when no channel with the peer of this one is in service; without a channel, there is none that could be. */

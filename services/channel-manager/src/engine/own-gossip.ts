@@ -3,7 +3,7 @@
  * and announcements whose halves both sides have signed. The signer signs, the
  * router stores and relays.
  */
-import { type EstablishedChannel, primaryFunding } from '@fulmen/channel';
+import { decodeChannelType, type EstablishedChannel, primaryFunding } from '@fulmen/channel';
 import { compareBytes, InternalError } from '@fulmen/codec';
 import { encodeMessage, make, type MessageOf, gossipSignedBytes } from '@fulmen/wire';
 import { sha256d } from '@fulmen/crypto';
@@ -47,9 +47,13 @@ export function ownDirection(node: Pick<NodeView, 'nodeId'>, state: EstablishedC
   return compareBytes(node.nodeId, state.parameters.counterpartyNodeId) < 0 ? 0 : 1;
 }
 
-/** Where the counterparty looks for our terms: under the alias that it gave (BOLT 7), if it gave one. */
+/**
+ * The name by which the counterparty finds the channel, in our terms and in onions that it gets by our hints: the alias
+ * that it gave (BOLT 7), if it gave one. BOLT 2 asks it to give one where the channel type hides the real scid: without,
+ * the channel has no such name.
+ */
 export function peersScid(state: EstablishedChannel): bigint | undefined {
-  return state.counterpartyAliasScid ?? realScid(state);
+  return state.counterpartyAliasScid ?? (hidesRealScid(state) ? undefined : realScid(state));
 }
 
 /**
@@ -123,6 +127,11 @@ export async function signedUpdate(
 export function realScid(state: EstablishedChannel): bigint | undefined {
   const { confirmation } = primaryFunding(state);
   return confirmation.type === 'confirmed' ? confirmation.shortChannelId : undefined;
+}
+
+/** Whether nobody but the two is to know the real scid: option_scid_alias in the channel type. */
+export function hidesRealScid({ parameters }: EstablishedChannel): boolean {
+  return decodeChannelType(parameters.channelType)?.scidAlias === 'scid_alias';
 }
 
 /** The channel_announcement without signatures. */
