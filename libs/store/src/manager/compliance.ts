@@ -8,6 +8,7 @@ import { eventCompliance } from './compliance/events.ts';
 import type { ManagerDatabaseUnderTest } from './compliance/fixtures.ts';
 import { forwardingCompliance } from './compliance/forwarding.ts';
 import { ownershipCompliance } from './compliance/ownership.ts';
+import { upkeepCompliance } from './compliance/upkeep.ts';
 import type { ManagerStore } from './manager-store.ts';
 
 export type { ManagerDatabaseUnderTest } from './compliance/fixtures.ts';
@@ -41,6 +42,10 @@ export function managerStoreCompliance(
       () => b,
     );
     forwardingCompliance(
+      () => a,
+      () => b,
+    );
+    upkeepCompliance(
       () => a,
       () => b,
     );

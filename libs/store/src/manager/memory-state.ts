@@ -365,3 +365,7 @@ function scidsOf(row: ChannelRow): readonly bigint[] {
 function repeats(keys: readonly string[], existing: ReadonlyMap<string, unknown> | undefined): boolean {
   return new Set(keys).size !== keys.length || keys.some((key) => existing?.has(key) === true);
 }
+
+/** Rows in the order of their keys. */
+export const byKey = <V>(map: ReadonlyMap<string, V>): V[] =>
+  [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);

@@ -6,8 +6,9 @@
 import { StoreError } from '../error.ts';
 import type * as port from './manager-store.ts';
 import type { Fence, FundingStatus, HtlcSource, ManagerStore } from './manager-store.ts';
-import { type ChannelEntry, MemoryManagerState } from './memory-state.ts';
-import { decodeSource, hexKey, sourceKey } from './source.ts';
+import { byKey, type ChannelEntry, MemoryManagerState } from './memory-state.ts';
+import { prune } from './memory-upkeep.ts';
+import { hexKey, sourceKey } from './source.ts';
 
 /** A database that several replicas connect to. */
 export class MemoryManagerDatabase {
@@ -37,8 +38,6 @@ export class MemoryManagerDatabase {
   }
 }
 
-const byKey = <V>(map: ReadonlyMap<string, V>): V[] =>
-  [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
 const compareBytes = (a: Uint8Array, b: Uint8Array): number => Buffer.compare(a, b);
 
 export class MemoryManagerStore implements ManagerStore {
@@ -417,63 +416,10 @@ export class MemoryManagerStore implements ManagerStore {
   }
 
   prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number> {
-    return this.#do((state) => {
-      const taken = byKey(state.resolutions)
-        .filter((entry) => entry.taken || isOrphaned(state, entry.resolution.source))
-        .map(({ resolution }) => resolution.source);
-      const cancelled = [...state.claims]
-        .filter(
-          ([key, { outcome }]) => outcome === 'cancelled' && state.resolutions.get(key)?.taken !== false,
-        )
-        .map(([key]) => decodeSource(Uint8Array.from(Buffer.from(key, 'hex'))));
-      const prunable = (sources: readonly HtlcSource[]): readonly HtlcSource[] =>
-        sources.filter((source) => !state.sourceIsLive(source)).slice(0, limit);
-      const ended = new Map(
-        [...prunable(taken), ...prunable(cancelled)].map((source) => [sourceKey(source), source]),
-      );
-      let removed = 0;
-      for (const key of ended.keys()) {
-        const intent = state.intents.get(key);
-        const forward = intent && state.forwardOf(intent);
-        if (forward !== undefined && !state.forwardHistory.has(key)) state.forwardHistory.set(key, forward);
-        removed += 1;
-        state.intents.delete(key);
-        state.claims.delete(key);
-        state.resolutions.delete(key);
-        state.preimages.delete(key);
-      }
-      const replays = [...state.onionReplays]
-        .filter(([, { cltvExpiryHeight }]) => cltvExpiryHeight < blockHeight)
-        .slice(0, limit);
-      for (const [key] of replays) state.onionReplays.delete(key);
-      const keys = [...state.idempotency]
-        .filter(([, { createdMs }]) => createdMs < this.#nowMs() - idempotencyMs)
-        .slice(0, limit);
-      for (const [key] of keys) state.idempotency.delete(key);
-      const strangers = [...state.connections]
-        .filter(([key, peer]) => isForgettable(state, key, peer))
-        .slice(0, limit);
-      for (const [key] of strangers) state.connections.delete(key);
-      return removed + replays.length + keys.length + strangers.length;
-    });
+    const nowMs = this.#nowMs();
+    return this.#do((state) => prune(state, { limit, blockHeight, idempotencyMs, nowMs }));
   }
 }
-
-/** Nobody will take the end of an HTLC whose channel is closed, or of a payment's that was taken before. */
-const isOrphaned = (state: MemoryManagerState, source: HtlcSource): boolean =>
-  source.type === 'htlc'
-    ? state.channels.get(hexKey(source.channelId))?.row.phase === 'closed'
-    : !state.intents.has(sourceKey(source));
-
-/** A peer that is away, and has nothing here. */
-const isForgettable = (
-  { peers, channels }: MemoryManagerState,
-  key: string,
-  { gatewayId }: { readonly gatewayId: string | undefined },
-): boolean =>
-  gatewayId === undefined &&
-  !peers.has(key) &&
-  [...channels.values()].every(({ row }) => row.phase === 'closed' || hexKey(row.counterpartyNodeId) !== key);
 
 const isUnfinished = (row: port.PaymentRow): boolean =>
   row.type === 'outbound' ? !row.finished : row.status === 'open' || row.status === 'claimable';

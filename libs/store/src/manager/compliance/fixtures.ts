@@ -1,5 +1,6 @@
 /** Small valid rows for the suites that every manager's store must pass. */
 import type { HtlcBody } from '@fulmen/channel';
+import { expect } from 'vitest';
 import type {
   ChannelCommit,
   ChannelRow,
@@ -196,3 +197,34 @@ export async function owner(store: ManagerStore, replicaId: string, shard: numbe
 
 export const types = (verdicts: readonly { readonly type: string }[]): readonly string[] =>
   verdicts.map(({ type }) => type);
+
+/** Two shards with a channel each: HTLCs come in on the first and go out on the second. */
+export async function forwardingPair(
+  a: ManagerStore,
+  b: ManagerStore,
+  base: number,
+): Promise<{
+  readonly up: Fence;
+  readonly down: Fence;
+  readonly upNumber: number;
+  readonly downNumber: number;
+}> {
+  const up = await owner(a, `up-${base}`, base);
+  const down = await owner(b, `down-${base}`, base + 1);
+  const [upNumber, downNumber] = [base * 10, base * 10 + 1];
+  expect(types(await a.commitSteps([step(up, upNumber, 0n)]))).toEqual(['committed']);
+  expect(types(await b.commitSteps([step(down, downNumber, 0n)]))).toEqual(['committed']);
+  return { up, down, upNumber, downNumber };
+}
+
+/** What a unit writes when nothing crosses. */
+export const noWrites = {
+  intents: [],
+  intentClaims: [],
+  resolutions: [],
+  resolutionsTaken: [],
+  preimages: [],
+  outgoing: [],
+  onionReplays: [],
+  events: [],
+};
