@@ -1,7 +1,7 @@
 // What the wallet does for each event of LDK, and what it tells of it.
 import type { PaymentInfo, WalletEvent } from './protocol.ts';
-import { ldk, must, some, toDisplayHash, toHex, u128 } from './ldk.ts';
-import { type Node, orNull } from './node.ts';
+import { ldk, must, orNull, some, toDisplayHash, toHex, u128 } from './ldk.ts';
+import type { Node } from './node.ts';
 
 const FAILURE_REASONS: Record<number, string> = {
   [ldk.PaymentFailureReason.LDKPaymentFailureReason_RecipientRejected]: 'recipient_rejected',

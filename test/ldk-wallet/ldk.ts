@@ -109,3 +109,8 @@ export function safely<A extends unknown[], R>(
     }
   };
 }
+
+/** A getter's value, or null where LDK has none. */
+export function orNull<T extends object>(value: T): T | null {
+  return isNull(value) ? null : value;
+}

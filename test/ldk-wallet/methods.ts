@@ -9,16 +9,17 @@ import {
   fromHex,
   ldk,
   must,
-  some,
+  orNull,
   scidFromText,
   scidToText,
+  some,
   toDisplayHash,
   toHex,
   u128,
   WalletError,
 } from './ldk.ts';
 import { userConfig } from './config.ts';
-import { type Node, orNull } from './node.ts';
+import type { Node } from './node.ts';
 import { addressToScript } from './onchain.ts';
 import type { ChannelInfo, PaymentInfo, RawHop, WalletMethod, WalletMethods } from './protocol.ts';
 

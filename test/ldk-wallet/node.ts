@@ -6,21 +6,21 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { Block, Transaction } from 'bitcoinjs-lib';
-import { type ChainBlock, ChainFollower, ChainRpc, type ChainStep, RpcError } from './chain.ts';
+import { type ChainBlock, ChainFollower, ChainRpc, type ChainStep } from './chain.ts';
+import { Broadcasts, type SavedBroadcast } from './broadcasts.ts';
 import { userConfig } from './config.ts';
 import { handleEvent } from './events.ts';
+import { fromHex, ldk, safely, scidToText, toHex } from './ldk.ts';
+import { OnchainWallet, type OnchainState } from './onchain.ts';
 import {
-  fromDisplayHash,
-  fromHex,
-  isNull,
-  ldk,
-  must,
-  safely,
-  scidToText,
-  toDisplayHash,
-  toHex,
-} from './ldk.ts';
-import { OnchainWallet, type OnchainState, SATISFACTION_WEIGHT } from './onchain.ts';
+  broadcasterOf,
+  feeEstimatorOf,
+  graphOf,
+  managerOf,
+  persisterOf,
+  routerOf,
+  walletSourceOf,
+} from './parts.ts';
 import { Peers, type WantedPeer } from './peers.ts';
 import {
   decodeLine,
@@ -30,7 +30,7 @@ import {
   type PaymentInfo,
   type WalletEvent,
 } from './protocol.ts';
-import { Storage } from './storage.ts';
+import { loadSeed, Storage } from './storage.ts';
 
 /** How to start a wallet. */
 export type NodeOptions = {
@@ -55,17 +55,13 @@ type Meta = {
   readonly payments: string;
   readonly peers: readonly WantedPeer[];
   readonly held: readonly (readonly [string, string])[];
-  readonly unconfirmed: readonly (readonly [string, string, number])[];
+  readonly unconfirmed: readonly SavedBroadcast[];
   readonly nextUserChannelId: number;
   readonly port: number | null;
 };
 
 /** What a failed onion said, from LDK's log: the event itself does not carry it. */
 type OnionFailure = { readonly nodeId: string; readonly name: string; readonly code: number };
-
-const REBROADCAST_BLOCKS = 300;
-// A transaction whose input is gone for this many blocks lost against another one.
-const LOST_BLOCKS = 6;
 
 /** One wallet. Build it with {@link startNode}. */
 export class Node {
@@ -90,7 +86,7 @@ export class Node {
   readonly #kept: object[] = [];
   readonly #payments = new Map<string, PaymentInfo>();
   readonly #held: Map<string, string>;
-  readonly #unconfirmed = new Map<string, { readonly hex: string; readonly sinceHeight: number }>();
+  readonly #broadcasts: Broadcasts;
   readonly #onionFailures = new Map<string, OnionFailure>();
   readonly #dirtyMonitors = new Map<string, Uint8Array | null>();
   readonly #timers: NodeJS.Timeout[] = [];
@@ -128,8 +124,15 @@ export class Node {
       this.#payments.set(payment.paymentId, payment);
     }
     this.#held = new Map(meta?.held ?? []);
-    for (const [txid, hex, sinceHeight] of meta?.unconfirmed ?? [])
-      this.#unconfirmed.set(txid, { hex, sinceHeight });
+    this.#broadcasts = new Broadcasts(
+      parts.chain,
+      meta?.unconfirmed ?? [],
+      (txid) => {
+        this.#metaDirty = true;
+        this.emit({ event: 'broadcast', txid });
+      },
+      (line) => void this.#log.write(line),
+    );
     this.#wantedBefore = meta?.peers ?? [];
     this.#nextUserChannelId = meta?.nextUserChannelId ?? 1;
     this.port = meta?.port ?? null;
@@ -297,7 +300,7 @@ export class Node {
         payments: encodeLine(this.payments()),
         peers: this.peers.wanted(),
         held: [...this.#held],
-        unconfirmed: [...this.#unconfirmed].map(([txid, one]) => [txid, one.hex, one.sinceHeight] as const),
+        unconfirmed: this.#broadcasts.save(),
         nextUserChannelId: this.#nextUserChannelId,
         port: this.port,
       },
@@ -357,7 +360,7 @@ export class Node {
     if (step.kind === 'connect') {
       const transactions = Block.fromBuffer(step.raw).transactions ?? [];
       this.onchain.connect(transactions, height);
-      for (const transaction of transactions) this.#unconfirmed.delete(transaction.getId());
+      for (const transaction of transactions) this.#broadcasts.confirmed(transaction.getId());
       for (const listener of listeners) listener.block_connected(step.raw, height);
     } else {
       this.onchain.disconnect(height);
@@ -367,62 +370,13 @@ export class Node {
     this.#metaDirty = true;
     if (this.peerManager !== undefined) this.turn();
     this.emit({ event: step.kind === 'connect' ? 'block' : 'reorg', height, blockHash: hash });
-    this.#rebroadcast();
+    this.#broadcasts.sendAgain();
   }
 
   /** Sends a transaction, and again at every block until one has it. */
   broadcast(raw: Uint8Array): string {
-    const transaction = Transaction.fromBuffer(raw);
-    const txid = transaction.getId();
-    this.#unconfirmed.set(txid, { hex: toHex(raw), sinceHeight: this.chain.tip.height });
-    this.#metaDirty = true;
-    this.emit({ event: 'broadcast', txid });
-    void this.#send([toHex(raw)]);
-    return txid;
-  }
-
-  /** A package of LDK's: parents first. Below the mempool's floor the parent enters only with its child. */
-  #broadcastPackage(transactions: readonly Uint8Array[]): void {
-    for (const raw of transactions) {
-      const txid = Transaction.fromBuffer(raw).getId();
-      this.#unconfirmed.set(txid, { hex: toHex(raw), sinceHeight: this.chain.tip.height });
-      this.emit({ event: 'broadcast', txid });
-    }
-    this.#metaDirty = true;
-    void this.#send(transactions.map(toHex));
-  }
-
-  async #send(hexes: readonly string[]): Promise<void> {
-    const refused: string[] = [];
-    for (const hex of hexes) {
-      try {
-        await this.chain.rpc.call('sendrawtransaction', hex);
-      } catch (error) {
-        refused.push(error instanceof RpcError ? error.message : String(error));
-      }
-    }
-    if (refused.length > 0 && hexes.length > 1) {
-      try {
-        await this.chain.rpc.call('submitpackage', hexes);
-        return;
-      } catch (error) {
-        refused.push(error instanceof Error ? error.message : String(error));
-      }
-    }
-    for (const text of refused) this.#log.write(`INFO broadcast refused: ${text}\n`);
-    if (hexes.length === 1 && refused.some((text) => text.includes('missingorspent'))) {
-      for (const [txid, one] of this.#unconfirmed) {
-        if (one.hex === hexes[0] && one.sinceHeight < this.chain.tip.height - LOST_BLOCKS)
-          this.#unconfirmed.delete(txid);
-      }
-    }
-  }
-
-  #rebroadcast(): void {
-    for (const [txid, one] of this.#unconfirmed) {
-      if (one.sinceHeight < this.chain.tip.height - REBROADCAST_BLOCKS) this.#unconfirmed.delete(txid);
-      else if (one.sinceHeight < this.chain.tip.height) void this.#send([one.hex]);
-    }
+    this.#broadcasts.send([raw]);
+    return Transaction.fromBuffer(raw).getId();
   }
 
   // --- Assembly --------------------------------------------------------------------------------------
@@ -437,25 +391,8 @@ export class Node {
     const logger = this.#keep(
       ldk.Logger.new_impl({ log: safely(this.report, () => undefined, this.#logRecord) }),
     );
-    const fees = this.#keep(
-      ldk.FeeEstimator.new_impl({
-        get_est_sat_per_1000_weight: safely(
-          this.report,
-          () => 253,
-          (target: ldk.ConfirmationTarget) => this.#feerate(target),
-        ),
-      }),
-    );
-    const broadcaster = this.#keep(
-      ldk.BroadcasterInterface.new_impl({
-        broadcast_transactions: safely(
-          this.report,
-          () => undefined,
-          (transactions: Uint8Array[]) =>
-            this.#broadcastPackage(transactions.map((one) => Uint8Array.from(one))),
-        ),
-      }),
-    );
+    const fees = this.#keep(feeEstimatorOf(() => this.feerateSatPerKw, this.report));
+    const broadcaster = this.#keep(broadcasterOf((raw) => this.#broadcasts.send(raw), this.report));
     const entropy = this.keys.as_EntropySource();
     const nodeSigner = this.keys.as_NodeSigner();
     const signerProvider = this.keys.as_SignerProvider();
@@ -464,63 +401,30 @@ export class Node {
       broadcaster,
       logger,
       fees,
-      this.#keep(this.#persister()),
+      this.#keep(persisterOf(this.report, (key, bytes) => void this.#dirtyMonitors.set(key, bytes))),
     );
-    this.network = this.#graph(saved?.graph, logger);
-    const router = this.#router(logger, entropy);
+    this.network = graphOf(saved?.graph, logger);
+    const router = routerOf(
+      { network: this.network, logger, entropy, rawRoutes: this.rawRoutes, report: this.report },
+      (value) => this.#keep(value),
+    );
     const messageRouter = ldk.DefaultMessageRouter.constructor_new(this.network, entropy).as_MessageRouter();
     const watch = this.monitor.as_Watch();
-    const config = userConfig({ anchors: this.options.anchors, ...this.options.handshake });
 
-    if (saved === undefined) {
-      const { tip, tipTime } = this.chain;
-      const best = ldk.BestBlock.constructor_new(fromDisplayHash(tip.hash), tip.height);
-      const parameters = ldk.ChainParameters.constructor_new(ldk.Network.LDKNetwork_Regtest, best);
-      this.manager = ldk.ChannelManager.constructor_new(
-        fees,
-        watch,
-        broadcaster,
-        router,
-        messageRouter,
-        logger,
-        entropy,
-        nodeSigner,
-        signerProvider,
-        config,
-        parameters,
-        tipTime,
-      );
-    } else {
-      const monitors = [...saved.monitors].map(([key, bytes]) => {
-        const read = ldk.UtilMethods.constructor_C2Tuple_ThirtyTwoBytesChannelMonitorZ_read(
-          bytes,
-          entropy,
-          signerProvider,
-        );
-        return must<ldk.TwoTuple_ThirtyTwoBytesChannelMonitorZ>(read, `monitor ${key}`).get_b();
-      });
-      const read = ldk.UtilMethods.constructor_C2Tuple_ThirtyTwoBytesChannelManagerZ_read(
-        saved.manager,
-        entropy,
-        nodeSigner,
-        signerProvider,
-        fees,
-        watch,
-        broadcaster,
-        router,
-        messageRouter,
-        logger,
-        config,
-        monitors,
-      );
-      this.manager = must<ldk.TwoTuple_ThirtyTwoBytesChannelManagerZ>(read, 'manager').get_b();
-      // The manager was saved with the wallet's tip; a monitor may be some blocks behind.
-      for (const monitor of monitors) await this.#catchUp(monitor, { broadcaster, fees, logger });
-      for (const monitor of monitors)
-        must(watch.watch_channel(monitor.get_funding_txo().get_a(), monitor), 'monitor');
-    }
+    this.manager = await managerOf(saved, this.chain, {
+      fees,
+      watch,
+      broadcaster,
+      router,
+      messageRouter,
+      logger,
+      entropy,
+      nodeSigner,
+      signerProvider,
+      config: userConfig({ anchors: this.options.anchors, ...this.options.handshake }),
+    });
 
-    const source = this.#keep(this.#walletSource());
+    const source = this.#keep(walletSourceOf(this.onchain, this.report));
     const coins = ldk.Wallet.constructor_new(source, logger).as_CoinSelectionSource();
     this.bumpHandler = ldk.BumpTransactionEventHandler.constructor_new(
       broadcaster,
@@ -566,7 +470,7 @@ export class Node {
       this.port = await this.peers.listen('127.0.0.1', wished);
     }
     if (!this.options.offline) for (const peer of this.#wantedBefore) this.peers.want(peer);
-    for (const { hex } of this.#unconfirmed.values()) void this.#send([hex]);
+    this.#broadcasts.sendAll();
     const every = (ms: number, work: () => void) => this.#timers.push(setInterval(work, ms));
     every(
       this.options.pollMs,
@@ -597,175 +501,8 @@ export class Node {
     }
     if (level >= this.options.logLevel) this.#log.write(`${level} ${record.get_module_path()}: ${text}\n`);
   };
-
-  #feerate(target: ldk.ConfirmationTarget): number {
-    const base = this.feerateSatPerKw;
-    switch (target) {
-      case ldk.ConfirmationTarget.LDKConfirmationTarget_MaximumFeeEstimate:
-        return base * 20;
-      case ldk.ConfirmationTarget.LDKConfirmationTarget_UrgentOnChainSweep:
-        return base * 2;
-      case ldk.ConfirmationTarget.LDKConfirmationTarget_MinAllowedAnchorChannelRemoteFee:
-      case ldk.ConfirmationTarget.LDKConfirmationTarget_MinAllowedNonAnchorChannelRemoteFee:
-      case ldk.ConfirmationTarget.LDKConfirmationTarget_ChannelCloseMinimum:
-        return 253;
-      case ldk.ConfirmationTarget.LDKConfirmationTarget_AnchorChannelFee:
-      case ldk.ConfirmationTarget.LDKConfirmationTarget_NonAnchorChannelFee:
-      case ldk.ConfirmationTarget.LDKConfirmationTarget_OutputSpendingFee:
-        return base;
-    }
-  }
-
-  #persister(): ldk.Persist {
-    const completed = () => ldk.ChannelMonitorUpdateStatus.LDKChannelMonitorUpdateStatus_Completed;
-    // The write itself happens at the end of the turn, before anything leaves: see storage.ts.
-    const put = (funding: ldk.OutPoint, monitor: ldk.ChannelMonitor) => {
-      this.#dirtyMonitors.set(fundingKey(funding), monitor.write());
-      return completed();
-    };
-    const broken = () => ldk.ChannelMonitorUpdateStatus.LDKChannelMonitorUpdateStatus_UnrecoverableError;
-    return ldk.Persist.new_impl({
-      persist_new_channel: safely(this.report, broken, put),
-      update_persisted_channel: safely(
-        this.report,
-        broken,
-        (funding: ldk.OutPoint, _update: ldk.ChannelMonitorUpdate, monitor: ldk.ChannelMonitor) =>
-          put(funding, monitor),
-      ),
-      archive_persisted_channel: safely(
-        this.report,
-        () => undefined,
-        (funding: ldk.OutPoint) => {
-          this.#dirtyMonitors.set(fundingKey(funding), null);
-        },
-      ),
-    });
-  }
-
-  #graph(bytes: Uint8Array | undefined, logger: ldk.Logger): ldk.NetworkGraph {
-    if (bytes !== undefined) {
-      const read = ldk.NetworkGraph.constructor_read(bytes, logger);
-      if (read instanceof ldk.Result_NetworkGraphDecodeErrorZ_OK) return read.res;
-    }
-    return ldk.NetworkGraph.constructor_new(ldk.Network.LDKNetwork_Regtest, logger);
-  }
-
-  /** LDK's router, except that a hand-made route is given out when one waits for the payment. */
-  #router(logger: ldk.Logger, entropy: ldk.EntropySource): ldk.Router {
-    const decay = ldk.ProbabilisticScoringDecayParameters.constructor_default();
-    const scorer = ldk.ProbabilisticScorer.constructor_new(decay, this.network, logger);
-    const lockable = this.#keep(ldk.MultiThreadedLockableScore.constructor_new(scorer.as_Score()));
-    const parameters = ldk.ProbabilisticScoringFeeParameters.constructor_default();
-    const own = this.#keep(
-      ldk.DefaultRouter.constructor_new(
-        this.network,
-        logger,
-        entropy,
-        lockable.as_LockableScore(),
-        parameters,
-      ),
-    );
-    const found = this.#keep(own.as_Router());
-    const none = () =>
-      ldk.Result_RouteLightningErrorZ.constructor_err(
-        ldk.LightningError.constructor_new('the router failed', ldk.ErrorAction.constructor_ignore_error()),
-      );
-    return this.#keep(
-      ldk.Router.new_impl({
-        find_route: safely(this.report, none, (payer, route, hops, inFlight) =>
-          found.find_route(payer, route, hops, inFlight),
-        ),
-        find_route_with_id: safely(this.report, none, (payer, route, hops, inFlight, hash, id) => {
-          const raw = this.rawRoutes.get(toHex(hash));
-          if (raw === undefined) return found.find_route_with_id(payer, route, hops, inFlight, hash, id);
-          return ldk.Result_RouteLightningErrorZ.constructor_ok(ldk.Route.constructor_new([raw], route));
-        }),
-        create_blinded_payment_paths: safely(
-          this.report,
-          () => ldk.Result_CVec_BlindedPaymentPathZNoneZ.constructor_err(),
-          (recipient, hops, tlvs, amount) =>
-            found.create_blinded_payment_paths(recipient, hops, tlvs, amount),
-        ),
-      }),
-    );
-  }
-
-  #walletSource(): ldk.WalletSource {
-    return ldk.WalletSource.new_impl({
-      list_confirmed_utxos: safely(
-        this.report,
-        () => ldk.Result_CVec_UtxoZNoneZ.constructor_err(),
-        () =>
-          ldk.Result_CVec_UtxoZNoneZ.constructor_ok(
-            this.onchain.spendable().map((coin) => {
-              const outpoint = ldk.OutPoint.constructor_new(fromDisplayHash(coin.txid), coin.index);
-              const output = ldk.TxOut.constructor_new(BigInt(coin.valueSat), this.onchain.scriptOf(coin));
-              return ldk.Utxo.constructor_new(outpoint, output, SATISFACTION_WEIGHT);
-            }),
-          ),
-      ),
-      get_change_script: safely(
-        this.report,
-        () => ldk.Result_CVec_u8ZNoneZ.constructor_err(),
-        () => ldk.Result_CVec_u8ZNoneZ.constructor_ok(this.onchain.changeScript),
-      ),
-      sign_psbt: safely(
-        this.report,
-        () => ldk.Result_TransactionNoneZ.constructor_err(),
-        (psbt: Uint8Array) =>
-          ldk.Result_TransactionNoneZ.constructor_ok(Uint8Array.from(this.onchain.signPsbt(psbt).toBuffer())),
-      ),
-    });
-  }
-
-  async #catchUp(
-    monitor: ldk.ChannelMonitor,
-    parts: { broadcaster: ldk.BroadcasterInterface; fees: ldk.FeeEstimator; logger: ldk.Logger },
-  ): Promise<void> {
-    const { broadcaster, fees, logger } = parts;
-    for (;;) {
-      const best = monitor.current_best_block();
-      const hash = toDisplayHash(best.get_block_hash());
-      const height = best.get_height();
-      if (this.chain.at(height)?.hash !== hash) {
-        const stale = this.chain.stale(hash);
-        if (stale === undefined)
-          throw new Error(`a monitor is at block ${hash}, which the wallet does not know`);
-        monitor.block_disconnected(fromHex(stale.headerHex, 80), height, broadcaster, fees, logger);
-        continue;
-      }
-      const next = this.chain.at(height + 1);
-      if (next === undefined) return;
-      const raw = await this.chain.rpc.block(next.hash);
-      const transactions = (Block.fromBuffer(raw).transactions ?? []).map((one, index) =>
-        ldk.TwoTuple_usizeTransactionZ.constructor_new(index, Uint8Array.from(one.toBuffer())),
-      );
-      monitor.block_connected(raw.slice(0, 80), transactions, height + 1, broadcaster, fees, logger);
-    }
-  }
 }
 
 function ok(): ldk.Result_NoneReplayEventZ {
   return ldk.Result_NoneReplayEventZ.constructor_ok();
-}
-
-function fundingKey(funding: ldk.OutPoint): string {
-  return `${toDisplayHash(funding.get_txid())}:${funding.get_index()}`;
-}
-
-function loadSeed(file: string): Uint8Array {
-  try {
-    return fromHex(fs.readFileSync(file, 'utf8').trim(), 32);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-  }
-  const seed = Uint8Array.from(randomBytes(32));
-  fs.writeFileSync(`${file}.part`, `${toHex(seed)}\n`, { mode: 0o600 });
-  fs.renameSync(`${file}.part`, file);
-  return seed;
-}
-
-/** A getter's value, or null where LDK has none. */
-export function orNull<T extends object>(value: T): T | null {
-  return isNull(value) ? null : value;
 }

@@ -3,8 +3,10 @@
 // LDK closes a channel whose manager is older than its monitor. So all of them are written together:
 // new files first, then `manifest.json`, whose rename makes the generation count. What the wallet says
 // to its peers leaves after that.
+import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { fromHex, toHex } from './ldk.ts';
 
 /** One generation. `monitors` maps `txid:index` of the funding to the monitor's bytes. */
 export type Snapshot<Meta> = {
@@ -114,4 +116,17 @@ function filesOf(manifest: Manifest<unknown>): Set<string> {
   const files = new Set([manifest.manager, ...Object.values(manifest.monitors)]);
   if (manifest.graph !== undefined) files.add(manifest.graph);
   return files;
+}
+
+/** The seed in a file, which is made where there is none. */
+export function loadSeed(file: string): Uint8Array {
+  try {
+    return fromHex(fs.readFileSync(file, 'utf8').trim(), 32);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  const seed = Uint8Array.from(randomBytes(32));
+  fs.writeFileSync(`${file}.part`, `${toHex(seed)}\n`, { mode: 0o600 });
+  fs.renameSync(`${file}.part`, file);
+  return seed;
 }
