@@ -1,85 +1,29 @@
 /** The payment state machine: its happy path, what each failure teaches, and its limits under any inputs. */
 import { describe, expect, test } from 'vitest';
 import fc from 'fast-check';
-import { sha256 } from '@fulmen/crypto';
-import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { nodeKey } from '@fulmen/graph';
-import { syntheticKey, syntheticUpdate } from '@fulmen/graph/synthetic';
+import { syntheticUpdate } from '@fulmen/graph/synthetic';
 import { encodeFailureMessage, failureCode, type FailureMessage } from '@fulmen/onion/failure-message';
-import type { PaymentInput, PaymentParameters, PaymentState, PaymentTransition } from './attempt.ts';
+import type { PaymentInput, PaymentParameters, PaymentState } from './attempt.ts';
 import { missingMsat, partsInFlight, routeRequestParts, startPayment, stepPayment } from './attempt.ts';
 import type { AttemptFailure } from './lessons.ts';
 import type { Route } from './route.ts';
 import { directedKey } from './route.ts';
-
-const secp = fakeSecp256k1;
-const NOW = 1_700_000_000;
-const preimage = new Uint8Array(32).fill(9);
-const node = (key: number): Uint8Array => secp.publicKeyOf(syntheticKey(key));
-
-const PARAMETERS: PaymentParameters = {
-  paymentHash: sha256(preimage),
-  payee: node(3),
-  amountMsat: 1_000n,
-  finalCltvDelta: 18,
-  shadowCltvDelta: 0,
-  final: { paymentData: { paymentSecret: new Uint8Array(32), totalMsat: 1_000n } },
-  hints: [],
-  maxFeeMsat: 100n,
-  maxCltvDelta: 1008,
-  maxAttempts: 3,
-  deadlineSeconds: NOW + 60,
-  maxParts: 1,
-  minPartMsat: 100n,
-};
-
-function hop(key: number, shortChannelId: bigint, amountMsat: bigint) {
-  return {
-    nodeId: node(key),
-    shortChannelId,
-    direction: 0,
-    amountMsat,
-    cltvExpiryHeight: 800_000,
-    capacityMsat: 10_000n,
-    policyTimestamp: NOW,
-  } as const;
-}
-
-/** Us → 1 → 2 → 3, over channels 10, 11, 12. */
-const ROUTE: Route = {
-  hops: [hop(1, 10n, 1_020n), hop(2, 11n, 1_010n), hop(3, 12n, 1_000n)],
-  amountMsat: 1_000n,
-  feeMsat: 20n,
-};
-function routesFound(...routes: readonly Route[]): PaymentInput {
-  const sessionKeys = routes.map(() => new Uint8Array(32).fill(1));
-  return { type: 'routes_found', routes, sessionKeys, nowSeconds: NOW };
-}
-const ROUTE_FOUND = routesFound(ROUTE);
-
-function step(state: PaymentState, input: PaymentInput): PaymentTransition {
-  const result = stepPayment(secp, state, input);
-  if (!result.ok) return expect.unreachable(result.error);
-  return result.value;
-}
-
-function inFlight(parameters: PaymentParameters = PARAMETERS): PaymentState {
-  return step(startPayment(parameters).state, ROUTE_FOUND).state;
-}
-
-/** Number of the latest attempt. */
-const latest = (state: PaymentState): number => state.lessons.attempts;
-
-function failAt(hopIndex: number, failure: FailureMessage, state = inFlight()): PaymentTransition {
-  return step(state, {
-    type: 'htlc_failed',
-    attemptNumber: latest(state),
-    failure: { kind: 'failure', hopIndex, failure },
-    nowSeconds: NOW,
-  });
-}
-
-const NO_UPDATE = new Uint8Array(0);
+import {
+  secp,
+  NOW,
+  preimage,
+  node,
+  PARAMETERS,
+  hop,
+  ROUTE,
+  routesFound,
+  ROUTE_FOUND,
+  step,
+  inFlight,
+  failAt,
+  NO_UPDATE,
+} from './testing/attempts.ts';
 
 describe('a payment', () => {
   test('routes, sends and is sent', () => {

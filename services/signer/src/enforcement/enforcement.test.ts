@@ -3,54 +3,23 @@ import { decodeTx } from '@fulmen/bitcoin';
 import { commitmentPoint, commitmentSecret } from '@fulmen/keys';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  type Change,
-  EMPTY_ITEM,
-  HonestChannel,
-  type Side,
-  other,
-  registrationOf,
-  specFor,
-  testParties,
-} from '../testing/channel.ts';
+import { EMPTY_ITEM, HonestChannel, type Side, other, specFor } from '../testing/channel.ts';
 import { PureSigner } from '../testing/pure-signer.ts';
 import { signClosing } from './closing.ts';
 import { decodeChannel, encodeRegistration, encodeState } from './codec.ts';
 import { signHolderCommitment } from './holder-commitment.ts';
-import { registerChannel } from './registration.ts';
-import type { ChannelRegistration, PolicyTag, SignItemRequest, SignerChannelState } from './types.ts';
-
-const parties = testParties(secp);
-const SIDES: readonly Side[] = ['alice', 'bob'];
-
-const change: fc.Arbitrary<Change> = fc.oneof(
-  fc.record({
-    type: fc.constant('add' as const),
-    by: fc.constantFrom(...SIDES),
-    amountMsat: fc.bigInt(1n, 600_000_000n),
-  }),
-  fc.record({ type: fc.constantFrom('fulfill' as const, 'fail' as const), index: fc.nat(20) }),
-  fc.record({ type: fc.constant('fee' as const), feerateSatPerKw: fc.integer({ min: 253, max: 5_000 }) }),
-);
-const steps = fc.array(fc.tuple(fc.constantFrom(...SIDES), change), { minLength: 1, maxLength: 12 });
-
-async function played(
-  list: readonly (readonly [Side, Change])[],
-  format: 'anchors' | 'static_remotekey' = 'anchors',
-) {
-  const signer = new PureSigner(secp, parties, format);
-  const channel = new HonestChannel(secp, parties, (side, request) =>
-    Promise.resolve(signer.execute(side, request)),
-  );
-  await channel.open();
-  for (const [by, what] of list) await channel.step(by, what);
-  return { signer, channel };
-}
-
-const addTwo: readonly (readonly [Side, Change])[] = [
-  ['alice', { type: 'add', by: 'alice', amountMsat: 50_000_000n }],
-  ['bob', { type: 'add', by: 'bob', amountMsat: 70_000_000n }],
-];
+import type { PolicyTag, SignItemRequest, SignerChannelState } from './types.ts';
+import {
+  parties,
+  SIDES,
+  steps,
+  played,
+  addTwo,
+  withSpec,
+  withOutbound,
+  withHolderSpec,
+  withSignatures,
+} from './testing/deviations.ts';
 
 describe('an honest channel', () => {
   test('is signed to its end, and every stored state reads back', async () => {
@@ -468,77 +437,6 @@ describe('closing', () => {
   });
 });
 
-describe('registration', () => {
-  const original = registrationOf(secp, parties, 'alice');
-  const context = new PureSigner(secp, parties).contexts.alice;
-  const cases: [string, PolicyTag, Partial<ChannelRegistration>][] = [
-    [
-      'foreign keys as the holder’s',
-      'policy-channel-keys',
-      { holder: { ...original.holder, htlcBasepoint: original.counterparty.htlcBasepoint } },
-    ],
-    [
-      'a funding of other keys',
-      'policy-channel-keys',
-      { funding: { ...original.funding, counterpartyFundingPubkey: original.holder.fundingPubkey } },
-    ],
-    [
-      'itself as the counterparty',
-      'policy-channel-counterparty',
-      { counterpartyNodeId: parties.alice.keys.nodeId },
-    ],
-    ['a foreign channel id', 'policy-channel-id', { channelId: new Uint8Array(32) }],
-    ['no value', 'policy-channel-value', { funding: { ...original.funding, fundingValueSat: 0n } }],
-    [
-      'no time to punish',
-      'policy-channel-delay-range',
-      { holder: { ...original.holder, toSelfDelayBlocks: 1 } },
-    ],
-    [
-      'years to wait',
-      'policy-channel-delay-range',
-      { counterparty: { ...original.counterparty, toSelfDelayBlocks: 60_000 } },
-    ],
-    [
-      'a dust limit that eats HTLCs',
-      'policy-channel-dust-limit',
-      { counterparty: { ...original.counterparty, dustLimitSat: 1_000_000n } },
-    ],
-    [
-      'a foreign script to close to',
-      'policy-channel-shutdown-script',
-      { holder: { ...original.holder, upfrontShutdownScript: parties.bob.walletScript } },
-    ],
-  ];
-  test.each(cases)('refused: %s', (_name, policy, deviation) => {
-    const result = registerChannel(context, undefined, { ...original, ...deviation });
-    expect(!result.ok && result.error.policy).toBe(policy);
-  });
-
-  test('an identical retry succeeds, any difference is refused', () => {
-    const first = registerChannel(context, undefined, original);
-    if (!first.ok) throw new RangeError(first.error.policy);
-    expect(registerChannel(context, first.value, { ...original })).toEqual(first);
-    const other1 = registerChannel(context, first.value, { ...original, announce: false });
-    expect(!other1.ok && other1.error.policy).toBe('policy-channel-immutable');
-  });
-
-  test('a channel restored from a static backup is frozen, whether it was known or not', () => {
-    const restored = registerChannel(context, undefined, original, 'restored');
-    if (!restored.ok) throw new RangeError(restored.error.policy);
-    expect(restored.value.lock).toEqual({ type: 'frozen' });
-    expect(registerChannel(context, restored.value, original, 'restored')).toEqual(restored);
-    // Whoever registers it as a new one gets no further than before.
-    expect(registerChannel(context, restored.value, original)).toEqual(restored);
-    const known = registerChannel(context, undefined, original);
-    if (!known.ok) throw new RangeError(known.error.policy);
-    const frozen = registerChannel(context, known.value, original, 'restored');
-    expect(frozen.ok && frozen.value.lock).toEqual({ type: 'frozen' });
-    const closing = { ...known.value, lock: { type: 'closing', commitmentNumber: 3n } } as const;
-    expect(registerChannel(context, closing, original, 'restored')).toEqual({ ok: true, value: closing });
-  });
-});
-
 test('secrets and points in answers are the published derivation’s', async () => {
   const { signer, channel } = await played(addTwo);
   for (const { side, request, answer } of channel.log) {
@@ -551,55 +449,3 @@ test('secrets and points in answers are the published derivation’s', async () 
   }
   expect(other('bob')).toBe('alice');
 });
-
-function withSpec(
-  request: SignItemRequest,
-  map: (spec: NonNullable<SignItemRequest['counterpartyCommitment']>['spec']) => typeof spec,
-): SignItemRequest {
-  const { counterpartyCommitment } = request;
-  return counterpartyCommitment === undefined
-    ? request
-    : {
-        ...request,
-        counterpartyCommitment: { ...counterpartyCommitment, spec: map(counterpartyCommitment.spec) },
-      };
-}
-
-type Spec = NonNullable<SignItemRequest['counterpartyCommitment']>['spec'];
-
-function withOutbound(spec: Spec, count: number, amountMsat: bigint): Spec {
-  const more = Array.from({ length: count }, (_, i) => ({
-    direction: 'outbound' as const,
-    id: 1_000n + BigInt(i),
-    amountMsat,
-    paymentHash: new Uint8Array(32),
-    cltvExpiryHeight: 700,
-  }));
-  return {
-    ...spec,
-    toHolderMsat: spec.toHolderMsat - BigInt(count) * amountMsat,
-    htlcs: [...spec.htlcs, ...more],
-  };
-}
-
-function withHolderSpec(request: SignItemRequest, map: (spec: Spec) => Spec): SignItemRequest {
-  const { holderCommitment } = request;
-  return holderCommitment === undefined
-    ? request
-    : { ...request, holderCommitment: { ...holderCommitment, spec: map(holderCommitment.spec) } };
-}
-
-type Signatures = NonNullable<SignItemRequest['holderCommitment']>['signatures'][number];
-
-function withSignatures(
-  request: SignItemRequest,
-  map: (signatures: Signatures) => Signatures,
-): SignItemRequest {
-  const { holderCommitment } = request;
-  return holderCommitment === undefined
-    ? request
-    : {
-        ...request,
-        holderCommitment: { ...holderCommitment, signatures: holderCommitment.signatures.map(map) },
-      };
-}
