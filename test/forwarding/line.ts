@@ -13,7 +13,8 @@ import type { UpdateChannelPolicyRequest } from '@fulmen/proto/manager/v1/manage
 import { RpcError } from '@fulmen/rpc';
 import { Prng, Scheduler } from '@fulmen/testing/simulation/index';
 import { Fleet, MANAGERS } from '../simulation/fleet.ts';
-import { type Payment, SimPeer } from '../simulation/peer.ts';
+import type { Payment } from '../simulation/payments.ts';
+import { SimPeer } from '../simulation/peer.ts';
 
 export class LineError extends Error {
   override readonly name = 'LineError';

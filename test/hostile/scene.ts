@@ -13,7 +13,8 @@ import { RpcError } from '@fulmen/rpc';
 import { Prng, Scheduler } from '@fulmen/testing/simulation/index';
 import type { TestPeer } from '@fulmen/testing/peer';
 import { Fleet, MANAGERS } from '../simulation/fleet.ts';
-import { type Payment, SimPeer } from '../simulation/peer.ts';
+import type { Payment } from '../simulation/payments.ts';
+import { SimPeer } from '../simulation/peer.ts';
 import type { Heard, Outcome, Play, Reaction, Stage, Wire } from './play.ts';
 
 export class SceneError extends Error {

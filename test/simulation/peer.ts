@@ -22,20 +22,12 @@ import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding'
 import { TestNode } from '@fulmen/channel/testing/node';
 import { equalBytes, InternalError, toHex, utf8Encode } from '@fulmen/codec';
 import { sha256, type Secp256k1 } from '@fulmen/crypto';
-import {
-  buildOnion,
-  decodeHopPayload,
-  encodeHopPayload,
-  onionEphemeralKey,
-  peelOnion,
-  unwrapFailure,
-  wrapFailure,
-} from '@fulmen/onion';
 import { TestPeer } from '@fulmen/testing/peer';
 import type { Prng, Scheduler } from '@fulmen/testing/simulation/index';
 import type { SocketAddress, SocketPort } from '@fulmen/testing/socket';
 import { make, type Message, type UnknownMessage } from '@fulmen/wire';
 import type { SimChain } from './chain.ts';
+import { answerOf, failureText, type Payment, prepare } from './payments.ts';
 
 /** What both sides' init say. */
 const FEATURES: NegotiatedFeatures = {
@@ -49,9 +41,6 @@ const FEATURES: NegotiatedFeatures = {
 };
 const MINIMUM_DEPTH = 2;
 const RECONNECT_MS = 150;
-/** Blocks for the fleet between its incoming and its outgoing HTLC, and for the last hop. */
-const FLEET_CLTV_DELTA = 80;
-const FINAL_CLTV_DELTA = 400;
 
 export interface SimPeerPorts {
   readonly scheduler: Scheduler;
@@ -65,32 +54,6 @@ export interface SimPeerPorts {
   /** Whether a node id will do. */
   readonly suits: (nodeId: Uint8Array) => boolean;
   readonly onViolation: (text: string) => void;
-}
-
-/** A payment by way of the fleet. */
-export interface Payment {
-  readonly paymentHash: Uint8Array;
-  readonly amountMsat: bigint;
-  readonly feeMsat: bigint;
-  readonly payee: Uint8Array;
-  /** The fleet's channel with the payee. */
-  readonly shortChannelId: bigint;
-  readonly expected: 'fulfilled' | 'failed';
-  /** Of the HTLC to the fleet, where it is not the ordinary. */
-  readonly cltvExpiryHeight?: number;
-  state: 'waiting' | 'offered' | 'fulfilled' | 'failed';
-  htlcId?: bigint;
-  secrets?: readonly Uint8Array[];
-  /** Which hop failed it (0 is the fleet), and how. */
-  failure?: string;
-  /** The same as it came. */
-  removal?: Extract<ChannelEffect, { type: 'htlc_failed' }>['removal'];
-  /** What is offered in place of an honest onion to the payee. */
-  readonly prepared?: {
-    readonly packet: Uint8Array;
-    readonly sharedSecrets: readonly Uint8Array[];
-    readonly cltvExpiryHeight: number;
-  };
 }
 
 export class SimPeer {
@@ -493,7 +456,7 @@ export class SimPeer {
     if (this.channel?.phase.type !== 'open' || this.channel.connection.type !== 'connected') return;
     for (const payment of this.payments) {
       if (payment.state !== 'waiting') continue;
-      const { packet, sharedSecrets, cltvExpiryHeight } = payment.prepared ?? this.#prepare(payment);
+      const { packet, sharedSecrets, cltvExpiryHeight } = payment.prepared ?? prepare(this.#ports, payment);
       const htlcId: bigint = this.channel.changes.nextOutboundHtlcId;
       const error = this.node.input({
         type: 'add_htlc',
@@ -510,27 +473,6 @@ export class SimPeer {
     this.#commitSoon();
   }
 
-  /** The onion of an honest payment by way of the fleet. */
-  #prepare(payment: Payment): NonNullable<Payment['prepared']> {
-    const { secp, random, fleetNodeId, chain } = this.#ports;
-    const outgoingCltvHeight = chain.height + FINAL_CLTV_DELTA;
-    const common = { amtToForwardMsat: payment.amountMsat, outgoingCltvHeight };
-    const paymentData = { paymentSecret: payment.paymentHash, totalMsat: payment.amountMsat };
-    const built = buildOnion(secp, {
-      sessionKey: random.bytes(32),
-      associatedData: payment.paymentHash,
-      hops: [
-        {
-          nodeId: fleetNodeId,
-          payload: encodeHopPayload({ ...common, shortChannelId: payment.shortChannelId }),
-        },
-        { nodeId: payment.payee, payload: encodeHopPayload({ ...common, paymentData }) },
-      ],
-    });
-    if (!built.ok) throw new InternalError(`no onion: ${built.error.kind}`);
-    return { ...built.value, cltvExpiryHeight: outgoingCltvHeight + FLEET_CLTV_DELTA };
-  }
-
   // ---------------------------------------------------------------- being paid
 
   #answerLater(htlc: HtlcBody): void {
@@ -543,30 +485,9 @@ export class SimPeer {
   }
 
   #answer(htlc: HtlcBody): void {
-    const { secp } = this.#ports;
-    const key = onionEphemeralKey(secp, htlc.onionRoutingPacket);
-    if (!key.ok) return this.#violation('an onion without a key');
-    const secret = secp.ecdh(key.value, this.#staticSecret);
-    const peeled = peelOnion(secp, htlc.onionRoutingPacket, secret, htlc.paymentHash);
-    if (!peeled.ok || peeled.value.next !== undefined)
-      return this.#violation('an onion that is not for the last hop');
-    const payload = decodeHopPayload(peeled.value.payload);
-    if (!payload.ok || payload.value.tlvs.amtToForwardMsat !== htlc.amountMsat)
-      return this.#violation('another amount than the onion says');
-    const preimage = this.preimages.get(toHex(htlc.paymentHash));
-    const error = this.node.input(
-      preimage === undefined
-        ? {
-            type: 'fail_htlc',
-            id: htlc.id,
-            reason: wrapFailure(secret, {
-              kind: 'incorrect_or_unknown_payment_details',
-              htlcMsat: htlc.amountMsat,
-              height: this.#ports.chain.height,
-            }),
-          }
-        : { type: 'fulfil_htlc', id: htlc.id, preimage },
-    );
+    const answer = answerOf(this.#ports, this.#staticSecret, htlc, this.preimages);
+    if (typeof answer === 'string') return this.#violation(answer);
+    const error = this.node.input(answer);
     // Not possible while disconnected: it is answered after the reconnection.
     if (error === undefined) this.#afterInput();
   }
@@ -581,11 +502,6 @@ export class SimPeer {
   #violation(text: string): void {
     this.#ports.onViolation(`${this.name} ${text}`);
   }
-}
-
-function failureText(payment: Payment, reason: Uint8Array): string {
-  const unwrapped = unwrapFailure(payment.secrets ?? [], { reason, attributionData: undefined });
-  return unwrapped.kind === 'failure' ? `${unwrapped.hopIndex} ${unwrapped.failure.kind}` : 'undecodable';
 }
 
 /** P2WPKH of no key that matters. */

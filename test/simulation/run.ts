@@ -15,7 +15,8 @@ import { RpcError } from '@fulmen/rpc';
 import { Prng, Scheduler, SimulationError } from '@fulmen/testing/simulation/index';
 import { Fleet, MANAGERS } from './fleet.ts';
 import { drawFaults, type Fault, strike } from './faults.ts';
-import { type Payment, SimPeer } from './peer.ts';
+import type { Payment } from './payments.ts';
+import { SimPeer } from './peer.ts';
 
 export interface RunOptions {
   readonly faults: 'none' | 'seeded';
