@@ -119,6 +119,7 @@ const AFFORD =
 const TOO_MANY =
   'if a sending node adds more than receiver `max_accepted_htlcs` HTLCs to its local commitment transaction, OR adds more than receiver `max_htlc_value_in_flight_msat` worth of offered HTLCs to its local commitment transaction: SHOULD ' +
   OR;
+const PAST = 'MUST fail (and not forward) an HTLC whose fulfillment deadline is already past.';
 const OTHER_ID = 'if other `id` violations occur: MAY ' + OR;
 const FAILS =
   'If decryption fails, the result is not a valid `payload` TLV, or it contains unknown even types: MUST respond with an error as detailed in Failure Messages.';
@@ -279,11 +280,21 @@ export const ADD_RULES: readonly Rule[] = [
     'once the `cltv_expiry` of an incoming HTLC has been reached, OR if `cltv_expiry` minus `current_height` is less than `cltv_expiry_delta` for the corresponding outgoing HTLC: MUST fail that incoming HTLC (`update_fail_htlc`).',
     (height) => height + 20,
   ),
-  expiry(
-    'an expiry that has passed',
-    'MUST fail (and not forward) an HTLC whose fulfillment deadline is already past.',
-    (height) => height - 1,
-  ),
+  expiry('an expiry that has passed', PAST, (height) => height - 1),
+  {
+    // Of dust, which no transaction shows: the commitment is signed with another expiry all the same.
+    name: 'update_add_htlc: an expiry of 0',
+    section: FORWARDING,
+    sentence: PAST,
+    stage: 'open_funded_by_peer',
+    act: async (scene) => {
+      scene.change('update_add_htlc', (message) => ({ ...message, cltvExpiry: 0 }));
+      const payment = scene.pay(100_000n);
+      await scene.until('it is failed', () => payment.state === 'failed');
+    },
+    reaction: 'ignore',
+    hears: ['revoke_and_ack', 'update_fail_htlc'],
+  },
   expiry(
     'an expiry in years',
     "if an incoming HTLC's `cltv_expiry` is unreasonably far in the future: SHOULD fail that incoming HTLC (`update_fail_htlc`).",

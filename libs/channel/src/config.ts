@@ -10,6 +10,10 @@ export const LARGE_CHANNEL_SAT = 1n << 24n;
 export const CLTV_EXPIRY_LIMIT = 500_000_000;
 /** Floor of every feerate: what a Bitcoin node relays, rounded up to weight units. */
 export const MIN_FEERATE_SAT_PER_KW = 253;
+/** Ceiling of every commitment's feerate, 1,000 sat/vB: above every feerate that was ever needed. The signer keeps to it, too. */
+export const MAX_FEERATE_SAT_PER_KW = 250_000;
+/** Ceiling of the exposure to dust that the holder enters into on one commitment. The signer keeps to it, too. */
+export const MAX_DUST_EXPOSURE_SAT = 500_000n;
 /** BOLT 3: each anchor has 330 sat, and the funder pays both. */
 export const ANCHOR_SAT = 330n;
 /** LDK: an outbound HTLC is enforced on-chain this many blocks after its expiry. */

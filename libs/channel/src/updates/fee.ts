@@ -1,7 +1,7 @@
 /** BOLT 2 "Updating Fees: update_fee", both ways. */
 import type { MessageOf } from '@fulmen/wire';
 import { make } from '@fulmen/wire';
-import { MIN_FEERATE_SAT_PER_KW } from '../config.ts';
+import { MAX_FEERATE_SAT_PER_KW, MIN_FEERATE_SAT_PER_KW } from '../config.ts';
 import type { ChannelContext } from '../context.ts';
 import { fault, refuse } from '../errors.ts';
 import type { CommitmentFormatName } from '../parameters.ts';
@@ -92,7 +92,8 @@ export function isAcceptableFeerate(
     MIN_FEERATE_SAT_PER_KW,
     format === 'anchors' ? minimumAnchorSatPerKw : minimumNonAnchorSatPerKw,
   );
-  return feerateSatPerKw >= minimum && feerateSatPerKw <= UNREASONABLE_MULTIPLE * maximumSatPerKw;
+  const maximum = Math.min(MAX_FEERATE_SAT_PER_KW, UNREASONABLE_MULTIPLE * maximumSatPerKw);
+  return feerateSatPerKw >= minimum && feerateSatPerKw <= maximum;
 }
 
 export function feeMessage(channelId: Uint8Array, feeratePerKw: number): MessageOf<'update_fee'> {

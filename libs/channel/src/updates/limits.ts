@@ -20,6 +20,7 @@ import {
 } from '../commitment/fees.ts';
 import type { HtlcsOnCommitment } from '../commitment/fees.ts';
 import type { CommitmentSpec } from '../commitment-spec.ts';
+import { MAX_DUST_EXPOSURE_SAT } from '../config.ts';
 import type { ChannelContext } from '../context.ts';
 import type { EstablishedChannel, Funding, Htlc } from '../state.ts';
 import type { CommitmentOwner } from '../commitment/types.ts';
@@ -139,7 +140,9 @@ export function dustExposureMsat(
 }
 
 export function maximumDustExposureMsat(ctx: ChannelContext): bigint {
-  return ctx.config.dustExposureFeerateMultiple * BigInt(ctx.feerates.maximumSatPerKw);
+  const byFeerateMsat = ctx.config.dustExposureFeerateMultiple * BigInt(ctx.feerates.maximumSatPerKw);
+  const ceilingMsat = 1000n * MAX_DUST_EXPOSURE_SAT;
+  return byFeerateMsat < ceilingMsat ? byFeerateMsat : ceilingMsat;
 }
 
 /** The commitment (if any) on which the exposure to dust exceeds the cap. */

@@ -1,5 +1,6 @@
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { describe, expect, test } from 'vitest';
+import { MAX_FEERATE_SAT_PER_KW } from '../config.ts';
 import type { ChannelInput } from '../input.ts';
 import { summary } from '../summary.ts';
 import { effectsOf, forged, receive, typesOf } from '../testing/expect.ts';
@@ -298,6 +299,10 @@ describe('the counterparty is refused', () => {
       reaction: 'warning_disconnect',
     });
     expect(fee(pair.bob, 1_000_000)?.code).toBe('feerate_out_of_range');
+    // Whatever the estimates say, never more than the signer signs.
+    const dear = open({ fundingSat: 16_000_000n, bob: { feerates: { maximumSatPerKw: 250_000 } } });
+    expect(fee(dear.bob, MAX_FEERATE_SAT_PER_KW + 1)?.code).toBe('feerate_out_of_range');
+    expect(fee(dear.bob, MAX_FEERATE_SAT_PER_KW)).toBeUndefined();
     const poor = open({ fundingSat: 100_000n, pushMsat: 80_000_000n });
     expect(fee(poor.bob, 40_000)?.code).toBe('cannot_afford_commitment_fee');
     const legacy = open({ format: 'static_remotekey' });

@@ -1,6 +1,7 @@
 /**
- * What every commitment must satisfy, whoever owns it: it adds up, its fee is
- * sane, and its HTLCs keep to what both sides agreed at the opening.
+ * What a commitment must satisfy, whoever owns it. It is well formed, or it is no commitment of this channel. Beyond that
+ * its fee is sane, and its HTLCs keep to what both sides agreed at the opening: reasons not to go on with a channel, and
+ * never reasons not to close it with what the counterparty has signed.
  */
 import { dustExposureMsat } from '@fulmen/channel/commitment/fees';
 import type { CommitmentOwner } from '@fulmen/channel/commitment/types';
@@ -11,7 +12,30 @@ import type { Result } from '@fulmen/codec';
 import { refuse } from './refuse.ts';
 import type { ChannelRegistration, CommitmentRecord, PolicyLimits, Refusal } from './types.ts';
 
-/** Checks a commitment that is about to be validated (holder's) or signed (counterparty's). `previous`: of the same owner. */
+/** Checks that it adds up, and that each HTLC is one. */
+export function checkForm(registration: ChannelRegistration, spec: CommitmentSpec): Result<void, Refusal> {
+  let totalMsat = spec.toHolderMsat + spec.toCounterpartyMsat;
+  const seen = new Set<string>();
+  for (const htlc of spec.htlcs) {
+    totalMsat += htlc.amountMsat;
+    const identity = `${htlc.direction} ${htlc.id}`;
+    if (seen.has(identity)) return refuse('policy-commitment-htlc-identity', `${identity} is there twice`);
+    seen.add(identity);
+    if (htlc.amountMsat === 0n) return refuse('policy-commitment-value', `${identity} of nothing`);
+    // An expiry in the past is an expiry: the counterparty may offer any (BOLT 2 refuses times alone).
+    if (htlc.cltvExpiryHeight >= CLTV_EXPIRY_LIMIT)
+      return refuse('policy-commitment-htlc-cltv-range', `${identity} expires at ${htlc.cltvExpiryHeight}`);
+  }
+  if (totalMsat !== 1000n * registration.funding.fundingValueSat) {
+    return refuse(
+      'policy-commitment-value',
+      `${totalMsat} msat on a funding of ${registration.funding.fundingValueSat} sat`,
+    );
+  }
+  return ok(undefined);
+}
+
+/** Checks a commitment with which the channel is to go on: about to be validated (holder's) or signed (counterparty's). `previous`: of the same owner. */
 export function checkSpec(
   registration: ChannelRegistration,
   owner: CommitmentOwner,
@@ -25,24 +49,19 @@ export function checkSpec(
   ) {
     return refuse('policy-commitment-fee-range', `feerate ${spec.feerateSatPerKw} sat/kw`);
   }
-  let totalMsat = spec.toHolderMsat + spec.toCounterpartyMsat;
-  for (const htlc of spec.htlcs) totalMsat += htlc.amountMsat;
-  if (totalMsat !== 1000n * registration.funding.fundingValueSat) {
-    return refuse(
-      'policy-commitment-value',
-      `${totalMsat} msat on a funding of ${registration.funding.fundingValueSat} sat`,
-    );
-  }
+  const form = checkForm(registration, spec);
+  if (!form.ok) return form;
   const htlcs = checkHtlcs(registration, owner, spec.htlcs);
   if (!htlcs.ok) return htlcs;
   const exposureMsat = dustExposureMsat(registration.commitmentFormat, {
     owner,
-    htlcs: spec.htlcs,
+    // BOLT 2 has the receiver fail what is too much of the counterparty's dust, once it is committed: it must be taken first.
+    htlcs: spec.htlcs.filter(({ direction }) => direction === 'outbound'),
     ownerDustLimitSat: registration[owner].dustLimitSat,
     feerateSatPerKw: spec.feerateSatPerKw,
   });
   if (exposureMsat > 1000n * limits.maximumDustExposureSat) {
-    return refuse('policy-commitment-dust-exposure', `${exposureMsat} msat in trimmed HTLCs`);
+    return refuse('policy-commitment-dust-exposure', `${exposureMsat} msat in trimmed HTLCs of the holder`);
   }
   return checkReserve(registration, owner, spec, previous);
 }
@@ -52,17 +71,9 @@ function checkHtlcs(
   owner: CommitmentOwner,
   htlcs: readonly CommitmentHtlc[],
 ): Result<void, Refusal> {
-  const seen = new Set<string>();
   const count = { inbound: 0, outbound: 0 };
   const inFlightMsat = { inbound: 0n, outbound: 0n };
   for (const htlc of htlcs) {
-    const identity = `${htlc.direction} ${htlc.id}`;
-    if (seen.has(identity)) return refuse('policy-commitment-htlc-identity', `${identity} is there twice`);
-    seen.add(identity);
-    if (htlc.amountMsat === 0n) return refuse('policy-commitment-value', `${identity} of nothing`);
-    if (htlc.cltvExpiryHeight === 0 || htlc.cltvExpiryHeight >= CLTV_EXPIRY_LIMIT) {
-      return refuse('policy-commitment-htlc-cltv-range', `${identity} expires at ${htlc.cltvExpiryHeight}`);
-    }
     count[htlc.direction] += 1;
     inFlightMsat[htlc.direction] += htlc.amountMsat;
   }

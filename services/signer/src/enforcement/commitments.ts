@@ -20,7 +20,7 @@ import {
   lookupSecret,
 } from '@fulmen/keys';
 import type { HolderBasepointSecrets } from '@fulmen/keys';
-import { checkSpec } from './check-spec.ts';
+import { checkForm, checkSpec } from './check-spec.ts';
 import { commitmentDigest } from './digest.ts';
 import { refuse } from './refuse.ts';
 import type {
@@ -168,11 +168,17 @@ export function verifyHolderCommitment(
   return ok({ built: built.value, signatures });
 }
 
-/** Validates the next holder commitment, or recognises the last one again. */
+/**
+ * Validates the next holder commitment, or recognises the last one again.
+ *
+ * @param purpose whether the channel is to go on with it, or to be closed by it: the manager has committed it by then,
+ * and the counterparty has signed it, so that whatever it says is better than no close at all
+ */
 export function validateHolderCommitment(
   ctx: EnforcementContext,
   state: SignerChannelState,
   request: HolderCommitmentRequest,
+  purpose: 'go_on' | 'close',
 ): Result<SignerChannelState, Refusal> {
   const { spec } = request;
   const { commitmentNumber } = spec;
@@ -199,7 +205,10 @@ export function validateHolderCommitment(
       `holder commitment ${state.nextHolderRevocation} is not revoked`,
     );
   }
-  const checked = checkSpec(state.registration, 'holder', spec, state.holderCommitments.at(-1), ctx.limits);
+  const checked =
+    purpose === 'close'
+      ? checkForm(state.registration, spec)
+      : checkSpec(state.registration, 'holder', spec, state.holderCommitments.at(-1), ctx.limits);
   if (!checked.ok) return checked;
   const verified = verifyHolderCommitment(ctx, state, request);
   if (!verified.ok) return verified;

@@ -29,7 +29,7 @@ export function signHolderCommitment(
     // A closed channel's next commitment may still be one that the manager committed before it asked for a mutual close.
     const unlocked: SignerChannelState =
       state.lock.type === 'mutual_close' ? { ...state, lock: { type: 'none' } } : state;
-    const validated = validateHolderCommitment(ctx, unlocked, request);
+    const validated = validateHolderCommitment(ctx, unlocked, request, 'close');
     if (!validated.ok) return validated;
     state = validated.value;
   }

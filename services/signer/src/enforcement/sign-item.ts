@@ -39,7 +39,7 @@ export function signItem(
     state = taken.value;
   }
   if (request.holderCommitment !== undefined) {
-    const validated = validateHolderCommitment(ctx, state, request.holderCommitment);
+    const validated = validateHolderCommitment(ctx, state, request.holderCommitment, 'go_on');
     if (!validated.ok) return validated;
     state = validated.value;
   }
