@@ -115,6 +115,8 @@ export class Lnd implements InteropPeer {
       '--accept-keysend',
       '--maxpendingchannels=10',
       '--trickledelay=200',
+      // Else it grows with the channel's size, and every forced close waits for hundreds of blocks.
+      '--bitcoin.defaultremotedelay=144',
       ...(largeChannels === 'known' ? ['--protocol.wumbo-channels'] : []),
       ...extra,
     ];
