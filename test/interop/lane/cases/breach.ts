@@ -3,7 +3,8 @@ import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import type { InteropPeer } from '../peer.ts';
 import type { World } from '../world.ts';
-import { type Books, closingInMempool, closings, display, hex, openBooks, settleBooks } from './closing.ts';
+import { type Books, openBooks, settleBooks } from './books.ts';
+import { closingInMempool, closings, display, hex } from './closing.ts';
 import { forward, holdOfFleet } from './held.ts';
 import { ensureSucceeded, invoiceOfFleet, peerWithChannel } from './support.ts';
 

@@ -1,15 +1,11 @@
-/** What the cases of closing channels share: asking for a close, mining until it is over, and opening the books. */
+/** What the cases of closing channels share: asking for a close, and mining until it is over. */
 import { createHash } from 'node:crypto';
 import type { ClosingChannel } from '@fulmen/proto/chain/v1/chain';
 import type { CloseChannelRequest } from '@fulmen/proto/manager/v1/manager';
-import {
-  ANCHOR_VALUE_SAT,
-  chainTransactions,
-  descendants,
-} from '../../../e2e/main-job/chain-transactions.ts';
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { CloseOptions, InteropPeer } from '../peer.ts';
 import type { World } from '../world.ts';
+import type { Books } from './books.ts';
 
 /** Past every delay and every expiry of these cases. */
 const MAX_BLOCKS = 3_000;
@@ -84,128 +80,6 @@ export async function forceClose(
     closingTxid = await forceClose(world, books, by, others);
   });
   return closingTxid;
-}
-
-/** What each had before, and which channels are to end. */
-export interface Books {
-  readonly height: number;
-  /** Outside of every wallet: in the vault. */
-  readonly vaultSat: bigint;
-  /** In the wallet and in closed channels. */
-  readonly fleetSat: bigint;
-  /** Anchors of channels that earlier cases closed, which the fleet may bring home meanwhile. */
-  readonly oldAnchors: ReadonlySet<string>;
-  readonly fleetInChannelsMsat: bigint;
-  readonly peers: readonly {
-    readonly peer: InteropPeer;
-    readonly walletSat: bigint;
-    readonly inChannelsMsat: bigint;
-  }[];
-  readonly channels: readonly {
-    readonly channelId: string;
-    readonly fundingTxid: string;
-    readonly fundingVout: number;
-  }[];
-}
-
-/** Opens the books over the channels with these peers; nothing may be in flight. */
-export async function openBooks(world: World, ...peers: readonly InteropPeer[]): Promise<Books> {
-  const channels = (await Promise.all(peers.map((peer) => world.fleetChannels(peer)))).flat();
-  if ((await world.chain.mempool()).length > 0) await world.mine(1);
-  const theirs = async (peer: InteropPeer): Promise<Books['peers'][number]> => ({
-    peer,
-    walletSat: await peer.onchainSat(),
-    inChannelsMsat: channels
-      .filter(({ counterpartyNodeId }) => hex(counterpartyNodeId) === peer.nodeId)
-      .reduce((sum, { counterpartyBalanceMsat }) => sum + counterpartyBalanceMsat, 0n),
-  });
-  return {
-    height: await world.chain.height(),
-    vaultSat: await vaultSat(world),
-    fleetSat: await fleetSat(world),
-    oldAnchors: await unspentAnchors(world),
-    fleetInChannelsMsat: channels.reduce((sum, { holderBalanceMsat }) => sum + holderBalanceMsat, 0n),
-    peers: await Promise.all(peers.map(theirs)),
-    channels: channels.map(({ channelId, fundingTxid, fundingOutputIndex }) => ({
-      channelId: hex(channelId),
-      fundingTxid: display(fundingTxid),
-      fundingVout: fundingOutputIndex,
-    })),
-  };
-}
-
-async function unspentAnchors(world: World): Promise<ReadonlySet<string>> {
-  const { channels } = await world.node.channels.listClosingChannels(
-    { includeResolved: true, limit: 1_000 },
-    world.node.auth(),
-  );
-  return new Set(
-    channels
-      .flatMap(({ outputs }) => outputs)
-      .filter(({ kind, status }) => kind === 'anchor' && status !== 'spent')
-      .map(({ txid, outputIndex }) => `${display(txid)}:${outputIndex}`),
-  );
-}
-
-/** Also what is unconfirmed. */
-async function vaultSat({ chain, vault }: World): Promise<bigint> {
-  return BigInt(Math.round(Number(await chain.rpc.call('getreceivedbyaddress', vault.address, 0)) * 1e8));
-}
-
-async function fleetSat(world: World): Promise<bigint> {
-  const { confirmedSat, unconfirmedSat, reservedSat, limboSat } = await world.node.onchain.getBalance(
-    {},
-    world.node.auth(),
-  );
-  return confirmedSat + unconfirmedSat + reservedSat + limboSat;
-}
-
-/**
- * Mines until everything is home, and accounts for every satoshi: together they have what they had, less the fees of
- * the transactions that came of the channels, and the anchors that nobody claimed; and nobody lost more than those.
- * @param paidMsat what a peer received beside its balance; negative: paid. The fleet's is the rest.
- * @param toVault whose balance went to the vault
- */
-export async function settleBooks(
-  world: World,
-  books: Books,
-  paidMsat: ReadonlyMap<InteropPeer, bigint> = new Map(),
-  { whose = 'all', toVault }: { readonly whose?: 'all' | 'fleet'; readonly toVault?: 'fleet' | 'peer' } = {},
-): Promise<void> {
-  await mineUntilSettled(world, books, whose);
-  const { feesSat, anchorsSat, oldSat } = await costs(world, books);
-  const vaultMsat = ((await vaultSat(world)) - books.vaultSat) * 1_000n;
-  ensure(vaultMsat > 0n === (toVault !== undefined), `the vault received ${vaultMsat} msat`);
-  const paidToPeers = [...paidMsat.values()].reduce((sum, msat) => sum + msat, 0n);
-  const accounts = [
-    {
-      who: 'the fleet',
-      beforeMsat: (books.fleetSat + oldSat) * 1_000n + books.fleetInChannelsMsat - paidToPeers,
-      afterMsat: (await fleetSat(world)) * 1_000n + (toVault === 'fleet' ? vaultMsat : 0n),
-    },
-    ...(await Promise.all(
-      books.peers.map(async ({ peer, walletSat, inChannelsMsat }) => ({
-        who: peer.name,
-        beforeMsat: walletSat * 1_000n + inChannelsMsat + (paidMsat.get(peer) ?? 0n),
-        afterMsat: (await peer.onchainSat()) * 1_000n + (toVault === 'peer' ? vaultMsat : 0n),
-      })),
-    )),
-  ];
-  const costSat = feesSat + anchorsSat;
-  const told = accounts.map(({ who, beforeMsat, afterMsat }) => `${who} ${beforeMsat} → ${afterMsat} msat`);
-  const lostMsat = accounts.reduce((sum, { beforeMsat, afterMsat }) => sum + beforeMsat - afterMsat, 0n);
-  ensure(
-    lostMsat === costSat * 1_000n,
-    `${told.join(', ')}: ${lostMsat} msat went, of which fees ${feesSat} sat, anchors ${anchorsSat} sat`,
-  );
-  for (const { who, beforeMsat, afterMsat } of accounts) {
-    const lost = beforeMsat - afterMsat;
-    // What one lacks of a satoshi the other may have in full.
-    ensure(
-      lost > -1_000n && lost < (costSat + 1n) * 1_000n,
-      `${who} lost ${lost} msat: ${told.join(', ')}, fees ${feesSat} sat, anchors ${anchorsSat} sat`,
-    );
-  }
 }
 
 /**
@@ -387,35 +261,4 @@ export async function closingInMempool(world: World, books: Books, index = 0): P
     }
     return undefined;
   });
-}
-
-/** Fees of what came of the channels, the anchors that were left, and what came of older ones. */
-async function costs(
-  world: World,
-  { height, channels, oldAnchors }: Books,
-): Promise<{ readonly feesSat: bigint; readonly anchorsSat: bigint; readonly oldSat: bigint }> {
-  const transactions = await chainTransactions(world, height);
-  const spent = new Set<string>();
-  for (const { inputs } of transactions.values())
-    for (const { txid, vout } of inputs) spent.add(`${txid}:${vout}`);
-  const fundings = new Set(channels.map(({ fundingTxid, fundingVout }) => `${fundingTxid}:${fundingVout}`));
-  const closing = new Set(
-    [...transactions]
-      .filter(([, { inputs }]) => inputs.some(({ txid, vout }) => fundings.has(`${txid}:${vout}`)))
-      .map(([txid]) => txid),
-  );
-  ensure(closing.size === channels.length, `${closing.size} of ${channels.length} channels closed`);
-  let feesSat = 0n;
-  let anchorsSat = 0n;
-  for (const txid of [...closing, ...descendants(transactions, closing)])
-    feesSat += transactions.get(txid)?.feeSat ?? 0n;
-  for (const txid of closing)
-    for (const [vout, valueSat] of (transactions.get(txid)?.outputsSat ?? []).entries())
-      if (valueSat === ANCHOR_VALUE_SAT && !spent.has(`${txid}:${vout}`)) anchorsSat += valueSat;
-  let oldSat = 0n;
-  for (const { inputs, feeSat } of transactions.values()) {
-    const old = inputs.filter(({ txid, vout }) => oldAnchors.has(`${txid}:${vout}`));
-    if (old.length > 0) oldSat += BigInt(old.length) * ANCHOR_VALUE_SAT - feeSat;
-  }
-  return { feesSat, anchorsSat, oldSat };
 }

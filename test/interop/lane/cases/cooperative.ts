@@ -3,17 +3,8 @@ import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import { type InteropPeer, NotApplicable } from '../peer.ts';
 import type { World } from '../world.ts';
-import {
-  type Books,
-  closeByFleet,
-  closeByPeer,
-  closingInMempool,
-  closings,
-  display,
-  ensureClosed,
-  openBooks,
-  settleBooks,
-} from './closing.ts';
+import { type Books, openBooks, settleBooks } from './books.ts';
+import { closeByFleet, closeByPeer, closingInMempool, closings, display, ensureClosed } from './closing.ts';
 import { ensureEnds, forward, holdOfFleet } from './held.ts';
 import { ensureSucceeded, invoiceOfFleet, peerWithChannel } from './support.ts';
 

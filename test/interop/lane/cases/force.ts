@@ -3,16 +3,8 @@ import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import {
-  type Books,
-  claimOnChain,
-  ensureClosed,
-  forceClose,
-  mineUntilEnded,
-  mineUntilSettled,
-  openBooks,
-  settleBooks,
-} from './closing.ts';
+import { type Books, openBooks, settleBooks } from './books.ts';
+import { claimOnChain, ensureClosed, forceClose, mineUntilEnded, mineUntilSettled } from './closing.ts';
 import { ensureEnds, type Forwarded, forward, holdOfFleet } from './held.ts';
 import { peerWithChannel } from './support.ts';
 

@@ -1,7 +1,8 @@
 /** One channel from its opening by the fleet to its close: the recording of it is replayed by `npm test`. */
 import { ensure } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
-import { closeByFleet, closingInMempool, openBooks, settleBooks } from './closing.ts';
+import { openBooks, settleBooks } from './books.ts';
+import { closeByFleet, closingInMempool } from './closing.ts';
 import { ensureSucceeded, invoiceOfFleet, payByFleet } from './support.ts';
 
 /** LND takes no less where it has no estimates. */

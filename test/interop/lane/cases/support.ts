@@ -49,7 +49,8 @@ export function describe(payment: PeerPayment): string {
 }
 
 /** What LND, LDK, ldk-node and the fleet say of a payment of which nothing left the node, because no channel was there at that moment. */
-export const NOT_SENT = /insufficient_balance|insufficient_outbound|no_route|route_not_found|failed to send the given payment/i;
+export const NOT_SENT =
+  /insufficient_balance|insufficient_outbound|no_route|route_not_found|failed to send the given payment/i;
 
 /** A payment of the peer's, asked for again while its node finds no way, as after a connection that was replaced. */
 export async function peerPays(peer: InteropPeer, invoice: () => Promise<string>): Promise<PeerPayment> {
