@@ -290,7 +290,10 @@ export interface ManagerStore {
   ): Promise<{ readonly shard: number; readonly channelId: Uint8Array } | undefined>;
 
   // --- peers ------------------------------------------------------------------------
-  /** Fenced CAS: the newest connection of a peer wins everywhere, and has a generation above any that the peer had. */
+  /**
+   * Fenced CAS: the newest connection of a peer wins everywhere. Each call gives a generation above any that the peer had,
+   * also for a connection that was accepted before: frames are numbered anew in each.
+   */
   acceptConnection(
     fence: Fence,
     peerNodeId: Uint8Array,

@@ -103,9 +103,7 @@ export class MemoryManagerState {
     {
       readonly peerNodeId: Uint8Array;
       generation: bigint;
-      epoch: bigint;
       gatewayId: string | undefined;
-      connectionId: bigint | undefined;
       features: Uint8Array;
     }
   >();

@@ -207,21 +207,16 @@ export class MemoryManagerStore implements ManagerStore {
   acceptConnection(
     fence: Fence,
     peerNodeId: Uint8Array,
-    { gatewayId, connectionId, features }: port.PeerConnection,
+    { gatewayId, features }: port.PeerConnection,
   ): Promise<port.ConnectionOutcome> {
     return this.#do((state) => {
       if (!state.fenceHolds(fence)) return { type: 'fence_lost' };
       const old = state.connections.get(hexKey(peerNodeId));
-      if (old?.gatewayId === gatewayId && old.connectionId === connectionId && old.epoch === fence.epoch) {
-        return { type: 'accepted', generation: old.generation, previousGatewayId: undefined };
-      }
       const generation = (state.lastGeneration += 1n);
       state.connections.set(hexKey(peerNodeId), {
         peerNodeId,
         generation,
-        epoch: fence.epoch,
         gatewayId,
-        connectionId,
         features,
       });
       return { type: 'accepted', generation, previousGatewayId: old?.gatewayId };
@@ -233,7 +228,6 @@ export class MemoryManagerStore implements ManagerStore {
       const found = state.connections.get(hexKey(peerNodeId));
       if (!state.fenceHolds(fence) || found?.generation !== generation) return;
       found.gatewayId = undefined;
-      found.connectionId = undefined;
     });
   }
 

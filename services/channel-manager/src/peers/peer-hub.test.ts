@@ -5,6 +5,8 @@ import { utf8Encode } from '@fulmen/codec';
 import type { GatewayToManager, ManagerToGateway } from '@fulmen/proto/link/v1/link';
 import type { DuplexStream } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
+import { shardOfPeer } from '@fulmen/keys/shard';
+import { MemoryManagerDatabase, type MemoryManagerStore, type ManagerStore } from '@fulmen/store';
 import { encodeMessage, make } from '@fulmen/wire';
 import { expect, test, vi } from 'vitest';
 import type { EnginePorts } from '../engine/ports.ts';
@@ -28,32 +30,75 @@ const UPDATE = encodeMessage(
   }),
 );
 
-/** A hub with one gateway and one peer on it; `ended[n]` ends the handling of the nth channel_update. */
-async function linked() {
+/** A gateway's stream to the hub, and what it says and hears on it. */
+function gatewayOf(hub: PeerHub) {
   const sent: NonNullable<ManagerToGateway['body']>[] = [];
-  const ended: (() => void)[] = [];
   const inbox: GatewayToManager[] = [];
   let wake = (): void => undefined;
+  let over = false;
+  const end = (): void => {
+    over = true;
+    wake();
+  };
   const stream = {
     send: async ({ body }: ManagerToGateway) => void (body !== undefined && sent.push(body)),
-    cancel: () => undefined,
+    cancel: end,
     async *[Symbol.asyncIterator]() {
-      for (;;) {
+      while (!over) {
         const next = inbox.shift();
         if (next === undefined) await new Promise<void>((resolve) => (wake = resolve));
         else yield next;
       }
     },
   } as unknown as DuplexStream<GatewayToManager, ManagerToGateway>;
-  const ports = {
-    logger: silentLogger,
-    lease: { isValid: () => true },
-    store: {
-      acceptConnection: async () => ({ type: 'accepted', generation: 1n }),
-      dropConnection: async () => undefined,
-      listPeers: async () => [],
-    },
-  } as unknown as EnginePorts;
+  const say = (body: NonNullable<GatewayToManager['body']>): void => {
+    inbox.push({ body });
+    wake();
+  };
+  void hub.serve(stream);
+  say({ $case: 'hello', value: { gatewayId: 'g', incarnation: 1n } });
+  return {
+    end,
+    say,
+    announce: (connectionId: bigint) =>
+      say({
+        $case: 'peerConnected',
+        value: {
+          peerNodeId,
+          connectionId,
+          theirFeatures: new Uint8Array(0),
+          remoteAddress: '',
+          inbound: true,
+        },
+      }),
+    /** Everything of one kind that the hub sent. */
+    heard: <C extends NonNullable<ManagerToGateway['body']>['$case']>($case: C) =>
+      sent.flatMap((body) =>
+        body.$case === $case
+          ? // The case selected the variant.
+            [body.value as Extract<NonNullable<ManagerToGateway['body']>, { $case: C }>['value']]
+          : [],
+      ),
+  };
+}
+
+/** A hub that owns the peer's shard; `ended[n]` ends the handling of the nth channel_update. */
+async function owning(change: (store: MemoryManagerStore) => Partial<ManagerStore> = () => ({})) {
+  const ended: (() => void)[] = [];
+  const memory = new MemoryManagerDatabase(() => 0).connect('a');
+  await memory.heartbeat('a', 1n, 'a:1', 60_000);
+  const shard = shardOfPeer(peerNodeId);
+  const acquired = await memory.acquireShard(shard, 'a');
+  if (acquired.type !== 'acquired') throw new TypeError(acquired.type);
+  const fence = { shard, epoch: acquired.epoch, replicaId: 'a' };
+  const changed = change(memory);
+  const store: Partial<ManagerStore> = {
+    acceptConnection: (...args) => memory.acceptConnection(...args),
+    dropConnection: (...args) => memory.dropConnection(...args),
+    listPeers: () => memory.listPeers(),
+    ...changed,
+  };
+  const ports = { logger: silentLogger, lease: { isValid: () => true }, store } as unknown as EnginePorts;
   const handler = {
     keptFor: async () => undefined,
     connected: () => undefined,
@@ -64,31 +109,24 @@ async function linked() {
     ports,
     'a',
     () => [],
-    () => FENCE,
+    () => fence,
     handler,
   );
-  void hub.serve(stream);
-  const say = (body: NonNullable<GatewayToManager['body']>): void => {
-    inbox.push({ body });
-    wake();
-  };
-  say({ $case: 'hello', value: { gatewayId: 'g', incarnation: 1n } });
-  say({
-    $case: 'peerConnected',
-    value: {
-      peerNodeId,
-      connectionId: 1n,
-      theirFeatures: new Uint8Array(0),
-      remoteAddress: '',
-      inbound: true,
-    },
-  });
-  await vi.waitFor(() => expect(sent.map(({ $case }) => $case)).toContain('ownScids'));
+  const presence = async () => (await memory.listPeers()).find(({ connected }) => connected !== undefined);
+  return { hub, ended, presence };
+}
+
+/** A hub with one gateway and one peer on it. */
+async function linked() {
+  const { hub, ended } = await owning();
+  const gateway = gatewayOf(hub);
+  gateway.announce(1n);
+  await vi.waitFor(() => expect(gateway.heard('ownScids')).toHaveLength(1));
   return {
     ended,
     hear: (number: bigint, message: Uint8Array) =>
-      say({ $case: 'inbound', value: { peerNodeId, generation: 1n, number, message } }),
-    acknowledged: () => sent.flatMap((body) => (body.$case === 'inboundAck' ? [body.value.through] : [])),
+      gateway.say({ $case: 'inbound', value: { peerNodeId, generation: 1n, number, message } }),
+    acknowledged: () => gateway.heard('inboundAck').map(({ through }) => through),
   };
 }
 
@@ -102,6 +140,23 @@ test('channel_updates are looked at one after the other, and acknowledged when t
   ended[0]?.();
   await vi.waitFor(() => expect(acknowledged()).toEqual([0n, 1n]));
   expect(ended).toHaveLength(2);
+});
+
+test('a connection that is announced again on another link is of another generation, however late the end of the one before', async () => {
+  const late: (() => Promise<void>)[] = [];
+  const { hub, presence } = await owning((memory) => ({
+    dropConnection: (...args) =>
+      new Promise<void>((resolve) => late.push(() => memory.dropConnection(...args).then(resolve))),
+  }));
+  const first = gatewayOf(hub);
+  first.announce(1n);
+  await vi.waitFor(() => expect(first.heard('peerAccepted')).toMatchObject([{ generation: 1n }]));
+  const second = gatewayOf(hub);
+  second.announce(1n);
+  await vi.waitFor(() => expect(second.heard('peerAccepted')).toMatchObject([{ generation: 2n }]));
+  expect(late).toHaveLength(1);
+  for (const drop of late) await drop();
+  expect((await presence())?.connected).toMatchObject({ generation: 2n });
 });
 
 test('whoever came once, and has nothing here, is not remembered', async () => {
