@@ -96,8 +96,6 @@ describe('a peer and its manager', () => {
     fleet.outbound('alice', 1n, { generation: 2n });
     fleet.outbound('alice', 1n, { epoch: 2n });
     fleet.outbound('alice', 1n);
-    // A repetition, as after a link that broke.
-    fleet.outbound('alice', 1n);
     fleet.outbound('alice', 2n);
     await settle();
     expect(peer.waiting.map((message) => message.type === 'shutdown' && message.scriptpubkey.length)).toEqual(
@@ -138,10 +136,13 @@ describe('a peer and its manager', () => {
     expect(fleet.manager.all('inbound')).toMatchObject([{ message: encodeMessage(update(8n)) }]);
   });
 
-  test("a gap in the manager's numbers resets the connection", async () => {
+  test.each([
+    ['a gap', [2n]],
+    ['a repetition', [1n, 1n]],
+  ])("%s in the manager's numbers resets the connection", async (_name, numbers) => {
     await begin();
     const peer = await fleet.peer('alice');
-    fleet.outbound('alice', 2n);
+    for (const number of numbers) fleet.outbound('alice', number);
     await peer.closed;
     await settle();
     expect(fleet.manager.all('peerDisconnected')).toMatchObject([{ connectionId: 1n, generation: 1n }]);
@@ -251,36 +252,59 @@ describe('ownership', () => {
     expect(await fleet.value('disconnects_total')).toBe(1);
   });
 
-  test('a link that returns with the same epoch and generation loses nothing', async () => {
+  test('a connection ends with the link that it was accepted on, once its shard has an owner again', async () => {
     await begin();
-    fleet.manager.acknowledges = false;
     const peer = await fleet.peer('alice');
-    await peer.send(shutdown(1));
-    await settle();
     fleet.manager.cut();
-    await peer.send(shutdown(2));
-    await fleet.runtime.advance(1_000);
-    expect(fleet.manager.all('inbound').map(({ number }) => number)).toEqual([1n, 1n, 2n]);
-    fleet.outbound('alice', 1n);
-    expect((await peer.next('shutdown')).scriptpubkey.length).toBe(1);
+    await settle();
     expect(await fleet.value('disconnects_total')).toBe(0);
+    await fleet.runtime.advance(1_000);
+    // The manager numbers from the beginning whatever it accepts on the new link.
+    expect(fleet.manager.all('peerConnected').map(({ connectionId }) => connectionId)).toEqual([1n]);
+    await peer.closed;
+    const again = await fleet.peer('alice');
+    fleet.outbound('alice', 1n, { generation: 2n });
+    expect((await again.next('shutdown')).scriptpubkey.length).toBe(1);
+    expect(await fleet.value('disconnects_total', { cause: 'ownership' })).toBe(1);
   });
 
-  test('a link that returns with a new generation, or not at all, resets its peers', async () => {
-    await begin();
+  test('a link that does not return leaves its peers to another owner, and nobody for long', async () => {
+    await begin({ managers: 2 });
     const alice = await fleet.peer('alice');
-    fleet.manager.accepts = false;
-    fleet.manager.cut();
-    await fleet.runtime.advance(500);
-    const connected = fleet.manager.all('peerConnected').at(-1);
-    if (connected !== undefined) fleet.manager.accept(connected, { generation: 77n });
-    await alice.closed;
-    fleet.manager.accepts = true;
-    const bob = await fleet.peer('bob');
     fleet.network.crash('manager-0');
-    await fleet.runtime.advance(3_500);
-    await bob.closed;
-    expect(await fleet.value('disconnects_total', { cause: 'ownership' })).toBe(2);
+    await fleet.runtime.advance(3_000);
+    expect(await fleet.value('disconnects_total')).toBe(0);
+    fleet.managers[1]?.ownAll(2n).hello();
+    await alice.closed;
+    await fleet.peer('bob');
+    fleet.network.crash('manager-1');
+    await fleet.runtime.advance(6_000);
+    expect(await fleet.value('disconnects_total', { cause: 'ownership' })).toBe(1);
+    expect(await fleet.value('disconnects_total', { cause: 'no_owner' })).toBe(1);
+  });
+
+  test('a peer that comes while the link is away is announced once', async () => {
+    await begin();
+    fleet.network.crash('manager-0');
+    await fleet.runtime.advance(3_000);
+    await fleet.peer('alice');
+    await fleet.manager.listen();
+    await fleet.runtime.advance(1_500);
+    expect(fleet.manager.all('peerConnected').map(({ connectionId }) => connectionId)).toEqual([1n]);
+    expect(await fleet.value('accepted_peers')).toBe(1);
+  });
+
+  test('a peer that was not accepted before the link broke is announced again', async () => {
+    await begin();
+    fleet.manager.accepts = false;
+    const peer = await fleet.peer('alice');
+    await peer.send(shutdown(1));
+    fleet.manager.accepts = true;
+    fleet.manager.cut();
+    await fleet.runtime.advance(1_000);
+    expect(fleet.manager.all('peerConnected').map(({ connectionId }) => connectionId)).toEqual([1n, 1n]);
+    expect(fleet.manager.all('inbound')).toMatchObject([{ number: 1n }]);
+    expect(await fleet.value('disconnects_total')).toBe(0);
   });
 
   test('a released shard waits for its next owner', async () => {

@@ -257,7 +257,6 @@ export class Gateway {
       window: new InboundWindow(),
       route: { type: 'awaiting_owner', sinceMs: this.#ports.runtime.monotonicMs() },
       queuedThrough: 0n,
-      sentThrough: 0n,
       timestampFilter: undefined,
       ownScids: new Set(),
     };

@@ -82,8 +82,6 @@ export const GOSSIP_QUEUE_EVENTS = 20_000;
 export const LINK_PAUSE_BYTES = 8 * 1024 * 1024;
 /** Bytes queued on a link that end it. */
 export const LINK_LIMIT_BYTES = 64 * 1024 * 1024;
-/** A broken link has this long to return before its peers are given up. */
-export const LINK_RETURN_MS = 2_000;
 export const LINK_RETRY_MIN_MS = 100;
 export const LINK_RETRY_MAX_MS = 1_000;
 

@@ -1,13 +1,14 @@
 /**
  * Brings each peer to the channel-manager that owns its shard, and keeps the
  * two together: a connection belongs to one generation of one owner in one
- * epoch. Whenever that cannot be kept up, the TCP connection is reset, and
- * channel_reestablish repairs what was in flight.
+ * epoch, on one stream, on which both sides number its frames. Whenever that
+ * cannot be kept up, the TCP connection is reset, and channel_reestablish
+ * repairs what was in flight.
  */
 import { assertNever, toHex } from '@fulmen/codec';
 import type { InboundAck, ManagerHello, OutboundFrame, PeerAccepted } from '@fulmen/proto/link/v1/link';
 import type { Logger, Runtime } from '@fulmen/service';
-import { ACCEPT_WAIT_MS, LINK_RETURN_MS, OWNER_WAIT_MS } from '../limits.ts';
+import { ACCEPT_WAIT_MS, OWNER_WAIT_MS } from '../limits.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { DisconnectCause, PeerConnection } from '../peer/connection.ts';
 import type { InboundWindow } from '../peer/inbound-window.ts';
@@ -32,15 +33,7 @@ export type Route =
       readonly generation: bigint;
       readonly epoch: bigint;
     }
-  /** Was accepted; the stream broke, and may return with the same owner and epoch. */
-  | {
-      readonly type: 'relinking';
-      readonly link: ManagerLink;
-      readonly generation: bigint;
-      readonly epoch: bigint;
-      readonly sinceMs: number;
-    }
-  /** Was accepted; its shard was given up and has no new owner yet. */
+  /** Was accepted; its shard was given up, or the stream broke, and the shard has no owner since. */
   | { readonly type: 'orphaned'; readonly sinceMs: number };
 
 /** A peer's current connection. */
@@ -54,9 +47,8 @@ export interface RoutedPeer {
   readonly connection: PeerConnection;
   readonly window: InboundWindow;
   route: Route;
-  /** The manager's last number that was queued, and the last that was handed to the socket. */
+  /** The manager's last number that was queued. */
   queuedThrough: bigint;
-  sentThrough: bigint;
   /** Scids of its channels with this node: its channel_updates about them are for the manager too. */
   ownScids: ReadonlySet<bigint>;
   /** Its last gossip_timestamp_filter, for a router that starts anew. */
@@ -77,9 +69,8 @@ export class PeerRouter implements LinkHandler {
   readonly #handler: PeerRouterHandler;
   readonly #table = new RoutingTable<ManagerLink>();
   readonly #peers = new Map<string, RoutedPeer>();
+  /** By the link, once it said hello. */
   readonly #replicas = new Map<ManagerLink, string>();
-  /** Links whose stream is broken, or has not said hello since. */
-  readonly #brokenSinceMs = new Map<ManagerLink, number>();
 
   constructor(
     ports: { readonly runtime: Runtime; readonly logger: Logger; readonly metrics: GatewayMetrics },
@@ -131,9 +122,11 @@ export class PeerRouter implements LinkHandler {
     return peer.route.type === 'accepted' && peer.route.link.isFull ? 'link' : undefined;
   }
 
+  /** Everything through this number of the manager's was handed to the socket. */
   sent(peer: RoutedPeer, through: bigint): void {
-    peer.sentThrough = through;
-    this.#acknowledgeOutbound(peer);
+    if (peer.route.type !== 'accepted') return;
+    const { link, generation } = peer.route;
+    link.send({ $case: 'outboundAck', value: { peerNodeId: peer.nodeId, generation, through } });
   }
 
   message(link: ManagerLink, body: LinkInput): void {
@@ -169,19 +162,11 @@ export class PeerRouter implements LinkHandler {
     }
   }
 
+  /** What was accepted on the stream ends with it: who accepts a connection again numbers from the beginning. */
   broken(link: ManagerLink, reason: string): void {
-    const nowMs = this.#runtime.monotonicMs();
-    if (!this.#brokenSinceMs.has(link)) {
-      this.#brokenSinceMs.set(link, nowMs);
-      if (this.#replicas.has(link))
-        this.#logger.warn({ manager: link.address, reason }, 'the link to a manager broke');
-    }
-    for (const peer of this.#peers.values()) {
-      if (peer.route.type === 'accepted' && peer.route.link === link) {
-        peer.route = { ...peer.route, type: 'relinking', sinceMs: nowMs };
-        peer.connection.resumeReading();
-      }
-    }
+    if (this.#replicas.delete(link))
+      this.#logger.warn({ manager: link.address, reason }, 'the link to a manager broke');
+    this.#rerouteAll(this.#table.drop(link));
     this.#publish();
   }
 
@@ -193,11 +178,6 @@ export class PeerRouter implements LinkHandler {
 
   /** Ends what waited too long; called every TICK_MS. */
   tick(nowMs: number): void {
-    for (const [link, sinceMs] of this.#brokenSinceMs) {
-      if (nowMs - sinceMs < LINK_RETURN_MS) continue;
-      this.#replicas.delete(link);
-      this.#rerouteAll(this.#table.drop(link));
-    }
     for (const peer of [...this.#peers.values()]) {
       peer.connection.tick(nowMs);
       const { route } = peer;
@@ -218,11 +198,6 @@ export class PeerRouter implements LinkHandler {
             peer.connection.close('no_owner', 'the manager did not accept the connection');
           }
           break;
-        case 'relinking':
-          if (nowMs - route.sinceMs >= ACCEPT_WAIT_MS) {
-            this.#reset(peer, 'ownership', 'the manager did not confirm the generation');
-          }
-          break;
         default:
           assertNever(route);
       }
@@ -231,22 +206,11 @@ export class PeerRouter implements LinkHandler {
   }
 
   #onHello(link: ManagerLink, hello: ManagerHello): void {
-    const returned = this.#brokenSinceMs.delete(link);
     if (this.#replicas.get(link) !== hello.replicaId) {
       this.#logger.info({ manager: link.address, replica: hello.replicaId }, 'linked to a manager');
       this.#replicas.set(link, hello.replicaId);
     }
-    const changed = this.#table.announce(link, hello.shards);
-    this.#rerouteAll(changed);
-    // A new stream knows none of the connections that stayed with this owner.
-    if (returned) {
-      for (const peer of this.#peers.values()) {
-        const { route } = peer;
-        if ((route.type === 'awaiting_accept' || route.type === 'relinking') && route.link === link) {
-          this.#announce(peer, link);
-        }
-      }
-    }
+    this.#rerouteAll(this.#table.announce(link, hello.shards));
     this.#publish();
   }
 
@@ -262,17 +226,10 @@ export class PeerRouter implements LinkHandler {
         peer.route = { type: 'accepted', link, generation, epoch };
         this.#handler.accepted(peer);
         break;
-      case 'relinking':
       case 'accepted':
-        if (route.generation !== generation || route.epoch !== epoch) {
-          return this.#reset(peer, 'ownership', 'the manager began a new generation');
-        }
-        peer.route = { type: 'accepted', link, generation, epoch };
-        if (route.type === 'relinking') {
-          peer.window.rewind();
-          this.#acknowledgeOutbound(peer);
-        }
-        break;
+        if (route.generation !== generation || route.epoch !== epoch)
+          this.#reset(peer, 'ownership', 'the manager began a new generation');
+        return;
       case 'awaiting_owner':
       case 'orphaned':
         return;
@@ -296,12 +253,8 @@ export class PeerRouter implements LinkHandler {
       this.#metrics.dropped.inc({ reason: 'stale_outbound' });
       return;
     }
-    if (frame.number <= peer.queuedThrough) {
-      this.#metrics.dropped.inc({ reason: 'repeated_outbound' });
-      return this.#acknowledgeOutbound(peer);
-    }
     if (frame.number !== peer.queuedThrough + 1n) {
-      return this.#reset(peer, 'ownership', 'a frame of the manager is missing');
+      return this.#reset(peer, 'ownership', 'a frame of the manager is not the next');
     }
     peer.queuedThrough = frame.number;
     this.#metrics.outboundMessages.inc({ origin: 'manager' });
@@ -346,13 +299,8 @@ export class PeerRouter implements LinkHandler {
           this.#reset(peer, 'ownership', 'its shard has a new owner');
         }
         return;
-      case 'relinking':
-        if (owner?.link !== route.link || owner.epoch !== route.epoch) {
-          this.#reset(peer, 'ownership', 'its manager did not return');
-        }
-        return;
       case 'orphaned':
-        if (owner !== undefined) this.#reset(peer, 'ownership', 'its shard has a new owner');
+        if (owner !== undefined) this.#reset(peer, 'ownership', 'its shard has an owner again');
         return;
       default:
         assertNever(route);
@@ -362,11 +310,7 @@ export class PeerRouter implements LinkHandler {
   #assign(peer: RoutedPeer, owner: ShardOwner<ManagerLink>): void {
     const sinceMs = this.#runtime.monotonicMs();
     peer.route = { type: 'awaiting_accept', link: owner.link, epoch: owner.epoch, sinceMs };
-    this.#announce(peer, owner.link);
-  }
-
-  #announce(peer: RoutedPeer, link: ManagerLink): void {
-    link.send({
+    owner.link.send({
       $case: 'peerConnected',
       value: {
         peerNodeId: peer.nodeId,
@@ -384,15 +328,6 @@ export class PeerRouter implements LinkHandler {
     for (const { number, message } of peer.window.takeUnsent()) {
       link.send({ $case: 'inbound', value: { peerNodeId: peer.nodeId, generation, number, message } });
     }
-  }
-
-  #acknowledgeOutbound(peer: RoutedPeer): void {
-    if (peer.route.type !== 'accepted' || peer.sentThrough === 0n) return;
-    const { link, generation } = peer.route;
-    link.send({
-      $case: 'outboundAck',
-      value: { peerNodeId: peer.nodeId, generation, through: peer.sentThrough },
-    });
   }
 
   #reset(peer: RoutedPeer, cause: DisconnectCause, detail: string): void {

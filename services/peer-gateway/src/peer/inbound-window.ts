@@ -1,7 +1,7 @@
 /**
- * The frames of one connection on their way to a manager: numbered, kept until
- * acknowledged (so that a link that breaks and returns loses nothing), and
- * bounded by the manager's credit.
+ * The frames of one connection on their way to a manager: numbered, waiting
+ * until the manager accepted the connection, and bounded by the manager's
+ * credit until it acknowledged them.
  */
 import { DEFAULT_CREDIT_BYTES, FRAME_OVERHEAD_BYTES, MAX_CREDIT_BYTES } from '../limits.ts';
 
@@ -12,9 +12,11 @@ export interface NumberedFrame {
 }
 
 export class InboundWindow {
-  #frames: NumberedFrame[] = [];
+  #unsent: NumberedFrame[] = [];
+  /** What each frame costs that was handed to the link and is not acknowledged, the oldest first. */
+  readonly #sentCosts: number[] = [];
   #nextNumber = 1n;
-  #sentThrough = 0n;
+  #acknowledgedThrough = 0n;
   #heldBytes = 0;
   #creditBytes = DEFAULT_CREDIT_BYTES;
 
@@ -31,33 +33,27 @@ export class InboundWindow {
   push(message: Uint8Array): NumberedFrame {
     const frame = { number: this.#nextNumber, message };
     this.#nextNumber += 1n;
-    this.#frames.push(frame);
+    this.#unsent.push(frame);
     this.#heldBytes += cost(message);
     return frame;
   }
 
   /** Frames not yet handed to the link, which hereby are. */
   takeUnsent(): readonly NumberedFrame[] {
-    const unsent = this.#frames.filter((frame) => frame.number > this.#sentThrough);
-    this.#sentThrough = this.#nextNumber - 1n;
+    const unsent = this.#unsent;
+    this.#unsent = [];
+    for (const { message } of unsent) this.#sentCosts.push(cost(message));
     return unsent;
-  }
-
-  /** The link is a new one: everything unacknowledged is to be sent again. */
-  rewind(): void {
-    this.#sentThrough = 0n;
   }
 
   /** Frees frames through a number that was sent; a credit of 0 leaves it as it is. */
   acknowledge(through: bigint, creditBytes: number): void {
-    if (through > this.#sentThrough) return;
-    let count = 0;
-    for (const frame of this.#frames) {
-      if (frame.number > through) break;
-      this.#heldBytes -= cost(frame.message);
-      count += 1;
+    const count = Number(through - this.#acknowledgedThrough);
+    if (count > this.#sentCosts.length) return;
+    if (count > 0) {
+      for (const freed of this.#sentCosts.splice(0, count)) this.#heldBytes -= freed;
+      this.#acknowledgedThrough = through;
     }
-    this.#frames.splice(0, count);
     if (creditBytes > 0) this.#creditBytes = Math.min(creditBytes, MAX_CREDIT_BYTES);
   }
 }

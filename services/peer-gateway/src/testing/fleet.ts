@@ -1,5 +1,4 @@
 /** A gateway in memory with a signer, managers and a router that do what a test says. */
-import { toHex } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { SHARD_COUNT } from '@fulmen/keys/shard';
@@ -47,8 +46,6 @@ export class FakeManager {
   /** Acknowledge every inbound frame at once. */
   acknowledges = true;
   shards: { shard: number; epoch: bigint }[] = [];
-  /** The same peer and connection gets the same generation again, as from a manager whose stream broke. */
-  readonly #generations = new Map<string, bigint>();
   readonly #network: MemoryNetwork;
   #stream: DuplexStream<GatewayToManager, ManagerToGateway> | undefined;
   #nextGeneration = 1n;
@@ -89,21 +86,16 @@ export class FakeManager {
     return this.received.filter((body) => body.$case === $case).map((body) => body.value as ValueOfCase<C>);
   }
 
-  accept(connected: PeerConnected, overrides: Partial<PeerAccepted> = {}): PeerAccepted {
-    const key = `${toHex(connected.peerNodeId)} ${connected.connectionId}`;
-    const generation = this.#generations.get(key) ?? this.#nextGeneration++;
-    this.#generations.set(key, generation);
+  accept(connected: PeerConnected): void {
     const shard = sha256(connected.peerNodeId)[0] ?? 0;
-    const accepted: PeerAccepted = {
+    const value: PeerAccepted = {
       peerNodeId: connected.peerNodeId,
       connectionId: connected.connectionId,
-      generation,
+      generation: this.#nextGeneration++,
       epoch: this.shards.find((owned) => owned.shard === shard)?.epoch ?? 0n,
       shard,
-      ...overrides,
     };
-    this.send({ $case: 'peerAccepted', value: accepted });
-    return accepted;
+    this.send({ $case: 'peerAccepted', value });
   }
 
   async #serve(stream: DuplexStream<GatewayToManager, ManagerToGateway>): Promise<void> {
