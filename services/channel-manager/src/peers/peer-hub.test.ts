@@ -60,6 +60,8 @@ function gatewayOf(hub: PeerHub) {
   return {
     end,
     say,
+    /** How much of what was said the hub has not read. */
+    unheard: () => inbox.length,
     announce: (connectionId: bigint) =>
       say({
         $case: 'peerConnected',
@@ -81,6 +83,8 @@ function gatewayOf(hub: PeerHub) {
       ),
   };
 }
+
+type Gateway = ReturnType<typeof gatewayOf>;
 
 /** A hub that owns the peer's shard; `ended[n]` ends the handling of the nth channel_update. */
 async function owning(change: (store: MemoryManagerStore) => Partial<ManagerStore> = () => ({})) {
@@ -157,6 +161,42 @@ test('a connection that is announced again on another link is of another generat
   expect(late).toHaveLength(1);
   for (const drop of late) await drop();
   expect((await presence())?.connected).toMatchObject({ generation: 2n });
+});
+
+test('a connection that is announced twice on one link stands, in its generation', async () => {
+  const { hub } = await owning();
+  const gateway = gatewayOf(hub);
+  gateway.announce(1n);
+  gateway.announce(1n);
+  await vi.waitFor(() => expect(gateway.heard('peerAccepted')).toHaveLength(2));
+  expect(gateway.heard('peerAccepted').map(({ generation }) => generation)).toEqual([1n, 1n]);
+  expect(gateway.heard('disconnect')).toEqual([]);
+});
+
+test.each([
+  [
+    'the peer',
+    (gateway: Gateway) =>
+      gateway.say({ $case: 'peerDisconnected', value: { peerNodeId, connectionId: 1n, generation: 0n } }),
+  ],
+  ['the link', (gateway: Gateway) => gateway.end()],
+])('a connection that %s ends while it is accepted is none afterwards', async (_who, end) => {
+  const { promise: answered, resolve: answer } = Promise.withResolvers<undefined>();
+  const { hub, presence } = await owning((memory) => ({
+    acceptConnection: async (...args) => {
+      const outcome = await memory.acceptConnection(...args);
+      await answered;
+      return outcome;
+    },
+  }));
+  const gateway = gatewayOf(hub);
+  gateway.announce(1n);
+  await vi.waitFor(async () => expect((await presence())?.connected).toMatchObject({ generation: 1n }));
+  end(gateway);
+  await vi.waitFor(() => expect(gateway.unheard()).toBe(0));
+  answer(undefined);
+  await vi.waitFor(async () => expect(await presence()).toBeUndefined());
+  expect(hub.find(peerNodeId)?.connection).toBeUndefined();
 });
 
 test('whoever came once, and has nothing here, is not remembered', async () => {

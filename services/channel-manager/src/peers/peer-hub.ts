@@ -19,7 +19,7 @@ import { decodeMessage, encodeMessage, make, type Message } from '@fulmen/wire';
 import type { EnginePorts } from '../engine/ports.ts';
 import { GatewayStream } from '../link/outbound.ts';
 import { Dispatcher, type MessageHandler } from './dispatch.ts';
-import { negotiatedFeatures, offersStorage, Peer } from './peer.ts';
+import { type Connection, negotiatedFeatures, offersStorage, Peer } from './peer.ts';
 
 export interface PeerHubHandler extends MessageHandler {
   /** A peer's connection was accepted. */
@@ -188,6 +188,8 @@ export class PeerHub {
   }
 
   async #accept(peer: Peer, gateway: GatewayStream, message: PeerConnected): Promise<void> {
+    // Announced again where it was accepted: nothing of it is new, and its frames go on being counted.
+    if (isOf(peer.connection, gateway, message)) return this.#tellAccepted(peer, peer.connection);
     const [outcome, kept] = await Promise.all([
       this.#ports.store.acceptConnection(peer.fence, peer.nodeId, {
         gatewayId: gateway.gatewayId,
@@ -196,14 +198,15 @@ export class PeerHub {
       }),
       this.#handler.keptFor(peer.nodeId),
     ]);
-    if (outcome.type === 'fence_lost' || this.#peers.get(peer.key) !== peer || gateway.broken) return;
+    if (outcome.type === 'fence_lost') return;
+    const { generation } = outcome;
+    if (this.#peers.get(peer.key) !== peer || gateway.broken) return this.#dropPresence(peer, generation);
     const before = peer.connection;
     if (before !== undefined) {
       peer.disconnect('a newer connection of this peer');
       this.#disconnected(peer);
     }
     const features = negotiatedFeatures(message.theirFeatures);
-    const { generation } = outcome;
     peer.connection = {
       gateway,
       connectionId: message.connectionId,
@@ -215,16 +218,7 @@ export class PeerHub {
       batch: undefined,
       open: new Set(),
     };
-    gateway.send({
-      $case: 'peerAccepted',
-      value: {
-        peerNodeId: peer.nodeId,
-        connectionId: message.connectionId,
-        generation,
-        epoch: peer.fence.epoch,
-        shard: peer.fence.shard,
-      },
-    });
+    this.#tellAccepted(peer, peer.connection);
     peer.tellScids();
     if (kept !== undefined)
       peer.sendBytes(encodeMessage(make('peer_storage_retrieval', { blob: kept })), generation);
@@ -232,15 +226,19 @@ export class PeerHub {
     this.#handler.connected(peer);
   }
 
+  #tellAccepted(peer: Peer, { gateway, connectionId, generation }: Connection): void {
+    const { epoch, shard } = peer.fence;
+    const value = { peerNodeId: peer.nodeId, connectionId, generation, epoch, shard };
+    gateway.send({ $case: 'peerAccepted', value });
+  }
+
   #peerDisconnected(gateway: GatewayStream, message: PeerDisconnected): void {
     const peer = this.find(message.peerNodeId);
-    if (
-      peer?.connection === undefined ||
-      peer.connection.gateway !== gateway ||
-      peer.connection.connectionId !== message.connectionId
-    )
-      return;
-    this.#disconnected(peer);
+    if (peer === undefined) return;
+    // In the order of what the gateway said: the connection may still be on its way into the store.
+    peer.accepting = peer.accepting.then(() => {
+      if (isOf(peer.connection, gateway, message)) this.#disconnected(peer);
+    });
   }
 
   #disconnected(peer: Peer): void {
@@ -249,9 +247,12 @@ export class PeerHub {
     peer.connection = undefined;
     for (const actor of [...peer.channels.values(), ...peer.openings.values()])
       actor.post({ kind: 'disconnected', generation: connection.generation });
-    void this.#ports.store
-      .dropConnection(peer.fence, peer.nodeId, connection.generation)
-      .catch(() => undefined);
+    this.#dropPresence(peer, connection.generation);
+  }
+
+  /** For whoever looks; a connection accepted since is of another generation, and stays. */
+  #dropPresence(peer: Peer, generation: bigint): void {
+    void this.#ports.store.dropConnection(peer.fence, peer.nodeId, generation).catch(() => undefined);
   }
 
   // ---------------------------------------------------------------- frames
@@ -382,4 +383,13 @@ export class PeerHub {
     for (const waiting of this.#connecting.values())
       waiting.reject(new RpcError('unavailable', 'the replica stops'));
   }
+}
+
+/** Whether it is the connection that the gateway names, on this very stream: after a restart it gives the same ids again. */
+function isOf(
+  connection: Connection | undefined,
+  gateway: GatewayStream,
+  named: { readonly connectionId: bigint },
+): connection is Connection {
+  return connection?.gateway === gateway && connection.connectionId === named.connectionId;
 }
