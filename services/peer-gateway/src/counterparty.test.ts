@@ -1,4 +1,4 @@
-import { FeatureBits } from '@fulmen/codec';
+import { FeatureBits, toHex } from '@fulmen/codec';
 import { decodeMessage, encodeMessage, make } from '@fulmen/wire';
 import { testInit } from '@fulmen/testing/peer';
 import fc from 'fast-check';
@@ -241,13 +241,37 @@ describe('anything at all', () => {
 });
 
 describe('limits', () => {
-  test('connections, unwanted peers and handshakes are bounded', async () => {
-    await begin({ limits: { maxUnwantedPeers: 1, maxPendingHandshakes: 2 } });
-    await fleet.peer('alice');
-    const bob = await fleet.connect('bob');
-    await bob.closed;
-    expect(await fleet.value('refused_connections_total', { limit: 'unwanted_peers' })).toBe(1);
+  test('strangers make room for whoever comes; who has a channel stays, and is no stranger', async () => {
+    await begin({ limits: { maxUnwantedPeers: 2 } });
+    fleet.manager.scids.set(toHex(nodeIdOf('carol')), [7n]);
+    for (const name of ['alice', 'bob']) await fleet.peer(name);
+    const carol = await fleet.peer('carol');
+    expect(await fleet.value('disconnects_total', { cause: 'limit' })).toBe(1);
+    // Of the first two one is left.
+    await fleet.peer('dave');
+    expect(await fleet.value('disconnects_total')).toBe(1);
+    for (let i = 0; i < 20; i += 1) await fleet.peer(`stranger ${i}`);
+    expect(await fleet.value('disconnects_total', { cause: 'limit' })).toBe(21);
+    expect(await fleet.value('refused_connections_total')).toBe(0);
     await fleet.runtime.advance(1_000);
+    expect(await fleet.value('accepted_peers')).toBe(3);
+    await carol.send(shutdown(1));
+    await settle();
+    expect(fleet.manager.all('inbound')).toMatchObject([{ peerNodeId: nodeIdOf('carol') }]);
+  });
+
+  test('peers of which nothing is known yet stay, within the limit', async () => {
+    await begin({ limits: { maxUnwantedPeers: 2 } });
+    fleet.manager.accepts = false;
+    for (const name of ['alice', 'bob']) await fleet.peer(name);
+    const carol = await fleet.connect('carol');
+    await carol.closed;
+    expect(await fleet.value('refused_connections_total', { limit: 'unwanted_peers' })).toBe(1);
+    expect(await fleet.value('disconnects_total')).toBe(0);
+  });
+
+  test('handshakes are bounded', async () => {
+    await begin({ limits: { maxPendingHandshakes: 2 } });
     const silent = await Promise.all(
       ['x', 'y', 'z'].map((name) => fleet.sockets.port(name).connect(fleet.address)),
     );

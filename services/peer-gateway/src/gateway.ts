@@ -225,7 +225,7 @@ export class Gateway {
     const key = toHex(established.nodeId);
     const inbound = direction === 'inbound';
     const older = this.#router.get(key);
-    if (this.#stopping || (inbound && older === undefined && !this.#hasRoomFor(key))) {
+    if (this.#stopping || (inbound && older === undefined && !this.#makeRoomFor(key))) {
       this.#ports.metrics.refused.inc({ limit: 'unwanted_peers' });
       this.#ports.wireLog?.ended(established.nodeId, 'unwanted_peers');
       established.socket.reset();
@@ -239,7 +239,8 @@ export class Gateway {
       gossip: (message) => {
         if (isTimestampFilter(message)) peer.timestampFilter = message;
         const scid = updatedScid(message);
-        if (scid !== undefined && peer.ownScids.has(scid)) this.#router.channelMessage(peer, message);
+        if (scid !== undefined && peer.ownScids?.has(scid) === true)
+          this.#router.channelMessage(peer, message);
         this.#gossip?.forward(peer.nodeId, message);
       },
       pauseReason: () => this.#router.pauseReason(peer),
@@ -258,7 +259,7 @@ export class Gateway {
       route: { type: 'awaiting_owner', sinceMs: this.#ports.runtime.monotonicMs() },
       queuedThrough: 0n,
       timestampFilter: undefined,
-      ownScids: new Set(),
+      ownScids: undefined,
     };
     this.#connections.add(connection);
     this.#logger.info({ peer: peer.nodeId, direction, address: peer.remoteAddress }, 'peer connected');
@@ -306,13 +307,22 @@ export class Gateway {
     if (misbehaviour.length > 0) peer.connection.close('gossip', misbehaviour, misbehaviour);
   }
 
-  /** Peers that nobody asked for are bounded, apart from all connections. */
-  #hasRoomFor(key: string): boolean {
+  /**
+   * Peers that nobody asked for and that have no channel are bounded, apart from all connections. Whether a newcomer has
+   * one only its manager can say: one of those that have none goes for it. False when no peer is known to have none.
+   */
+  #makeRoomFor(key: string): boolean {
     if (this.#dialer.isWanted(key)) return true;
-    let unwanted = 0;
-    for (const peer of this.#router.peers)
-      if (peer.inbound && !this.#dialer.isWanted(peer.key)) unwanted += 1;
-    return unwanted < this.#options.limits.maxUnwantedPeers;
+    const unwanted = [...this.#router.peers].filter(
+      ({ key: other, inbound, ownScids }) =>
+        inbound && (ownScids?.size ?? 0) === 0 && !this.#dialer.isWanted(other),
+    );
+    if (unwanted.length < this.#options.limits.maxUnwantedPeers) return true;
+    const strangers = unwanted.filter(({ ownScids }) => ownScids !== undefined);
+    // By chance, so that nobody can choose who goes by when they come.
+    const stranger = strangers[Math.floor(randomFraction(this.#ports.runtime) * strangers.length)];
+    stranger?.connection.reset('limit', 'another peer needs its place');
+    return stranger !== undefined;
   }
 
   async #clock(signal: AbortSignal): Promise<void> {

@@ -3,7 +3,7 @@
 export interface GatewayLimits {
   /** TCP connections, in every state. At the limit new ones are closed at once. */
   readonly maxConnections: number;
-  /** Inbound peers that no manager asked for (they have no channel, as far as we know). */
+  /** Inbound peers that no manager asked for, and that have no channel. At the limit one of them, by chance, goes for a new one. */
   readonly maxUnwantedPeers: number;
   /** Connections from one address. */
   readonly maxConnectionsPerAddress: number;

@@ -49,8 +49,11 @@ export interface RoutedPeer {
   route: Route;
   /** The manager's last number that was queued. */
   queuedThrough: bigint;
-  /** Scids of its channels with this node: its channel_updates about them are for the manager too. */
-  ownScids: ReadonlySet<bigint>;
+  /**
+   * Scids of its channels with this node, once its manager told: its channel_updates about them are for the manager too,
+   * and a peer without any is one that would be missed least.
+   */
+  ownScids: ReadonlySet<bigint> | undefined;
   /** Its last gossip_timestamp_filter, for a router that starts anew. */
   timestampFilter: Uint8Array | undefined;
 }

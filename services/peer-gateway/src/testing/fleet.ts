@@ -1,4 +1,5 @@
 /** A gateway in memory with a signer, managers and a router that do what a test says. */
+import { toHex } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { SHARD_COUNT } from '@fulmen/keys/shard';
@@ -46,6 +47,8 @@ export class FakeManager {
   /** Acknowledge every inbound frame at once. */
   acknowledges = true;
   shards: { shard: number; epoch: bigint }[] = [];
+  /** Of the channels with each peer, by its node id, hex. */
+  readonly scids = new Map<string, readonly bigint[]>();
   readonly #network: MemoryNetwork;
   #stream: DuplexStream<GatewayToManager, ManagerToGateway> | undefined;
   #nextGeneration = 1n;
@@ -96,6 +99,9 @@ export class FakeManager {
       shard,
     };
     this.send({ $case: 'peerAccepted', value });
+    const { peerNodeId, generation } = value;
+    const shortChannelIds = [...(this.scids.get(toHex(peerNodeId)) ?? [])];
+    this.send({ $case: 'ownScids', value: { peerNodeId, generation, shortChannelIds } });
   }
 
   async #serve(stream: DuplexStream<GatewayToManager, ManagerToGateway>): Promise<void> {
