@@ -5,7 +5,7 @@ export interface GatewayLimits {
   readonly maxConnections: number;
   /** Inbound peers that no manager asked for, and that have no channel. At the limit one of them, by chance, goes for a new one. */
   readonly maxUnwantedPeers: number;
-  /** Connections from one address. */
+  /** Connections from one address, which is of IPv6 a network of 64 bits: here and below. */
   readonly maxConnectionsPerAddress: number;
   /** Handshakes and init exchanges in flight. */
   readonly maxPendingHandshakes: number;

@@ -127,3 +127,14 @@ test('addresses without end are not remembered without end', () => {
   expect(admission.connections).toBe(0);
   expect(admission.pendingHandshakes).toBe(0);
 });
+
+test('the addresses of one IPv6 network are one, however they are written; those of IPv4 are apart', () => {
+  const admission = new Admission({ ...DEFAULT_LIMITS, maxConnectionsPerAddress: 2 });
+  const admit = (host: string) => admission.admit(host, 0);
+  expect([admit('2001:db8:0:1::1'), admit('2001:DB8::1:ffff:0:0:2')]).toEqual([undefined, undefined]);
+  expect(admit('2001:db8:0:1:a:b:c:d')).toBe('per_address');
+  expect(admit('2001:db8:0:2::1')).toBeUndefined();
+  admission.closed('2001:db8:0:1:9::');
+  expect(admit('2001:db8:0:1:a:b:c:d')).toBeUndefined();
+  for (const host of ['192.0.2.1', '192.0.2.2', '192.0.2.3', 'host']) expect(admit(host)).toBeUndefined();
+});
