@@ -207,7 +207,10 @@ export class Openings {
     }
   }
 
-  /** The funder's shell: the wallet builds and signs; nothing is broadcast before the holder commitment is committed. */
+  /**
+   * The funder's shell: the wallet builds and signs; nothing is broadcast before the holder commitment is committed. What
+   * the opening does not take, because it ended or left meanwhile, the wallet has back: no funding_created names it.
+   */
   fund(actor: ChannelActor, fundingValueSat: bigint, scriptPubKey: Uint8Array): void {
     const { ports } = this.#host;
     ports.runtime.spawn('fund channel', async () => {
@@ -222,12 +225,18 @@ export class Openings {
           { deadlineMs: 30_000 },
         );
         actor.fundingTransaction = funded.transaction;
-        const input = {
-          type: 'funding_transaction_created',
-          fundingTxid: funded.txid,
-          fundingOutputIndex: funded.outputIndex,
-        } as const;
-        actor.post({ kind: 'command', input, settle: () => undefined });
+        const isPosted = actor.post({
+          kind: 'command',
+          input: {
+            type: 'funding_transaction_created',
+            fundingTxid: funded.txid,
+            fundingOutputIndex: funded.outputIndex,
+          },
+          settle: ({ ok }) => {
+            if (!ok) this.#release(actor);
+          },
+        });
+        if (!isPosted) this.#release(actor);
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
         actor.post({
@@ -235,6 +244,8 @@ export class Openings {
           input: { type: 'abandon_opening', reason: `the wallet cannot fund the channel: ${reason}` },
           settle: () => undefined,
         });
+        // Only the answer may have been lost. Where nothing is reserved this does nothing.
+        this.#releaseInputs(actor.channelKeysId);
       }
     });
   }
@@ -252,7 +263,10 @@ export class Openings {
     });
   }
 
-  /** The actor is gone, and nobody here knows how its opening ends. Its inputs stay reserved: the funding may be ordered. */
+  /**
+   * The actor is gone, and nobody here knows how its opening ends. Where it had taken the funding transaction the inputs
+   * stay reserved: the broadcast may be ordered.
+   */
   lost(actor: ChannelActor): void {
     this.#waiting
       .get(actor)
@@ -263,13 +277,22 @@ export class Openings {
     this.#waiting
       .get(actor)
       ?.reject(new RpcError('failed_precondition', `the channel was not opened: ${reason}`));
+    this.#release(actor);
+  }
+
+  /** Gives the wallet back what it built for an opening that comes to nothing; once. */
+  #release(actor: ChannelActor): void {
     if (actor.fundingTransaction === undefined) return;
-    void this.#host.ports.wallet
-      .releaseFunding({ channelKeysId: actor.channelKeysId })
-      .catch((error: unknown) => {
-        // The wallet frees reservations of channels that never came to be by itself, later.
-        this.#host.ports.logger.warn({ err: error }, 'a funding reservation could not be released');
-      });
+    actor.fundingTransaction = undefined;
+    this.#releaseInputs(actor.channelKeysId);
+  }
+
+  #releaseInputs(channelKeysId: Uint8Array): void {
+    const { wallet, logger } = this.#host.ports;
+    void wallet.releaseFunding({ channelKeysId }).catch((error: unknown) => {
+      // The wallet frees reservations of channels that never came to be by itself, later.
+      logger.warn({ err: error }, 'a funding reservation could not be released');
+    });
   }
 
   #context(points: readonly Uint8Array[]) {

@@ -1,0 +1,189 @@
+/** What becomes of the coins that the wallet set apart for an opening that comes to nothing. */
+import { acceptChannel } from '@fulmen/channel';
+import { FEATURES, TestNode } from '@fulmen/channel/testing/node';
+import { testScript } from '@fulmen/channel/testing/pair';
+import { sha256 } from '@fulmen/crypto';
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { RpcError } from '@fulmen/rpc';
+import { silentLogger } from '@fulmen/service';
+import { toHex } from '@fulmen/codec';
+import type { MessageOf } from '@fulmen/wire';
+import { expect, test } from 'vitest';
+import type { Peer } from '../peers/peer.ts';
+import type { ActorHost } from './actor-host.ts';
+import type { ChannelActor } from './channel-actor.ts';
+import type { Item } from './items.ts';
+import { Openings } from './openings.ts';
+import { PolicyDefaults } from './policy.ts';
+
+const FUNDED = { transaction: new Uint8Array(100), txid: sha256(new Uint8Array(1)), outputIndex: 0 };
+
+/** The openings of a replica whose wallet answers when it is told to. */
+class OneOpening {
+  readonly node = new TestNode('alice', fakeSecp256k1);
+  readonly counterparty = new TestNode('bob', fakeSecp256k1);
+  readonly answer = Promise.withResolvers<typeof FUNDED>();
+  readonly asked = Promise.withResolvers<void>();
+  /** Channel keys ids, hex. */
+  readonly released: string[] = [];
+  readonly policies = new PolicyDefaults({
+    feeBaseMsat: 0,
+    feeProportionalMillionths: 0,
+    cltvExpiryDelta: 40,
+  });
+  readonly openings = new Openings(
+    {
+      node: {
+        channelConfig: this.node.ctx.config,
+        feerates: this.node.ctx.feerates,
+        chainDoubt: () => undefined,
+      },
+      ports: {
+        secp: fakeSecp256k1,
+        logger: silentLogger,
+        runtime: {
+          randomBytes: (length: number) => new Uint8Array(length).fill(3),
+          wallClockMs: () => 0,
+          sleep: (_ms: number, signal: AbortSignal) =>
+            new Promise<void>((_resolve, reject) =>
+              signal.addEventListener('abort', () => reject(new RpcError('cancelled', 'stopped'))),
+            ),
+          spawn: (_name: string, work: () => Promise<void>) => void work(),
+        },
+        signer: {
+          newChannelKeys: async () => ({
+            ...this.node.signer.keys(),
+            perCommitmentPoints: [0n, 1n].map((number) => this.node.ctx.holderPoint(number)),
+            shutdownScript: testScript(1),
+          }),
+        },
+        wallet: {
+          fundChannel: () => {
+            this.asked.resolve();
+            return this.answer.promise;
+          },
+          releaseFunding: async ({ channelKeysId }: { readonly channelKeysId: Uint8Array }) => {
+            this.released.push(toHex(channelKeysId));
+            return {};
+          },
+        },
+      },
+      consumed: () => undefined,
+      deliver: () => undefined,
+      letGo: () => undefined,
+      send: () => undefined,
+      fundChannel: (actor: ChannelActor, valueSat: bigint, script: Uint8Array) =>
+        this.openings.fund(actor, valueSat, script),
+      abandoned: (actor: ChannelActor, reason: string) => {
+        this.openings.abandoned(actor, reason);
+        actor.stop();
+      },
+    } as unknown as ActorHost,
+    { maxPendingPerPeer: 4, maxPendingTotal: 4 },
+    this.policies,
+    () => ({ ofPeer: () => 0, total: 0 }),
+  );
+}
+
+const turnOfTheLoop = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test('a peer that accepts and leaves while the wallet builds: they are free again', async () => {
+  const one = new OneOpening();
+  const sent: MessageOf<'open_channel'>[] = [];
+  const peer = {
+    nodeId: fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(9)),
+    fence: { shard: 1, epoch: 1n, replicaId: 'a' },
+    connection: { generation: 1n, features: FEATURES },
+    openings: new Map<string, ChannelActor>(),
+    channels: new Map(),
+    send: (message: MessageOf<'open_channel'>) => sent.push(message) > 0,
+  } as unknown as Peer;
+  const outcome = one.openings
+    .open(
+      peer,
+      {
+        nodeId: peer.nodeId,
+        fundingSat: 1_000_000n,
+        pushMsat: 0n,
+        announce: false,
+        fundingFeerateSatPerKw: undefined,
+        shutdownScript: undefined,
+        commitmentFormat: undefined,
+        scidAlias: 'real_scid',
+        confirmations: 'confirmed',
+      },
+      1_000,
+    )
+    .catch((error: unknown) => String(error));
+  await turnOfTheLoop();
+  const [actor] = peer.openings.values();
+  const [open] = sent;
+  if (actor === undefined || open === undefined) throw new TypeError('no opening');
+  const accepted = acceptChannel(
+    one.counterparty.ctx,
+    {
+      counterpartyNodeId: peer.nodeId,
+      keys: one.counterparty.signer.keys(),
+      features: FEATURES,
+      shutdownScript: testScript(2),
+      aliasScid: 5n,
+      zeroConf: 'refused',
+    },
+    open,
+  );
+  if (!accepted.ok) throw new TypeError(accepted.error.message);
+  one.counterparty.take(accepted.value, 'durable');
+  const message = one.counterparty.outbox.shift();
+  if (message === undefined) throw new TypeError('no accept_channel');
+  actor.post({ kind: 'message', input: { type: 'message', message }, generation: 1n, frame: 1n });
+  await one.asked.promise;
+  actor.post({ kind: 'disconnected', generation: 1n });
+  expect(await outcome).toContain('the peer disconnected during the opening');
+  expect(one.released).toEqual([]);
+  one.answer.resolve(FUNDED);
+  await turnOfTheLoop();
+  expect(one.released).toEqual([toHex(actor.channelKeysId)]);
+});
+
+/** An actor that does with the wallet's answer what `post` says. */
+function actorThat(post: (item: Item) => boolean): ChannelActor {
+  return {
+    channelKeysId: new Uint8Array(32).fill(3),
+    fundingTransaction: undefined,
+    post,
+  } as unknown as ChannelActor;
+}
+
+const settling =
+  (outcome: Parameters<Extract<Item, { kind: 'command' }>['settle']>[0]) =>
+  (item: Item): boolean => {
+    if (item.kind === 'command') item.settle(outcome);
+    return true;
+  };
+const REFUSED = { ok: false, error: { code: 'invalid_command', message: 'the channel moved' } } as const;
+
+test.each([
+  { opening: 'is gone', post: () => false, inputs: 'freed' },
+  { opening: 'leaves this replica first', post: settling(REFUSED), inputs: 'freed' },
+  { opening: 'takes it', post: settling({ ok: true }), inputs: 'kept' },
+] as const)('the wallet answers, and the opening $opening: $inputs', async ({ post, inputs }) => {
+  const one = new OneOpening();
+  one.openings.fund(actorThat(post), 1_000_000n, new Uint8Array(34));
+  one.answer.resolve(FUNDED);
+  await turnOfTheLoop();
+  expect(one.released.length).toBe(inputs === 'freed' ? 1 : 0);
+});
+
+test('the wallet’s answer gets lost: what it may have set apart is freed, and the opening ends', async () => {
+  const one = new OneOpening();
+  const posted: Item[] = [];
+  one.openings.fund(
+    actorThat((item) => posted.push(item) > 0),
+    1_000_000n,
+    new Uint8Array(34),
+  );
+  one.answer.reject(new RpcError('deadline_exceeded', 'too late'));
+  await turnOfTheLoop();
+  expect(posted).toMatchObject([{ kind: 'command', input: { type: 'abandon_opening' } }]);
+  expect(one.released.length).toBe(1);
+});
