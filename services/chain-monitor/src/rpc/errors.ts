@@ -18,6 +18,7 @@ const WALLET_CODES = {
   conflict: 'already_exists',
   bad_request: 'invalid_argument',
   signer: 'internal',
+  cancelled: 'cancelled',
 } as const;
 
 /** Runs a call; what can be expected gets its code, the rest stays and becomes `internal`. */

@@ -50,7 +50,7 @@ export function walletHandlers(
         };
       }, leaderAddress),
     getAnchorReserve: () => answer(() => wallet.anchorReserve(), leaderAddress),
-    fundChannel: ({ channelKeysId, scriptPubkey, valueSat, feerateSatPerKw }) =>
+    fundChannel: ({ channelKeysId, scriptPubkey, valueSat, feerateSatPerKw }, { signal }) =>
       answer(async () => {
         if (channelKeysId.length !== 32)
           throw new RpcError('invalid_argument', 'a channel keys id has 32 bytes');
@@ -59,6 +59,7 @@ export function walletHandlers(
           script: Uint8Array.from(scriptPubkey),
           valueSat,
           feerateSatPerKw: feerateOf(feerateSatPerKw),
+          signal,
         });
         return {
           transaction: Buffer.from(paid.transaction),

@@ -3,7 +3,14 @@ import { p2wshScript } from '@fulmen/bitcoin';
 import { descriptorChecksum } from '@fulmen/bitcoin/descriptor';
 import { RpcError } from '@fulmen/rpc';
 import { storeRawTx } from '@fulmen/testing/devchain';
-import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
+import {
+  type Harness,
+  type HarnessOptions,
+  payFrom,
+  settle,
+  startHarness,
+  TEST_CONFIG,
+} from '../testing/harness.ts';
 
 const open: Harness[] = [];
 afterEach(async () => {
@@ -14,8 +21,8 @@ const FUNDING_SCRIPT = p2wshScript(Uint8Array.from([0x51]));
 const keysId = (n: number): Uint8Array => new Uint8Array(32).fill(n);
 
 /** A wallet with two confirmed coins of 1,000,000 sat. */
-async function withTwoCoins(): Promise<Harness> {
-  const harness = await startHarness();
+async function withTwoCoins(options: HarnessOptions = {}): Promise<Harness> {
+  const harness = await startHarness(options);
   open.push(harness);
   await harness.mine(110);
   for (const height of [1, 2]) {
@@ -89,6 +96,29 @@ describe('locked coins survive a restart', () => {
     const balance = await next.wallet.getBalance({});
     expect([balance.confirmedSat, balance.reservedSat]).toEqual([2_000_000n, 0n]);
   });
+});
+
+test('a funding that nobody waits for any more sets no coins apart, though its inputs were released before', async () => {
+  let answered = Promise.resolve();
+  const harness = await withTwoCoins({
+    wrapSource: (source) =>
+      Object.assign(source, { estimateFeerateSatPerKw: () => answered.then(() => undefined) }),
+  });
+  const estimates = Promise.withResolvers<void>();
+  answered = estimates.promise;
+  harness.clock.nowMs += TEST_CONFIG.feeCacheMs;
+  const caller = new AbortController();
+  const funding = harness.wallet.fundChannel(
+    { channelKeysId: keysId(1), scriptPubkey: FUNDING_SCRIPT, valueSat: 900_000n },
+    { signal: caller.signal },
+  );
+  await settle();
+  caller.abort();
+  expect(await codeOf(funding)).not.toBe('ok');
+  await harness.wallet.releaseFunding({ channelKeysId: keysId(1) });
+  estimates.resolve();
+  await settle();
+  expect((await harness.wallet.getBalance({})).reservedSat).toBe(0n);
 });
 
 test('descriptors of every branch, with checksums, and where each stands', async () => {

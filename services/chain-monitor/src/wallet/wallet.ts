@@ -31,11 +31,13 @@ import { type AnchorReserve, spendableSat } from './anchor-reserve.ts';
 import { CoinSelectionError, type PaymentPlan, planPayment } from './coins.ts';
 import { isMature, spendable } from './spendable.ts';
 
+type WalletErrorCode = 'not_ready' | 'conflict' | 'bad_request' | 'signer' | 'cancelled';
+
 /** The request cannot be served. */
 export class WalletError extends Error {
   override readonly name = 'WalletError';
-  readonly code: 'not_ready' | 'conflict' | 'bad_request' | 'signer';
-  constructor(code: 'not_ready' | 'conflict' | 'bad_request' | 'signer', message: string) {
+  readonly code: WalletErrorCode;
+  constructor(code: WalletErrorCode, message: string) {
     super(message);
     this.code = code;
   }
@@ -65,6 +67,8 @@ interface PaymentOrder {
   readonly purpose: ReservationRecord['purpose'];
   readonly output: { readonly script: Uint8Array; readonly valueSat: bigint };
   readonly feerateSatPerKw: number | undefined;
+  /** Once it fires nothing is set apart any more; absent: it never does. */
+  readonly signal?: AbortSignal;
 }
 
 export class Wallet {
@@ -134,14 +138,19 @@ export class Wallet {
     }));
   }
 
-  /** A signed transaction that pays a channel's funding output, its inputs set apart under the key; not broadcast. */
+  /**
+   * A signed transaction that pays a channel's funding output, its inputs set apart under the key; not broadcast.
+   * @throws WalletError 'cancelled' when `signal`, that of the call, fires before anything was set apart. Whoever does not
+   * hear the answer releases the funding: what it asked for must not come about after that.
+   */
   async fundChannel(request: {
     readonly channelKeysId: Uint8Array;
     readonly script: Uint8Array;
     readonly valueSat: bigint;
     readonly feerateSatPerKw: number | undefined;
+    readonly signal: AbortSignal;
   }): Promise<SignedPayment> {
-    const { channelKeysId, script, valueSat, feerateSatPerKw } = request;
+    const { channelKeysId, script, valueSat, feerateSatPerKw, signal } = request;
     const kind = scriptKind(script);
     if (kind !== 'p2wsh' && kind !== 'p2tr')
       throw new WalletError('bad_request', 'a funding output is P2WSH or P2TR');
@@ -150,6 +159,7 @@ export class Wallet {
       purpose: 'funding',
       output: { script, valueSat },
       feerateSatPerKw,
+      signal,
     });
   }
 
@@ -207,6 +217,8 @@ export class Wallet {
     const feerateSatPerKw =
       order.feerateSatPerKw ?? (await this.#ports.fees.estimateSatPerKw('output_spending_fee'));
     return this.#ports.writer.turn(async (draft) => {
+      if (order.signal?.aborted === true)
+        throw new WalletError('cancelled', 'nobody waits for this payment any more');
       const { view } = draft;
       const concurrent = view.reservations.get(toHex(key));
       if (concurrent !== undefined) return sameRequest(concurrent, requestDigest);
