@@ -8,6 +8,7 @@ import { eventCompliance } from './compliance/events.ts';
 import type { ManagerDatabaseUnderTest } from './compliance/fixtures.ts';
 import { forwardingCompliance } from './compliance/forwarding.ts';
 import { ownershipCompliance } from './compliance/ownership.ts';
+import { scidCompliance } from './compliance/scids.ts';
 import { upkeepCompliance } from './compliance/upkeep.ts';
 import type { ManagerStore } from './manager-store.ts';
 
@@ -37,6 +38,11 @@ export function managerStoreCompliance(
       () => b,
     );
     commitCompliance(
+      () => database,
+      () => a,
+      () => b,
+    );
+    scidCompliance(
       () => database,
       () => a,
       () => b,

@@ -284,7 +284,10 @@ export interface ManagerStore {
       readonly closingDecision?: string;
     }[]
   >;
-  /** The shard of a channel by any of its scids (real, alias), for intents' targets. */
+  /**
+   * The shard of a channel by any of its scids (real, alias), for intents' targets. A real one is a place in the chain: of
+   * two channels that say they are there (a block was replaced) it means the one that chain-monitor sees.
+   */
   shardOfScid(
     shortChannelId: bigint,
   ): Promise<{ readonly shard: number; readonly channelId: Uint8Array } | undefined>;

@@ -47,6 +47,11 @@ export interface ChannelEntry {
   readonly outgoing: Map<bigint, ForwardingWrites['outgoing'][number]>;
 }
 
+interface WatchEntry {
+  readonly watch: FundingWatch;
+  status: FundingStatus;
+}
+
 export interface PaymentEntry {
   version: bigint;
   readonly shard: number;
@@ -71,7 +76,7 @@ export class MemoryManagerState {
   readonly shards = new Map<number, { epoch: bigint; owner: string | undefined }>();
   readonly channels = new Map<string, ChannelEntry>();
   readonly payments = new Map<string, PaymentEntry>();
-  readonly scids = new Map<bigint, string>();
+  readonly aliasScids = new Map<bigint, string>();
   readonly monitorBirths = new Map<string, Uint8Array>();
   readonly monitorLog = new Map<string, { readonly updateId: bigint; readonly payload: Uint8Array }[]>();
   readonly preimages = new Map<
@@ -87,7 +92,7 @@ export class MemoryManagerState {
     { readonly channelId: Uint8Array; readonly htlcId: bigint; readonly cltvExpiryHeight: number }
   >();
   readonly broadcasts: BroadcastOrder[] = [];
-  readonly watches = new Map<string, { readonly watch: FundingWatch; status: FundingStatus }>();
+  readonly watches = new Map<string, WatchEntry>();
   /** Heights from which spends of a restored channel's funding output are looked for. */
   readonly fundingSearches = new Map<string, number>();
   readonly backupTables = new MemoryBackupTables();
@@ -161,8 +166,9 @@ export class MemoryManagerState {
     const first = commit.monitorUpdates[0];
     if (first !== undefined && first.updateId !== (old?.monitorUpdateId ?? 0n) + 1n)
       return bad('monitor update id is not one more than the last');
-    for (const scid of scidsOf(commit.row))
-      if ((this.scids.get(scid) ?? key) !== key) return bad('scid of another channel');
+    const { holderAliasScid } = commit.row;
+    if (holderAliasScid !== undefined && (this.aliasScids.get(holderAliasScid) ?? key) !== key)
+      return bad('alias of another channel');
     const { delta } = commit;
     const settled = new Set(delta.settledHtlcs.map(({ direction, id }) => htlcKey(direction, id)));
     const staying = new Map([...(old?.htlcs ?? [])].filter(([htlc]) => !settled.has(htlc)));
@@ -250,7 +256,7 @@ export class MemoryManagerState {
     entry.cold = delta.cold ?? entry.cold;
     entry.holderSignatures = delta.holderSignatures ?? entry.holderSignatures;
     entry.monitorUpdateId = commit.monitorUpdates.at(-1)?.updateId ?? entry.monitorUpdateId;
-    for (const scid of scidsOf(row)) this.scids.set(scid, key);
+    if (row.holderAliasScid !== undefined) this.aliasScids.set(row.holderAliasScid, key);
     // An id may come back with another body after a disconnection, so what left goes first.
     for (const { direction, id } of delta.settledHtlcs) {
       entry.htlcs.delete(htlcKey(direction, id));
@@ -309,6 +315,16 @@ export class MemoryManagerState {
     this.outbox.push(...writes.events);
   }
 
+  /** The channel that says it is at this place; of several the one that chain-monitor sees there. */
+  channelAt(realScid: bigint): ChannelRow | undefined {
+    const claimants = [...this.channels].filter(([, { row }]) => row.shortChannelId === realScid);
+    const seen = claimants.find(([key]) => {
+      const entry = this.watches.get(key);
+      return entry !== undefined && seenAt(entry) === realScid;
+    });
+    return (seen ?? claimants[0])?.[1].row;
+  }
+
   /** True while the channel still carries the HTLC. */
   sourceIsLive(source: HtlcSource): boolean {
     return (
@@ -355,8 +371,10 @@ export function mergedResolution(
   return replaces ? { resolution: { ...old.resolution, outcome: added.outcome }, taken: false } : old;
 }
 
-function scidsOf(row: ChannelRow): readonly bigint[] {
-  return [row.shortChannelId, row.holderAliasScid].filter((scid) => scid !== undefined);
+/** The place of a funding output that chain-monitor sees in a block, as a real scid. */
+function seenAt({ watch, status }: WatchEntry): bigint | undefined {
+  if (status.type !== 'confirmed') return undefined;
+  return (BigInt(status.height) << 40n) | (BigInt(status.txIndex) << 16n) | BigInt(watch.fundingOutputIndex);
 }
 
 /** True when a key exists already, or twice in the list. */

@@ -198,8 +198,10 @@ export class MemoryManagerStore implements ManagerStore {
   }
 
   shardOfScid(shortChannelId: bigint): Promise<{ shard: number; channelId: Uint8Array } | undefined> {
-    return this.#do(({ scids, channels }) => {
-      const row = channels.get(scids.get(shortChannelId) ?? '')?.row;
+    return this.#do((state) => {
+      const row =
+        state.channelAt(shortChannelId) ??
+        state.channels.get(state.aliasScids.get(shortChannelId) ?? '')?.row;
       return row && { shard: row.shard, channelId: row.channelId };
     });
   }

@@ -170,7 +170,7 @@ describe('manager store on Postgres', () => {
     for (let version = 0; version <= STEPS; version += 1) {
       const units = numbers.map((number) =>
         step(fence, number, BigInt(version), {
-          row: { ...full, holderBalanceMsat: BigInt(version) },
+          row: { ...full, shortChannelId: BigInt(number), holderBalanceMsat: BigInt(version) },
           delta: { hot: new Uint8Array(850).map((_, i) => (i * 31 + version * 7) & 0xff) },
         }),
       );

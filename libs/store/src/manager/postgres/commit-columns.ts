@@ -147,14 +147,10 @@ function addChannel(v: Values, unit: number, commit: ChannelCommit): void {
   v.c_generation.push(commit.consumedThrough?.generation ?? null);
   v.c_number.push(commit.consumedThrough?.number ?? null);
   v.c_hot.push(delta.hot);
-  for (const [scid, kind] of [
-    [row.shortChannelId, 'real'],
-    [row.holderAliasScid, 'alias'],
-  ] as const) {
-    if (scid === undefined) continue;
+  if (row.holderAliasScid !== undefined) {
     v.s_id.push(channelId);
-    v.s_scid.push(signed(scid));
-    v.s_kind.push(kind);
+    v.s_scid.push(signed(row.holderAliasScid));
+    v.s_kind.push('alias');
   }
   if (delta.cold !== undefined) {
     v.cold_id.push(channelId);
