@@ -1,5 +1,6 @@
 /** The established channels of a replica's shards, by id and by scid; and the shards of scids elsewhere. */
 import { primaryFunding } from '@fulmen/channel';
+import { isClosing } from '@fulmen/channel/close/force';
 import { toHex } from '@fulmen/codec';
 import type { ChannelActor } from './channel-actor.ts';
 import type { EnginePorts } from './ports.ts';
@@ -22,18 +23,29 @@ export class ChannelDirectory {
     this.indexScids(actor);
   }
 
-  /** Scids appear with confirmations: whoever asks by scid must find them. */
+  /** Whoever asks by one of the channel's scids must find it. */
   indexScids(actor: ChannelActor): void {
     const { state } = actor;
     if (state.type !== 'established') return;
     const key = toHex(state.channelId);
     if (state.aliasScid !== undefined) this.#scids.set(state.aliasScid, key);
     const { confirmation } = primaryFunding(state);
-    if (confirmation.type === 'confirmed') this.#scids.set(confirmation.shortChannelId, key);
+    if (confirmation.type !== 'confirmed') return;
+    const { shortChannelId } = confirmation;
+    // A channel that is being left follows its funding no more: another may be at that place since a block was replaced.
+    const there = this.byScid(shortChannelId);
+    if (there === undefined || there === actor || !isUsed(there)) this.#scids.set(shortChannelId, key);
   }
 
+  /** Real scids come, move and go with blocks: the index is made anew. */
   reindex(): void {
+    this.#scids.clear();
     for (const actor of this.#channels.values()) this.indexScids(actor);
+  }
+
+  /** Other replicas' channels may be elsewhere in the chain now: they are asked for again. */
+  blockConnected(): void {
+    this.#remoteScids.clear();
   }
 
   /** Stops and forgets the actors of a shard. */
@@ -71,4 +83,8 @@ export class ChannelDirectory {
     this.#remoteScids.set(shortChannelId, { shard: found.shard });
     return found.shard;
   }
+}
+
+function isUsed({ state, isInService }: ChannelActor): boolean {
+  return isInService && state.type === 'established' && !isClosing(state);
 }
