@@ -189,12 +189,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       run: async () => {
         const best = await chain.getBestBlock({});
         chainWatch.heard(best);
-        const { height } = best;
-        const isNews = height !== node.blockHeight;
-        node.blockHeight = height;
-        await engine.readFundingStatuses();
-        engine.reindex();
-        if (isNews) for (const actor of engine.channels()) actor.blockConnected(height);
+        await engine.followChain(best.height);
       },
     },
     runtime,

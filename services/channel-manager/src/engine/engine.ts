@@ -64,6 +64,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
   readonly #directory: ChannelDirectory;
   readonly #desk: ForwardDesk;
   readonly #gossip: GossipPublisher;
+  #heightTold: number | undefined;
   #keeper: ShardKeeper | undefined;
   #wakeWork: () => void = () => undefined;
 
@@ -190,6 +191,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     actor.post({ kind: 'resume' });
     if (loaded.closingDecision !== undefined) actor.closingDecided(loaded.closingDecision);
     if (state.phase.type === 'closing_mutual') actor.rebroadcastClosing();
+    actor.blockConnected(this.node.blockHeight);
   }
 
   /** A channel that was frozen goes on waiting, unless nobody asks for towers any more. */
@@ -407,9 +409,15 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     }
   }
 
-  /** Scids appear with confirmations: whoever asks by scid must find them. */
-  reindex(): void {
+  /** Looks at the chain, by hint and by poll. A block counts as told once its look came to an end. */
+  async followChain(height: number): Promise<void> {
+    this.node.blockHeight = height;
+    await this.readFundingStatuses();
     this.#directory.reindex();
+    if (height === this.#heightTold) return;
+    this.#directory.blockConnected();
+    for (const actor of this.channels()) actor.blockConnected(height);
+    this.#heightTold = height;
   }
 
   // ---------------------------------------------------------------- gossip
