@@ -1,4 +1,4 @@
-import type { Funding } from '@fulmen/channel';
+import { encodeChannelType, type Funding } from '@fulmen/channel';
 import { NETWORKS } from '@fulmen/bitcoin';
 import { sha256d } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
@@ -128,6 +128,11 @@ function publicChannel() {
       type: 'established',
       parameters: {
         announce: true,
+        channelType: encodeChannelType({
+          commitmentFormat: 'anchors',
+          scidAlias: 'real_scid',
+          confirmations: 'confirmed',
+        }),
         counterpartyNodeId: PEER.nodeId,
         counterparty: { htlcMinimumMsat: 0n, maxHtlcValueInFlightMsat: CAPACITY_SAT * 1_000n },
       },
