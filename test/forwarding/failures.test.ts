@@ -73,6 +73,23 @@ describe('a forward', () => {
     });
   });
 
+  test('that pays out more than it brings fails, by whatever amount, and the channel it came over goes on', async () => {
+    await Line.play('greedy', async (line) => {
+      const htlcMsat = AMOUNT_MSAT + FEE_MSAT;
+      for (const amtToForwardMsat of [htlcMsat + 1n, 2n ** 63n, 2n ** 64n - 1n]) {
+        const outgoingCltvHeight = line.height + 200;
+        const fleetPayload = encodeHopPayload({
+          amtToForwardMsat,
+          outgoingCltvHeight,
+          shortChannelId: line.outgoingScid,
+        });
+        const greedy = failureOf(await line.pay(AMOUNT_MSAT, { fleetPayload, outgoingCltvHeight }));
+        expect(greedy).toMatchObject({ kind: 'fee_insufficient', htlcMsat });
+      }
+      expect(await line.pay(AMOUNT_MSAT)).toEqual({ type: 'fulfilled' });
+    });
+  });
+
   test('that the channel cannot carry tells nothing of it', async () => {
     await Line.play('liquidity', async (line) => {
       // The fleet was given 300,000 sat of the payee's channel.

@@ -99,6 +99,14 @@ export async function decideHtlc(
   switch (instruction.value.kind) {
     case 'forward': {
       const { next: hop, amountMsat, cltvExpiryHeight } = instruction.value;
+      // No terms allow that. It is failed before anybody looks at it: an onion can name more than there is money, and more
+      // than any row holds.
+      if (amountMsat > htlc.amountMsat)
+        return fail({
+          kind: 'fee_insufficient',
+          htlcMsat: htlc.amountMsat,
+          channelUpdate: new Uint8Array(0),
+        });
       const targetShard = hop.kind === 'channel' ? await context.shardOfScid(hop.shortChannelId) : undefined;
       if (hop.kind !== 'channel' || targetShard === undefined || next === undefined)
         return fail({ kind: 'unknown_next_peer' });
