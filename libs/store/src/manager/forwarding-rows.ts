@@ -55,10 +55,11 @@ export interface ForwardingWrites {
   readonly intents: readonly Intent[];
   /** Of intents that are still there. Must win, or the whole commit of this unit is refused with 'intent_lost'. */
   readonly intentClaims: readonly { readonly source: HtlcSource; readonly outcome: IntentClaimOutcome }[];
+  /** One of a source. */
   readonly resolutions: readonly Resolution[];
   /**
-   * Resolutions that this step acts on, as it read them. One that a preimage replaced meanwhile refuses the unit with
-   * 'resolution_changed': failing back after a preimage is known would lose the HTLC's amount.
+   * Resolutions that this step acts on, as it read them, one of a source. One that a preimage replaced meanwhile refuses the
+   * unit with 'resolution_changed': failing back after a preimage is known would lose the HTLC's amount.
    */
   readonly resolutionsTaken: readonly {
     readonly source: HtlcSource;

@@ -10,6 +10,7 @@ import type {
   HtlcSource,
   PaymentCommit,
 } from './manager-store.ts';
+import { sourceKey } from './source.ts';
 
 const MAX_INT8 = 2n ** 63n - 1n;
 const MAX_U64 = 2n ** 64n - 1n;
@@ -49,6 +50,11 @@ class Check {
       this.bytes('source channel id', value.channelId, 32);
       this.u64('source htlc id', value.htlcId);
     }
+  }
+  /** Rows that are written in one go, and must not meet in it. */
+  distinct(name: string, sources: readonly { readonly source: HtlcSource }[]): void {
+    if (sources.length > 1 && new Set(sources.map(({ source }) => sourceKey(source))).size < sources.length)
+      this.#fail(`two ${name} are of one source`);
   }
   consecutive(name: string, first: bigint, index: number, value: bigint): void {
     if (value !== first + BigInt(index)) this.#fail(`${name} is ${value}, not ${first + BigInt(index)}`);
@@ -170,6 +176,8 @@ function checkForwarding(check: Check, writes: ForwardingWrites): void {
     check.time('creation time', intent.createdUnixMs);
   }
   for (const claim of writes.intentClaims) check.source(claim.source);
+  check.distinct('resolutions', writes.resolutions);
+  check.distinct('resolutions taken', writes.resolutionsTaken);
   for (const { source, sourceShard, outcome } of writes.resolutions) {
     check.source(source);
     check.int('source shard', sourceShard);

@@ -25,6 +25,7 @@ import {
 import type { HtlcSource, Intent, Resolution } from '@fulmen/store';
 import { mayWait } from './forward-terms.ts';
 import { emptyForwarding, eventBody, type OutgoingLink } from './forwarding.ts';
+import { sourceKey } from './source-key.ts';
 import type { TurnContext } from './turn-result.ts';
 
 /** The turn's way into the core. */
@@ -45,6 +46,10 @@ export class TurnHtlcs {
   readonly #core: TurnCore;
   readonly #context: TurnContext;
   readonly #added = new Map<bigint, OutgoingLink>();
+  /** Places in `forwarding.resolutions`, by source. */
+  readonly #resolved = new Map<string, number>();
+  /** Sources whose resolution this turn acted on. */
+  readonly #taken = new Set<string>();
 
   constructor(core: TurnCore, context: TurnContext) {
     this.#core = core;
@@ -222,8 +227,18 @@ export class TurnHtlcs {
     if (link !== undefined) this.#resolution(link.source, link.sourceShard, outcome);
   }
 
+  /**
+   * Where a turn sees two connections the peer may end an HTLC on each of them. One end of a source goes into a commit: the
+   * first, as the store has it, but for a preimage after a failure.
+   */
   #resolution(source: HtlcSource, sourceShard: number, outcome: Resolution['outcome']): void {
-    this.forwarding.resolutions.push({ source, sourceShard, outcome });
+    const { resolutions } = this.forwarding;
+    const key = sourceKey(source);
+    const index = this.#resolved.get(key) ?? resolutions.length;
+    const earlier = resolutions[index]?.outcome.type;
+    if (earlier === 'fulfilled' || (earlier !== undefined && outcome.type !== 'fulfilled')) return;
+    this.#resolved.set(key, index);
+    resolutions[index] = { source, sourceShard, outcome };
   }
 
   /** The end of an inbound HTLC, from whoever took its intent. */
@@ -252,8 +267,11 @@ export class TurnHtlcs {
       error?.code === 'htlc_already_removed' ||
       error?.code === 'unknown_htlc' ||
       (error?.code === 'channel_not_open' && state.type === 'established' && isClosing(state));
-    if (error === undefined || isPast)
-      this.forwarding.resolutionsTaken.push({ source, outcome: outcome.type });
+    if (error !== undefined && !isPast) return;
+    // Of several ends in one turn the first was carried out, and the store must hear which that was.
+    const key = sourceKey(source);
+    if (!this.#taken.has(key)) this.forwarding.resolutionsTaken.push({ source, outcome: outcome.type });
+    this.#taken.add(key);
   }
 
   /** A row for the event log. */

@@ -175,6 +175,25 @@ export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStor
       expect(await a().pendingResolutions([58], 10)).toEqual([]);
     });
 
+    test('a unit ends an HTLC once, and takes one end of it: which of two it meant nobody could say', async () => {
+      const { up, down, upNumber, downNumber } = await forwardingPair(a(), b(), 100);
+      const source = htlcSource(upNumber, 0n);
+      const failed = { type: 'failed', reason: bytes(292, 1) } as const;
+      const fulfilled = { type: 'fulfilled', preimage: bytes(32, 1) } as const;
+      const resolve = (...outcomes: readonly Resolution['outcome'][]) =>
+        step(down, downNumber, 1n, {
+          forwarding: { resolutions: outcomes.map((outcome) => ({ source, sourceShard: 100, outcome })) },
+        });
+      expect(types(await b().commitSteps([resolve(failed, fulfilled)]))).toEqual(['bad_data']);
+      expect(types(await b().commitSteps([resolve(fulfilled)]))).toEqual(['committed']);
+      const take = (...outcomes: readonly Resolution['outcome']['type'][]) =>
+        step(up, upNumber, 1n, {
+          forwarding: { resolutionsTaken: outcomes.map((outcome) => ({ source, outcome })) },
+        });
+      expect(types(await a().commitSteps([take('failed', 'fulfilled')]))).toEqual(['bad_data']);
+      expect(types(await a().commitSteps([take('fulfilled')]))).toEqual(['committed']);
+    });
+
     test('a preimage that races with the consumption of a failure: either replaces it in time, or is too late for both', async () => {
       const { up, down, upNumber, downNumber } = await forwardingPair(a(), b(), 62);
       let [upVersion, downVersion] = [1n, 1n];

@@ -1,0 +1,116 @@
+/** What a turn tells upstream, and once: of HTLCs that go out over the channel, and of those that came in over it. */
+import type { ChannelState, EstablishedChannel, PeerMessage } from '@fulmen/channel';
+import { Pair, addCommand, preimageOf } from '@fulmen/channel/testing/pair';
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import type { HtlcSource, Resolution } from '@fulmen/store';
+import { expect, test } from 'vitest';
+import type { OutgoingLink } from './forwarding.ts';
+import type { Item } from './items.ts';
+import type { TurnResult } from './turn-result.ts';
+import { Turn } from './turn.ts';
+
+const GENERATION = 1n;
+const AMOUNT_MSAT = 10_000_000n;
+const UPSTREAM: HtlcSource = { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId: 9n };
+const LINK: OutgoingLink = { source: UPSTREAM, sourceShard: 3, incomingAmountMsat: AMOUNT_MSAT + 1_000n };
+
+/** The fleet's side is Bob, turn by turn. Each offered an HTLC with id 0: Alice's came to stay, Bob's is a forward. */
+class Bench {
+  readonly pair = new Pair(fakeSecp256k1);
+  readonly outgoing = new Map([[0n, LINK]]);
+  state: ChannelState;
+
+  constructor() {
+    this.pair.alice.must(addCommand(1, AMOUNT_MSAT));
+    this.pair.bob.must(addCommand(2, AMOUNT_MSAT));
+    this.pair.settle();
+    this.state = this.pair.bob.channel;
+  }
+
+  get channel(): EstablishedChannel {
+    if (this.state.type !== 'established') throw new TypeError('no channel');
+    return this.state;
+  }
+
+  turn(...items: readonly Item[]): TurnResult {
+    const result = new Turn(
+      {
+        core: this.pair.bob.ctx,
+        channelId: this.channel.channelId,
+        nowUnixMs: 0,
+        updatesComplete: 'at_commit',
+        newHtlcs: 'taken',
+        decisions: new Map(),
+        outgoing: this.outgoing,
+        isTakenUp: () => true,
+        sharedSecretOf: () => new Uint8Array(32),
+        refuseForward: () => undefined,
+        cannotCarry: () => ({ kind: 'temporary_node_failure' }),
+      },
+      this.state,
+    ).run(items);
+    this.state = result.state;
+    for (const id of result.removedOutgoing) this.outgoing.delete(id);
+    return result;
+  }
+
+  /** What Alice has to say. */
+  fromAlice(): Item[] {
+    return this.pair.alice.outbox.splice(0).map((message) => ({
+      kind: 'message',
+      generation: GENERATION,
+      frame: 1n,
+      input: { type: 'message', message },
+    }));
+  }
+
+  /** The connection is lost, and there is another; Alice's next message is her channel_reestablish. */
+  reconnected(): Item[] {
+    const { alice, features } = this.pair;
+    alice.outbox = [];
+    alice.must({ type: 'peer_disconnected' });
+    alice.must({ type: 'peer_connected', features });
+    return [
+      { kind: 'disconnected', generation: GENERATION },
+      { kind: 'connected', generation: GENERATION, features },
+    ];
+  }
+
+  /** Alice hears what a turn said, as the signer would have made it. */
+  toAlice(messages: TurnResult['messages']): void {
+    const { alice, bob } = this.pair;
+    bob.state = this.state;
+    for (const message of messages) {
+      const wire: PeerMessage = bob.toWire(message);
+      const error = alice.input({ type: 'message', message: wire });
+      if (error !== undefined) throw new TypeError(`${wire.type}: ${error.message}`);
+    }
+  }
+}
+
+test('a preimage that comes twice in one turn is told upstream once: the rows of a commit are of different HTLCs', () => {
+  const bench = new Bench();
+  bench.pair.alice.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) });
+  const fulfil = bench.fromAlice();
+  // It does not wait for our channel_reestablish before it says it again.
+  const result = bench.turn(...fulfil, ...bench.reconnected(), ...bench.fromAlice(), ...fulfil);
+  expect(result.forwarding.resolutions).toEqual([
+    { source: UPSTREAM, sourceShard: 3, outcome: { type: 'fulfilled', preimage: preimageOf(2) } },
+  ]);
+});
+
+test('a preimage that comes in the turn of the failure it replaces does not hide that the failure was carried out', () => {
+  const bench = new Bench();
+  const { channelId } = bench.channel;
+  const end = (outcome: Resolution['outcome']): Item => ({
+    kind: 'resolution',
+    resolution: { source: { type: 'htlc', channelId, htlcId: 0n }, sourceShard: 1, outcome },
+  });
+  const { messages, forwarding } = bench.turn(
+    end({ type: 'failed', reason: new Uint8Array(292) }),
+    end({ type: 'fulfilled', preimage: preimageOf(1) }),
+  );
+  expect(messages[0]).toMatchObject({ message: { type: 'update_fail_htlc' } });
+  // The store, which has the preimage by now, refuses this, and the turn is run again without it.
+  expect(forwarding.resolutionsTaken).toMatchObject([{ outcome: 'failed' }]);
+});
