@@ -2,6 +2,7 @@
 import type { ChannelState, EstablishedChannel, PeerMessage } from '@fulmen/channel';
 import { Pair, addCommand, preimageOf } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { unwrapFailure, wrapAgain } from '@fulmen/onion';
 import type { HtlcSource, Resolution } from '@fulmen/store';
 import { expect, test } from 'vitest';
 import type { OutgoingLink } from './forwarding.ts';
@@ -10,6 +11,7 @@ import type { TurnResult } from './turn-result.ts';
 import { Turn } from './turn.ts';
 
 const GENERATION = 1n;
+const SHARED_SECRET = new Uint8Array(32).fill(5);
 const AMOUNT_MSAT = 10_000_000n;
 const UPSTREAM: HtlcSource = { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId: 9n };
 const LINK: OutgoingLink = { source: UPSTREAM, sourceShard: 3, incomingAmountMsat: AMOUNT_MSAT + 1_000n };
@@ -43,7 +45,7 @@ class Bench {
         decisions: new Map(),
         outgoing: this.outgoing,
         isTakenUp: () => true,
-        sharedSecretOf: () => new Uint8Array(32),
+        sharedSecretOf: (id) => (id === 0n ? SHARED_SECRET : undefined),
         refuseForward: () => undefined,
         cannotCarry: () => ({ kind: 'temporary_node_failure' }),
       },
@@ -98,6 +100,51 @@ test('a preimage that comes twice in one turn is told upstream once: the rows of
     { source: UPSTREAM, sourceShard: 3, outcome: { type: 'fulfilled', preimage: preimageOf(2) } },
   ]);
 });
+
+test.each([
+  ['as it is', 60_000],
+  ['as one of ours: with what hops before us may add, it would fit no message', 60_001],
+  ['as one of ours, also the longest that fits a message', 65_491],
+])('a failure from downstream goes upstream %s', (_how, length) => {
+  const bench = new Bench();
+  const { channelId } = bench.channel;
+  const reason = new Uint8Array(length);
+  const { messages, forwarding } = bench.turn({
+    kind: 'resolution',
+    resolution: {
+      source: { type: 'htlc', channelId, htlcId: 0n },
+      sourceShard: 1,
+      outcome: { type: 'failed', reason },
+    },
+  });
+  expect(forwarding.resolutionsTaken).toMatchObject([{ outcome: 'failed' }]);
+  const [first] = messages;
+  if (first?.kind !== 'ready' || first.message.type !== 'update_fail_htlc')
+    return expect.fail('no update_fail_htlc');
+  if (length === 60_000) expect(first.message.reason).toEqual(wrapAgain(SHARED_SECRET, reason));
+  else
+    expect(
+      unwrapFailure([SHARED_SECRET], { reason: first.message.reason, attributionData: undefined }),
+    ).toMatchObject({ hopIndex: 0, failure: { kind: 'temporary_channel_failure' } });
+  bench.toAlice(messages);
+});
+
+test.each(['failed', 'fulfilled'] as const)(
+  'the end of an HTLC that is gone (it %s) has been heard, and its onion with the secret is gone, too',
+  (type) => {
+    const bench = new Bench();
+    const source = { type: 'htlc', channelId: bench.channel.channelId, htlcId: 7n } as const;
+    const outcome: Resolution['outcome'] =
+      type === 'failed' ? { type, reason: new Uint8Array(292) } : { type, preimage: preimageOf(7) };
+    const resolution: Resolution = { source, sourceShard: 1, outcome };
+    const { messages, forwarding } = bench.turn(
+      { kind: 'resolution', resolution },
+      { kind: 'cancel', source },
+    );
+    expect(messages).toEqual([]);
+    expect(forwarding).toMatchObject({ resolutionsTaken: [{ source, outcome: type }], intentClaims: [] });
+  },
+);
 
 test('a preimage that comes in the turn of the failure it replaces does not hide that the failure was carried out', () => {
   const bench = new Bench();

@@ -14,19 +14,13 @@ import {
 import { isClosing } from '@fulmen/channel/close/force';
 import { isFrozen } from '@fulmen/channel/updates/ready';
 import { assertNever, InternalError } from '@fulmen/codec';
-import {
-  decodeFailureMessage,
-  encodeFailureMessage,
-  failureFromMalformed,
-  type FailureMessage,
-  wrapAgain,
-  wrapFailure,
-} from '@fulmen/onion';
+import { encodeFailureMessage, wrapFailure } from '@fulmen/onion';
 import type { HtlcSource, Intent, Resolution } from '@fulmen/store';
 import { mayWait } from './forward-terms.ts';
 import { emptyForwarding, eventBody, type OutgoingLink } from './forwarding.ts';
 import { sourceKey } from './source-key.ts';
 import type { TurnContext } from './turn-result.ts';
+import { TEMPORARY_CHANNEL_FAILURE, upstreamReason } from './upstream-failure.ts';
 
 /** The turn's way into the core. */
 export interface TurnCore {
@@ -121,14 +115,13 @@ export class TurnHtlcs {
 
   /** An upstream time-out wins `cancelled` before it fails back: whoever adds the HTLC downstream must win `taken`. */
   cancel(source: HtlcSource & { readonly type: 'htlc' }): void {
-    const secret = this.#context.sharedSecretOf(source.htlcId);
-    if (secret === undefined) throw new InternalError('a shared secret was not fetched before the turn');
+    if (!this.#isHere(source.htlcId)) return;
+    const secret = this.#secretOf(source.htlcId);
     // Nothing is wrong with the expiry that the sender chose: the outgoing channel was not there in time.
-    const failure: FailureMessage = { kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) };
     const error = this.#core.input({
       type: 'fail_htlc',
       id: source.htlcId,
-      reason: wrapFailure(secret, failure),
+      reason: wrapFailure(secret, TEMPORARY_CHANNEL_FAILURE),
     });
     if (error === undefined) this.forwarding.intentClaims.push({ source, outcome: 'cancelled' });
   }
@@ -215,7 +208,7 @@ export class TurnHtlcs {
   dropped(htlc: HtlcBody): void {
     this.failed(htlc.id, {
       type: 'failed_here',
-      failure: encodeFailureMessage({ kind: 'temporary_channel_failure', channelUpdate: new Uint8Array(0) }),
+      failure: encodeFailureMessage(TEMPORARY_CHANNEL_FAILURE),
     });
     this.#added.delete(htlc.id);
     this.forwarding.outgoing = this.forwarding.outgoing.filter((link) => link.htlcId !== htlc.id);
@@ -245,62 +238,58 @@ export class TurnHtlcs {
   resolve(resolution: Resolution): void {
     const { source, outcome } = resolution;
     if (source.type !== 'htlc') throw new InternalError('a payment’s resolution reached a channel');
-    const id = source.htlcId;
-    const secret = this.#context.sharedSecretOf(id);
-    let error: ChannelError | undefined;
-    switch (outcome.type) {
-      case 'fulfilled':
-        error = this.#core.input({ type: 'fulfil_htlc', id, preimage: outcome.preimage });
-        break;
-      case 'failed':
-      case 'failed_here':
-      case 'failed_malformed': {
-        if (secret === undefined) throw new InternalError('a shared secret was not fetched before the turn');
-        error = this.#core.input({ type: 'fail_htlc', id, reason: upstreamReason(secret, outcome) });
-        break;
-      }
-    }
-    // Already removed (a repetition), or the chain settles the channel's HTLCs: either way this resolution has been
-    // heard. A preimage that comes later is a row of its own, which chain-monitor reads.
-    const state = this.#core.state();
-    const isPast =
-      error?.code === 'htlc_already_removed' ||
-      error?.code === 'unknown_htlc' ||
-      (error?.code === 'channel_not_open' && state.type === 'established' && isClosing(state));
-    if (error !== undefined && !isPast) return;
+    if (this.#isHere(source.htlcId) && !this.#end(source.htlcId, outcome)) return;
     // Of several ends in one turn the first was carried out, and the store must hear which that was.
     const key = sourceKey(source);
     if (!this.#taken.has(key)) this.forwarding.resolutionsTaken.push({ source, outcome: outcome.type });
     this.#taken.add(key);
   }
 
+  /** Whether an inbound HTLC has its end, from this resolution or another. */
+  #end(id: bigint, outcome: Resolution['outcome']): boolean {
+    const error =
+      outcome.type === 'fulfilled'
+        ? this.#core.input({ type: 'fulfil_htlc', id, preimage: outcome.preimage })
+        : this.#fail(id, outcome);
+    // Already removed (a repetition), or the chain settles the channel's HTLCs: either way this resolution has been
+    // heard. A preimage that comes later is a row of its own, which chain-monitor reads.
+    const state = this.#core.state();
+    return (
+      error === undefined ||
+      error.code === 'htlc_already_removed' ||
+      (error.code === 'channel_not_open' && state.type === 'established' && isClosing(state))
+    );
+  }
+
+  /** A failure that cannot be passed on (it is too long) is replaced: whatever came from downstream, the HTLC ends. */
+  #fail(
+    id: bigint,
+    outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }>,
+  ): ChannelError | undefined {
+    const secret = this.#secretOf(id);
+    const error = this.#core.input({ type: 'fail_htlc', id, reason: upstreamReason(secret, outcome) });
+    if (error?.code !== 'bad_failure') return error;
+    const reason = wrapFailure(secret, TEMPORARY_CHANNEL_FAILURE);
+    return this.#core.input({ type: 'fail_htlc', id, reason });
+  }
+
+  /** Whether the channel still has an inbound HTLC: one that is gone has been heard of, and has no onion to answer. */
+  #isHere(id: bigint): boolean {
+    const state = this.#core.state();
+    return (
+      state.type === 'established' &&
+      state.changes.htlcs.some(({ body }) => body.direction === 'inbound' && body.id === id)
+    );
+  }
+
+  #secretOf(id: bigint): Uint8Array {
+    const secret = this.#context.sharedSecretOf(id);
+    if (secret === undefined) throw new InternalError('a shared secret was not fetched before the turn');
+    return secret;
+  }
+
   /** A row for the event log. */
   event(type: string, body: Readonly<Record<string, unknown>>): void {
     this.forwarding.events.push({ type, timeUnixMs: this.#context.nowUnixMs, body: eventBody(body) });
-  }
-}
-
-/** What goes upstream for a downstream failure: a relayed one is wrapped once more, one of ours is encrypted here. */
-function upstreamReason(
-  secret: Uint8Array,
-  outcome: Exclude<Resolution['outcome'], { type: 'fulfilled' }>,
-): Uint8Array {
-  switch (outcome.type) {
-    case 'failed':
-      return wrapAgain(secret, outcome.reason);
-    case 'failed_here': {
-      return wrapFailure(secret, decodeFailureMessage(outcome.failure) ?? { kind: 'temporary_node_failure' });
-    }
-    case 'failed_malformed':
-      // BOLT 2: "MUST return an error in update_fail_htlc to the link that originally sent the HTLC, using the
-      // failure_code given and setting the data to sha256_of_onion."
-      return wrapFailure(
-        secret,
-        // A BADONION code that BOLT 4 does not know cannot be relayed as it is.
-        failureFromMalformed(outcome.failureCode, outcome.sha256OfOnion) ?? {
-          kind: 'temporary_channel_failure',
-          channelUpdate: new Uint8Array(0),
-        },
-      );
   }
 }
