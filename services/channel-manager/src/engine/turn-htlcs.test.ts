@@ -1,10 +1,11 @@
 /** What a turn tells upstream, and once: of HTLCs that go out over the channel, and of those that came in over it. */
 import type { ChannelState, EstablishedChannel, PeerMessage } from '@fulmen/channel';
 import { Pair, addCommand, preimageOf } from '@fulmen/channel/testing/pair';
+import { toHex } from '@fulmen/codec';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { unwrapFailure, wrapAgain } from '@fulmen/onion';
-import type { HtlcSource, Resolution } from '@fulmen/store';
-import { expect, test } from 'vitest';
+import type { Resolution } from '@fulmen/store';
+import { describe, expect, test } from 'vitest';
 import type { OutgoingLink } from './forwarding.ts';
 import type { Item } from './items.ts';
 import type { TurnResult } from './turn-result.ts';
@@ -13,7 +14,7 @@ import { Turn } from './turn.ts';
 const GENERATION = 1n;
 const SHARED_SECRET = new Uint8Array(32).fill(5);
 const AMOUNT_MSAT = 10_000_000n;
-const UPSTREAM: HtlcSource = { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId: 9n };
+const UPSTREAM = { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId: 9n } as const;
 const LINK: OutgoingLink = { source: UPSTREAM, sourceShard: 3, incomingAmountMsat: AMOUNT_MSAT + 1_000n };
 
 /** The fleet's side is Bob, turn by turn. Each offered an HTLC with id 0: Alice's came to stay, Bob's is a forward. */
@@ -160,4 +161,62 @@ test('a preimage that comes in the turn of the failure it replaces does not hide
   expect(messages[0]).toMatchObject({ message: { type: 'update_fail_htlc' } });
   // The store, which has the preimage by now, refuses this, and the turn is run again without it.
   expect(forwarding.resolutionsTaken).toMatchObject([{ outcome: 'failed' }]);
+});
+
+describe('a forward is written into the event log', () => {
+  const forwards = (...results: readonly TurnResult[]): unknown[] =>
+    results.flatMap(({ forwarding }) =>
+      forwarding.events
+        .filter(({ type }) => type === 'payment_forwarded')
+        .map(({ body }) => JSON.parse(body) as unknown),
+    );
+
+  test('once, however often its preimage comes before the removal is committed', () => {
+    const bench = new Bench();
+    const { alice } = bench.pair;
+    alice.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) });
+    const results = [bench.turn(...bench.fromAlice())];
+    expect(results[0]?.forwarding.resolutions).toHaveLength(1);
+    for (let connection = 0; connection < 2; connection++) {
+      const greeting = bench.turn(...bench.reconnected());
+      bench.toAlice(greeting.messages);
+      results.push(greeting, bench.turn(...bench.fromAlice()));
+    }
+    expect(forwards(...results)).toEqual([]);
+    alice.must({ type: 'commit' });
+    const committed = bench.turn(...bench.fromAlice());
+    bench.toAlice(committed.messages);
+    const last = bench.turn(...bench.fromAlice());
+    expect(last.removedOutgoing).toEqual([0n]);
+    expect(forwards(...results, committed, last)).toEqual([
+      {
+        inboundChannelId: toHex(UPSTREAM.channelId),
+        inboundHtlcId: '9',
+        outboundChannelId: toHex(bench.channel.channelId),
+        outboundHtlcId: '0',
+        outboundAmountMsat: AMOUNT_MSAT.toString(),
+        feeEarnedMsat: '1000',
+      },
+    ]);
+  });
+
+  test('once, when its channel is closed after the preimage came: the fee is earned, wherever the HTLC ends', () => {
+    const bench = new Bench();
+    bench.pair.alice.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) });
+    const close: Item = { kind: 'closing_decided', reason: 'an HTLC cannot wait' };
+    const results = [bench.turn(...bench.fromAlice()), bench.turn(close), bench.turn(close)];
+    expect(forwards(...results)).toMatchObject([{ outboundHtlcId: '0', feeEarnedMsat: '1000' }]);
+  });
+
+  test('not, when it failed', () => {
+    const bench = new Bench();
+    const { alice } = bench.pair;
+    alice.must({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(292) });
+    alice.must({ type: 'commit' });
+    const failed = bench.turn(...bench.fromAlice());
+    bench.toAlice(failed.messages);
+    const last = bench.turn(...bench.fromAlice());
+    expect(last.removedOutgoing).toEqual([0n]);
+    expect(forwards(failed, last)).toEqual([]);
+  });
 });

@@ -13,6 +13,7 @@ import {
 } from '@fulmen/channel';
 import { isClosing } from '@fulmen/channel/close/force';
 import { isFrozen } from '@fulmen/channel/updates/ready';
+import { isFulfilled } from '@fulmen/channel/updates/transitions';
 import { assertNever, InternalError } from '@fulmen/codec';
 import { encodeFailureMessage, wrapFailure } from '@fulmen/onion';
 import type { HtlcSource, Intent, Resolution } from '@fulmen/store';
@@ -188,20 +189,34 @@ export class TurnHtlcs {
   fulfilled(htlc: HtlcBody, preimage: Uint8Array): void {
     const link = this.#linkOf(htlc.id);
     if (link === undefined) return;
-    const { source, sourceShard, incomingAmountMsat } = link;
+    const { source, sourceShard } = link;
     // The transaction that learns a preimage makes it enforceable upstream, whichever shard owns that channel.
-    if (source.type === 'htlc') {
+    if (source.type === 'htlc')
       this.forwarding.preimages.push({ channelId: source.channelId, htlcId: source.htlcId, preimage });
+    this.#resolution(source, sourceShard, { type: 'fulfilled', preimage });
+  }
+
+  /**
+   * Outbound HTLCs leave the channel: a forward that was fulfilled is an event now. Its preimage was heard before, and would
+   * be again after each loss of the connection that took the removal back.
+   */
+  left(before: ChannelState, which: bigint | 'all'): void {
+    if (before.type !== 'established') return;
+    for (const htlc of before.changes.htlcs) {
+      const { body } = htlc;
+      if (body.direction !== 'outbound' || !isFulfilled(htlc) || (which !== 'all' && body.id !== which))
+        continue;
+      const link = this.#linkOf(body.id);
+      if (link?.source.type !== 'htlc') continue;
       this.event('payment_forwarded', {
-        inboundChannelId: source.channelId,
-        inboundHtlcId: source.htlcId,
+        inboundChannelId: link.source.channelId,
+        inboundHtlcId: link.source.htlcId,
         outboundChannelId: this.#context.channelId,
-        outboundHtlcId: htlc.id,
-        outboundAmountMsat: htlc.amountMsat,
-        feeEarnedMsat: incomingAmountMsat - htlc.amountMsat,
+        outboundHtlcId: body.id,
+        outboundAmountMsat: body.amountMsat,
+        feeEarnedMsat: link.incomingAmountMsat - body.amountMsat,
       });
     }
-    this.#resolution(source, sourceShard, { type: 'fulfilled', preimage });
   }
 
   /** An HTLC that came and went within this turn leaves no link behind: its id comes again. */

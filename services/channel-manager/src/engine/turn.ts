@@ -186,13 +186,15 @@ export class Turn {
   }
 
   #apply(step: { readonly state: ChannelState; readonly effects: readonly ChannelEffect[] }): void {
+    const before = this.#state;
     this.#state = step.state;
     if (step.effects.some((effect) => effect.type === 'monitor_update'))
       this.#firstAfterUpdate ??= this.#messages.length;
-    for (const effect of step.effects) this.#effect(effect);
+    for (const effect of step.effects) this.#effect(effect, before);
   }
 
-  #effect(effect: ChannelEffect): void {
+  /** @param before the state that the step began from: what it removed is still there. */
+  #effect(effect: ChannelEffect, before: ChannelState): void {
     switch (effect.type) {
       case 'send':
         this.#messages.push(effect.message);
@@ -223,14 +225,18 @@ export class Turn {
         this.#htlcs.dropped(effect.htlc);
         return;
       case 'htlc_settled':
-        if (effect.direction === 'outbound') this.#removedOutgoing.push(effect.id);
-        else this.#settledInbound.push(effect.id);
+        if (effect.direction === 'outbound') {
+          this.#removedOutgoing.push(effect.id);
+          this.#htlcs.left(before, effect.id);
+        } else this.#settledInbound.push(effect.id);
         return;
       case 'watch_funding':
         this.#watches.push({ ...effect, channelId: this.#established().channelId });
         return;
       case 'event':
         this.#htlcs.event(effect.event.type, { ...effect.event, channelId: this.#context.channelId });
+        // What the chain settles from here on leaves by no step.
+        if (effect.event.type === 'channel_closed') this.#htlcs.left(before, 'all');
         return;
       case 'fund_channel':
       case 'broadcast_funding':
