@@ -36,7 +36,7 @@ export interface ActorHost {
   /** This channel has no room for a forward: another channel with the peer is tried, each once. */
   bounced(actor: ChannelActor, intent: Intent): void;
   /** A resolution changed between its reading and its use. */
-  readResolutionsAgain(): void;
+  readResolutionAgain(source: HtlcSource): void;
   /** A channel came or went for good: a backup is due. */
   channelsChanged(): void;
   /** The channel got its final id. */

@@ -25,19 +25,54 @@ function actorOf(minimumDepth: number, consumed: bigint[] = []): ChannelActor {
   });
 }
 
+const MAX_MAILBOX = 20_000;
+
+/** Until its mailbox takes no more; the first item begins a turn, which has it. */
+function fill(actor: ChannelActor): void {
+  for (let item = 0; item <= MAX_MAILBOX; item++) actor.post({ kind: 'block', height: 1 });
+}
+
 const confirmed = (depth: number): FundingStatus => ({ type: 'confirmed', height: 100, txIndex: 1, depth });
+
+/** As each look of the engine does. */
+function tells(actor: ChannelActor, status: FundingStatus): boolean {
+  return actor.isNews(status) && actor.post({ kind: 'funding_status', status });
+}
 
 describe('what chain-monitor says of the funding', () => {
   test('is news at every depth until the channel is announced, and not for ever', () => {
     const actor = actorOf(3);
-    const depths = [1, 2, 6, 6, 10, 11, 144].filter((depth) => actor.isNews(confirmed(depth)));
+    const depths = [1, 2, 6, 6, 10, 11, 144].filter((depth) => tells(actor, confirmed(depth)));
+    actor.stop();
     expect(depths).toEqual([1, 2, 6, 10]);
   });
 
   test('is news at the depth that both agreed to wait for, however deep', () => {
     const actor = actorOf(20);
-    const depths = [9, 10, 15, 19, 20, 21].filter((depth) => actor.isNews(confirmed(depth)));
+    const depths = [9, 10, 15, 19, 20, 21].filter((depth) => tells(actor, confirmed(depth)));
+    actor.stop();
     expect(depths).toEqual([9, 10, 15, 19, 20]);
+  });
+
+  test('is told again when the channel had no room for it, and not when it waits to be looked at', () => {
+    const actor = actorOf(3);
+    fill(actor);
+    const lost: FundingStatus = { type: 'lost', reason: 'its inputs were spent' };
+    expect(tells(actor, lost)).toBe(false);
+    expect(actor.isNews(lost)).toBe(true);
+    actor.stop();
+
+    const idle = actorOf(3);
+    expect(tells(idle, lost)).toBe(true);
+    expect(idle.isNews(lost)).toBe(false);
+    idle.stop();
+  });
+
+  test('a decision to close waits in its mailbox once, however often its row is read', () => {
+    const actor = actorOf(3);
+    for (let look = 0; look < MAX_MAILBOX + 2; look++) actor.closingDecided('an HTLC cannot wait');
+    expect(actor.post({ kind: 'block', height: 1 })).toBe(true);
+    actor.stop();
   });
 });
 

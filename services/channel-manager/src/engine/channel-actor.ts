@@ -84,7 +84,9 @@ export class ChannelActor {
   #state: ChannelState;
   #generation: bigint | undefined;
   #passiveReason: string | undefined;
+  /** Of the last status that was posted. */
   #lastStatus = '';
+  #hasHeardOfClosing = false;
   /** Where work waits for this channel's towers. */
   readonly #shardsToTell = new Set<number>();
 
@@ -177,16 +179,18 @@ export class ChannelActor {
     return this.#state.type === 'established' && this.#state.connection.type === 'connected';
   }
 
-  /** Whether chain-monitor says something of the funding output that this channel has not heard. */
+  /** Whether chain-monitor says something of the funding output that was not posted to this channel yet. */
   isNews(status: FundingStatus): boolean {
+    return this.#newsOf(status) !== this.#lastStatus;
+  }
+
+  /** What of a status a channel hears about, as a key. */
+  #newsOf(status: FundingStatus): string {
     // A peer may ask for more confirmations than an announcement needs: each of them brings channel_ready nearer.
     const awaited = this.#state.type === 'established' ? this.#state.minimumDepth : 0;
     const depth = 'depth' in status ? Math.min(status.depth, Math.max(awaited, MAX_NEWS_DEPTH)) : 0;
     const settlement = status.type === 'spent' ? (status.settlement ?? 'settling') : '';
-    const key = `${status.type}:${depth}:${'height' in status ? status.height : 0}:${settlement}`;
-    if (key === this.#lastStatus) return false;
-    this.#lastStatus = key;
-    return true;
+    return `${status.type}:${depth}:${'height' in status ? status.height : 0}:${settlement}`;
   }
 
   /** A block arrived: deadlines are looked at, and intents that nobody took in time are taken back. */
@@ -200,13 +204,14 @@ export class ChannelActor {
 
   /** The chain's side decided to close this channel: follow it, if that is not done yet. */
   closingDecided(reason: string): void {
-    if (this.#state.type === 'established' && !isClosing(this.#state))
-      this.post({ kind: 'closing_decided', reason });
+    if (this.#hasHeardOfClosing || this.#state.type !== 'established' || isClosing(this.#state)) return;
+    this.#hasHeardOfClosing = this.post({ kind: 'closing_decided', reason });
   }
 
   /** Queues an item. False when the mailbox is full or the actor has stopped. */
   post(item: Item): boolean {
     if (this.#mailbox.isClosed()) return false;
+    if (item.kind === 'funding_status') this.#lastStatus = this.#newsOf(item.status);
     // A passive channel ends as every other does, once the chain has settled it.
     const isEnd =
       item.kind === 'funding_status' && item.status.type === 'spent' && item.status.settlement === 'resolved';
@@ -289,7 +294,7 @@ export class ChannelActor {
           (item) =>
             item.kind !== 'resolution' || sourceKey(item.resolution.source) !== sourceKey(verdict.source),
         );
-        this.#host.readResolutionsAgain();
+        this.#host.readResolutionAgain(verdict.source);
         continue;
       }
       if (verdict.type === 'closing_decided') {

@@ -387,8 +387,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.#desk.letGo(sources);
   }
 
-  readResolutionsAgain(): void {
-    this.#desk.forgetResolutions();
+  readResolutionAgain(source: HtlcSource): void {
+    this.#desk.readResolutionAgain(source);
     this.#wakeWork();
   }
 

@@ -232,3 +232,86 @@ describe('a forward', () => {
     expect(failures()).toEqual(['temporary_channel_failure']);
   });
 });
+
+describe('a resolution', () => {
+  const SOURCE = { type: 'htlc', channelId: new Uint8Array(32), htlcId: 1n } as const;
+  const of = (outcome: Resolution['outcome'], htlcId = 1n): Resolution => ({
+    source: { ...SOURCE, htlcId },
+    sourceShard: 1,
+    outcome,
+  });
+  const fulfilled = of({ type: 'fulfilled', preimage: new Uint8Array(32) });
+  const failed = of({ type: 'failed', reason: new Uint8Array(292) });
+
+  /** A desk beside a channel, and what its rows say at the next look. */
+  function bench() {
+    const posted: string[] = [];
+    const pending: Resolution[] = [];
+    const actor = {
+      fence: { shard: 1, epoch: 1n, replicaId: 'a' },
+      stopped: false,
+      isFull: false,
+      post(item: Item) {
+        if (this.isFull || item.kind !== 'resolution' || item.resolution.source.type !== 'htlc') return false;
+        posted.push(`${item.resolution.source.htlcId} ${item.resolution.outcome.type}`);
+        return true;
+      },
+    };
+    const ports = {
+      bus: { publish: () => undefined },
+      store: {
+        pendingIntents: () => Promise.resolve([]),
+        pendingResolutions: () => Promise.resolve([...pending]),
+      },
+    } as unknown as EnginePorts;
+    const desk = new ForwardDesk(ports, {
+      directory: { byId: () => actor as unknown as ChannelActor } as never,
+      peers: { find: () => undefined },
+      payments: () => undefined as never,
+      fenceOf: (shard) => ({ shard, epoch: 1n, replicaId: 'a' }),
+    });
+    const look = async (...rows: readonly Resolution[]): Promise<readonly string[]> => {
+      pending.splice(0, pending.length, ...rows);
+      await desk.findWork([1]);
+      return posted.splice(0);
+    };
+    return { desk, actor, look };
+  }
+
+  test('is handed over once, however often its row is seen before the channel has acted on it', async () => {
+    for (const resolution of [fulfilled, failed]) {
+      const { desk, look } = bench();
+      expect(await look(resolution)).toHaveLength(1);
+      expect(await look(resolution)).toEqual([]);
+      desk.takeResolution(resolution);
+      expect(await look(resolution)).toEqual([]);
+    }
+  });
+
+  test('with a preimage does not wait behind the failure that it replaces', async () => {
+    const { look } = bench();
+    expect(await look(failed)).toEqual(['1 failed']);
+    expect(await look(fulfilled)).toEqual(['1 fulfilled']);
+    expect(await look(fulfilled)).toEqual([]);
+    // A page that was read before the preimage was stored.
+    expect(await look(failed)).toEqual([]);
+  });
+
+  test('is handed over again to a channel that was too busy, and after one that left', async () => {
+    const { look, actor } = bench();
+    actor.isFull = true;
+    expect(await look(fulfilled)).toEqual([]);
+    actor.isFull = false;
+    expect(await look(fulfilled)).toEqual(['1 fulfilled']);
+    actor.stopped = true;
+    expect(await look(fulfilled)).toEqual(['1 fulfilled']);
+  });
+
+  test('that turned out to be another is read again, and no other is', async () => {
+    const { desk, look } = bench();
+    const other = of({ type: 'failed', reason: new Uint8Array(292) }, 2n);
+    expect(await look(failed, other)).toEqual(['1 failed', '2 failed']);
+    desk.readResolutionAgain(SOURCE);
+    expect(await look(fulfilled, other)).toEqual(['1 fulfilled']);
+  });
+});

@@ -33,11 +33,19 @@ export interface DeskSurroundings {
 /** Who has an intent or a resolution in hand: an actor, or the desk itself while it answers. */
 type Holder = Pick<ChannelActor, 'fence' | 'stopped'>;
 
+/** What a channel had in hand when it went out of service is in nobody's. */
+const isHeld = (holder: Holder | undefined): boolean => holder?.stopped === false;
+
 export class ForwardDesk {
   readonly #ports: EnginePorts;
   readonly #surroundings: DeskSurroundings;
-  /** Intents and resolutions in somebody's hands, and not committed yet. */
-  readonly #underWay = new Map<string, Holder>();
+  /** Intents in somebody's hands, and not committed yet. */
+  readonly #intents = new Map<string, Holder>();
+  /** The same of resolutions, and what they said. */
+  readonly #resolutions = new Map<
+    string,
+    { readonly holder: Holder; readonly type: Resolution['outcome']['type'] }
+  >();
   /** Channels that had no room for a forward, while others are tried. */
   readonly #tried = new Map<string, Set<ChannelActor>>();
   /** Where the next look goes on; undefined: at the first. */
@@ -51,22 +59,19 @@ export class ForwardDesk {
 
   /** What the actors of a lost shard had in hand is to be found again, also when the shard comes back here. */
   dropShard(shard: number): void {
-    for (const [key, { fence }] of this.#underWay) {
+    for (const [key, { fence }] of this.#intents) {
       if (fence.shard !== shard) continue;
-      this.#underWay.delete(key);
-      this.#tried.delete(key.slice(1));
+      this.#intents.delete(key);
+      this.#tried.delete(key);
     }
-  }
-
-  /** What a channel had in hand when it went out of service is in nobody's. */
-  #isUnderWay(key: string): boolean {
-    return this.#underWay.get(key)?.stopped === false;
+    for (const [key, { holder }] of this.#resolutions)
+      if (holder.fence.shard === shard) this.#resolutions.delete(key);
   }
 
   /** After a commit: its rows are handed over in memory where they live here, hinted elsewhere. */
   deliver(forwarding: GrowingForwarding): void {
     this.letGo(forwarding.intentClaims.map(({ source }) => source));
-    for (const { source } of forwarding.resolutionsTaken) this.#underWay.delete(`r${sourceKey(source)}`);
+    for (const { source } of forwarding.resolutionsTaken) this.#resolutions.delete(sourceKey(source));
     const hinted = new Set<number>();
     for (const intent of forwarding.intents) if (!this.takeIntent(intent)) hinted.add(intent.targetShard);
     for (const resolution of forwarding.resolutions)
@@ -84,8 +89,7 @@ export class ForwardDesk {
       this.#surroundings.payments().onIntent(intent);
       return true;
     }
-    const key = `i${sourceKey(intent.source)}`;
-    if (this.#isUnderWay(key)) return true;
+    if (isHeld(this.#intents.get(sourceKey(intent.source)))) return true;
     const named = this.#surroundings.directory.byScid(intent.target.shortChannelId);
     const actor = named && this.#carrierOf(named, intent);
     if (actor === undefined) {
@@ -113,8 +117,8 @@ export class ForwardDesk {
 
   /** Nothing here can carry it: whoever it came from hears so at once, not when the HTLC expires. */
   #refuse({ source, sourceShard }: Intent, failure: FailureMessage, fence: Fence): void {
-    const key = `i${sourceKey(source)}`;
-    this.#underWay.set(key, { fence, stopped: false });
+    const key = sourceKey(source);
+    this.#intents.set(key, { fence, stopped: false });
     const forwarding = emptyForwarding();
     forwarding.intentClaims.push({ source, outcome: 'cancelled' });
     const outcome = { type: 'failed_here', failure: encodeFailureMessage(failure) } as const;
@@ -124,10 +128,10 @@ export class ForwardDesk {
       .then(({ verdict }) => {
         // Otherwise the next poll finds it if it is still there, and if the shard is.
         if (verdict.type === 'committed') this.deliver(forwarding);
-        else this.#underWay.delete(key);
+        else this.#intents.delete(key);
       })
       .catch((error: unknown) => {
-        this.#underWay.delete(key);
+        this.#intents.delete(key);
         this.#ports.logger.warn({ err: error }, 'nobody knows whether a forward was refused; looking again');
       });
   }
@@ -139,7 +143,7 @@ export class ForwardDesk {
     const alternatives = this.#siblings(actor).some((sibling) => !tried.has(sibling)) ? 'untried' : 'none';
     if (alternatives === 'untried') this.#tried.set(key, tried);
     else this.#tried.delete(key);
-    if (actor.post({ kind: 'forward', intent, alternatives })) this.#underWay.set(`i${key}`, actor);
+    if (actor.post({ kind: 'forward', intent, alternatives })) this.#intents.set(key, actor);
     else this.letGo([intent.source]);
   }
 
@@ -157,7 +161,7 @@ export class ForwardDesk {
   letGo(sources: readonly HtlcSource[]): void {
     for (const source of sources) {
       this.#tried.delete(sourceKey(source));
-      this.#underWay.delete(`i${sourceKey(source)}`);
+      this.#intents.delete(sourceKey(source));
     }
   }
 
@@ -179,17 +183,21 @@ export class ForwardDesk {
       this.#surroundings.payments().onResolution(resolution);
       return true;
     }
-    const key = `r${sourceKey(resolution.source)}`;
+    const key = sourceKey(resolution.source);
+    const { type } = resolution.outcome;
+    const inHand = this.#resolutions.get(key);
     // A preimage must not wait behind the failure that it replaces.
-    if (this.#isUnderWay(key) && resolution.outcome.type !== 'fulfilled') return true;
-    const actor = this.#surroundings.directory.byId(resolution.source.channelId);
-    if (actor?.post({ kind: 'resolution', resolution }) === true) this.#underWay.set(key, actor);
+    const replaces = type === 'fulfilled' && inHand?.type !== 'fulfilled';
+    if (isHeld(inHand?.holder) && !replaces) return true;
+    const holder = this.#surroundings.directory.byId(resolution.source.channelId);
+    if (holder?.post({ kind: 'resolution', resolution }) === true)
+      this.#resolutions.set(key, { holder, type });
     return true;
   }
 
-  /** Resolutions in hand may have changed: the next poll hands them over anew. */
-  forgetResolutions(): void {
-    for (const key of this.#underWay.keys()) if (key.startsWith('r')) this.#underWay.delete(key);
+  /** A resolution in hand is another one by now: the next poll hands it over anew. */
+  readResolutionAgain(source: HtlcSource): void {
+    this.#resolutions.delete(sourceKey(source));
   }
 
   /** Reads what was left for our shards; run by hint and by poll. */
