@@ -7,7 +7,7 @@
  * A request is evaluated synchronously against the state that all earlier ones
  * leave behind; nothing of it is kept when the commit fails.
  */
-import { toHex } from '@fulmen/codec';
+import { equalBytes, toHex } from '@fulmen/codec';
 import type { Runtime, Task } from '@fulmen/service';
 import { StoreError } from '@fulmen/store/error';
 import { encodeAuditEntries, nextAuditRow } from './audit.ts';
@@ -77,6 +77,9 @@ export class SigningLane {
   readonly #channel: Queued[] = [];
   readonly #cache = new Map<string, SignerChannelState>();
   #head: SignerHead;
+  /** What the last commit leaves behind, while nobody knows whether it happened. */
+  #uncertain: SignerHead | undefined;
+  #leastGeneration: bigint;
   #mustReload = false;
   #wake: (() => void) | undefined;
   #stopped = false;
@@ -85,6 +88,7 @@ export class SigningLane {
   constructor(options: LaneOptions) {
     this.#options = options;
     this.#head = options.head;
+    this.#leastGeneration = options.head.generation;
   }
 
   start(): void {
@@ -98,8 +102,9 @@ export class SigningLane {
     await this.#task?.done.catch(() => undefined);
   }
 
-  get generation(): bigint {
-    return this.#head.generation;
+  /** A database that has less was set back. Never falls. */
+  get leastGeneration(): bigint {
+    return this.#leastGeneration;
   }
 
   /** Rejects with LaneUnavailableError when the queue is full, the commit failed, or the lane stops. */
@@ -167,7 +172,9 @@ export class SigningLane {
     const reason = new LaneUnavailableError(error instanceof Error ? error.message : String(error));
     for (const { reject } of turn) reject(reason);
     // A definite no of the database to a commit, or a state that does not decode, does not get better by itself.
-    if (!expected) this.#options.onFatal(error instanceof Error ? error : reason);
+    if (expected) return;
+    this.#stopped = true;
+    this.#options.onFatal(error instanceof Error ? error : reason);
   }
 
   /** Channels of the turn that are not in memory. */
@@ -226,18 +233,20 @@ export class SigningLane {
       audit,
       refusals: refusals.take(),
     };
-    const startedMs = runtime.monotonicMs();
-    const outcome = await store.commitBatch(instance, batch);
-    metrics.commitSeconds.observe((runtime.monotonicMs() - startedMs) / 1000);
-    if (outcome === 'not_owner') throw new OwnershipLostError();
-    for (const [key, channel] of effects.channels) this.#cache.set(key, channel);
-    this.#head = {
+    const head: SignerHead = {
       generation,
       audit: audit === undefined ? this.#head.audit : { sequence: audit.sequence, hash: audit.hash },
       fences:
         effects.fences.size === 0 ? this.#head.fences : new Map([...this.#head.fences, ...effects.fences]),
       velocity: effects.velocity ?? this.#head.velocity,
     };
+    this.#uncertain = head;
+    const startedMs = runtime.monotonicMs();
+    const outcome = await store.commitBatch(instance, batch);
+    metrics.commitSeconds.observe((runtime.monotonicMs() - startedMs) / 1000);
+    if (outcome === 'not_owner') throw new OwnershipLostError();
+    for (const [key, channel] of effects.channels) this.#cache.set(key, channel);
+    this.#moveTo(head);
     this.#options.onCommitted(generation);
   }
 
@@ -251,21 +260,55 @@ export class SigningLane {
     }
   }
 
-  /** After an unknown outcome: only what the database says counts. */
+  /**
+   * After an unknown outcome: the database says whether the commit happened.
+   * It cannot say anything else. A server that came back older, or with another
+   * history, would have numbers signed again that were given up already.
+   */
   async #reload(): Promise<void> {
     this.#cache.clear();
+    let found: SignerHead;
     try {
-      this.#head = await this.#options.store.loadHead();
+      found = await this.#options.store.loadHead();
     } catch (error) {
       await this.#options.runtime.sleep(RELOAD_PAUSE_MS);
       throw error;
     }
+    const { generation } = this.#head;
+    if (!isSame(found, this.#head) && (this.#uncertain === undefined || !isSame(found, this.#uncertain))) {
+      if (found.generation > generation) throw new OwnershipLostError();
+      // One with as many commits shows by its number only when it is told that one more is known.
+      if (found.generation === generation) this.#leastGeneration = generation + 1n;
+      throw new DatabaseSetBackError(found.generation, generation);
+    }
+    this.#moveTo(found);
     this.#mustReload = false;
+  }
+
+  #moveTo(head: SignerHead): void {
+    this.#head = head;
+    this.#leastGeneration = head.generation;
+    this.#uncertain = undefined;
   }
 
   /** Wakes the loop so that refusals reach the store. */
   flush(): void {
     this.#wake?.();
+  }
+}
+
+function isSame(one: SignerHead, other: SignerHead): boolean {
+  return one.generation === other.generation && equalBytes(one.audit.hash, other.audit.hash);
+}
+
+/** The database forgot commits of this process. */
+export class DatabaseSetBackError extends Error {
+  override readonly name = 'DatabaseSetBackError';
+  /** Both are generations. */
+  constructor(found: bigint, known: bigint) {
+    super(
+      `the database was set back: it has other commits at ${found} than this process made up to ${known}`,
+    );
   }
 }
 

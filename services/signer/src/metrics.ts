@@ -25,7 +25,7 @@ export function signerMetrics(metrics: Metrics) {
     ]),
     unreconciled: metrics.gauge(
       'signer_unreconciled',
-      '1 while the database is behind the marker beside the seed: nothing is signed',
+      '1 while the database is behind the marker beside the seed, or there is none: nothing is signed',
     ),
     generation: metrics.gauge('signer_generation', 'Commits of this database'),
   };

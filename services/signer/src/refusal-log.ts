@@ -13,11 +13,11 @@ export class RefusalLog {
   readonly #logger: Logger;
   readonly #metrics: SignerMetrics;
   #pending: RefusalRow[] = [];
-  #next: bigint;
+  #next: bigint | undefined;
 
-  /** @param next the number of the next row. */
+  /** @param next the number of the next row; undefined when none may be stored. */
   constructor(
-    next: bigint,
+    next: bigint | undefined,
     ports: { readonly runtime: Runtime; readonly logger: Logger; readonly metrics: SignerMetrics },
   ) {
     this.#next = next;
@@ -39,7 +39,7 @@ export class RefusalLog {
       { operation, policy: refusal.policy, reason: refusal.reason, channelKeysId },
       'refused',
     );
-    if (this.#pending.length >= MAX_PENDING) return;
+    if (this.#next === undefined || this.#pending.length >= MAX_PENDING) return;
     this.#pending.push({
       number: this.#next,
       atMs: this.#runtime.wallClockMs(),

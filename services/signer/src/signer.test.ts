@@ -4,57 +4,22 @@ import { toHex } from '@fulmen/codec';
 import { commitmentPoint, channelSecrets } from '@fulmen/keys';
 import { afterEach, describe, expect, test } from 'vitest';
 import { findAuditBreak } from './audit.ts';
-import {
-  HonestChannel,
-  EMPTY_ITEM,
-  SHARD,
-  type Side,
-  registrationOf,
-  testParties,
-} from './testing/channel.ts';
+import { EMPTY_ITEM, registrationOf, SHARD } from './testing/channel.ts';
 import { BatchClient, type Harness, startSigner } from './testing/harness.ts';
+import { CALLER, SignerPairs } from './testing/pair.ts';
 import { fromSuccess, wireHolderCommitment, wireItem, wireRegistration } from './testing/wire.ts';
 import { memoryMarker } from './marker.ts';
 import { type CommitFault, MemorySignerDatabase, MemorySignerStore } from './store/memory.ts';
 
-const parties = testParties(secp);
-const running: Harness[] = [];
+const pairs = new SignerPairs(secp);
+const { parties } = pairs;
 /** Of a tower's justice signer. */
 const TOWER_KEY = secp.publicKeyOf(new Uint8Array(32).fill(0x44));
-afterEach(async () => {
-  for (const harness of running.splice(0)) await harness.stop();
-});
-
-async function startFor(
-  side: Side,
-  options: Omit<Parameters<typeof startSigner>[0], 'secp' | 'party'> = {},
-): Promise<Harness> {
-  const harness = await startSigner({ secp, party: parties[side], ...options });
-  running.push(harness);
-  return harness;
-}
-
-const caller = { shard: SHARD, epoch: 1n };
-
-/** Two signers that sign for each other over streams. */
-async function twoSigners(
-  options: { readonly alice?: Omit<Parameters<typeof startSigner>[0], 'secp' | 'party'> } = {},
-) {
-  const harness = { alice: await startFor('alice', options.alice), bob: await startFor('bob') };
-  const streams = { alice: new BatchClient(harness.alice.client), bob: new BatchClient(harness.bob.client) };
-  for (const side of ['alice', 'bob'] as const)
-    await harness[side].client.registerChannel(wireRegistration(registrationOf(secp, parties, side), 1n));
-  const channel = new HonestChannel(secp, parties, async (side, request) => {
-    const outcome = await streams[side].one(wireItem(parties[side].channelKeysId, caller, request));
-    if ('policy' in outcome) throw new RangeError(outcome.policy);
-    return fromSuccess(outcome);
-  });
-  return { harness, streams, channel };
-}
+afterEach(() => pairs.stopAll());
 
 describe('two signers that sign for each other', () => {
   test('dance, validate each other’s signatures, and report their numbers', async () => {
-    const { harness, channel } = await twoSigners();
+    const { harness, channel } = await pairs.two();
     await channel.open();
     for (let i = 0; i < 6; i++)
       await channel.step(
@@ -76,10 +41,10 @@ describe('two signers that sign for each other', () => {
   });
 
   test('the shared secrets of onions, with and without a tweak', async () => {
-    const { streams } = await twoSigners();
+    const { streams } = await pairs.two();
     const publicKey = parties.bob.keys.nodeId;
     const tweak = new Uint8Array(32).fill(3);
-    const item = wireItem(parties.alice.channelKeysId, caller, {
+    const item = wireItem(parties.alice.channelKeysId, CALLER, {
       ...EMPTY_ITEM,
       ecdhs: [
         { publicKey, tweak: undefined },
@@ -94,10 +59,10 @@ describe('two signers that sign for each other', () => {
   });
 
   test('an older epoch, another shard and an unknown channel are refused; what was fenced stays fenced after a restart', async () => {
-    const store = new MemorySignerStore();
-    const { harness, streams } = await twoSigners({ alice: { store } });
+    const [store, marker] = [new MemorySignerStore(), memoryMarker()];
+    const { harness, streams } = await pairs.two({ alice: { store, marker } });
     const ask = (to: BatchClient, item: Partial<ReturnType<typeof wireItem>>) =>
-      to.one({ ...wireItem(parties.alice.channelKeysId, caller, EMPTY_ITEM), ...item });
+      to.one({ ...wireItem(parties.alice.channelKeysId, CALLER, EMPTY_ITEM), ...item });
     await harness.alice.client.fenceShard({ shard: SHARD, epoch: 5n });
     expect(await ask(streams.alice, { epoch: 4n })).toMatchObject({
       policy: 'policy-epoch-fenced',
@@ -118,16 +83,15 @@ describe('two signers that sign for each other', () => {
       code: 'aborted',
       metadata: { 'fulmen-refusal-kind': 'fenced' },
     });
-    await harness.alice.stop();
-    running.splice(running.indexOf(harness.alice), 1);
-    const again = await startFor('alice', { store });
+    await pairs.stop(harness.alice);
+    const again = await pairs.start('alice', { store, marker });
     expect(await ask(new BatchClient(again.client), { epoch: 4n })).toMatchObject({
       policy: 'policy-epoch-fenced',
     });
   });
 
   test('a claim locks the channel and gets the transaction; the manager’s next step is refused', async () => {
-    const { harness, streams, channel } = await twoSigners();
+    const { harness, streams, channel } = await pairs.two();
     await channel.open();
     await channel.step('alice', { type: 'add', by: 'alice', amountMsat: 5_000_000n });
     const held = channel.log.findLast(
@@ -143,7 +107,7 @@ describe('two signers that sign for each other', () => {
     });
     const first = await harness.alice.clientWith('claim').signHolderCommitment(request);
     expect(await harness.alice.client.signHolderCommitment(request)).toEqual(first);
-    const next = wireItem(parties.alice.channelKeysId, caller, {
+    const next = wireItem(parties.alice.channelKeysId, CALLER, {
       ...EMPTY_ITEM,
       ...channel.counterpartyCommitment('alice', channel.content, channel.number),
     });
@@ -155,7 +119,7 @@ describe('two signers that sign for each other', () => {
   });
 
   test('registration: an identical retry at a later epoch succeeds, a difference is refused', async () => {
-    const { harness } = await twoSigners();
+    const { harness } = await pairs.two();
     const request = wireRegistration(registrationOf(secp, parties, 'alice'), 9n);
     await harness.alice.client.registerChannel(request);
     await expect(harness.alice.client.registerChannel({ ...request, announce: false })).rejects.toMatchObject(
@@ -164,13 +128,13 @@ describe('two signers that sign for each other', () => {
   });
 
   test('a restored channel signs no commitment any more', async () => {
-    const { harness, streams, channel } = await twoSigners();
+    const { harness, streams, channel } = await pairs.two();
     await channel.open();
     await channel.step('alice', { type: 'add', by: 'alice', amountMsat: 5_000_000n });
     const request = { ...wireRegistration(registrationOf(secp, parties, 'alice'), 9n), restored: true };
     await harness.alice.client.registerChannel(request);
     await harness.alice.client.registerChannel(request);
-    const next = wireItem(parties.alice.channelKeysId, caller, {
+    const next = wireItem(parties.alice.channelKeysId, CALLER, {
       ...EMPTY_ITEM,
       ...channel.counterpartyCommitment('alice', channel.content, channel.number),
     });
@@ -191,7 +155,7 @@ describe('two signers that sign for each other', () => {
 describe('commits', () => {
   test('requests that arrive during a commit share the next one, and answers wait for it', async () => {
     const store = new MemorySignerStore();
-    const harness = await startFor('alice', { store });
+    const harness = await pairs.start('alice', { store });
     const epochs = Array.from({ length: 30 }, (_, i) => BigInt(i + 1));
     await Promise.all(epochs.map((epoch) => harness.client.fenceShard({ shard: Number(epoch), epoch })));
     expect(store.database.fences.size).toBe(30);
@@ -206,13 +170,13 @@ describe('commits', () => {
         next = 'none';
         return now;
       };
-      const { channel, streams } = await twoSigners({
+      const { channel, streams } = await pairs.two({
         alice: { store: new MemorySignerStore({ fault: faults }) },
       });
       await channel.open();
-      const undisturbed = await twoSigners();
+      const undisturbed = await pairs.two();
       await undisturbed.channel.open();
-      const item = wireItem(parties.alice.channelKeysId, caller, {
+      const item = wireItem(parties.alice.channelKeysId, CALLER, {
         ...EMPTY_ITEM,
         ...channel.counterpartyCommitment('alice', channel.content, channel.number),
       });
@@ -226,17 +190,16 @@ describe('commits', () => {
   }
 
   test('a killed signer’s successor gives identical answers from the store', async () => {
-    const store = new MemorySignerStore();
-    const { harness, channel } = await twoSigners({ alice: { store } });
+    const [store, marker] = [new MemorySignerStore(), memoryMarker()];
+    const { harness, channel } = await pairs.two({ alice: { store, marker } });
     await channel.open();
     await channel.step('alice', { type: 'add', by: 'alice', amountMsat: 5_000_000n });
     const last = channel.log.findLast((entry) => entry.side === 'alice');
-    await harness.alice.stop();
-    running.splice(running.indexOf(harness.alice), 1);
-    const successor = await startFor('alice', { store });
+    await pairs.stop(harness.alice);
+    const successor = await pairs.start('alice', { store, marker });
     if (last === undefined) throw new RangeError('nothing was asked');
     const answer = await new BatchClient(successor.client).one(
-      wireItem(parties.alice.channelKeysId, caller, last.request),
+      wireItem(parties.alice.channelKeysId, CALLER, last.request),
     );
     expect('policy' in answer ? answer : fromSuccess(answer)).toEqual(last.answer);
   });
@@ -244,7 +207,7 @@ describe('commits', () => {
   test('a second signer on the same database does not start; a lost lease ends the first', async () => {
     const database = new MemorySignerDatabase();
     const nowMs = () => performance.now();
-    const first = await startFor('alice', { store: new MemorySignerStore({ database, nowMs }) });
+    const first = await pairs.start('alice', { store: new MemorySignerStore({ database, nowMs }) });
     await expect(
       startSigner({ secp, party: parties.alice, store: new MemorySignerStore({ database, nowMs }) }),
     ).rejects.toThrow('another signer process');
@@ -257,7 +220,7 @@ describe('commits', () => {
 
   test('the audit chain holds, and shows an altered row', async () => {
     const store = new MemorySignerStore();
-    const { channel } = await twoSigners({ alice: { store } });
+    const { channel } = await pairs.two({ alice: { store } });
     await channel.open();
     await channel.step('alice', { type: 'add', by: 'alice', amountMsat: 5_000_000n });
     const rows = await store.readAudit(0n, 100);
@@ -271,84 +234,9 @@ describe('commits', () => {
   });
 });
 
-describe('a database that was set back', () => {
-  async function setBack() {
-    const marker = memoryMarker();
-    const database = new MemorySignerDatabase();
-    const { harness, channel } = await twoSigners({
-      alice: { marker, store: new MemorySignerStore({ database }) },
-    });
-    await channel.open();
-    const backup = database.clone();
-    await channel.step('alice', { type: 'add', by: 'alice', amountMsat: 5_000_000n });
-    await harness.alice.stop();
-    running.splice(running.indexOf(harness.alice), 1);
-    backup.lease = undefined;
-    return { marker, backup, channel };
-  }
-
-  test('signs nothing, says so, and keeps the evidence', async () => {
-    const { marker, backup } = await setBack();
-    const before = await marker.read();
-    const restored = await startFor('alice', { marker, store: new MemorySignerStore({ database: backup }) });
-    const node = await restored.client.getNode({});
-    expect([node.health, toHex(node.nodeId)]).toEqual(['unreconciled', toHex(parties.alice.keys.nodeId)]);
-    const item = wireItem(parties.alice.channelKeysId, caller, EMPTY_ITEM);
-    expect(await new BatchClient(restored.client).one(item)).toMatchObject({
-      policy: 'policy-unreconciled',
-      kind: RefusalKind.REFUSAL_KIND_UNAVAILABLE,
-    });
-    await expect(restored.client.fenceShard({ shard: 1, epoch: 1n })).rejects.toMatchObject({
-      code: 'unavailable',
-    });
-    expect(await marker.read()).toBe(before);
-    expect(await restored.metrics.registry.metrics()).toContain(
-      'fulmen_signer_unreconciled{service="signer"} 1',
-    );
-  });
-
-  test('reconciled by freezing, it never signs for the old channels and serves new ones', async () => {
-    const { marker, backup, channel } = await setBack();
-    const restored = await startFor('alice', {
-      marker,
-      store: new MemorySignerStore({ database: backup }),
-      options: { reconcile: 'freeze' },
-    });
-    expect(await restored.client.getNode({})).toMatchObject({ health: 'ready' });
-    const held = channel.log.find(
-      (entry) => entry.side === 'alice' && entry.request.holderCommitment?.spec.commitmentNumber === 0n,
-    )?.request.holderCommitment;
-    if (held === undefined) throw new RangeError('no holder commitment');
-    const claim = restored.client.signHolderCommitment({
-      channelKeysId: parties.alice.channelKeysId,
-      holderCommitment: wireHolderCommitment(held),
-    });
-    await expect(claim).rejects.toMatchObject({ code: 'failed_precondition' });
-    await restored.client.fenceShard({ shard: 1, epoch: 1n });
-  });
-
-  test('of another seed, or another network, is refused at start', async () => {
-    const database = new MemorySignerDatabase();
-    const first = await startFor('alice', { store: new MemorySignerStore({ database }) });
-    await first.stop();
-    running.splice(running.indexOf(first), 1);
-    await expect(
-      startSigner({ secp, party: parties.bob, store: new MemorySignerStore({ database }) }),
-    ).rejects.toThrow('belongs to node');
-    await expect(
-      startSigner({
-        secp,
-        party: parties.alice,
-        store: new MemorySignerStore({ database }),
-        options: { network: 'signet' },
-      }),
-    ).rejects.toThrow('belongs to node');
-  });
-});
-
 test('a channel may promise to close to a script only if the signer allows it', async () => {
   const allowed = Uint8Array.of(0, 32, ...new Uint8Array(32).fill(9));
-  const harness = await startFor('alice', { options: { limits: { allowedScripts: [allowed] } } });
+  const harness = await pairs.start('alice', { options: { limits: { allowedScripts: [allowed] } } });
   const ask = (shutdownScript: Uint8Array) =>
     harness.client.newChannelKeys({ channelKeysId: parties.alice.channelKeysId, shutdownScript });
   expect(Uint8Array.from((await ask(allowed)).shutdownScript)).toEqual(allowed);
@@ -386,26 +274,25 @@ describe('capabilities', () => {
 
   test.each(Object.entries(calls))('%s', async (_name, [capabilities, call]) => {
     const store = new MemorySignerStore();
-    const harness = await startFor('alice', { store, options: { towerKeys: [TOWER_KEY] } });
+    const harness = await pairs.start('alice', { store, options: { towerKeys: [TOWER_KEY] } });
     const wrong = ['ecdh', 'channel', 'claim', 'wallet', 'node', 'seal', 'plaintext'].filter(
       (one) => !capabilities.some((capability) => capability === one),
     );
     await expect(call(harness.clientWith(...wrong))).rejects.toMatchObject({ code: 'permission_denied' });
     for (const capability of capabilities) await call(harness.clientWith(capability));
-    await harness.stop();
-    running.splice(running.indexOf(harness), 1);
+    await pairs.stop(harness);
     expect(await store.readRefusals(1)).toMatchObject([{ policy: 'policy-capability', kind: 'policy' }]);
   });
 
   test('a stream without the capability breaks', async () => {
-    const harness = await startFor('alice');
+    const harness = await pairs.start('alice');
     await expect(
-      new BatchClient(harness.clientWith('claim')).one(wireItem(keysId, caller, EMPTY_ITEM)),
+      new BatchClient(harness.clientWith('claim')).one(wireItem(keysId, CALLER, EMPTY_ITEM)),
     ).rejects.toMatchObject({ code: 'permission_denied' });
   });
 
   test('points, secrets and handshakes: what they must be, and their limits', async () => {
-    const harness = await startFor('alice', { options: { ecdh: { perSecond: 0.001, burst: 2 } } });
+    const harness = await pairs.start('alice', { options: { ecdh: { perSecond: 0.001, burst: 2 } } });
     const { client } = harness;
     const seed = channelSecrets(secp, parties.alice.keys, keysId).perCommitmentSeed;
     expect(

@@ -127,7 +127,8 @@ export function refusalError(refusal: Refusal): RpcError {
 export const UNRECONCILED: Refusal = {
   kind: 'unavailable',
   policy: 'policy-unreconciled',
-  reason: 'the database was set back: nothing is signed before an operator reconciles it',
+  reason:
+    'the database was set back, or has no marker that tells: nothing is signed before an operator reconciles it',
 };
 
 /** The caller's shard and epoch hold for this channel. */

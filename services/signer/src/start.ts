@@ -12,6 +12,7 @@ import { ClaimSums } from './claim-sums.ts';
 import { DEFAULT_LIMITS } from './enforcement/limits.ts';
 import type { PolicyLimits } from './enforcement/types.ts';
 import { OwnershipLostError, SigningLane } from './lane.ts';
+import { raiseMarker } from './marker.ts';
 import type { GenerationMarker } from './marker.ts';
 import { signerMetrics } from './metrics.ts';
 import { RefusalLog } from './refusal-log.ts';
@@ -41,8 +42,9 @@ export interface SignerOptions {
   /** Default 2,000: how long a dead signer's database stays closed to its successor. */
   readonly leaseMs?: number;
   /**
-   * What to do with a database that was set back: `freeze` locks every channel
-   * in it for good, `accept` takes it as it is. Without it nothing is signed.
+   * What to do with a database that was set back, or has commits and no marker:
+   * `freeze` locks every channel in it for good, `accept` takes it as it is.
+   * Without it nothing is signed.
    */
   readonly reconcile?: 'freeze' | 'accept';
   /** Public keys of the justice signers that may have channels' revocation secrets. Default none. */
@@ -97,9 +99,18 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
     metrics,
     head,
     refusals,
-    onFatal: (error) => failed.resolve(error),
+    onFatal: (error) => {
+      // Before the process ends: its successor knows by the marker alone how far the database was.
+      void keepEvidence().finally(() => failed.resolve(error));
+    },
     onCommitted: (generation) => metrics.generation.set(Number(generation)),
   });
+  const keepEvidence = async (): Promise<void> => {
+    if (health === 'unreconciled') return;
+    await raiseMarker(ports.marker, () => lane.leastGeneration).catch((error: unknown) =>
+      logger.error({ err: error }, 'the marker could not be written'),
+    );
+  };
   const signer: Signer = {
     ...ports,
     metrics,
@@ -120,7 +131,12 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
     runtime.spawn('signer lease', (signal) =>
       keepLease(ports, { instance, leaseMs, onLost: failed.resolve }, signal),
     ),
-    runtime.spawn('signer marker', (signal) => keepMarker(ports, lane, signal)),
+    runtime.spawn('signer marker', async (signal) => {
+      for (;;) {
+        await runtime.sleep(MARKER_INTERVAL_MS, signal);
+        await keepEvidence();
+      }
+    }),
   ];
   const address = await ports.rpcServer.listen();
   logger.info({ nodeId: toHex(ports.keys.nodeId), address, health }, 'signer serves');
@@ -131,7 +147,7 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
       await ports.rpcServer.stop(2_000);
       await lane.stop();
       for (const task of tasks) await task.stop();
-      if (health === 'ready') await ports.marker.write(lane.generation);
+      await keepEvidence();
       await store
         .releaseLease(instance)
         .catch((error: unknown) => logger.warn({ err: error }, 'the lease was not released'));
@@ -143,6 +159,12 @@ async function prepare(options: SignerOptions, ports: SignerPorts, instance: Uin
   await checkSeed(options.network, ports);
   const health = await checkGeneration(options, ports, instance);
   const head = await ports.store.loadHead();
+  if (health === 'unreconciled') {
+    // Nothing is written: each commit would bring the database nearer to the marker, and hide that it was set back.
+    return { health, head, nextRefusal: undefined };
+  }
+  // Before the first commit: from then on a database without a marker is one that lost it.
+  await raiseMarker(ports.marker, () => head.generation);
   const [newest] = await ports.store.readRefusals(1);
   return { health, head, nextRefusal: (newest?.number ?? -1n) + 1n };
 }
@@ -187,15 +209,17 @@ async function checkGeneration(
 ): Promise<'ready' | 'unreconciled'> {
   const marked = await ports.marker.read();
   const { generation } = await ports.store.loadHead();
-  if (marked <= generation) return 'ready';
+  if (marked === undefined ? generation === 0n : generation >= marked) return 'ready';
   if (options.reconcile === undefined) {
     ports.logger.error(
       { marked, generation },
-      'the database was set back: nothing is signed before an operator reconciles it',
+      marked === undefined
+        ? 'no marker lies beside the seed, and the database may have been set back: nothing is signed before an operator reconciles it'
+        : 'the database was set back: nothing is signed before an operator reconciles it',
     );
     return 'unreconciled';
   }
-  const outcome = await ports.store.reconcile(instance, marked, options.reconcile);
+  const outcome = await ports.store.reconcile(instance, marked ?? generation, options.reconcile);
   if (outcome !== 'ok') throw new OwnershipLostError();
   ports.logger.warn(
     { marked, generation, mode: options.reconcile },
@@ -225,26 +249,6 @@ async function keepLease(
       // Every commit checks the ownership again, so a late renewal costs nothing but a successor's chance.
       if (!(error instanceof StoreError)) throw error;
       logger.warn({ err: error }, 'the lease could not be renewed');
-    }
-  }
-}
-
-async function keepMarker(
-  { marker, runtime, logger }: SignerPorts,
-  lane: SigningLane,
-  signal: AbortSignal,
-): Promise<void> {
-  let written = -1n;
-  for (;;) {
-    await runtime.sleep(MARKER_INTERVAL_MS, signal);
-    const { generation } = lane;
-    if (generation <= written) continue;
-    try {
-      // Never lowered: an unreconciled signer keeps the evidence.
-      if (generation > (await marker.read())) await marker.write(generation);
-      written = generation;
-    } catch (error) {
-      logger.error({ err: error }, 'the marker could not be written');
     }
   }
 }

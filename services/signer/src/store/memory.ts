@@ -62,7 +62,8 @@ export interface MemorySignerStoreOptions {
 }
 
 export class MemorySignerStore implements SignerStore {
-  readonly database: MemorySignerDatabase;
+  /** What it is connected to; another after a fail-over. */
+  database: MemorySignerDatabase;
   readonly #nowMs: () => number;
   readonly #retention: Retention;
   readonly #fault: () => CommitFault | Promise<CommitFault>;

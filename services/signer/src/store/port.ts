@@ -89,8 +89,8 @@ export interface SignerStore {
   loadAll(after: Uint8Array | undefined, limit: number): Promise<readonly SignerChannelState[]>;
   commitBatch(instance: Uint8Array, batch: CommitBatch): Promise<CommitOutcome>;
   /**
-   * After a database was set back: raises the generation to the marker's, and
-   * with `freeze` locks every channel for good.
+   * After a database was set back, or lost its marker: raises the generation to
+   * `generation`, and with `freeze` locks every channel for good.
    */
   reconcile(instance: Uint8Array, generation: bigint, mode: 'freeze' | 'accept'): Promise<CommitOutcome>;
   readAudit(afterSequence: bigint, limit: number): Promise<readonly AuditRow[]>;

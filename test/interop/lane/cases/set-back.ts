@@ -45,6 +45,8 @@ async function setBack(
   // Others may count on while this one is under way.
   copies += 1;
   const copy = copies;
+  const marker = path.join(stateDir, 'signer', 'seed.json.generation');
+  const marked = fs.readFileSync(marker);
   for (const database of databases) await backUp(asked, database, `${database}_of_old_${copy}`);
   await story();
   const isSignerToo = databases.includes(SIGNER);
@@ -52,8 +54,8 @@ async function setBack(
   await Promise.all(users.map((name) => supervisor.stop(name)));
   for (const database of databases)
     await replace(asked, database, `${database}_of_old_${copy}`, `${database}_lost_${copy}`);
-  // Lost with the database: with the marker the signer would sign nothing at all.
-  if (isSignerToo) fs.rmSync(path.join(stateDir, 'signer', 'seed.json.generation'));
+  // Set back with the database: with a later marker, or none, the signer would sign nothing at all.
+  if (isSignerToo) fs.writeFileSync(marker, marked);
   if (isSignerToo) await supervisor.restart('signer');
   await Promise.all(READERS.map((name) => supervisor.restart(name)));
 }
