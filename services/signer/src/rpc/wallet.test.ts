@@ -1,0 +1,228 @@
+/** What may leave the on-chain wallet. */
+import { createPsbt, extractPsbt, finalizePsbt, psbtWitnesses } from '@fulmen/bitcoin/psbt';
+import { p2wpkhScript, p2wshScript } from '@fulmen/bitcoin';
+import { Transaction } from '@scure/btc-signer';
+import { secp256k1 as secp } from '@fulmen/crypto/default';
+import { channelSecrets, decodeExtendedPublic, hardened, walletPublicKey } from '@fulmen/keys';
+import { afterEach, describe, expect, test } from 'vitest';
+import { holderDelayedScriptPubKey } from '../enforcement/claim.ts';
+import { DEFAULT_LIMITS } from '../enforcement/limits.ts';
+import { registrationOf, testParties } from '../testing/channel.ts';
+import { type Harness, startSigner } from '../testing/harness.ts';
+import { wireRegistration } from '../testing/wire.ts';
+import { type WalletKey, walletKey } from '../wallet/paths.ts';
+
+const parties = testParties(secp);
+const { keys, channelKeysId } = parties.alice;
+const running: Harness[] = [];
+afterEach(async () => {
+  for (const harness of running.splice(0)) await harness.stop();
+});
+async function startAlice(options: Parameters<typeof startSigner>[0]['options'] = {}): Promise<Harness> {
+  const harness = await startSigner({ secp, party: parties.alice, options });
+  running.push(harness);
+  return harness;
+}
+const refused = (policy: string) => ({ metadata: { 'fulmen-refusal-policy': policy } });
+
+describe('the wallet', () => {
+  const path = (purpose: 84 | 86, chain: number, index: number) => [
+    hardened(purpose),
+    hardened(1),
+    hardened(0),
+    chain,
+    index,
+  ];
+  const key = (purpose: 84 | 86, chain: number, index: number): WalletKey => {
+    const found = walletKey(secp, keys, {
+      fingerprint: keys.masterFingerprint,
+      path: path(purpose, chain, index),
+    });
+    if (found === undefined) throw new RangeError('no wallet key');
+    return found;
+  };
+  const foreign = p2wpkhScript(parties.bob.keys.nodeId);
+
+  /** Spends 1,000,000 sat of each account, with origins. */
+  function psbt(
+    outputs: readonly {
+      readonly script: Uint8Array;
+      readonly valueSat: bigint;
+      readonly origin?: number[];
+    }[],
+    fingerprint = keys.masterFingerprint,
+  ): Uint8Array {
+    const [segwit, taproot] = [key(84, 0, 3), key(86, 1, 4)];
+    const unsigned = createPsbt({
+      version: 2,
+      locktime: 0,
+      inputs: [segwit, taproot].map(({ script }, i) => ({
+        txid: new Uint8Array(32).fill(i + 1),
+        vout: 0,
+        sequence: 0xfffffffd,
+        spent: { script, valueSat: 1_000_000n },
+      })),
+      outputs: outputs.map(({ script, valueSat }) => ({ script, valueSat })),
+    });
+    const tx = Transaction.fromPSBT(unsigned, { allowUnknownOutputs: true, disableScriptCheck: true });
+    tx.updateInput(0, { bip32Derivation: [[segwit.publicKey, { fingerprint, path: path(84, 0, 3) }]] });
+    tx.updateInput(1, {
+      tapBip32Derivation: [
+        [taproot.publicKey.slice(1), { hashes: [], der: { fingerprint, path: path(86, 1, 4) } }],
+      ],
+    });
+    outputs.forEach(({ origin }, i) => {
+      if (origin !== undefined)
+        tx.updateOutput(i, {
+          bip32Derivation: [
+            [key(84, origin[3] ?? 0, origin[4] ?? 0).publicKey, { fingerprint, path: origin }],
+          ],
+        });
+    });
+    return tx.toPSBT();
+  }
+  const change = { script: key(84, 1, 7).script, valueSat: 1_499_000n, origin: path(84, 1, 7) };
+
+  test('descriptors are the accounts’ keys', async () => {
+    const { client } = await startAlice();
+    const { bip84AccountXpub, fingerprint } = await client.getWalletDescriptors({});
+    const account = decodeExtendedPublic(bip84AccountXpub);
+    if (!account.ok) throw new RangeError('no key');
+    expect(p2wpkhScript(walletPublicKey(secp, account.value, 'change', 7))).toEqual(change.script);
+    expect(fingerprint).toMatch(/^[0-9a-f]{8}$/);
+  });
+
+  test('both kinds of inputs are signed, and the transaction is whole', async () => {
+    const { client } = await startAlice();
+    const { psbt: signed } = await client.signPsbt({
+      delayedOutputs: [],
+      psbt: psbt([change, { script: foreign, valueSat: 500_000n }]),
+    });
+    const final = finalizePsbt(signed);
+    if (!final.ok) throw final.error;
+    const tx = extractPsbt(final.value);
+    expect(tx.ok && tx.value.inputs.map(({ witness }) => witness.length)).toEqual([2, 1]);
+  });
+
+  test('fees, foreign payments beyond the velocity, and foreign inputs are refused; the window is shared', async () => {
+    const { client } = await startAlice({ onchain: { velocitySat: 700_000n, maximumFeeSat: 10_000n } });
+    const pay = (valueSat: bigint) =>
+      client.signPsbt({
+        delayedOutputs: [],
+        psbt: psbt([
+          { ...change, valueSat: 1_999_000n - valueSat },
+          { script: foreign, valueSat },
+        ]),
+      });
+    await expect(
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([{ ...change, valueSat: 1_000_000n }]) }),
+    ).rejects.toMatchObject(refused('policy-onchain-fee-range'));
+    await expect(
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([{ ...change, valueSat: 2_000_001n }]) }),
+    ).rejects.toMatchObject(refused('policy-onchain-fee-range'));
+    await pay(500_000n);
+    await expect(pay(300_000n)).rejects.toMatchObject(refused('policy-onchain-velocity'));
+    await pay(200_000n);
+    // An origin that does not lead to the output's script does not make it the wallet's.
+    const lie = { script: foreign, valueSat: 1_999_000n, origin: path(84, 1, 7) };
+    await expect(client.signPsbt({ delayedOutputs: [], psbt: psbt([lie]) })).rejects.toMatchObject(
+      refused('policy-onchain-velocity'),
+    );
+    await expect(
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([{ ...change, valueSat: 1_999_500n }], 1) }),
+    ).rejects.toMatchObject(refused('policy-onchain-velocity'));
+    await expect(client.signPsbt({ delayedOutputs: [], psbt: new Uint8Array(50) })).rejects.toMatchObject(
+      refused('policy-malformed-request'),
+    );
+  });
+
+  test('a funding pays the channel and the wallet, and nobody else', async () => {
+    const { client } = await startAlice();
+    const funding = { script: p2wshScript(Uint8Array.of(0x51)), valueSat: 500_000n };
+    await client.signPsbt({ delayedOutputs: [], psbt: psbt([change, funding]), channelKeysId });
+    await expect(
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([change]), channelKeysId }),
+    ).rejects.toMatchObject(refused('policy-onchain-destination'));
+    await expect(
+      client.signPsbt({
+        delayedOutputs: [],
+        psbt: psbt([{ ...change, valueSat: 1_000_000n }, funding, { script: foreign, valueSat: 499_000n }]),
+        channelKeysId,
+      }),
+    ).rejects.toMatchObject(refused('policy-onchain-destination'));
+    await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
+    // By now the script is known, and this is another.
+    await expect(
+      client.signPsbt({ delayedOutputs: [], psbt: psbt([change, funding]), channelKeysId }),
+    ).rejects.toMatchObject(refused('policy-onchain-destination'));
+  });
+
+  /** A second stage of Alice's commitment 3, its fee paid by 1,000,000 sat of the wallet. */
+  function secondStage(commitmentNumber: bigint, changeSat: bigint): Uint8Array {
+    const registration = registrationOf(secp, parties, 'alice');
+    const delayed = holderDelayedScriptPubKey(
+      {
+        secp,
+        secrets: channelSecrets(secp, keys, channelKeysId),
+        limits: DEFAULT_LIMITS,
+      },
+      registration,
+      commitmentNumber,
+    );
+    const coin = key(84, 0, 3);
+    const unsigned = createPsbt({
+      version: 2,
+      locktime: 700,
+      inputs: [
+        { script: p2wshScript(Uint8Array.of(0x51)), valueSat: 300_000n },
+        { script: coin.script, valueSat: 1_000_000n },
+      ].map((spent, i) => ({ txid: new Uint8Array(32).fill(i + 1), vout: 0, sequence: 1, spent })),
+      outputs: [
+        { script: delayed, valueSat: 300_000n },
+        { script: change.script, valueSat: changeSat },
+      ],
+    });
+    const tx = Transaction.fromPSBT(unsigned, { allowUnknownOutputs: true, disableScriptCheck: true });
+    const fingerprint = keys.masterFingerprint;
+    tx.updateInput(1, { bip32Derivation: [[coin.publicKey, { fingerprint, path: path(84, 0, 3) }]] });
+    tx.updateOutput(1, {
+      bip32Derivation: [[key(84, 1, 7).publicKey, { fingerprint, path: path(84, 1, 7) }]],
+    });
+    return tx.toPSBT();
+  }
+
+  test('it pays the fee of a second stage, whose output is the channel’s own and nobody else’s', async () => {
+    const { client } = await startAlice({ onchain: { velocitySat: 100_000n, maximumFeeSat: 10_000n } });
+    const delayedOutputs = [{ channelKeysId, commitmentNumber: 3n, outputIndex: 0 }];
+    const request = { psbt: secondStage(3n, 995_000n), delayedOutputs };
+    // A channel that is not registered has no script that could be told from a stranger's.
+    await expect(client.signPsbt(request)).rejects.toMatchObject(refused('policy-onchain-velocity'));
+    await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
+    const { psbt: signed } = await client.signPsbt(request);
+    const witnesses = psbtWitnesses(signed);
+    expect(witnesses.ok && witnesses.value.map((witness) => witness?.length)).toEqual([undefined, 2]);
+    // Not named, or of another commitment, it is a payment to a stranger.
+    await expect(client.signPsbt({ ...request, delayedOutputs: [] })).rejects.toMatchObject(
+      refused('policy-onchain-velocity'),
+    );
+    await expect(client.signPsbt({ ...request, psbt: secondStage(4n, 995_000n) })).rejects.toMatchObject(
+      refused('policy-onchain-velocity'),
+    );
+    // What the other input brings counts.
+    await expect(client.signPsbt({ ...request, psbt: secondStage(3n, 980_000n) })).rejects.toMatchObject(
+      refused('policy-onchain-fee-range'),
+    );
+    await expect(client.signPsbt({ ...request, channelKeysId })).rejects.toMatchObject(
+      refused('policy-malformed-request'),
+    );
+    const foreign = {
+      ...delayedOutputs[0],
+      channelKeysId: new Uint8Array(32),
+      commitmentNumber: 3n,
+      outputIndex: 1,
+    };
+    await expect(
+      client.signPsbt({ ...request, delayedOutputs: [...delayedOutputs, foreign] }),
+    ).rejects.toMatchObject(refused('policy-malformed-request'));
+  });
+});
