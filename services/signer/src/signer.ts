@@ -8,10 +8,10 @@ import { channelSecrets, neuter, walletPublicKey } from '@fulmen/keys';
 import type { HolderBasepointSecrets, KeyTree } from '@fulmen/keys';
 import { type CallContext, RpcError } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
-import type { ClaimSums } from './claim-sums.ts';
 import type { SignItemContext } from './enforcement/sign-item.ts';
 import { fenced, refuse } from './enforcement/refuse.ts';
 import type { PolicyLimits, Refusal, SignerChannelState } from './enforcement/types.ts';
+import type { InputSums } from './input-sums.ts';
 import { LaneUnavailableError, unavailableRefusal } from './lane.ts';
 import type { Evaluation, LaneRequest, LaneView, SigningLane } from './lane.ts';
 import type { SignerMetrics } from './metrics.ts';
@@ -46,7 +46,7 @@ export interface Signer {
   readonly ecdhBucket: TokenBucket;
   readonly health: { state: 'ready' | 'unreconciled' };
   readonly secretsCache: Map<string, HolderBasepointSecrets>;
-  readonly claimSums: ClaimSums;
+  readonly inputSums: InputSums;
   /** Justice signers that may have channels' revocation secrets. */
   readonly towerKeys: readonly Uint8Array[];
 }

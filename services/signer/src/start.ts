@@ -8,9 +8,9 @@ import type { KeyTree } from '@fulmen/keys';
 import { type CallContext, type Handlers, RpcError, type RpcServer } from '@fulmen/rpc';
 import { type Logger, type Metrics, type RunningService, type Runtime, type Task } from '@fulmen/service';
 import { StoreError } from '@fulmen/store/error';
-import { ClaimSums } from './claim-sums.ts';
 import { DEFAULT_LIMITS } from './enforcement/limits.ts';
 import type { PolicyLimits } from './enforcement/types.ts';
+import { InputSums } from './input-sums.ts';
 import { OwnershipLostError, SigningLane } from './lane.ts';
 import { raiseMarker } from './marker.ts';
 import type { GenerationMarker } from './marker.ts';
@@ -123,7 +123,7 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
     health: { state: health },
     towerKeys: options.towerKeys ?? [],
     secretsCache: new Map(),
-    claimSums: new ClaimSums(),
+    inputSums: new InputSums(),
   };
   ports.rpcServer.add(SignerServiceService, handlers(signer));
   lane.start();

@@ -44,18 +44,20 @@ export async function claim(
       ];
       const isOwn = (index: number, script: Uint8Array): boolean =>
         known.some((one) => equalBytes(one, script)) || isWallet(signer, script, decoded.paths.get(index));
+      const { transaction, inputIndex, spentValueSat } = decoded;
+      const saidSat = new Map([[inputIndex, spentValueSat]]);
       const signed = signClaim(
         {
           ...contextOf(signer, channelKeysId),
           maximumFeeSat: signer.onchain.maximumFeeSat,
-          otherInputsSat: signer.claimSums.otherInputsSat(decoded.transaction, decoded.inputIndex),
+          otherInputsSat: signer.inputSums.totalSat(transaction, saidSat) - spentValueSat,
           isOwn,
         },
         channel.registration,
         decoded,
       );
       if (!signed.ok) return signed;
-      signer.claimSums.add(decoded.transaction, decoded.inputIndex, decoded.spentValueSat);
+      signer.inputSums.add(transaction, saidSat);
       const { signature, publicKey, witnessScript = new Uint8Array(0) } = signed.value;
       return ok({
         answer: { signature, publicKey, witnessScript },

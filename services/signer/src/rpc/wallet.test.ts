@@ -43,33 +43,41 @@ describe('the wallet', () => {
   };
   const foreign = p2wpkhScript(parties.bob.keys.nodeId);
 
-  /** Spends 1,000,000 sat of each account, with origins. */
+  interface Spending {
+    readonly fingerprint?: number;
+    /** The account of each input, and what the PSBT says of its value. */
+    readonly inputs?: readonly (readonly [84 | 86, bigint])[];
+  }
+  /** Spends coins of the wallet, 1,000,000 sat of each account unless told, with origins. */
   function psbt(
     outputs: readonly {
       readonly script: Uint8Array;
       readonly valueSat: bigint;
       readonly origin?: number[];
     }[],
-    fingerprint = keys.masterFingerprint,
+    { fingerprint = keys.masterFingerprint, inputs = ACCOUNTS }: Spending = {},
   ): Uint8Array {
-    const [segwit, taproot] = [key(84, 0, 3), key(86, 1, 4)];
+    const coins = inputs.map(([purpose], i) => key(purpose, i, 3 + i));
     const unsigned = createPsbt({
       version: 2,
       locktime: 0,
-      inputs: [segwit, taproot].map(({ script }, i) => ({
+      inputs: inputs.map(([, valueSat], i) => ({
         txid: new Uint8Array(32).fill(i + 1),
         vout: 0,
         sequence: 0xfffffffd,
-        spent: { script, valueSat: 1_000_000n },
+        spent: { script: coins[i]?.script ?? foreign, valueSat },
       })),
       outputs: outputs.map(({ script, valueSat }) => ({ script, valueSat })),
     });
     const tx = Transaction.fromPSBT(unsigned, { allowUnknownOutputs: true, disableScriptCheck: true });
-    tx.updateInput(0, { bip32Derivation: [[segwit.publicKey, { fingerprint, path: path(84, 0, 3) }]] });
-    tx.updateInput(1, {
-      tapBip32Derivation: [
-        [taproot.publicKey.slice(1), { hashes: [], der: { fingerprint, path: path(86, 1, 4) } }],
-      ],
+    coins.forEach(({ kind, publicKey }, i) => {
+      const der = { fingerprint, path: path(kind === 'p2wpkh' ? 84 : 86, i, 3 + i) };
+      tx.updateInput(
+        i,
+        kind === 'p2wpkh'
+          ? { bip32Derivation: [[publicKey, der]] }
+          : { tapBip32Derivation: [[publicKey.slice(1), { hashes: [], der }]] },
+      );
     });
     outputs.forEach(({ origin }, i) => {
       if (origin !== undefined)
@@ -81,6 +89,10 @@ describe('the wallet', () => {
     });
     return tx.toPSBT();
   }
+  const ACCOUNTS: NonNullable<Spending['inputs']> = [
+    [84, 1_000_000n],
+    [86, 1_000_000n],
+  ];
   const change = { script: key(84, 1, 7).script, valueSat: 1_499_000n, origin: path(84, 1, 7) };
 
   test('descriptors are the accounts’ keys', async () => {
@@ -129,11 +141,28 @@ describe('the wallet', () => {
       refused('policy-onchain-velocity'),
     );
     await expect(
-      client.signPsbt({ delayedOutputs: [], psbt: psbt([{ ...change, valueSat: 1_999_500n }], 1) }),
+      client.signPsbt({
+        delayedOutputs: [],
+        psbt: psbt([{ ...change, valueSat: 1_999_500n }], { fingerprint: 1 }),
+      }),
     ).rejects.toMatchObject(refused('policy-onchain-velocity'));
     await expect(client.signPsbt({ delayedOutputs: [], psbt: new Uint8Array(50) })).rejects.toMatchObject(
       refused('policy-malformed-request'),
     );
+  });
+
+  test('the fee counts what was ever said of an input: a signature commits to its own value alone', async () => {
+    const { client } = await startAlice({ onchain: { maximumFeeSat: 10_000n } });
+    const ask = (...valuesSat: readonly [bigint, bigint]) =>
+      client.signPsbt({
+        delayedOutputs: [],
+        psbt: psbt([{ ...change, valueSat: 995_000n }], {
+          inputs: valuesSat.map((valueSat) => [84, valueSat] as const),
+        }),
+      });
+    await ask(1_000_000n, 1n);
+    await ask(1_000_000n, 1n);
+    await expect(ask(1n, 1_000_000n)).rejects.toMatchObject(refused('policy-onchain-fee-range'));
   });
 
   test('a funding pays the channel and the wallet, and nobody else', async () => {

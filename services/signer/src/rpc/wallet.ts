@@ -135,10 +135,13 @@ export async function signPsbt(
     priority: psbt.secondStage === undefined ? 'channel' : 'claim',
     channelKeysId: psbt.channelKeysId ?? psbt.secondStage?.channelKeysId,
     evaluate: (view) => {
-      const checked = checkOutputs(signer, view, psbt);
+      const saidSat = new Map(psbt.spent.map(({ valueSat }, index) => [index, valueSat]));
+      const inSat = signer.inputSums.totalSat(psbt.transaction, saidSat);
+      const checked = checkOutputs(signer, view, psbt, inSat);
       if (!checked.ok) return checked;
       const signed = signInputs(signer, psbt);
       if (!signed.ok) return signed;
+      signer.inputSums.add(psbt.transaction, saidSat);
       const audit = {
         operation,
         channelKeysId: psbt.channelKeysId ?? psbt.secondStage?.channelKeysId,
@@ -153,14 +156,14 @@ export async function signPsbt(
   });
 }
 
-/** The velocity after this payment; undefined when nothing leaves the wallet and its channels. */
+/** The velocity after this payment, whose inputs bring `inSat`; undefined when nothing leaves the wallet and its channels. */
 function checkOutputs(
   signer: Signer,
   view: LaneView,
   psbt: ParsedPsbt,
+  inSat: bigint,
 ): Result<Velocity | undefined, Refusal> {
-  const { transaction, spent, origins, channelKeysId } = psbt;
-  const inSat = spent.reduce((sum, { valueSat }) => sum + valueSat, 0n);
+  const { transaction, origins, channelKeysId } = psbt;
   const outSat = transaction.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   if (outSat > inSat || inSat - outSat > signer.onchain.maximumFeeSat)
     return refuse('policy-onchain-fee-range', `fee of ${inSat - outSat} sat`);
