@@ -22,6 +22,10 @@ export function chainMetrics(metrics: Metrics) {
     broadcasts: metrics.counter('chain_broadcasts_total', 'Broadcast attempts by outcome.', ['outcome']),
     rebroadcasts: metrics.counter('chain_rebroadcasts_total', 'Broadcasts repeated until confirmed.'),
     pendingOrders: metrics.gauge('chain_broadcast_orders', 'Broadcast orders that are not buried.'),
+    unsignedFundings: metrics.gauge(
+      'chain_unsigned_fundings',
+      'Ordered fundings that the signer has not signed.',
+    ),
     feeOrigin: metrics.gauge(
       'chain_fee_estimate_origin',
       '0: the node; 1: its last estimates; 2: the configured fallback; 3: none.',

@@ -246,9 +246,9 @@ describe('wallet', () => {
       valueSat: 2_500_000n,
     });
     if (!tx.ok) throw tx.error;
-    // 1000 sat per 1000 weight, of signatures that may be a byte shorter than planned.
-    expect(Number(first.feeSat)).toBeGreaterThanOrEqual(txWeight(tx.value));
-    expect(Number(first.feeSat)).toBeLessThan(txWeight(tx.value) + 8);
+    // Nobody could broadcast it yet.
+    expect(tx.value.inputs.map(({ witness }) => witness.length)).toEqual([0, 0]);
+    expect(harness.signer.calls.psbts).toEqual([]);
     expect(await harness.wallet.fundChannel(request)).toEqual(first);
     expect(await codeOf(harness.wallet.fundChannel({ ...request, valueSat: 1n }))).toBe('already_exists');
     expect((await harness.wallet.getBalance({})).reservedSat).toBe(3_000_000n);
@@ -264,8 +264,18 @@ describe('wallet', () => {
       channelId: channelId(1),
       transactions: [Uint8Array.from(first.transaction)],
     });
+    // The signer signs it when it has validated the channel's first commitment.
+    harness.signer.answers.signing = 'unavailable';
     await harness.turn();
-    expect(harness.devChain.mempool.get(txidHex(tx.value))).toBeDefined();
+    expect(harness.devChain.mempool.get(txidHex(tx.value))).toBeUndefined();
+    harness.signer.answers.signing = 'yes';
+    await harness.clock.advance(1_000);
+    await harness.turn();
+    const broadcast = harness.devChain.mempool.get(txidHex(tx.value))?.stored.tx;
+    if (broadcast === undefined) throw new TypeError('the funding was not broadcast');
+    // 1000 sat per 1000 weight, of signatures that may be a byte shorter than planned.
+    expect(Number(first.feeSat)).toBeGreaterThanOrEqual(txWeight(broadcast));
+    expect(Number(first.feeSat)).toBeLessThan(txWeight(broadcast) + 8);
     const changeSat = 500_000n - first.feeSat;
     expect(await harness.wallet.getBalance({})).toEqual({
       confirmedSat: 0n,

@@ -32,6 +32,7 @@ import { Sweeper } from './sweeper/sweeper.ts';
 import { serveTowers } from './towers/serve.ts';
 import type { AddressBook } from './wallet/address-book.ts';
 import { AnchorReserve } from './wallet/anchor-reserve.ts';
+import { FundingSignatures } from './wallet/funding-signatures.ts';
 import { Housekeeping } from './wallet/housekeeping.ts';
 import { Wallet } from './wallet/wallet.ts';
 import { Worker } from './worker.ts';
@@ -154,6 +155,7 @@ export async function start(
         rebroadcastMs: config.rebroadcastMs,
         book: bookOf,
       }),
+      fundingSignatures: new FundingSignatures({ writer, signer, runtime, logger, metrics }),
       closer: new Closer({ writer, signer, runtime, logger, metrics }),
       housekeeping: new Housekeeping({
         source,

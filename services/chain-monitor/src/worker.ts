@@ -24,6 +24,7 @@ import { NotWriterError, type Writer } from './state/writer.ts';
 import { channelClaimsOf } from './sweeper/claims.ts';
 import type { Sweeper } from './sweeper/sweeper.ts';
 import { AddressBook } from './wallet/address-book.ts';
+import type { FundingSignatures } from './wallet/funding-signatures.ts';
 import type { Housekeeping } from './wallet/housekeeping.ts';
 
 /** Blocks between two looks at everything else. */
@@ -42,6 +43,7 @@ class WorkerError extends Error {
 export interface OwnDuties {
   readonly signer: ChainMonitorPorts['signer'];
   readonly broadcaster: Broadcaster;
+  readonly fundingSignatures: FundingSignatures;
   readonly deadlines: DeadlineKeeper;
   readonly closer: Closer;
   readonly housekeeping: Housekeeping;
@@ -258,7 +260,8 @@ export class Worker {
     const closed = followed === 'at_tip' ? ((await ownDuties?.deadlines.run()) ?? 0) : 0;
     await ownDuties?.broadcaster.run();
     await sweeper.run(channelClaimsOf(settler.closing.values()));
-    if (closed > 0 || missing === 'more') return 'more';
+    const signed = (await ownDuties?.fundingSignatures.run()) ?? 0;
+    if (closed > 0 || signed > 0 || missing === 'more') return 'more';
     if (orders === ORDER_BATCH || watches === WATCH_BATCH) return 'more';
     const height = this.#parts.writer.view?.tip?.height ?? -1;
     if (isMempoolDue) {

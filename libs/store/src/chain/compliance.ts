@@ -127,7 +127,8 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       deepStrictEqual([loaded.rescanFrom, loaded.scannedFrom], [3, 4]);
       const spent: UtxoRecord = { ...UTXO, height: 9, spentBy: { txid: id(16), height: 10 } };
       const signed: ReservationRecord = { ...RESERVATION, transaction: id(17) };
-      const refused = { ...broadcast, conflictHeight: 4, rejectReason: 'why' };
+      const transactions = broadcast.transactions.map(() => id(18));
+      const refused = { ...broadcast, transactions, conflictHeight: 4, rejectReason: 'why' };
       await store.commit(lease, {
         utxos: [spent],
         reservations: [signed],

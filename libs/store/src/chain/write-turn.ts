@@ -150,8 +150,8 @@ async function writeBroadcasts(
     await session.query(
       `INSERT INTO broadcast (order_id, kind, channel_id, transactions, confirmed_heights, conflict_height, reject_reason)
        VALUES ($1, $2, $3, $4, $5, $6, $7)
-       ON CONFLICT (order_id) DO UPDATE SET confirmed_heights = excluded.confirmed_heights, conflict_height = excluded.conflict_height,
-         reject_reason = excluded.reject_reason`,
+       ON CONFLICT (order_id) DO UPDATE SET transactions = excluded.transactions, confirmed_heights = excluded.confirmed_heights,
+         conflict_height = excluded.conflict_height, reject_reason = excluded.reject_reason`,
       [
         row.orderId,
         row.kind,

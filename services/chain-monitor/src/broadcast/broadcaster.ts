@@ -12,6 +12,7 @@ import { type Draft } from '../state/draft.ts';
 import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
 import type { AddressBook } from '../wallet/address-book.ts';
+import { unsignedFundings } from '../wallet/funding-signatures.ts';
 import { orderIdOf } from './order-id.ts';
 
 /** Orders taken from the manager, and broadcast, in one turn. */
@@ -61,7 +62,7 @@ export class Broadcaster {
     });
   }
 
-  /** Broadcasts what is due; those never tried first. @throws ChainSourceError */
+  /** Broadcasts what is due and signed; those never tried first. @throws ChainSourceError */
   async run(): Promise<void> {
     const { writer, runtime, rebroadcastMs, metrics } = this.#ports;
     const due = await writer.exclusive(async (view) => {
@@ -74,7 +75,10 @@ export class Broadcaster {
         if (last === undefined || last.tip !== tip) return true;
         return nowMs - last.atMs >= rebroadcastMs && !isOfLostFunding(view, order);
       };
-      const orders = [...view.broadcasts].filter(([id, order]) => isOpen(order) && isDue(id, order));
+      const unsigned = unsignedFundings(view);
+      const orders = [...view.broadcasts].filter(
+        ([id, order]) => isOpen(order) && !unsigned.has(id) && isDue(id, order),
+      );
       orders.sort(([a], [b]) => (this.#attempts.get(a)?.atMs ?? 0) - (this.#attempts.get(b)?.atMs ?? 0));
       return orders
         .slice(0, ORDER_BATCH)

@@ -8,7 +8,7 @@ import { LookupOverloadError } from '../gossip/utxo-lookup.ts';
 import { NotWriterError } from '../state/writer.ts';
 import { DescriptorError } from '../wallet/address-book.ts';
 import { CoinSelectionError } from '../wallet/coins.ts';
-import { WalletError } from '../wallet/wallet.ts';
+import { WalletError } from '../wallet/wallet-error.ts';
 
 /** Key of the metadata that names the replica to ask instead. */
 export const WRITER_ADDRESS_KEY = 'fulmen-writer-address';

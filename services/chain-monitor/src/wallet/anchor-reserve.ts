@@ -9,6 +9,7 @@ import type { ChainStore, LoadedMonitor } from '@fulmen/store/chain/chain-store'
 import { MonitorFaultError, monitorOf } from '../monitors/drain.ts';
 import { outPointKey } from '../state/keys.ts';
 import type { ChainView } from '../state/view.ts';
+import { transactionOf } from './sign-reservation.ts';
 import { spendable } from './spendable.ts';
 
 export interface AnchorReserveLimits {
@@ -78,12 +79,13 @@ function formatOf(loaded: LoadedMonitor): 'anchors' | 'other' | undefined {
   }
 }
 
-/** Change of payments that are signed and not seen yet: it comes back, and must not seem to be missing meanwhile. */
+/** Change of payments that are not seen yet: it comes back, and must not seem to be missing meanwhile. */
 function comingChangeSat(view: ChainView): bigint {
   let sum = 0n;
-  for (const { changeScript, transaction, txid } of view.reservations.values()) {
-    if (changeScript === undefined || transaction === undefined) continue;
-    const tx = decodeTx(transaction);
+  for (const reservation of view.reservations.values()) {
+    const { changeScript, txid } = reservation;
+    if (changeScript === undefined) continue;
+    const tx = decodeTx(transactionOf(reservation));
     if (!tx.ok) continue;
     for (const [outputIndex, { script, valueSat }] of tx.value.outputs.entries())
       if (equalBytes(script, changeScript) && !view.utxos.has(outPointKey(txid, outputIndex)))

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { p2wshScript } from '@fulmen/bitcoin';
+import { displayHash, p2wshScript } from '@fulmen/bitcoin';
 import { descriptorChecksum } from '@fulmen/bitcoin/descriptor';
 import { RpcError } from '@fulmen/rpc';
 import { storeRawTx } from '@fulmen/testing/devchain';
@@ -119,6 +119,33 @@ test('a funding that nobody waits for any more sets no coins apart, though its i
   estimates.resolve();
   await settle();
   expect((await harness.wallet.getBalance({})).reservedSat).toBe(0n);
+});
+
+test('a funding that the signer refuses is asked for again later, and holds up no other', async () => {
+  const harness = await withTwoCoins();
+  const order = async (n: number): Promise<string> => {
+    const { transaction, txid } = await harness.wallet.fundChannel({
+      channelKeysId: keysId(n),
+      scriptPubkey: FUNDING_SCRIPT,
+      valueSat: 900_000n,
+    });
+    const transactions = [Uint8Array.from(transaction)];
+    harness.manager.broadcasts.push({ kind: 'funding', channelId: keysId(n), transactions });
+    await harness.turn();
+    return displayHash(Uint8Array.from(txid));
+  };
+  const isBroadcast = (txid: string): boolean => harness.devChain.mempool.get(txid) !== undefined;
+  harness.signer.answers.signing = 'refused';
+  const refused = await order(1);
+  harness.signer.answers.signing = 'yes';
+  const other = await order(2);
+  expect([isBroadcast(refused), isBroadcast(other)]).toEqual([false, true]);
+  await harness.clock.advance(29_000);
+  await harness.turn();
+  expect(harness.signer.calls.psbts).toHaveLength(2);
+  await harness.clock.advance(1_000);
+  await harness.turn();
+  expect(isBroadcast(refused)).toBe(true);
 });
 
 test('descriptors of every branch, with checksums, and where each stands', async () => {

@@ -1,17 +1,10 @@
 /**
  * The node's on-chain wallet. It plans under the writer's lock, stores the
- * plan, lets the signer sign outside of the lock, and stores the result: every
- * retry, on whichever replica, gives the same transaction.
+ * plan, lets the signer sign outside of the lock (a funding later, when it is
+ * ordered), and stores the result: every retry, on whichever replica, gives the
+ * same transaction.
  */
-import {
-  type Network,
-  decodeAddress,
-  encodeAddress,
-  encodeTx,
-  scriptKind,
-  txid as txidOf,
-} from '@fulmen/bitcoin';
-import { extractPsbt, finalizePsbt } from '@fulmen/bitcoin/psbt';
+import { type Network, decodeAddress, encodeAddress, scriptKind } from '@fulmen/bitcoin';
 import { equalBytes, toHex, utf8Encode } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import type {
@@ -29,19 +22,9 @@ import { orderIdOf } from '../broadcast/order-id.ts';
 import type { AddressBook, ExportedDescriptor } from './address-book.ts';
 import { type AnchorReserve, spendableSat } from './anchor-reserve.ts';
 import { CoinSelectionError, type PaymentPlan, planPayment } from './coins.ts';
+import { signReservation, transactionOf } from './sign-reservation.ts';
 import { isMature, spendable } from './spendable.ts';
-
-type WalletErrorCode = 'not_ready' | 'conflict' | 'bad_request' | 'signer' | 'cancelled';
-
-/** The request cannot be served. */
-export class WalletError extends Error {
-  override readonly name = 'WalletError';
-  readonly code: WalletErrorCode;
-  constructor(code: WalletErrorCode, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
+import { WalletError } from './wallet-error.ts';
 
 export interface WalletPorts {
   readonly writer: Writer;
@@ -55,7 +38,8 @@ export interface WalletPorts {
   readonly wake: () => void;
 }
 
-export interface SignedPayment {
+export interface Payment {
+  /** Signed, but for a funding that is not ordered yet. */
   readonly transaction: Uint8Array;
   readonly txid: Uint8Array;
   readonly outputIndex: number;
@@ -139,7 +123,7 @@ export class Wallet {
   }
 
   /**
-   * A signed transaction that pays a channel's funding output, its inputs set apart under the key; not broadcast.
+   * An unsigned transaction that pays a channel's funding output, its inputs set apart under the key.
    * @throws WalletError 'cancelled' when `signal`, that of the call, fires before anything was set apart. Whoever does not
    * hear the answer releases the funding: what it asked for must not come about after that.
    */
@@ -149,18 +133,20 @@ export class Wallet {
     readonly valueSat: bigint;
     readonly feerateSatPerKw: number | undefined;
     readonly signal: AbortSignal;
-  }): Promise<SignedPayment> {
+  }): Promise<Payment> {
     const { channelKeysId, script, valueSat, feerateSatPerKw, signal } = request;
     const kind = scriptKind(script);
     if (kind !== 'p2wsh' && kind !== 'p2tr')
       throw new WalletError('bad_request', 'a funding output is P2WSH or P2TR');
-    return this.#pay({
-      key: channelKeysId,
-      purpose: 'funding',
-      output: { script, valueSat },
-      feerateSatPerKw,
-      signal,
-    });
+    return paymentOf(
+      await this.#reserve({
+        key: channelKeysId,
+        purpose: 'funding',
+        output: { script, valueSat },
+        feerateSatPerKw,
+        signal,
+      }),
+    );
   }
 
   /** Frees the inputs of a funding that never happened; nothing when there is none. */
@@ -180,31 +166,28 @@ export class Wallet {
     readonly valueSat: bigint;
     readonly feerateSatPerKw: number | undefined;
     readonly idempotencyKey: string;
-  }): Promise<SignedPayment> {
+  }): Promise<Payment> {
     if (request.idempotencyKey === '') throw new WalletError('bad_request', 'an idempotency key is needed');
     const script = decodeAddress(request.address, this.#ports.network);
     if (!script.ok) throw new WalletError('bad_request', script.error.message);
     const key = sha256(utf8Encode(`send ${request.idempotencyKey}`));
     const { valueSat, feerateSatPerKw } = request;
-    const paid = await this.#pay({
+    const reservation = await this.#reserve({
       key,
       purpose: 'send',
       output: { script: script.value, valueSat },
       feerateSatPerKw,
     });
+    const paid =
+      reservation.transaction === undefined
+        ? await this.#complete(reservation, await signReservation(this.#ports.signer, reservation))
+        : paymentOf(reservation);
     this.#ports.wake();
     return paid;
   }
 
   async listTransactions(limit: number): Promise<readonly WalletTransactionRecord[]> {
     return this.#ports.writer.store.listTransactions(limit);
-  }
-
-  async #pay(order: PaymentOrder): Promise<SignedPayment> {
-    const reservation = await this.#reserve(order);
-    const { transaction } = reservation;
-    if (transaction !== undefined) return paymentOf(reservation, transaction);
-    return this.#complete(reservation, await this.#sign(reservation));
   }
 
   /** The stored plan for this key, made now if there is none. */
@@ -263,43 +246,29 @@ export class Wallet {
     });
   }
 
-  async #sign(reservation: ReservationRecord): Promise<Uint8Array> {
-    const { psbt } = await this.#ports.signer.signPsbt({
-      psbt: Buffer.from(reservation.psbt),
-      delayedOutputs: [],
-      ...(reservation.purpose === 'funding' && { channelKeysId: Buffer.from(reservation.key) }),
-    });
-    const final = finalizePsbt(Uint8Array.from(psbt));
-    const tx = final.ok ? extractPsbt(final.value) : final;
-    if (!tx.ok) throw new WalletError('signer', `the signer's PSBT is not complete: ${tx.error.message}`);
-    if (!equalBytes(txidOf(tx.value), reservation.txid))
-      throw new WalletError('signer', 'the signer signed another transaction');
-    return encodeTx(tx.value);
-  }
-
-  /** Stores the signed transaction, and with a payment the order to broadcast it; the first one counts. */
-  async #complete(reservation: ReservationRecord, transaction: Uint8Array): Promise<SignedPayment> {
+  /** Stores the signed payment with the order to broadcast it; the first one counts. */
+  async #complete(reservation: ReservationRecord, transaction: Uint8Array): Promise<Payment> {
     return this.#ports.writer.turn((draft) => {
       const current = draft.view.reservations.get(toHex(reservation.key));
       if (current === undefined || !equalBytes(current.txid, reservation.txid))
         throw new WalletError('conflict', 'the inputs were released meanwhile');
-      if (current.transaction !== undefined) return paymentOf(current, current.transaction);
-      draft.putReservation({ ...current, transaction });
-      if (current.purpose === 'send') {
-        draft.putBroadcast({
-          orderId: orderIdOf([transaction]),
-          kind: 'send',
-          transactions: [transaction],
-          confirmedHeights: [undefined],
-        });
-      }
-      return paymentOf(current, transaction);
+      if (current.transaction !== undefined) return paymentOf(current);
+      const signed = { ...current, transaction };
+      draft.putReservation(signed);
+      draft.putBroadcast({
+        orderId: orderIdOf([transaction]),
+        kind: 'send',
+        transactions: [transaction],
+        confirmedHeights: [undefined],
+      });
+      return paymentOf(signed);
     });
   }
 }
 
-function paymentOf({ txid, outputIndex, feeSat }: ReservationRecord, transaction: Uint8Array): SignedPayment {
-  return { transaction, txid, outputIndex, feeSat };
+function paymentOf(reservation: ReservationRecord): Payment {
+  const { txid, outputIndex, feeSat } = reservation;
+  return { transaction: transactionOf(reservation), txid, outputIndex, feeSat };
 }
 
 /** @throws CoinSelectionError when the payment would leave less than is kept back. */

@@ -208,7 +208,7 @@ export class Openings {
   }
 
   /**
-   * The funder's shell: the wallet builds and signs; nothing is broadcast before the holder commitment is committed. What
+   * The funder's shell: the wallet plans. It is signed, and broadcast, by order of the commit that makes the channel. What
    * the opening does not take, because it ended or left meanwhile, the wallet has back: no funding_created names it.
    */
   fund(actor: ChannelActor, fundingValueSat: bigint, scriptPubKey: Uint8Array): void {
