@@ -1,28 +1,25 @@
 /** What may leave the on-chain wallet. */
-import { createPsbt, extractPsbt, finalizePsbt, psbtWitnesses } from '@fulmen/bitcoin/psbt';
-import { p2wpkhScript, p2wshScript } from '@fulmen/bitcoin';
+import { createPsbt, extractPsbt, finalizePsbt, psbtUnsignedTx, psbtWitnesses } from '@fulmen/bitcoin/psbt';
+import { p2wpkhScript, p2wshScript, txid } from '@fulmen/bitcoin';
+import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { Transaction } from '@scure/btc-signer';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import { channelSecrets, decodeExtendedPublic, hardened, walletPublicKey } from '@fulmen/keys';
 import { afterEach, describe, expect, test } from 'vitest';
 import { holderDelayedScriptPubKey } from '../enforcement/claim.ts';
 import { DEFAULT_LIMITS } from '../enforcement/limits.ts';
-import { registrationOf, testParties } from '../testing/channel.ts';
-import { type Harness, startSigner } from '../testing/harness.ts';
+import { FUNDING_SAT, registrationOf } from '../testing/channel.ts';
+import type { Harness, HarnessOptions } from '../testing/harness.ts';
+import { SignerPairs } from '../testing/pair.ts';
 import { wireRegistration } from '../testing/wire.ts';
 import { type WalletKey, walletKey } from '../wallet/paths.ts';
 
-const parties = testParties(secp);
+const pairs = new SignerPairs(secp);
+const { parties } = pairs;
 const { keys, channelKeysId } = parties.alice;
-const running: Harness[] = [];
-afterEach(async () => {
-  for (const harness of running.splice(0)) await harness.stop();
-});
-async function startAlice(options: Parameters<typeof startSigner>[0]['options'] = {}): Promise<Harness> {
-  const harness = await startSigner({ secp, party: parties.alice, options });
-  running.push(harness);
-  return harness;
-}
+afterEach(() => pairs.stopAll());
+const startAlice = (options: HarnessOptions['options'] = {}): Promise<Harness> =>
+  pairs.start('alice', { options });
 const refused = (policy: string) => ({ metadata: { 'fulmen-refusal-policy': policy } });
 
 describe('the wallet', () => {
@@ -165,25 +162,84 @@ describe('the wallet', () => {
     await expect(ask(1n, 1_000_000n)).rejects.toMatchObject(refused('policy-onchain-fee-range'));
   });
 
-  test('a funding pays the channel and the wallet, and nobody else', async () => {
-    const { client } = await startAlice();
-    const funding = { script: p2wshScript(Uint8Array.of(0x51)), valueSat: 500_000n };
-    await client.signPsbt({ delayedOutputs: [], psbt: psbt([change, funding]), channelKeysId });
-    await expect(
-      client.signPsbt({ delayedOutputs: [], psbt: psbt([change]), channelKeysId }),
-    ).rejects.toMatchObject(refused('policy-onchain-destination'));
-    await expect(
-      client.signPsbt({
-        delayedOutputs: [],
-        psbt: psbt([{ ...change, valueSat: 1_000_000n }, funding, { script: foreign, valueSat: 499_000n }]),
-        channelKeysId,
-      }),
-    ).rejects.toMatchObject(refused('policy-onchain-destination'));
-    await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
-    // By now the script is known, and this is another.
-    await expect(
-      client.signPsbt({ delayedOutputs: [], psbt: psbt([change, funding]), channelKeysId }),
-    ).rejects.toMatchObject(refused('policy-onchain-destination'));
+  describe('a funding', () => {
+    const { funding: registered } = registrationOf(secp, parties, 'alice');
+    const funding = {
+      script: fundingScriptPubKey(registered.holderFundingPubkey, registered.counterpartyFundingPubkey),
+      valueSat: FUNDING_SAT,
+    };
+    const rest = { ...change, valueSat: 999_000n };
+    const inputs = [
+      [84, FUNDING_SAT],
+      [86, 1_000_000n],
+    ] as const;
+
+    /** A channel that is registered with the transaction of these outputs, at a signer that lets nothing else go. */
+    async function registeredWith(outputs: Parameters<typeof psbt>[0]) {
+      const whole = psbt(outputs, { inputs });
+      const unsigned = psbtUnsignedTx(whole);
+      if (!unsigned.ok) throw unsigned.error;
+      const { harness, channel } = await pairs.two({
+        fundingTxid: txid(unsigned.value),
+        alice: { options: { onchain: { velocitySat: 1_000n } } },
+      });
+      const fund = (bytes: Uint8Array) =>
+        harness.alice.client.signPsbt({ delayedOutputs: [], psbt: bytes, channelKeysId });
+      return { whole, channel, fund };
+    }
+
+    test('is signed for a registered channel, as it was registered, when there is a way back', async () => {
+      const { whole, channel, fund } = await registeredWith([funding, rest]);
+      // Nobody has proven yet that the money can come back without the counterparty.
+      await expect(fund(whole)).rejects.toMatchObject({
+        code: 'unavailable',
+        ...refused('policy-commitment-initial-not-validated'),
+      });
+      await channel.open();
+      const { psbt: signed } = await fund(whole);
+      expect(finalizePsbt(signed).ok).toBe(true);
+      // The commitment spends no other transaction.
+      const others = [
+        [funding, { ...rest, valueSat: 998_000n }],
+        [{ ...funding, valueSat: FUNDING_SAT - 1n }, rest],
+        [rest, funding],
+        [rest],
+      ];
+      for (const outputs of others) {
+        const valuesSat = outputs.length === 1 ? ([[84, 1_000_000n]] as const) : inputs;
+        await expect(fund(psbt(outputs, { inputs: valuesSat }))).rejects.toMatchObject(
+          refused('policy-onchain-destination'),
+        );
+      }
+    });
+
+    test('pays the channel and the wallet, and nobody else', async () => {
+      const { whole, channel, fund } = await registeredWith([
+        funding,
+        { script: foreign, valueSat: 999_000n },
+      ]);
+      await channel.open();
+      await expect(fund(whole)).rejects.toMatchObject(refused('policy-onchain-destination'));
+    });
+
+    test('pays what the channel was registered with', async () => {
+      const { whole, channel, fund } = await registeredWith([
+        { ...funding, valueSat: FUNDING_SAT - 1n },
+        rest,
+      ]);
+      await channel.open();
+      await expect(fund(whole)).rejects.toMatchObject(refused('policy-onchain-destination'));
+    });
+  });
+
+  test('a key id that nobody registered makes no payment a funding', async () => {
+    const { client } = await startAlice({ onchain: { velocitySat: 700_000n } });
+    const payment = { script: p2wshScript(Uint8Array.of(0x51)), valueSat: 900_000n };
+    const request = { delayedOutputs: [], psbt: psbt([{ ...change, valueSat: 1_099_000n }, payment]) };
+    await expect(client.signPsbt({ ...request, channelKeysId })).rejects.toMatchObject(
+      refused('policy-channel-unregistered'),
+    );
+    await expect(client.signPsbt(request)).rejects.toMatchObject(refused('policy-onchain-velocity'));
   });
 
   /** A second stage of Alice's commitment 3, its fee paid by 1,000,000 sat of the wallet. */

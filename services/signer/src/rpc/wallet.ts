@@ -4,12 +4,12 @@ import type {
   SignPsbtRequest,
   SignPsbtResponse,
 } from '@fulmen/proto/signer/v1/signer';
-import { scriptKind, txid as txidOf } from '@fulmen/bitcoin';
+import { txid as txidOf } from '@fulmen/bitcoin';
 import type { Tx, TxOutput } from '@fulmen/bitcoin';
 import { psbtSpentOutputs, psbtUnsignedTx, signPsbt as signPsbtInputs } from '@fulmen/bitcoin/psbt';
 import type { PsbtInputSignature } from '@fulmen/bitcoin/psbt';
 import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
-import { assertNever, equalBytes, ok } from '@fulmen/codec';
+import { assertNever, equalBytes, err, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { encodeExtendedPublic, hardened, neuter } from '@fulmen/keys';
 import type { CallContext } from '@fulmen/rpc';
@@ -18,7 +18,7 @@ import { holderDelayedScriptPubKey } from '../enforcement/claim.ts';
 import { refuse } from '../enforcement/refuse.ts';
 import type { Refusal } from '../enforcement/types.ts';
 import type { LaneView } from '../lane.ts';
-import { contextOf, orRefuse, requireCapability, runUnary } from '../signer.ts';
+import { contextOf, orRefuse, requireCapability, runUnary, unregistered } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 import type { Velocity } from '../store/port.ts';
 import { walletKeyOf } from '../wallet/paths.ts';
@@ -163,22 +163,20 @@ function checkOutputs(
   psbt: ParsedPsbt,
   inSat: bigint,
 ): Result<Velocity | undefined, Refusal> {
-  const { transaction, origins, channelKeysId } = psbt;
+  const { transaction, origins } = psbt;
   const outSat = transaction.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   if (outSat > inSat || inSat - outSat > signer.onchain.maximumFeeSat)
     return refuse('policy-onchain-fee-range', `fee of ${inSat - outSat} sat`);
+  const funded = fundingOutputIndex(view, psbt);
+  if (!funded.ok) return funded;
   let foreignSat = 0n;
-  let fundings = 0;
   for (const [index, output] of transaction.outputs.entries()) {
     if (isOwn(signer, output.script, origins.outputs[index] ?? [])) continue;
-    if (channelKeysId !== undefined && isFunding(view, output)) fundings += 1;
-    else if (isSecondStage(signer, view, psbt, index)) continue;
-    else foreignSat += output.valueSat;
+    if (index === funded.value || isSecondStage(signer, view, psbt, index)) continue;
+    foreignSat += output.valueSat;
   }
-  if (channelKeysId !== undefined) {
-    if (fundings !== 1) return refuse('policy-onchain-destination', `${fundings} outputs fund this channel`);
-    if (foreignSat > 0n) return refuse('policy-onchain-destination', 'a funding pays nobody else');
-  }
+  if (foreignSat > 0n && funded.value !== undefined)
+    return refuse('policy-onchain-destination', 'a funding pays nobody else');
   return foreignSat === 0n ? ok(undefined) : spend(signer, view.velocity, foreignSat);
 }
 
@@ -188,14 +186,35 @@ function isOwn(signer: Signer, script: Uint8Array, origins: PsbtOrigins['inputs'
 }
 
 /**
- * A registered channel's funding script is known; of a channel to be, only
- * that it is a P2WSH (the counterparty's key is registered after the funding
- * transaction exists), so the key id in the audit log must speak for it.
+ * Where a transaction that funds a channel pays it; undefined for all others.
+ * Nothing but the registered funding is one: the word of whoever holds the
+ * wallet would take any amount to anybody. BOLT 2: "MUST NOT broadcast the
+ * funding transaction before receipt of a valid funding_signed"; before that
+ * there is no signature to broadcast it with either.
  */
-function isFunding({ channel }: LaneView, output: TxOutput): boolean {
-  if (channel === undefined) return scriptKind(output.script) === 'p2wsh';
-  const { holderFundingPubkey, counterpartyFundingPubkey } = channel.registration.funding;
-  return equalBytes(output.script, fundingScriptPubKey(holderFundingPubkey, counterpartyFundingPubkey));
+function fundingOutputIndex(
+  { channel }: LaneView,
+  { channelKeysId, transaction }: ParsedPsbt,
+): Result<number | undefined, Refusal> {
+  if (channelKeysId === undefined) return ok(undefined);
+  if (channel === undefined) return unregistered();
+  const { funding } = channel.registration;
+  const output = transaction.outputs[funding.fundingOutputIndex];
+  const script = fundingScriptPubKey(funding.holderFundingPubkey, funding.counterpartyFundingPubkey);
+  const isRegistered =
+    equalBytes(txidOf(transaction), funding.fundingTxid) &&
+    output?.valueSat === funding.fundingValueSat &&
+    equalBytes(output.script, script);
+  if (!isRegistered)
+    return refuse('policy-onchain-destination', 'not the funding with which this channel was registered');
+  if (channel.lock.type === 'frozen')
+    return refuse('policy-commitment-not-closed', 'the channel is frozen: nothing would come back');
+  if (channel.nextHolderCommitment > 0n) return ok(funding.fundingOutputIndex);
+  return err({
+    kind: 'unavailable',
+    policy: 'policy-commitment-initial-not-validated',
+    reason: 'no holder commitment is validated yet',
+  });
 }
 
 /** The output pays the delayed script of the holder commitment that the request names for it. */

@@ -53,16 +53,16 @@ function parameters(secp: Secp256k1, party: TestParty): PartyParameters {
   };
 }
 
-/** Alice funds. */
+/** Alice funds, by output 0 of a transaction. */
 export function registrationOf(
   secp: Secp256k1,
   parties: Record<Side, TestParty>,
   side: Side,
   format: CommitmentFormatName = 'anchors',
+  fundingTxid = sha256(new TextEncoder().encode('funding')),
 ): ChannelRegistration {
   const holder = parameters(secp, parties[side]);
   const counterparty = parameters(secp, parties[other(side)]);
-  const fundingTxid = sha256(new TextEncoder().encode('funding'));
   return {
     channelKeysId: parties[side].channelKeysId,
     channelId: fundingTxid,

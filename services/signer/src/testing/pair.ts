@@ -36,16 +36,21 @@ export class SignerPairs {
   }
 
   /** One signer for each side, with the channel registered at both and not opened yet. */
-  async two(options: { readonly alice?: SideOptions } = {}) {
-    const { parties } = this;
+  async two(options: { readonly alice?: SideOptions; readonly fundingTxid?: Uint8Array } = {}) {
     const harness = { alice: await this.start('alice', options.alice), bob: await this.start('bob') };
+    return this.register(harness, options.fundingTxid);
+  }
+
+  /** The same with signers that run already. */
+  async register(harness: Record<Side, Harness>, fundingTxid?: Uint8Array) {
+    const { parties } = this;
     const streams = {
       alice: new BatchClient(harness.alice.client),
       bob: new BatchClient(harness.bob.client),
     };
     for (const side of ['alice', 'bob'] as const)
       await harness[side].client.registerChannel(
-        wireRegistration(registrationOf(this.#secp, parties, side), 1n),
+        wireRegistration(registrationOf(this.#secp, parties, side, 'anchors', fundingTxid), 1n),
       );
     const channel = new HonestChannel(this.#secp, parties, async (side, request) => {
       const outcome = await streams[side].one(wireItem(parties[side].channelKeysId, CALLER, request));
