@@ -105,10 +105,7 @@ export function applyChannelAnnouncement(
     // BOLT 7: "for the same transaction, in the same block, but for a different `node_id_1` or `node_id_2`: SHOULD
     // blacklist the previous message's […] as well as this `node_id_1` and `node_id_2` AND forget any channels".
     // Both messages carry all four signatures, so only nodes whose keys leaked can be hit.
-    const previous = [2 * existing, 2 * existing + 1].map((edge) =>
-      graph.nodeId(graph.edgeSource[edge] ?? 0),
-    );
-    for (const nodeId of [...previous, message.nodeId1, message.nodeId2]) graph.blacklist(nodeId);
+    for (const nodeId of [...graph.ends(existing), message.nodeId1, message.nodeId2]) graph.blacklist(nodeId);
     return ignored('conflicting_announcement');
   }
   if (graph.isFull) return ignored('graph_full');
@@ -116,7 +113,7 @@ export function applyChannelAnnouncement(
   graph.channelCapacitySat[channel] = Number(funding.capacitySat);
   graph.channelReceivedAt[channel] = nowSeconds;
   graph.channelAvoided[channel] = asksForUnknown(message.features) ? 1 : 0;
-  graph.channelAnnouncementRaw[channel] = raw;
+  graph.setRaw(graph.channelAnnouncementRaw, channel, raw);
   return ok({ relay: true });
 }
 
@@ -164,6 +161,7 @@ export function precheckChannelUpdate(
   if (message.timestamp > nowSeconds + MAX_FUTURE_SECONDS) return ignored('too_far_in_the_future');
   if (message.timestamp === 0 || message.timestamp < nowSeconds - STALE_AFTER_SECONDS)
     return ignored('too_old');
+  if (!graph.hasRoomFor(raw, previous)) return ignored('graph_full');
   return ok(graph.nodeId(graph.edgeSource[edge] ?? 0));
 }
 
@@ -205,7 +203,7 @@ export function writeUpdate(
   graph.edgeHtlcMinimumMsat[edge] = minimumMsat;
   graph.edgeHtlcMaximumMsat[edge] = maximumMsat;
   graph.edgeChecksum[edge] = channelUpdateChecksum(raw);
-  graph.edgeUpdateRaw[edge] = raw;
+  graph.setRaw(graph.edgeUpdateRaw, edge, raw);
 }
 
 /** BOLT 7: an unknown even bit: "MUST NOT attempt to route messages through the channel", or the node. */
@@ -238,6 +236,7 @@ export function precheckNodeAnnouncement(
     if (message.timestamp < last) return ignored('stale');
   }
   if (message.timestamp > nowSeconds + MAX_FUTURE_SECONDS) return ignored('too_far_in_the_future');
+  if (!graph.hasRoomFor(raw, previous)) return ignored('graph_full');
   const addresses = parseAddresses(message.addresses);
   // BOLT 7: "if `addrlen` is insufficient to hold the address descriptors of the known types: SHOULD send a `warning`."
   if (!addresses.ok) return punished('malformed_addresses', 'warn');
@@ -270,7 +269,7 @@ export function writeNode(
   // BOLT 7: "if more than one `type 5` address is announced: SHOULD ignore the additional data. MUST not forward"
   const addresses = parseAddresses(message.addresses);
   graph.nodeUnrelayed[node] = addresses.ok && addresses.value.mayForward ? 0 : 1;
-  graph.nodeAnnouncementRaw[node] = raw;
+  graph.setRaw(graph.nodeAnnouncementRaw, node, raw);
 }
 
 /** The funding output was spent (or its block reorganised away) at this height; a later call does not move it. */
@@ -286,8 +285,24 @@ export function markUnspent(graph: NetworkGraph, scid: bigint): void {
   if (channel !== undefined) graph.channelSpentHeight[channel] = 0;
 }
 
-/** Forgets channels whose spend is 72 blocks deep at this height; returns their scids. */
-export function forgetSpent(graph: NetworkGraph, currentHeight: number): bigint[] {
+/** A channel, and the nodes at its ends: when it is forgotten they may have no other. */
+export interface ChannelEnds {
+  readonly shortChannelId: bigint;
+  readonly nodeIds: readonly Uint8Array[];
+}
+
+function endsOf(graph: NetworkGraph, channel: number): ChannelEnds {
+  return { shortChannelId: graph.channelScid[channel] ?? 0n, nodeIds: graph.ends(channel) };
+}
+
+/** The channels of a node; none of one that is not known. */
+export function channelsOf(graph: NetworkGraph, nodeId: Uint8Array): ChannelEnds[] {
+  const node = graph.nodeIndex(nodeId);
+  return node === undefined ? [] : [...graph.edgesFrom(node)].map((edge) => endsOf(graph, edge >> 1));
+}
+
+/** Forgets channels whose spend is 72 blocks deep at this height; returns them. */
+export function forgetSpent(graph: NetworkGraph, currentHeight: number): ChannelEnds[] {
   return removeWhere(graph, (channel) => {
     const spentHeight = graph.channelSpentHeight[channel] ?? 0;
     return spentHeight !== 0 && currentHeight - spentHeight + 1 >= SPENT_FORGET_DEPTH;
@@ -296,10 +311,10 @@ export function forgetSpent(graph: NetworkGraph, currentHeight: number): bigint[
 
 /**
  * Forgets channels of which *either* direction has been silent for two weeks;
- * returns their scids. A direction that never spoke counts from the day we
- * learnt of the channel.
+ * returns them. A direction that never spoke counts from the day we learnt of
+ * the channel.
  */
-export function pruneStale(graph: NetworkGraph, nowSeconds: number): bigint[] {
+export function pruneStale(graph: NetworkGraph, nowSeconds: number): ChannelEnds[] {
   const oldest = nowSeconds - STALE_AFTER_SECONDS;
   return removeWhere(graph, (channel) => {
     const receivedAt = graph.channelReceivedAt[channel] ?? 0;
@@ -310,9 +325,9 @@ export function pruneStale(graph: NetworkGraph, nowSeconds: number): bigint[] {
   });
 }
 
-function removeWhere(graph: NetworkGraph, condemned: (channel: number) => boolean): bigint[] {
+function removeWhere(graph: NetworkGraph, condemned: (channel: number) => boolean): ChannelEnds[] {
   const channels = [...graph.channels()].filter(condemned);
-  const shortChannelIds = channels.map((channel) => graph.channelScid[channel] ?? 0n);
+  const forgotten = channels.map((channel) => endsOf(graph, channel));
   for (const channel of channels) graph.removeChannel(channel);
-  return shortChannelIds;
+  return forgotten;
 }

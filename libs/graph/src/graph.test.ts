@@ -150,6 +150,7 @@ describe('channel_announcement', () => {
     const graph = new NetworkGraph(SYNTHETIC_CHAIN_HASH, {
       maxNodes: 10,
       maxChannels: 1,
+      maxRawBytes: 100_000,
       maxBlacklistedNodes: 2,
     });
     const first = syntheticAnnouncement(secp, 1n, [1, 2]);
@@ -232,7 +233,7 @@ describe('channel_update', () => {
     markUnspent(graph, shortChannelId);
     expect(forgetSpent(graph, 720_000)).toEqual([]);
     markSpent(graph, shortChannelId, 710_000);
-    expect(forgetSpent(graph, 710_071)).toEqual([shortChannelId]);
+    expect(forgetSpent(graph, 710_071)).toEqual([{ shortChannelId, nodeIds: keys.map(idOf) }]);
     expect(graph.nodeCount).toBe(0);
   });
 });
@@ -248,13 +249,17 @@ describe('pruning', () => {
       applyChannelUpdate(graph, update.message, update.raw, NOW);
     }
     expect(pruneStale(graph, NOW - 100 + STALE_AFTER_SECONDS)).toEqual([]);
-    expect(pruneStale(graph, NOW - 99 + STALE_AFTER_SECONDS)).toEqual([shortChannelId]);
+    expect(pruneStale(graph, NOW - 99 + STALE_AFTER_SECONDS)).toEqual([
+      { shortChannelId, nodeIds: keys.map(idOf) },
+    ]);
   });
 
   test('a direction that never spoke counts from when the channel was learnt', () => {
-    const { graph, shortChannelId } = withChannel();
+    const { graph, shortChannelId, keys } = withChannel();
     expect(pruneStale(graph, NOW + STALE_AFTER_SECONDS)).toEqual([]);
-    expect(pruneStale(graph, NOW + STALE_AFTER_SECONDS + 1)).toEqual([shortChannelId]);
+    expect(pruneStale(graph, NOW + STALE_AFTER_SECONDS + 1)).toEqual([
+      { shortChannelId, nodeIds: keys.map(idOf) },
+    ]);
   });
 });
 

@@ -17,6 +17,8 @@ import { InternalError } from '@fulmen/codec';
 export interface GraphLimits {
   readonly maxNodes: number;
   readonly maxChannels: number;
+  /** Bytes of raw messages, of channels and nodes together. */
+  readonly maxRawBytes: number;
   /** Nodes remembered for having signed conflicting announcements; the oldest is forgiven first. */
   readonly maxBlacklistedNodes: number;
 }
@@ -25,6 +27,7 @@ export interface GraphLimits {
 export const DEFAULT_GRAPH_LIMITS: GraphLimits = {
   maxNodes: 200_000,
   maxChannels: 500_000,
+  maxRawBytes: 512 * 1024 * 1024,
   maxBlacklistedNodes: 1_000,
 };
 
@@ -112,6 +115,7 @@ export class NetworkGraph {
   readonly #blacklist = new Set<string>();
   #nodeEnd = 0;
   #channelEnd = 0;
+  #rawBytes = 0;
   #sorted: BigUint64Array | undefined;
 
   constructor(chainHash: Uint8Array, limits: GraphLimits = DEFAULT_GRAPH_LIMITS) {
@@ -139,8 +143,30 @@ export class NetworkGraph {
     return this.#channelEnd;
   }
 
+  /** Bytes of all raw messages. */
+  get rawBytes(): number {
+    return this.#rawBytes;
+  }
+
+  /** No further channel fits. */
   get isFull(): boolean {
-    return this.channelCount >= this.limits.maxChannels || this.nodeCount + 2 > this.limits.maxNodes;
+    return (
+      this.channelCount >= this.limits.maxChannels ||
+      this.nodeCount + 2 > this.limits.maxNodes ||
+      this.#rawBytes >= this.limits.maxRawBytes
+    );
+  }
+
+  /** True if a raw message fits in the place of the one before it, if there was one. */
+  hasRoomFor(raw: Uint8Array, previous: Uint8Array | undefined): boolean {
+    const growth = raw.length - (previous?.length ?? 0);
+    return growth <= 0 || this.#rawBytes + growth <= this.limits.maxRawBytes;
+  }
+
+  /** Writes one of the columns of raw messages, and counts its bytes. */
+  setRaw(column: (Uint8Array | undefined)[], index: number, raw: Uint8Array | undefined): void {
+    this.#rawBytes += (raw?.length ?? 0) - (column[index]?.length ?? 0);
+    column[index] = raw;
   }
 
   nodeIndex(nodeId: Uint8Array): number | undefined {
@@ -150,6 +176,12 @@ export class NetworkGraph {
   /** The id of a node in use (33 bytes, a copy). */
   nodeId(node: number): Uint8Array {
     return this.nodeIds.slice(node * NODE_ID_LENGTH, (node + 1) * NODE_ID_LENGTH);
+  }
+
+  /** The ids of the nodes at a channel's ends, the lesser first. */
+  ends(channel: number): readonly [Uint8Array, Uint8Array] {
+    const [first = 0, second = 0] = this.edgeSource.subarray(2 * channel, 2 * channel + 2);
+    return [this.nodeId(first), this.nodeId(second)];
   }
 
   channelIndex(shortChannelId: bigint): number | undefined {
@@ -235,13 +267,13 @@ export class NetworkGraph {
       this.edgeFlags[edge] = 0;
       this.edgeTimestamp[edge] = 0;
       this.edgeChecksum[edge] = 0;
-      this.edgeUpdateRaw[edge] = undefined;
+      this.setRaw(this.edgeUpdateRaw, edge, undefined);
     }
     this.channelCapacitySat[channel] = 0;
     this.channelReceivedAt[channel] = 0;
     this.channelSpentHeight[channel] = 0;
     this.channelAvoided[channel] = 0;
-    this.channelAnnouncementRaw[channel] = undefined;
+    this.setRaw(this.channelAnnouncementRaw, channel, undefined);
     this.#freeChannels.push(channel);
   }
 
@@ -284,7 +316,7 @@ export class NetworkGraph {
     this.nodeTimestamp[node] = 0;
     this.nodeAvoided[node] = 0;
     this.nodeUnrelayed[node] = 0;
-    this.nodeAnnouncementRaw[node] = undefined;
+    this.setRaw(this.nodeAnnouncementRaw, node, undefined);
     this.#freeNodes.push(node);
   }
 

@@ -7,6 +7,14 @@ export type ChannelAnnouncement = MessageOf<'channel_announcement'>;
 export type ChannelUpdate = MessageOf<'channel_update'>;
 export type NodeAnnouncement = MessageOf<'node_announcement'>;
 
+/**
+ * The longest announcement or update that is taken, in bytes, type number
+ * included. Without extras they have 432, 138 and 142; this leaves some 1,500
+ * for features, addresses and records to come (LDK neither keeps nor relays a
+ * message with more than 1,024 bytes that it cannot read).
+ */
+export const MAX_GOSSIP_BYTES = 2_048;
+
 /** channel_update `channel_flags`: which end of the channel speaks. */
 export const CHANNEL_FLAG_DIRECTION = 1;
 /** channel_update `channel_flags`: no HTLC may be sent while it is set. */

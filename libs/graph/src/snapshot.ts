@@ -17,7 +17,7 @@ import { asksForUnknown, writeNode, writeUpdate } from './apply.ts';
 import type { GraphLimits } from './graph.ts';
 import { DEFAULT_GRAPH_LIMITS, NetworkGraph } from './graph.ts';
 import type { ChannelUpdate } from './messages.ts';
-import { CHANNEL_FLAG_DIRECTION } from './messages.ts';
+import { CHANNEL_FLAG_DIRECTION, MAX_GOSSIP_BYTES } from './messages.ts';
 
 const MAGIC = Uint8Array.of(0x46, 0x47, 0x53, 0x31);
 const HEADER_LENGTH = MAGIC.length + 32;
@@ -25,7 +25,6 @@ const KIND_END = 0;
 const KIND_CHANNEL = 1;
 const KIND_NODE = 2;
 const CHANNEL_FIELDS_LENGTH = 1 + 8 + 4 + 4;
-const MAX_MESSAGE_LENGTH = 65_535;
 
 /** Why a snapshot cannot be loaded. */
 export type SnapshotError =
@@ -50,9 +49,9 @@ function decoded<N extends Message['type']>(
   type: N,
   raw: Uint8Array,
 ): Extract<Message, { type: N }> | undefined {
-  const message = decodeMessage(raw);
+  const message = raw.length > MAX_GOSSIP_BYTES ? undefined : decodeMessage(raw);
   // The name selects the member of the union.
-  return message.ok && message.value.type === type
+  return message?.ok === true && message.value.type === type
     ? (message.value as Extract<Message, { type: N }>)
     : undefined;
 }
@@ -78,7 +77,7 @@ export function restoreChannel(graph: NetworkGraph, stored: StoredChannel): bool
   graph.channelReceivedAt[channel] = stored.receivedAtSeconds;
   graph.channelSpentHeight[channel] = stored.spentHeight;
   graph.channelAvoided[channel] = asksForUnknown(message.features) ? 1 : 0;
-  graph.channelAnnouncementRaw[channel] = stored.announcement;
+  graph.setRaw(graph.channelAnnouncementRaw, channel, stored.announcement);
   for (const [direction, update] of updates.entries()) {
     const raw = stored.updates[direction];
     if (update !== undefined && raw !== undefined) writeUpdate(graph, 2 * channel + direction, update, raw);
@@ -86,11 +85,12 @@ export function restoreChannel(graph: NetworkGraph, stored: StoredChannel): bool
   return true;
 }
 
-/** Puts back a node_announcement once accepted; false if its node has no channel. */
+/** Puts back a node_announcement once accepted; false if its node has no channel, or the graph no room. */
 export function restoreNode(graph: NetworkGraph, raw: Uint8Array): boolean {
   const message = decoded('node_announcement', raw);
   const node = message === undefined ? undefined : graph.nodeIndex(message.nodeId);
   if (message === undefined || node === undefined) return false;
+  if (!graph.hasRoomFor(raw, graph.nodeAnnouncementRaw[node])) return false;
   writeNode(graph, node, message, raw);
   return true;
 }
@@ -162,7 +162,7 @@ export function decodeSnapshot(
   const takeMessage = (): Uint8Array | undefined | null => {
     if (offset + 4 > bytes.length) return null;
     const length = view.getUint32(offset);
-    if (length > MAX_MESSAGE_LENGTH || offset + 4 + length > bytes.length) return null;
+    if (length > MAX_GOSSIP_BYTES || offset + 4 + length > bytes.length) return null;
     offset += 4 + length;
     return length === 0 ? undefined : bytes.slice(offset - length, offset);
   };

@@ -11,6 +11,11 @@ export function routerMetrics(metrics: Metrics) {
       'outcome',
     ]),
     queue: metrics.gauge('router_gossip_queue', 'Gossip messages waiting to be checked'),
+    queueBytes: metrics.gauge('router_gossip_queue_bytes', 'Bytes of gossip waiting to be checked'),
+    heldBytes: metrics.gauge(
+      'router_gossip_held_bytes',
+      'Bytes of gossip held until an announcement is decided',
+    ),
     dropped: metrics.counter('router_dropped_total', 'What a bound made us drop', ['what']),
     lookupsWaiting: metrics.gauge('router_utxo_lookups_waiting', 'Funding outputs waiting to be looked up'),
     lookupsPending: metrics.gauge('router_utxo_lookups_pending', 'Funding outputs being looked up'),
@@ -20,6 +25,7 @@ export function routerMetrics(metrics: Metrics) {
     sent: metrics.counter('router_gossip_sent_total', 'Messages handed to gateways'),
     channels: metrics.gauge('router_graph_channels', 'Channels in the graph'),
     nodes: metrics.gauge('router_graph_nodes', 'Nodes in the graph'),
+    graphBytes: metrics.gauge('router_graph_bytes', 'Bytes of messages in the graph'),
     isWriter: metrics.gauge('router_is_writer', '1 while this replica holds the lease'),
     routeSeconds: metrics.histogram(
       'router_find_route_seconds',

@@ -148,6 +148,7 @@ describe('gossip in', () => {
     await until(async () => (await info(fleet)).channels === 0);
     await fleet.runtime.advance(1_000);
     expect(fleet.disk.channels.size).toBe(0);
+    expect(fleet.disk.nodes.size).toBe(0);
     await router.stop();
   });
 });

@@ -3,8 +3,8 @@
  * bytes: a batch is made of what the graph holds when it is written, so ten
  * updates of a channel between two writes cost one row.
  */
-import type { NetworkGraph } from '@fulmen/graph';
-import { nodeIdOfKey, storedChannel } from '@fulmen/graph';
+import type { ChannelEnds, NetworkGraph } from '@fulmen/graph';
+import { nodeIdOfKey, nodeKey, storedChannel } from '@fulmen/graph';
 import type { GraphChanges } from '../store/router-store.ts';
 
 /** Rows of one batch. */
@@ -14,6 +14,7 @@ export class Journal {
   readonly #channels = new Set<bigint>();
   /** `scid * 2 + direction`. */
   readonly #updates = new Set<bigint>();
+  /** Written, or removed where the graph holds no announcement of the node any more. */
   readonly #nodes = new Set<string>();
   readonly #removed = new Set<bigint>();
   readonly #banned = new Map<string, Uint8Array>();
@@ -42,8 +43,9 @@ export class Journal {
     this.#nodes.add(key);
   }
 
-  removed(shortChannelIds: readonly bigint[]): void {
-    for (const scid of shortChannelIds) {
+  removed(channels: readonly ChannelEnds[]): void {
+    for (const { shortChannelId: scid, nodeIds } of channels) {
+      for (const nodeId of nodeIds) this.#nodes.add(nodeKey(nodeId));
       this.#channels.delete(scid);
       this.#updates.delete(scid << 1n);
       this.#updates.delete((scid << 1n) | 1n);
@@ -64,8 +66,14 @@ export class Journal {
     const removed = takeSome(this.#removed, BATCH_ROWS);
     // While removals are waiting, a channel announced again must wait with them: they are applied first.
     const channels = this.#removed.size > 0 ? [] : takeSome(this.#channels, BATCH_ROWS);
-    const updates = this.#removed.size + this.#channels.size > 0 ? [] : takeSome(this.#updates, BATCH_ROWS);
-    const nodes = takeSome(this.#nodes, BATCH_ROWS);
+    // What belongs to a channel is never in the store before it.
+    const isBehind = this.#removed.size + this.#channels.size > 0;
+    const updates = isBehind ? [] : takeSome(this.#updates, BATCH_ROWS);
+    const nodes = (isBehind ? [] : takeSome(this.#nodes, BATCH_ROWS)).map((key) => {
+      const nodeId = nodeIdOfKey(key);
+      const node = graph.nodeIndex(nodeId);
+      return { key, nodeId, raw: node === undefined ? undefined : graph.nodeAnnouncementRaw[node] };
+    });
     const banned = [...this.#banned];
     this.#banned.clear();
     const ownNodeId = this.#ownNodeId;
@@ -83,13 +91,9 @@ export class Journal {
         const raw = channel === undefined ? undefined : graph.edgeUpdateRaw[2 * channel + direction];
         return raw === undefined ? [] : [{ shortChannelId: key >> 1n, direction, raw }];
       }),
-      nodes: nodes.flatMap((key) => {
-        const nodeId = nodeIdOfKey(key);
-        const node = graph.nodeIndex(nodeId);
-        const raw = node === undefined ? undefined : graph.nodeAnnouncementRaw[node];
-        return raw === undefined ? [] : [{ nodeId, raw }];
-      }),
+      nodes: nodes.flatMap(({ nodeId, raw }) => (raw === undefined ? [] : [{ nodeId, raw }])),
       removedChannels: removed,
+      removedNodes: nodes.filter(({ raw }) => raw === undefined).map(({ nodeId }) => nodeId),
       bannedNodes: banned.map(([, nodeId]) => nodeId),
       ...(ownNodeId === undefined ? {} : { ownNodeId }),
     };
@@ -97,7 +101,7 @@ export class Journal {
       for (const scid of removed) this.#removed.add(scid);
       for (const scid of channels) this.#channels.add(scid);
       for (const key of updates) this.#updates.add(key);
-      for (const key of nodes) this.#nodes.add(key);
+      for (const { key } of nodes) this.#nodes.add(key);
       for (const [key, nodeId] of banned) this.#banned.set(key, nodeId);
       this.#ownNodeId ??= ownNodeId;
     };

@@ -30,8 +30,8 @@ export class Peer {
   readonly nodeId: Uint8Array;
   readonly key: string;
   filter: TimestampFilter | undefined;
-  /** Messages of this peer in the pipeline. */
-  pendingMessages = 0;
+  /** Bytes of this peer's messages in the pipeline's queue. */
+  pendingBytes = 0;
   readonly #wake: Wake;
   readonly #metrics: RouterMetrics;
   readonly #urgent: GossipToPeer[] = [];

@@ -14,10 +14,12 @@ import type {
 } from '@fulmen/graph';
 import {
   CHANNEL_FLAG_DIRECTION,
+  MAX_GOSSIP_BYTES,
   MIN_CONFIRMATIONS,
   applyChannelAnnouncement,
   applyChannelUpdate,
   applyNodeAnnouncement,
+  channelsOf,
   checkChannelAnnouncement,
   checkChannelUpdate,
   checkNodeAnnouncement,
@@ -27,7 +29,7 @@ import {
   precheckNodeAnnouncement,
   utxoLookupOf,
 } from '@fulmen/graph';
-import { decodeMessage, shortChannelId } from '@fulmen/wire';
+import { decodeMessage } from '@fulmen/wire';
 import type { RouterContext } from '../ports.ts';
 import { nowSeconds } from '../ports.ts';
 import type { Journal } from './journal.ts';
@@ -35,32 +37,16 @@ import type { Peer } from './peer.ts';
 import type { Relay } from './relay.ts';
 import type { UtxoLookups } from './utxo-lookups.ts';
 import { lookupKey } from './utxo-lookups.ts';
+import type { Queued } from './waiting-room.ts';
+import { WaitingRoom, costOf, pendingOf } from './waiting-room.ts';
 
-/** Messages waiting, of all peers and of one. */
-const MAX_QUEUE = 20_000;
-const MAX_QUEUE_OF_PEER = 10_000;
+/** Bytes waiting, of all peers and of one: some 20,000 and 10,000 messages of today's network. */
+const MAX_QUEUE_BYTES = 8 * 1024 * 1024;
+const MAX_QUEUE_BYTES_OF_PEER = 4 * 1024 * 1024;
 /** Signature checks between two looks at the event loop: some milliseconds. */
 const BATCH = 32;
-/** Messages that wait for one lookup: two updates, two nodes, and a newer one of each. */
-const MAX_HELD = 8;
-/** Announcements that may be true a little later, and how far their block may be from our best one. */
-const MAX_EARLY = 500;
-const EARLY_BLOCKS_AHEAD = 6;
-const EARLY_BLOCKS_BEHIND = 36;
 /** The height of a chain not known yet: the chain itself then says how deep an output is. */
 const ANY_HEIGHT = 0xff_ffff;
-
-interface Queued {
-  readonly raw: Uint8Array;
-  readonly peer: Peer;
-}
-
-interface Pending {
-  readonly announcement: Queued;
-  readonly scid: bigint;
-  readonly nodes: readonly string[];
-  readonly held: Queued[];
-}
 
 export type Outcome =
   | 'accepted'
@@ -78,13 +64,12 @@ export class Pipeline {
   readonly #lookups: UtxoLookups;
   readonly #queue: Queued[] = [];
   #head = 0;
+  #queueBytes = 0;
   #wakeReader: (() => void) | undefined;
   #wakeWriters: (() => void)[] = [];
-  readonly #pendingByKey = new Map<string, Pending>();
-  /** Waiting for our chain-monitor to catch up with the peer's. */
-  readonly #early = new Set<Pending>();
-  readonly #pendingByScid = new Map<bigint, Pending>();
-  readonly #pendingByNode = new Map<string, Pending>();
+  /** Keys of the questions that the chain was asked and has not answered. */
+  readonly #asked = new Set<string>();
+  readonly #waiting: WaitingRoom;
   readonly #onConsumed: (peer: Peer) => void;
 
   constructor(
@@ -98,19 +83,27 @@ export class Pipeline {
     this.#journal = journal;
     this.#relay = relay;
     this.#lookups = lookups;
+    this.#waiting = new WaitingRoom(context);
     this.#onConsumed = onConsumed;
   }
 
-  /** Queues a message; waits while the whole queue is full, drops what one peer has too much of. */
+  /** Queues a message; waits while the whole queue is full, drops what is too long and what one peer has too much of. */
   async offer(peer: Peer, raw: Uint8Array, signal: AbortSignal): Promise<void> {
-    if (peer.pendingMessages >= MAX_QUEUE_OF_PEER) {
-      this.#context.metrics.dropped.inc({ what: 'gossip_of_peer' });
+    const { metrics } = this.#context;
+    if (raw.length > MAX_GOSSIP_BYTES) {
+      metrics.dropped.inc({ what: 'oversized_gossip' });
       return;
     }
-    while (this.#queue.length - this.#head >= MAX_QUEUE && !signal.aborted) {
+    if (peer.pendingBytes >= MAX_QUEUE_BYTES_OF_PEER) {
+      metrics.dropped.inc({ what: 'gossip_of_peer' });
+      return;
+    }
+    while (this.#queueBytes >= MAX_QUEUE_BYTES && !signal.aborted) {
       await new Promise<void>((resolve) => this.#wakeWriters.push(resolve));
     }
-    peer.pendingMessages += 1;
+    peer.pendingBytes += costOf(raw);
+    this.#queueBytes += costOf(raw);
+    metrics.queueBytes.set(this.#queueBytes);
     this.#queue.push({ raw, peer });
     this.#wakeReader?.();
   }
@@ -137,11 +130,13 @@ export class Pipeline {
         this.#head = 0;
       }
       for (const item of batch) {
-        item.peer.pendingMessages -= 1;
+        item.peer.pendingBytes -= costOf(item.raw);
+        this.#queueBytes -= costOf(item.raw);
         this.#take(item);
         this.#onConsumed(item.peer);
       }
       metrics.queue.set(this.#queue.length - this.#head);
+      metrics.queueBytes.set(this.#queueBytes);
       for (const wake of this.#wakeWriters.splice(0)) wake();
       await runtime.sleep(0, signal);
       await this.#lookups.room();
@@ -169,29 +164,29 @@ export class Pipeline {
       if (checked.error.code === 'duplicate') {
         this.#relay.alsoFrom({ announcement: message.shortChannelId }, item.peer.key);
       }
-      if (checked.error.code === 'not_deep_enough' && this.#keepEarly(pendingOf(message, item)))
+      if (checked.error.code === 'not_deep_enough' && this.#waiting.keepEarly(pendingOf(message, item)))
         return 'waiting';
       return this.#refuse(item, checked.error);
     }
     const lookup = utxoLookupOf(message);
     if (this.#lookups.isRefused(lookup)) {
-      return this.#keepEarly(pendingOf(message, item)) ? 'waiting' : 'refused_before';
+      return this.#waiting.keepEarly(pendingOf(message, item)) ? 'waiting' : 'refused_before';
     }
     const key = lookupKey(lookup);
-    if (this.#pendingByKey.has(key)) return 'waiting';
+    if (this.#asked.has(key)) return 'waiting';
     const signed = checkChannelAnnouncement(secp, message, item.raw);
     if (!signed.ok) return this.#refuse(item, signed.error);
     const pending = pendingOf(message, item);
-    this.#pendingByKey.set(key, pending);
-    this.#wait(pending);
+    this.#asked.add(key);
+    this.#waiting.enter(pending);
     this.#lookups.submit(lookup, (outcome) => {
-      this.#pendingByKey.delete(key);
-      this.#unwait(pending);
+      this.#asked.delete(key);
+      this.#waiting.leave(pending);
       switch (outcome.kind) {
         case 'found':
           // One block of grace, as in the first check.
           if (outcome.confirmations < MIN_CONFIRMATIONS - 1) {
-            this.#report(message.type, this.#keepEarly(pending) ? 'waiting' : 'not_deep_enough');
+            this.#report(message.type, this.#waiting.keepEarly(pending) ? 'waiting' : 'not_deep_enough');
             return;
           }
           this.#report(
@@ -201,7 +196,7 @@ export class Pipeline {
           for (const held of pending.held) this.#take(held);
           return;
         case 'not_found':
-          this.#report(message.type, this.#keepEarly(pending) ? 'waiting' : 'funding_not_found');
+          this.#report(message.type, this.#waiting.keepEarly(pending) ? 'waiting' : 'funding_not_found');
           return;
         case 'wrong_script':
         case 'unavailable':
@@ -216,43 +211,9 @@ export class Pipeline {
 
   /** Tries again what came before our chain-monitor knew of it. */
   retryEarly(): void {
-    const early = [...this.#early];
-    this.#early.clear();
-    for (const pending of early) {
-      this.#unwait(pending);
+    for (const pending of this.#waiting.takeEarly()) {
       this.#take(pending.announcement);
       for (const held of pending.held) this.#take(held);
-    }
-  }
-
-  /**
-   * Keeps an announcement of the newest blocks: peers send it once, at the
-   * sixth confirmation, and their view of the chain may be ahead of ours.
-   */
-  #keepEarly(pending: Pending): boolean {
-    const best = this.#context.state.bestHeight ?? 0;
-    const { blockHeight } = shortChannelId.parts(pending.scid);
-    if (blockHeight > best + EARLY_BLOCKS_AHEAD || blockHeight < best - EARLY_BLOCKS_BEHIND) return false;
-    // One is kept for an id; whoever else announces it tells us the same, or something false.
-    if (this.#pendingByScid.has(pending.scid)) return false;
-    if (this.#early.size >= MAX_EARLY) {
-      this.#context.metrics.dropped.inc({ what: 'early_announcement' });
-      return false;
-    }
-    this.#early.add(pending);
-    this.#wait(pending);
-    return true;
-  }
-
-  #wait(pending: Pending): void {
-    this.#pendingByScid.set(pending.scid, pending);
-    for (const node of pending.nodes) this.#pendingByNode.set(node, pending);
-  }
-
-  #unwait(pending: Pending): void {
-    if (this.#pendingByScid.get(pending.scid) === pending) this.#pendingByScid.delete(pending.scid);
-    for (const node of pending.nodes) {
-      if (this.#pendingByNode.get(node) === pending) this.#pendingByNode.delete(node);
     }
   }
 
@@ -265,17 +226,9 @@ export class Pipeline {
   ): Outcome {
     const { graph } = this.#context.state;
     const conflicting = graph.channelIndex(message.shortChannelId);
-    const nodesBefore =
-      conflicting === undefined
-        ? []
-        : [0, 1].map((side) => graph.nodeId(graph.edgeSource[2 * conflicting + side] ?? 0));
-    const involved = conflicting === undefined ? [] : [...nodesBefore, message.nodeId1, message.nodeId2];
-    const scidsBefore = involved.flatMap((nodeId) => {
-      const node = graph.nodeIndex(nodeId);
-      return node === undefined
-        ? []
-        : [...graph.edgesFrom(node)].map((edge) => graph.channelScid[edge >> 1] ?? 0n);
-    });
+    const involved =
+      conflicting === undefined ? [] : [...graph.ends(conflicting), message.nodeId1, message.nodeId2];
+    const before = involved.flatMap((nodeId) => channelsOf(graph, nodeId));
     const applied = applyChannelAnnouncement(
       graph,
       message,
@@ -285,7 +238,7 @@ export class Pipeline {
     );
     if (!applied.ok) {
       if (applied.error.code === 'conflicting_announcement') {
-        this.#journal.removed(scidsBefore);
+        this.#journal.removed(before);
         for (const nodeId of involved) this.#journal.banned(nodeId);
       }
       return applied.error.code;
@@ -302,7 +255,7 @@ export class Pipeline {
     if (!checked.ok) {
       if (
         checked.error.code === 'unknown_channel' &&
-        hold(this.#pendingByScid.get(message.shortChannelId), item)
+        this.#waiting.holdForChannel(message.shortChannelId, item)
       ) {
         return 'waiting';
       }
@@ -334,7 +287,7 @@ export class Pipeline {
     const key = nodeKey(message.nodeId);
     const checked = precheckNodeAnnouncement(state.graph, message, item.raw, nowSeconds(runtime));
     if (!checked.ok) {
-      if (checked.error.code === 'unknown_node' && hold(this.#pendingByNode.get(key), item)) return 'waiting';
+      if (checked.error.code === 'unknown_node' && this.#waiting.holdForNode(key, item)) return 'waiting';
       if (checked.error.code === 'duplicate') this.#relay.alsoFrom({ node: key }, item.peer.key);
       return this.#refuse(item, checked.error);
     }
@@ -364,15 +317,4 @@ export class Pipeline {
   #report(type: string, outcome: Outcome): void {
     this.#context.metrics.messages.inc({ type, outcome });
   }
-}
-
-function pendingOf(message: ChannelAnnouncement, announcement: Queued): Pending {
-  const nodes = [nodeKey(message.nodeId1), nodeKey(message.nodeId2)];
-  return { announcement, scid: message.shortChannelId, nodes, held: [] };
-}
-
-function hold(pending: Pending | undefined, item: Queued): boolean {
-  if (pending === undefined || pending.held.length >= MAX_HELD) return false;
-  pending.held.push(item);
-  return true;
 }

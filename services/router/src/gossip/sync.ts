@@ -27,8 +27,8 @@ const ENOUGH_TALKATIVE = 5;
 const MAX_STREAMING = 64;
 /** Ids of one query_short_channel_ids. */
 const QUERY_IDS = 1_000;
-/** No next query while so many messages of the peer's last answers wait. */
-const MAX_UNPROCESSED = 2_000;
+/** No next query while so many bytes of the peer's last answers wait. */
+const MAX_UNPROCESSED_BYTES = 768 * 1024;
 /** A peer that is silent for so long is not waited for. */
 const PATIENCE_MS = 60_000;
 /** Ids a peer may list; ten times the network. */
@@ -163,8 +163,8 @@ export class GossipSync {
   proceed(peer: Peer): void {
     const sync = this.#syncs.get(peer);
     if (sync === undefined) return;
-    if (peer.pendingMessages > 0) sync.lastHeardMs = this.#context.runtime.monotonicMs();
-    if (sync.phase !== 'ids' || sync.awaitsEnd || peer.pendingMessages > MAX_UNPROCESSED) return;
+    if (peer.pendingBytes > 0) sync.lastHeardMs = this.#context.runtime.monotonicMs();
+    if (sync.phase !== 'ids' || sync.awaitsEnd || peer.pendingBytes > MAX_UNPROCESSED_BYTES) return;
     const wanted = sync.wanted.splice(0, QUERY_IDS).filter(({ scid }) => !this.#isComplete(scid));
     if (wanted.length === 0) {
       if (sync.wanted.length > 0) {

@@ -6,6 +6,7 @@ import type { Task } from '@fulmen/service';
 import { pruneStale } from '@fulmen/graph';
 import { periodically } from '../jobs/periodically.ts';
 import { ChainWatch } from '../jobs/chain-watch.ts';
+import { showSize } from '../jobs/load.ts';
 import type { RouterContext } from '../ports.ts';
 import { nowSeconds } from '../ports.ts';
 import { Journal } from './journal.ts';
@@ -78,6 +79,7 @@ export class Writer {
   flush(): void {
     const items = this.#relay.take(this.#context.state.graph);
     for (const session of this.#sessions) for (const peer of session.peers.values()) peer.relay(items);
+    showSize(this.#context);
   }
 
   /** Sends messages of our own at once. */
@@ -87,10 +89,9 @@ export class Writer {
 
   /** Forgets channels of which either side is silent for two weeks. */
   prune(): void {
-    const { state, runtime, metrics } = this.#context;
+    const { state, runtime } = this.#context;
     this.journal.removed(pruneStale(state.graph, nowSeconds(runtime)));
-    metrics.channels.set(state.graph.channelCount);
-    metrics.nodes.set(state.graph.nodeCount);
+    showSize(this.#context);
   }
 
   async saveScores(): Promise<void> {

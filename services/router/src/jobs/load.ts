@@ -21,7 +21,12 @@ export async function loadGraph(context: RouterContext): Promise<bigint> {
     from = page.next;
     await runtime.sleep(0);
   }
-  for (const raw of await store.loadNodes()) restoreNode(graph, raw);
+  for (let from: Uint8Array | undefined = new Uint8Array(0); from !== undefined;) {
+    const page: Awaited<ReturnType<typeof store.loadNodes>> = await store.loadNodes(from, PAGE);
+    for (const raw of page.nodes) if (!restoreNode(graph, raw)) unusable += 1;
+    from = page.next;
+    await runtime.sleep(0);
+  }
   state.graph = graph;
   state.ownNodeId ??= start.ownNodeId;
   await loadScores(context);
@@ -56,9 +61,11 @@ export async function followGraph(context: RouterContext, revision: bigint): Pro
   return changes.revision;
 }
 
-function showSize({ state, metrics }: RouterContext): void {
+/** Publishes how large the graph is. */
+export function showSize({ state, metrics }: RouterContext): void {
   metrics.channels.set(state.graph.channelCount);
   metrics.nodes.set(state.graph.nodeCount);
+  metrics.graphBytes.set(state.graph.rawBytes);
 }
 
 /** Brings a channel to its stored form without losing what its nodes said of themselves. */

@@ -1,5 +1,5 @@
 /** The store's model: what Postgres does, in one heap. For tests, simulations and the single-process node. */
-import { equalBytes, toHex } from '@fulmen/codec';
+import { equalBytes, fromHex, toHex } from '@fulmen/codec';
 import type { StoredChannel } from '@fulmen/graph';
 import type { Runtime } from '@fulmen/service';
 import type {
@@ -9,6 +9,7 @@ import type {
   GraphPage,
   LeaseOutcome,
   LoadStart,
+  NodePage,
   RouterStore,
 } from './router-store.ts';
 import { REMOVALS_KEPT } from './router-store.ts';
@@ -92,7 +93,14 @@ export function memoryRouterStore(
       });
       return Promise.resolve({ channels, next: scids[limit] });
     },
-    loadNodes: () => Promise.resolve([...disk.nodes.values()].map((node) => node.value)),
+    loadNodes: (from, limit): Promise<NodePage> => {
+      const keys = [...disk.nodes.keys()].filter((key) => key >= toHex(from)).sort();
+      const next = keys[limit];
+      return Promise.resolve({
+        nodes: keys.slice(0, limit).flatMap((key) => disk.nodes.get(key)?.value ?? []),
+        next: next === undefined ? undefined : fromHex(next),
+      });
+    },
     changesSince: (revision): Promise<Changes> => {
       if (revision < disk.horizon) return Promise.resolve({ kind: 'too_old' });
       const touched = new Set<bigint>();
@@ -135,6 +143,7 @@ function apply(disk: MemoryRouterDisk, changes: GraphChanges): void {
     if (!disk.channels.has(row.shortChannelId)) continue;
     disk.updates.set(row.shortChannelId * 2n + BigInt(row.direction), { value: row.raw, revision });
   }
+  for (const nodeId of changes.removedNodes) disk.nodes.delete(toHex(nodeId));
   for (const row of changes.nodes) disk.nodes.set(toHex(row.nodeId), { value: row.raw, revision });
   for (const nodeId of changes.bannedNodes) disk.bans.set(toHex(nodeId), { value: nodeId, revision });
   if (

@@ -3,7 +3,14 @@ import { describe, expect, test } from 'vitest';
 import type { GraphChanges, RouterStore } from './router-store.ts';
 import { REMOVALS_KEPT } from './router-store.ts';
 
-const NOTHING: GraphChanges = { channels: [], updates: [], nodes: [], removedChannels: [], bannedNodes: [] };
+const NOTHING: GraphChanges = {
+  channels: [],
+  updates: [],
+  nodes: [],
+  removedChannels: [],
+  removedNodes: [],
+  bannedNodes: [],
+};
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 const channel = (shortChannelId: bigint, spentHeight = 0) => ({
   shortChannelId,
@@ -59,8 +66,9 @@ export function routerStoreCompliance(
           { shortChannelId: 1n, direction: 1, raw: bytes(11) },
           { shortChannelId: 9n, direction: 1, raw: bytes(99) },
         ],
-        nodes: [{ nodeId: bytes(5), raw: bytes(50) }],
+        nodes: [3, 1, 2].map((id) => ({ nodeId: bytes(id), raw: bytes(10 * id) })),
         removedChannels: [],
+        removedNodes: [],
         bannedNodes: [bytes(6)],
         ownNodeId: bytes(7),
       });
@@ -69,6 +77,8 @@ export function routerStoreCompliance(
         channels: [channel(2n, 800)],
         updates: [{ shortChannelId: 1n, direction: 0, raw: bytes(12) }],
         removedChannels: [3n],
+        nodes: [{ nodeId: bytes(3), raw: bytes(31) }],
+        removedNodes: [bytes(2), bytes(9)],
       });
       const start = await b.startLoad();
       expect(start).toEqual({ revision: 2n, ownNodeId: bytes(7), bannedNodes: [bytes(6)] });
@@ -88,7 +98,8 @@ export function routerStoreCompliance(
       const rest = await b.loadChannels(2n, 10);
       expect(rest.next).toBeUndefined();
       expect(rest.channels).toMatchObject([{ spentHeight: 800, updates: [undefined, undefined] }]);
-      expect(await b.loadNodes()).toEqual([bytes(50)]);
+      expect(await b.loadNodes(bytes(), 1)).toEqual({ nodes: [bytes(10)], next: bytes(3) });
+      expect(await b.loadNodes(bytes(3), 1)).toEqual({ nodes: [bytes(31)], next: undefined });
     });
 
     test('a reader follows by revision, and learns when it cannot', async () => {

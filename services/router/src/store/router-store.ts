@@ -15,6 +15,8 @@ export interface GraphChanges {
   readonly updates: readonly UpdateRow[];
   readonly nodes: readonly NodeRow[];
   readonly removedChannels: readonly bigint[];
+  /** Nodes that have no channel any more; readers learn of it by the channels. */
+  readonly removedNodes: readonly Uint8Array[];
   /** Nodes that signed conflicting announcements. */
   readonly bannedNodes: readonly Uint8Array[];
   /** This node's own id, once known. */
@@ -45,6 +47,12 @@ export interface NodeRow {
 export interface GraphPage {
   readonly channels: readonly StoredChannel[];
   readonly next: bigint | undefined;
+}
+
+/** A page of what nodes say of themselves, ordered by node id; `next` is absent on the last page. */
+export interface NodePage {
+  readonly nodes: readonly Uint8Array[];
+  readonly next: Uint8Array | undefined;
 }
 
 /** What came after a revision: whole channels and nodes as they are now. */
@@ -85,7 +93,8 @@ export interface RouterStore {
   startLoad(): Promise<LoadStart>;
   /** Channels with scids of at least `from`, ascending, at most `limit`. */
   loadChannels(from: bigint, limit: number): Promise<GraphPage>;
-  loadNodes(): Promise<readonly Uint8Array[]>;
+  /** Announcements of nodes with ids of at least `from` (empty: of all), ascending, at most `limit`. */
+  loadNodes(from: Uint8Array, limit: number): Promise<NodePage>;
   changesSince(revision: bigint): Promise<Changes>;
   saveScores(epoch: bigint, scores: Uint8Array): Promise<'written' | 'fenced'>;
   loadScores(): Promise<Uint8Array | undefined>;

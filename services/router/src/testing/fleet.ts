@@ -25,6 +25,8 @@ export class FakeChain {
   readonly outputs = new Map<bigint, { valueSat: bigint; scriptPubkey: Uint8Array }>();
   height = HEIGHT;
   asked = 0;
+  /** Leaves every question about an output open. */
+  isSilent = false;
 
   fund(announcement: ChannelAnnouncement, valueSat: bigint): void {
     const scriptPubkey = fundingOutputScript(announcement.bitcoinKey1, announcement.bitcoinKey2);
@@ -111,6 +113,8 @@ export class Fleet {
   readonly network = new MemoryNetwork();
   readonly hub = new MemoryBusHub();
   readonly secp = secp256k1;
+  /** Of each router's latest start. */
+  readonly metrics = new Map<string, Metrics>();
 
   async startChain(): Promise<void> {
     const server = this.network.server('chain');
@@ -127,6 +131,7 @@ export class Fleet {
         }),
       getUtxo: ({ shortChannelId }) => {
         chain.asked += 1;
+        if (chain.isSilent) return new Promise<never>(() => undefined);
         const output = chain.outputs.get(shortChannelId);
         const confirmations = chain.height - Number(shortChannelId >> 40n) + 1;
         return Promise.resolve(
@@ -142,6 +147,8 @@ export class Fleet {
   }
 
   startRouter(name: string, config: Partial<RouterConfig> = {}): Promise<RunningService> {
+    const metrics = new Metrics('router');
+    this.metrics.set(name, metrics);
     return start(
       {
         replicaId: name,
@@ -160,10 +167,25 @@ export class Fleet {
         bus: this.hub.connect(name),
         runtime: this.runtime,
         logger: silentLogger,
-        metrics: new Metrics('router'),
+        metrics,
         secp: this.secp,
       },
     );
+  }
+
+  /** A metric of the router called `router`, summed over what `labels` leaves open. */
+  async value(metric: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
+    const found = await this.metrics
+      .get('router')
+      ?.registry.getSingleMetric(`fulmen_router_${metric}`)
+      ?.get();
+    return (found?.values ?? [])
+      .filter((entry) =>
+        Object.entries(labels).every(
+          ([key, value]) => (entry.labels as Record<string, unknown>)[key] === value,
+        ),
+      )
+      .reduce((sum, entry) => sum + entry.value, 0);
   }
 
   client(address: string) {

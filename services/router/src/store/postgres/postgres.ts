@@ -2,7 +2,7 @@
 import type { StoredChannel } from '@fulmen/graph';
 import type { Database, Session } from '@fulmen/store';
 import { byteaArray, int4Array, int8Array, migrate } from '@fulmen/store';
-import type { Changes, GraphChanges, GraphPage, LoadStart, RouterStore } from '../router-store.ts';
+import type { Changes, GraphChanges, GraphPage, LoadStart, NodePage, RouterStore } from '../router-store.ts';
 import { REMOVALS_KEPT } from '../router-store.ts';
 
 /** The schema's name, for whoever opens the database. */
@@ -103,8 +103,17 @@ export async function postgresRouterStore(database: Database): Promise<RouterSto
         next: next === undefined ? undefined : fromColumn(next),
       };
     },
-    loadNodes: async () =>
-      (await database.read<{ raw: Uint8Array }>('SELECT raw FROM node')).map((row) => own(row.raw)),
+    loadNodes: async (from, limit): Promise<NodePage> => {
+      const rows = await database.read<{ node_id: Uint8Array; raw: Uint8Array }>(
+        'SELECT node_id, raw FROM node WHERE node_id >= $1 ORDER BY node_id LIMIT $2',
+        [from, limit + 1],
+      );
+      const next = rows[limit]?.node_id;
+      return {
+        nodes: rows.slice(0, limit).map((row) => own(row.raw)),
+        next: next === undefined ? undefined : own(next),
+      };
+    },
     changesSince: (revision) => changesSince(database, revision),
     saveScores: (epoch, scores) =>
       database.transaction(async (session) => {
@@ -137,7 +146,7 @@ async function nextRevision(session: Session, epoch: bigint): Promise<bigint | u
 }
 
 async function applyChanges(session: Session, changes: GraphChanges, revision: bigint): Promise<void> {
-  const { channels, updates, nodes, removedChannels, bannedNodes } = changes;
+  const { channels, updates, nodes, removedChannels, removedNodes, bannedNodes } = changes;
   if (removedChannels.length > 0) {
     const scids = int8Array(removedChannels.map(toColumn));
     await session.query('DELETE FROM channel WHERE scid = ANY($1::int8[])', [scids]);
@@ -177,6 +186,9 @@ async function applyChanges(session: Session, changes: GraphChanges, revision: b
         revision,
       ],
     );
+  }
+  if (removedNodes.length > 0) {
+    await session.query('DELETE FROM node WHERE node_id = ANY($1::bytea[])', [byteaArray(removedNodes)]);
   }
   if (nodes.length > 0) {
     await session.query(
