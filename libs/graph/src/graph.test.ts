@@ -294,15 +294,16 @@ describe('queries', () => {
   const graph = syntheticGraph(300, 9_000, 5, NOW);
 
   test('a range is ascending and bounded by its blocks', () => {
-    const found = channelRange(graph, 500_010, 5);
+    const found = channelRange(graph, BigInt(500_010) << 40n, 500_015, 10_000);
     expect(found.length).toBeGreaterThan(30);
     expect(found).toEqual([...found].sort((a, b) => (a < b ? -1 : 1)));
     for (const scid of found)
       expect(scids.parts(scid).blockHeight).toSatisfy(
         (height: number) => height >= 500_010 && height < 500_015,
       );
-    expect(channelRange(graph, 0, 0xffff_ffff).length).toBe(graph.channelCount);
-    expect(channelRange(graph, 0xffff_ffff, 0xffff_ffff)).toEqual([]);
+    expect(channelRange(graph, 0n, 0xffff_ffff, 10_000).length).toBe(graph.channelCount);
+    expect(channelRange(graph, 0n, 0xffff_ffff, 7)).toEqual([...graph.sortedScids().subarray(0, 7)]);
+    expect(channelRange(graph, 0xffff_ffffn << 40n, 0xffff_ffff, 7)).toEqual([]);
   });
 
   test('replies cover the range without a gap, hold every channel once and end with sync_complete', () => {
@@ -334,11 +335,37 @@ describe('queries', () => {
             if (queryOption & 2n) expect(reply.tlvs.checksums?.length).toBe(ids.value.length);
           }
           expect(previousEnd).toBe(first + 1 + extra);
-          expect(seen).toEqual(channelRange(graph, first, 1 + extra));
+          expect(seen).toEqual(channelRange(graph, BigInt(first) << 40n, first + 1 + extra, 10_000));
         },
       ),
       { numRuns: 20 },
     );
+  });
+
+  test('replies are whole when channels come and go between them', () => {
+    const changing = syntheticGraph(50, 20_000, 1, NOW);
+    const before = [...changing.sortedScids()];
+    const query = make('query_channel_range', {
+      chainHash: SYNTHETIC_CHAIN_HASH,
+      firstBlocknum: 0,
+      numberOfBlocks: 0xffff_ffff,
+    });
+    const seen: bigint[] = [];
+    let end = 0;
+    for (const reply of channelRangeReplies(changing, query)) {
+      const ids = decodeShortIds(reply.encodedShortIds);
+      if (!ids.ok) throw ids.error;
+      seen.push(...ids.value);
+      expect(reply.firstBlocknum).toBeLessThanOrEqual(end);
+      end = reply.firstBlocknum + reply.numberOfBlocks;
+      expect(reply.syncComplete).toBe(end === 0xffff_ffff ? 1 : 0);
+      // The next reply would begin with these.
+      const gone = before.slice(seen.length, seen.length + 3);
+      for (const scid of gone) changing.removeChannel(changing.channelIndex(scid) ?? -1);
+      before.splice(seen.length, gone.length);
+    }
+    expect(end).toBe(0xffff_ffff);
+    expect(seen).toEqual(before);
   });
 
   test('another chain gets one empty reply', () => {

@@ -48,15 +48,18 @@ function isListed(graph: NetworkGraph, channel: number): boolean {
   );
 }
 
-/** The listed channels of blocks `firstBlock` to `firstBlock + count - 1`, ascending. */
-export function channelRange(graph: NetworkGraph, firstBlock: number, count: number): bigint[] {
+/** The listed channels from `firstScid` on and below block `endBlock`, ascending, at most `limit`. */
+export function channelRange(
+  graph: NetworkGraph,
+  firstScid: bigint,
+  endBlock: number,
+  limit: number,
+): bigint[] {
   const sorted = graph.sortedScids();
-  const end = firstBlock + count;
-  if (firstBlock > 0xffffff) return [];
   const found: bigint[] = [];
-  for (let i = lowerBound(sorted, BigInt(firstBlock) << 40n); i < sorted.length; i++) {
+  for (let i = lowerBound(sorted, firstScid); i < sorted.length && found.length < limit; i++) {
     const shortChannelId = sorted[i] ?? 0n;
-    if (blockHeightOf(shortChannelId) >= end) break;
+    if (blockHeightOf(shortChannelId) >= endBlock) break;
     if (isListed(graph, graph.channelIndex(shortChannelId) ?? -1)) found.push(shortChannelId);
   }
   return found;
@@ -83,7 +86,8 @@ export function checksumsOf(graph: NetworkGraph, shortChannelId: bigint): Channe
 /**
  * The replies to a query_channel_range, in order. Blocks are covered without
  * a gap; one block's channels may be split over replies. For another chain
- * there is one empty reply that covers the whole range.
+ * there is one empty reply that covers the whole range. Between two replies
+ * nothing is kept but where the next begins; channels may come and go.
  */
 export function* channelRangeReplies(
   graph: NetworkGraph,
@@ -96,14 +100,13 @@ export function* channelRangeReplies(
     REPLY_BYTES / (SCID_BYTES + (wantTimestamps ? PAIR_BYTES : 0) + (wantChecksums ? PAIR_BYTES : 0)),
   );
   const { firstBlocknum, numberOfBlocks } = query;
-  const all = equalBytes(query.chainHash, graph.chainHash)
-    ? channelRange(graph, firstBlocknum, numberOfBlocks)
-    : [];
+  const isOurs = equalBytes(query.chainHash, graph.chainHash);
   const end = firstBlocknum + numberOfBlocks;
   let start = firstBlocknum;
-  for (let offset = 0; offset === 0 || offset < all.length; offset += perReply) {
-    const shortChannelIds = all.slice(offset, offset + perReply);
-    const next = all[offset + perReply];
+  for (let from: bigint | undefined = BigInt(firstBlocknum) << 40n; from !== undefined;) {
+    const listed: bigint[] = isOurs ? channelRange(graph, from, end, perReply + 1) : [];
+    const shortChannelIds = listed.slice(0, perReply);
+    const next = listed[perReply];
     const last = shortChannelIds.at(-1);
     const stop = next === undefined || last === undefined ? end : blockHeightOf(last) + 1;
     yield make('reply_channel_range', {
@@ -120,6 +123,7 @@ export function* channelRangeReplies(
       },
     });
     if (next !== undefined) start = Math.min(stop, blockHeightOf(next));
+    from = next;
   }
 }
 
@@ -131,10 +135,11 @@ export function* channelRangeReplies(
  */
 export function* messagesForScids(
   graph: NetworkGraph,
-  shortChannelIds: readonly bigint[],
-  queryFlags: readonly bigint[] | undefined,
+  shortChannelIds: readonly bigint[] | BigUint64Array,
+  queryFlags: readonly bigint[] | BigUint64Array | undefined,
 ): Generator<Uint8Array> {
-  const sentNodes = new Set<number>();
+  // A bit for each node; one that is new since then may come twice.
+  const sentNodes = new Uint8Array((graph.nodeEnd >> 3) + 1);
   for (const [position, shortChannelId] of shortChannelIds.entries()) {
     const channel = graph.channelIndex(shortChannelId);
     if (channel === undefined) continue;
@@ -146,10 +151,10 @@ export function* messagesForScids(
       const node = graph.edgeSource[2 * channel + side] ?? -1;
       if (
         !(flags & (side === 0 ? QUERY_FLAG.nodeAnnouncement1 : QUERY_FLAG.nodeAnnouncement2)) ||
-        sentNodes.has(node)
+        ((sentNodes[node >> 3] ?? 0) & (1 << (node & 7))) !== 0
       )
         continue;
-      sentNodes.add(node);
+      sentNodes[node >> 3] = (sentNodes[node >> 3] ?? 0) | (1 << (node & 7));
       yield* relayableNode(graph, node);
     }
   }
