@@ -175,7 +175,12 @@ describe('what a counterparty may do', () => {
       }),
     );
     for (let i = 0; i < 1000; i += 1) {
-      fleet.router.send({ peerNodeId: nodeIdOf('alice'), message: announcement, misbehaviour: '' });
+      fleet.router.send({
+        peerNodeId: nodeIdOf('alice'),
+        message: announcement,
+        misbehaviour: '',
+        connectionId: 0n,
+      });
     }
     fleet.outbound('alice', 1n);
     await settle();

@@ -181,9 +181,11 @@ describe('gossip', () => {
     fleet.router.received.length = 0;
     await fleet.router.listen(fleet.network);
     await fleet.runtime.advance(2_000);
-    expect(fleet.router.received.slice(0, 3)).toEqual([
+    expect(fleet.router.received.slice(0, 5)).toEqual([
       { $case: 'gatewayId', value: 'gateway-0' },
+      { $case: 'sendsGrants', value: true },
       { $case: 'peerUp', value: nodeIdOf('alice') },
+      { $case: 'grant', value: { peerNodeId: nodeIdOf('alice'), connectionId: 1n, throughBytes: 65_536n } },
       { $case: 'message', value: { peerNodeId: nodeIdOf('alice'), message: encodeMessage(filter) } },
     ]);
   });
@@ -200,15 +202,23 @@ describe('gossip', () => {
     await settle();
     expect(fleet.router.received).toEqual([
       { $case: 'gatewayId', value: 'gateway-0' },
+      { $case: 'sendsGrants', value: true },
       { $case: 'peerUp', value: nodeIdOf('alice') },
+      { $case: 'grant', value: { peerNodeId: nodeIdOf('alice'), connectionId: 1n, throughBytes: 65_536n } },
       { $case: 'message', value: { peerNodeId: nodeIdOf('alice'), message: encodeMessage(filter) } },
     ]);
-    fleet.router.send({ peerNodeId: nodeIdOf('alice'), message: encodeMessage(filter), misbehaviour: '' });
+    fleet.router.send({
+      peerNodeId: nodeIdOf('alice'),
+      message: encodeMessage(filter),
+      misbehaviour: '',
+      connectionId: 0n,
+    });
     expect((await peer.next('gossip_timestamp_filter')).timestampRange).toBe(1);
     fleet.router.send({
       peerNodeId: nodeIdOf('alice'),
       message: new Uint8Array(0),
       misbehaviour: 'bad signature',
+      connectionId: 0n,
     });
     expect(text((await peer.next('warning')).data)).toBe('bad signature');
     await peer.closed;

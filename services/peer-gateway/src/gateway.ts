@@ -245,6 +245,7 @@ export class Gateway {
       },
       pauseReason: () => this.#router.pauseReason(peer),
       sent: (through) => this.#router.sent(peer, through),
+      gossipTaken: () => this.#gossip?.taken(peer),
       closed: (cause, detail) => this.#onClosed(peer, cause, detail),
     });
     const peer: RoutedPeer = {
@@ -263,7 +264,7 @@ export class Gateway {
     };
     this.#connections.add(connection);
     this.#logger.info({ peer: peer.nodeId, direction, address: peer.remoteAddress }, 'peer connected');
-    this.#gossip?.peerUp(peer.nodeId);
+    this.#gossip?.peerUp(peer);
     this.#router.add(peer);
     connection.start();
     void established.socket.closed.then(async () => {
@@ -278,7 +279,7 @@ export class Gateway {
     this.#ports.wireLog?.ended(peer.nodeId, cause);
     this.#logger.info({ peer: peer.nodeId, cause, detail: sanitizeForLog(detail) }, 'peer disconnected');
     this.#router.remove(peer);
-    this.#gossip?.peerDown(peer.nodeId);
+    this.#gossip?.peerDown(peer);
     if (cause === 'replaced') return;
     this.#dialer.disconnected(
       peer.key,
@@ -297,10 +298,12 @@ export class Gateway {
     if (this.#router.get(key)?.route.type === 'accepted') this.#dialer.accepted(key);
   }
 
-  #onGossip({ peerNodeId, message, misbehaviour }: GossipToPeer): void {
+  #onGossip({ peerNodeId, message, misbehaviour, connectionId }: GossipToPeer): void {
     const peer = this.#router.get(toHex(peerNodeId));
-    if (peer === undefined) return;
+    // 0: a router that knows no grants.
+    if (peer === undefined || (connectionId !== 0n && connectionId !== peer.connectionId)) return;
     if (message.length > 0) {
+      this.#gossip?.received(peer, message.length);
       if (peer.connection.sendGossip(message)) this.#ports.metrics.outboundMessages.inc({ origin: 'router' });
       else this.#ports.metrics.dropped.inc({ reason: 'gossip_slow_reader' });
     }

@@ -61,6 +61,10 @@ export const OUTBOUND_PAUSE_BYTES = 512 * 1024;
 export const OUTBOUND_LIMIT_BYTES = 1024 * 1024;
 /** Outbound gossip beyond this is dropped (LDK: the same). */
 export const OUTBOUND_GOSSIP_LIMIT_BYTES = 128 * 1024;
+/** Outbound gossip that the router may send ahead of the peer; with one message more it is within the limit. */
+export const GOSSIP_GRANT_BYTES = 64 * 1024;
+/** The router is told once the peer has taken so much. */
+export const GOSSIP_GRANT_STEP_BYTES = 32 * 1024;
 /** Bytes of frames written to the socket at once. */
 export const WRITE_BATCH_BYTES = 64 * 1024;
 

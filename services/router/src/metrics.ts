@@ -23,6 +23,7 @@ export function routerMetrics(metrics: Metrics) {
     peers: metrics.gauge('router_gossip_peers', 'Peers on gossip streams'),
     syncing: metrics.gauge('router_syncing_peers', 'Peers being asked for the graph'),
     sent: metrics.counter('router_gossip_sent_total', 'Messages handed to gateways'),
+    answerBytes: metrics.gauge('router_answer_bytes', 'Bytes that answers to peers under way hold'),
     channels: metrics.gauge('router_graph_channels', 'Channels in the graph'),
     nodes: metrics.gauge('router_graph_nodes', 'Nodes in the graph'),
     graphBytes: metrics.gauge('router_graph_bytes', 'Bytes of messages in the graph'),

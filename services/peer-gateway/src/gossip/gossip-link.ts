@@ -1,6 +1,8 @@
 /**
  * The stream to the router. Gossip never delays a channel: what the router
  * does not take in time is dropped, the oldest first, and peers ask again.
+ * What the router sends waits there until the peer has room for it: grants
+ * say how far it may go.
  */
 import type { Client, DuplexStream } from '@fulmen/rpc';
 import type { GossipFromPeer, GossipServiceService, GossipToPeer } from '@fulmen/proto/router/v1/router';
@@ -9,10 +11,11 @@ import { GOSSIP_QUEUE_BYTES, GOSSIP_QUEUE_EVENTS, LINK_RETRY_MAX_MS, LINK_RETRY_
 import type { GatewayMetrics } from '../metrics.ts';
 import { Signal } from '../signal.ts';
 import { GossipQueue } from './gossip-queue.ts';
+import { GossipGrants, type GossipPeer } from './grants.ts';
 
 export interface GossipHandler {
-  /** Peers that are up now, with the filter that each set last. */
-  peers(): Iterable<{ readonly nodeId: Uint8Array; readonly timestampFilter: Uint8Array | undefined }>;
+  /** Peers that are up now. */
+  peers(): Iterable<GossipPeer>;
   message(message: GossipToPeer): void;
 }
 
@@ -25,6 +28,7 @@ export class GossipLink {
   readonly #metrics: GatewayMetrics;
   readonly #handler: GossipHandler;
   readonly #queue = new GossipQueue(GOSSIP_QUEUE_BYTES);
+  readonly #grants = new GossipGrants();
   readonly #changed = new Signal();
   #stream: GossipStream | undefined;
 
@@ -40,12 +44,26 @@ export class GossipLink {
     this.#handler = handler;
   }
 
-  peerUp(nodeId: Uint8Array): void {
-    this.#push({ body: { $case: 'peerUp', value: nodeId } });
+  peerUp(peer: GossipPeer): void {
+    if (this.#stream === undefined) return;
+    this.#push({ body: { $case: 'peerUp', value: peer.nodeId } });
+    this.#grants.open(peer);
+    this.#pushGrant(peer);
   }
 
-  peerDown(nodeId: Uint8Array): void {
-    this.#push({ body: { $case: 'peerDown', value: nodeId } });
+  peerDown(peer: GossipPeer): void {
+    this.#grants.close(peer);
+    this.#push({ body: { $case: 'peerDown', value: peer.nodeId } });
+  }
+
+  /** A message of the router's came for this peer. */
+  received(peer: GossipPeer, bytes: number): void {
+    this.#grants.received(peer, bytes);
+  }
+
+  /** Some of the peer's gossip waits no more. */
+  taken(peer: GossipPeer): void {
+    if (this.#grants.isDue(peer)) this.#pushGrant(peer);
   }
 
   forward(peerNodeId: Uint8Array, message: Uint8Array): void {
@@ -69,12 +87,14 @@ export class GossipLink {
       const cancel = (): void => stream.cancel('stopping');
       signal.addEventListener('abort', cancel, { once: true });
       this.#queue.clear();
+      this.#grants.clear();
       this.#stream = stream;
       this.#queue.pushEvent({ body: { $case: 'gatewayId', value: gatewayId } });
-      for (const { nodeId, timestampFilter } of this.#handler.peers()) {
-        this.peerUp(nodeId);
+      this.#queue.pushEvent({ body: { $case: 'sendsGrants', value: true } });
+      for (const peer of this.#handler.peers()) {
+        this.peerUp(peer);
         // Said once a connection: a router that came later would never hear it.
-        if (timestampFilter !== undefined) this.forward(nodeId, timestampFilter);
+        if (peer.timestampFilter !== undefined) this.forward(peer.nodeId, peer.timestampFilter);
       }
       this.#metrics.gossipUp.set(1);
       const writing = this.#write(stream);
@@ -110,7 +130,7 @@ export class GossipLink {
         continue;
       }
       try {
-        await stream.send(next);
+        await stream.send(this.#filledIn(next));
       } catch {
         // The reader of the stream sees the same break and reports it.
         return;
@@ -118,9 +138,20 @@ export class GossipLink {
     }
   }
 
+  /** A grant waits in its place in the queue, and says what holds when it leaves. */
+  #pushGrant({ nodeId: peerNodeId, connectionId }: GossipPeer): void {
+    this.#push({ body: { $case: 'grant', value: { peerNodeId, connectionId, throughBytes: 0n } } });
+  }
+
+  #filledIn(item: GossipFromPeer): GossipFromPeer {
+    if (item.body?.$case !== 'grant') return item;
+    const throughBytes = BigInt(this.#grants.take(item.body.value.connectionId));
+    return { body: { $case: 'grant', value: { ...item.body.value, throughBytes } } };
+  }
+
   #push(event: GossipFromPeer): void {
     if (this.#stream === undefined) return;
-    if (this.#queue.length >= GOSSIP_QUEUE_EVENTS) {
+    if (this.#queue.events >= GOSSIP_QUEUE_EVENTS) {
       // A router that reads nothing starts anew with the peers of that time.
       this.#stream.cancel('the router does not read');
       return;

@@ -1,4 +1,4 @@
-/** Messages bounded in bytes, the oldest dropped first; peers' comings and goings among them are kept. */
+/** Messages bounded in bytes, the oldest dropped first; peers' comings, goings and grants among them are kept. */
 import type { GossipFromPeer } from '@fulmen/proto/router/v1/router';
 
 /** What an entry costs beside its message: without it, tiny messages would fill memory. */
@@ -19,6 +19,7 @@ export class GossipQueue {
   #oldest = 0;
   #bytes = 0;
   #live = 0;
+  #events = 0;
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes;
@@ -28,14 +29,15 @@ export class GossipQueue {
     return this.#bytes;
   }
 
-  /** Entries that are still to be sent. */
-  get length(): number {
-    return this.#live;
+  /** Entries that are no messages: nothing drops them. */
+  get events(): number {
+    return this.#events;
   }
 
   pushEvent(item: GossipFromPeer): void {
     this.#entries.push({ item, bytes: 0, dropped: false });
     this.#live += 1;
+    this.#events += 1;
   }
 
   /** Adds a message; gives how many older ones were dropped for it. */
@@ -77,6 +79,7 @@ export class GossipQueue {
       if (entry.dropped) continue;
       this.#bytes -= entry.bytes;
       this.#live -= 1;
+      if (entry.bytes === 0) this.#events -= 1;
       return entry.item;
     }
   }
@@ -87,6 +90,7 @@ export class GossipQueue {
     this.#oldest = 0;
     this.#bytes = 0;
     this.#live = 0;
+    this.#events = 0;
   }
 
   #compact(): void {

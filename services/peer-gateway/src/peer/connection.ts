@@ -55,6 +55,8 @@ export interface ConnectionHandler {
   pauseReason(): 'credit' | 'link' | undefined;
   /** Everything through this number of the manager's was handed to the socket. */
   sent(through: bigint): void;
+  /** Gossip was handed to the socket. */
+  gossipTaken(): void;
   /** Exactly once. */
   closed(cause: DisconnectCause, detail: string): void;
 }
@@ -117,6 +119,11 @@ export class PeerConnection {
       perSecond: GOSSIP_BYTES_PER_SECOND,
       nowMs,
     });
+  }
+
+  /** Gossip that waits to be sent. */
+  get gossipBytes(): number {
+    return this.#queue.gossipBytes;
   }
 
   /** Begins reading and writing. */
@@ -333,7 +340,9 @@ export class PeerConnection {
         this.#socket.end();
         return;
       }
+      const { gossipBytes } = this.#queue;
       const items = this.#queue.take(WRITE_BATCH_BYTES);
+      if (this.#queue.gossipBytes < gossipBytes) this.#handler.gossipTaken();
       for (const item of items) this.#wireLog?.message('out', this.nodeId, item.message);
       const frames = items.map((item) => this.#transport.encrypt(item.message));
       this.#writingSinceMs = this.#runtime.monotonicMs();

@@ -21,6 +21,10 @@ export class OutboundQueue {
     return this.#urgentBytes;
   }
 
+  get gossipBytes(): number {
+    return this.#gossipBytes;
+  }
+
   get isEmpty(): boolean {
     return this.#urgent.length + this.#gossip.length === 0;
   }

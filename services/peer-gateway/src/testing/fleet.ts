@@ -154,11 +154,13 @@ export interface FleetOptions {
   readonly limits?: Partial<GatewayLimits>;
   readonly socketGate?: SocketGate;
   readonly wireLog?: WireLog;
+  /** A network with a router at `router`; by default one of its own, where a router does what the test says. */
+  readonly network?: MemoryNetwork;
 }
 
 export class Fleet {
   readonly runtime = new ManualRuntime();
-  readonly network = new MemoryNetwork();
+  readonly network: MemoryNetwork;
   readonly sockets: MemorySockets;
   readonly metrics = new Metrics('peer-gateway');
   readonly managers: FakeManager[] = [];
@@ -170,6 +172,7 @@ export class Fleet {
 
   private constructor(options: FleetOptions) {
     this.sockets = new MemorySockets(options.socketGate);
+    this.network = options.network ?? new MemoryNetwork();
     for (let i = 0; i < (options.managers ?? 1); i += 1)
       this.managers.push(new FakeManager(this.network, `manager-${i}`));
   }
@@ -185,7 +188,7 @@ export class Fleet {
     const fleet = new Fleet(options);
     fleet.managers[0]?.ownAll(1n);
     for (const manager of fleet.managers) await manager.listen();
-    await fleet.router.listen(fleet.network);
+    if (options.network === undefined) await fleet.router.listen(fleet.network);
     const signer = fleet.network.server('signer');
     const handlers = {
       getNode: () => Promise.resolve({ nodeId: fleet.nodeId, network: 'regtest', keyScheme: 'native-v1' }),

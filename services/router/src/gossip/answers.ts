@@ -6,6 +6,9 @@ import type { MessageOf } from '@fulmen/wire';
 import { decodeQueryFlags, decodeShortIds, encodeMessage, make } from '@fulmen/wire';
 import type { Peer } from './peer.ts';
 
+/** What an answer costs beside what it keeps of its query. */
+const ANSWER_OVERHEAD_BYTES = 1_024;
+
 /** Answers a query_short_channel_ids, as it is sent. */
 export function answerScids(
   graph: NetworkGraph,
@@ -26,19 +29,55 @@ export function answerScids(
     peer.misbehaved('warn: not one query flag for each short channel id');
     return;
   }
-  const answer = function* (): Generator<Uint8Array> {
-    if (isOurs) yield* messagesForScids(graph, scids.value, flags?.value);
-    // BOLT 7: "If does not maintain up-to-date channel information for `chain_hash`: MUST set `full_information` to 0."
-    const end = { chainHash: query.chainHash, fullInformation: isOurs ? 1 : 0 };
-    yield encodeMessage(make('reply_short_channel_ids_end', end));
+  // BOLT 7: "If does not maintain up-to-date channel information for `chain_hash`: MUST set `full_information` to 0."
+  const end = (fullInformation: 0 | 1): Uint8Array =>
+    encodeMessage(make('reply_short_channel_ids_end', { chainHash: query.chainHash, fullInformation }));
+  const asked: AskedScids = {
+    scids: BigUint64Array.from(isOurs ? scids.value : []),
+    flags: flags === undefined ? undefined : BigUint64Array.from(isOurs ? flags.value : []),
   };
-  if (!peer.answer(answer())) peer.misbehaved('warn: a query before the answer to the last');
+  switch (peer.answer(scidsAnswer(graph, asked, end(isOurs ? 1 : 0)), heldBytes(graph, asked))) {
+    case 'queued':
+      return;
+    case 'too_many':
+      peer.misbehaved('warn: a query before the answer to the last');
+      return;
+    case 'no_memory':
+      peer.send(end(0));
+      return;
+  }
+}
+
+/** Packed, for an answer lives as long as its peer reads. */
+interface AskedScids {
+  readonly scids: BigUint64Array;
+  readonly flags: BigUint64Array | undefined;
+}
+
+/** The ids, the flags, and a bit for each node. */
+function heldBytes(graph: NetworkGraph, { scids, flags }: AskedScids): number {
+  return ANSWER_OVERHEAD_BYTES + scids.byteLength + (flags?.byteLength ?? 0) + (graph.nodeEnd >> 3);
+}
+
+function* scidsAnswer(graph: NetworkGraph, asked: AskedScids, end: Uint8Array): Generator<Uint8Array> {
+  yield* messagesForScids(graph, asked.scids, asked.flags);
+  yield end;
 }
 
 /** Answers a query_channel_range, as it is sent. */
 export function answerRange(graph: NetworkGraph, peer: Peer, query: MessageOf<'query_channel_range'>): void {
-  const answer = function* (): Generator<Uint8Array> {
-    for (const reply of channelRangeReplies(graph, query)) yield encodeMessage(reply);
-  };
-  if (!peer.answer(answer())) peer.misbehaved('warn: a query before the answer to the last');
+  // Without what else came in the message: an answer lives as long as its peer reads.
+  const asked = make('query_channel_range', {
+    chainHash: query.chainHash.slice(),
+    firstBlocknum: query.firstBlocknum,
+    numberOfBlocks: query.numberOfBlocks,
+    tlvs: query.tlvs.queryOption === undefined ? {} : { queryOption: query.tlvs.queryOption },
+  });
+  if (peer.answer(rangeAnswer(graph, asked), 0) === 'too_many') {
+    peer.misbehaved('warn: a query before the answer to the last');
+  }
+}
+
+function* rangeAnswer(graph: NetworkGraph, query: MessageOf<'query_channel_range'>): Generator<Uint8Array> {
+  for (const reply of channelRangeReplies(graph, query)) yield encodeMessage(reply);
 }

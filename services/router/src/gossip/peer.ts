@@ -7,6 +7,8 @@ import type { NetworkGraph, TimestampFilter } from '@fulmen/graph';
 import { BACKLOG_START, backlogBatch, nodeKey } from '@fulmen/graph';
 import type { GossipToPeer } from '@fulmen/proto/router/v1/router';
 import type { RouterMetrics } from '../metrics.ts';
+import { Allowance } from './allowance.ts';
+import type { AnswerMemory } from './answer-memory.ts';
 import type { RelayItem } from './relay.ts';
 import { mayRelay } from './relay.ts';
 
@@ -18,13 +20,27 @@ const BACKLOG_BATCH = 64;
 /** Queries a peer may make at once, and how soon it may make another. */
 const QUERY_BURST = 40;
 const QUERY_REFILL_MS = 1_000;
+/** The same for filters after which what is stored is sent: each is a walk over the whole graph. */
+const BACKLOG_BURST = 4;
+const BACKLOG_REFILL_MS = 60_000;
 const NOTHING = new Uint8Array(0);
 
 /** How a gateway is told what a peer deserves: the word before the colon says what to do. */
 export type Misbehaviour = `warn: ${string}` | `disconnect: ${string}`;
 
-/** Wakes the sender of the peer's stream. */
-type Wake = () => void;
+/** What the peers of all streams share with the writer. */
+export interface PeerPorts {
+  readonly metrics: RouterMetrics;
+  readonly answerMemory: AnswerMemory;
+  /** Wakes the sender of the peer's stream. */
+  readonly wake: () => void;
+}
+
+/** An answer, made as it is sent. */
+interface Answer {
+  readonly messages: Iterator<Uint8Array>;
+  readonly heldBytes: number;
+}
 
 export class Peer {
   readonly nodeId: Uint8Array;
@@ -32,49 +48,73 @@ export class Peer {
   filter: TimestampFilter | undefined;
   /** Bytes of this peer's messages in the pipeline's queue. */
   pendingBytes = 0;
-  readonly #wake: Wake;
-  readonly #metrics: RouterMetrics;
-  readonly #urgent: GossipToPeer[] = [];
-  readonly #answers: Iterator<Uint8Array>[] = [];
+  readonly #ports: PeerPorts;
+  readonly #verdicts: Misbehaviour[] = [];
+  readonly #urgent: Uint8Array[] = [];
+  readonly #answers: Answer[] = [];
   readonly #windows: Iterator<Uint8Array>[] = [];
+  readonly #queries = new Allowance(QUERY_BURST, QUERY_REFILL_MS);
+  readonly #backlogs = new Allowance(BACKLOG_BURST, BACKLOG_REFILL_MS);
   #backlog: Iterator<Uint8Array | undefined> | undefined;
-  #tokens = QUERY_BURST;
-  #refilledAtMs = 0;
+  #connectionId = 0n;
+  #sentBytes = 0;
+  /** Messages are sent while fewer bytes were. */
+  #grantedThroughBytes: number;
 
-  constructor(nodeId: Uint8Array, metrics: RouterMetrics, wake: Wake) {
+  /** @param pace `granted`: nothing is sent before there is a grant; `any`: the gateway gives none. */
+  constructor(nodeId: Uint8Array, pace: 'granted' | 'any', ports: PeerPorts) {
     this.nodeId = nodeId;
     this.key = nodeKey(nodeId);
-    this.#metrics = metrics;
-    this.#wake = wake;
+    this.#ports = ports;
+    this.#grantedThroughBytes = pace === 'granted' ? 0 : Number.POSITIVE_INFINITY;
+  }
+
+  /** How far the gateway lets us go on the peer's connection, counted from its beginning. */
+  grant(connectionId: bigint, throughBytes: number): void {
+    this.#connectionId = connectionId;
+    this.#grantedThroughBytes = throughBytes;
+    this.#ports.wake();
   }
 
   /** Queues a message of ours; false when the peer's queue is full. */
   send(message: Uint8Array): boolean {
-    return this.#pushUrgent(message, '');
+    if (!this.#hasRoom(this.#urgent)) return false;
+    this.#urgent.push(message);
+    this.#ports.wake();
+    return true;
   }
 
   misbehaved(misbehaviour: Misbehaviour): void {
-    this.#pushUrgent(NOTHING, misbehaviour);
+    if (!this.#hasRoom(this.#verdicts)) return;
+    this.#verdicts.push(misbehaviour);
+    this.#ports.wake();
   }
 
-  /** Queues an answer that is made as it is sent; false when the peer asked too much at once. */
-  answer(messages: Iterator<Uint8Array>): boolean {
-    if (this.#answers.length >= MAX_ANSWERS) return false;
-    this.#answers.push(messages);
-    this.#wake();
-    return true;
+  /**
+   * Queues an answer that is made as it is sent.
+   *
+   * @param heldBytes what it keeps in memory until then.
+   * @returns `too_many` when the peer asked before its answers came, `no_memory` when those of all peers hold too much.
+   */
+  answer(messages: Iterator<Uint8Array>, heldBytes: number): 'queued' | 'too_many' | 'no_memory' {
+    if (this.#answers.length >= MAX_ANSWERS) return 'too_many';
+    if (!this.#ports.answerMemory.take(heldBytes)) {
+      this.#ports.metrics.dropped.inc({ what: 'answer_memory' });
+      return 'no_memory';
+    }
+    this.#answers.push({ messages, heldBytes });
+    this.#ports.wake();
+    return 'queued';
   }
 
   /** Takes a token for one query. */
   mayQuery(nowMs: number): boolean {
-    const refill = Math.floor((nowMs - this.#refilledAtMs) / QUERY_REFILL_MS);
-    if (refill > 0) {
-      this.#tokens = Math.min(QUERY_BURST, this.#tokens + refill);
-      this.#refilledAtMs = nowMs;
-    }
-    if (this.#tokens === 0) return false;
-    this.#tokens -= 1;
-    return true;
+    return this.#queries.take(nowMs);
+  }
+
+  /** Gives up what waits: the peer is gone. */
+  close(): void {
+    for (const { heldBytes } of this.#answers.splice(0)) this.#ports.answerMemory.giveBack(heldBytes);
   }
 
   /** Queues a flush. Without a filter from the peer nothing is relayed to it. */
@@ -94,54 +134,79 @@ export class Peer {
   #window(messages: Iterator<Uint8Array>): void {
     if (this.#windows.length >= MAX_WINDOWS) {
       this.#windows.shift();
-      this.#metrics.dropped.inc({ what: 'relay_window' });
+      this.#ports.metrics.dropped.inc({ what: 'relay_window' });
     }
     this.#windows.push(messages);
-    this.#wake();
+    this.#ports.wake();
   }
 
-  /** Starts sending what is stored; a new filter replaces the one before and its backlog. */
-  setFilter(filter: TimestampFilter, graph: () => NetworkGraph): void {
-    this.filter = filter;
-    this.#backlog = backlog(filter, graph);
-    this.#wake();
+  /**
+   * Relays by this filter from now on, and starts sending what is stored; a
+   * new filter ends the backlog of the one before. Of a peer that sets too
+   * many, only the relaying follows.
+   */
+  setFilter(filter: TimestampFilter, nowMs: number, graph: () => NetworkGraph): void {
+    const { firstTimestamp, timestampRange } = filter;
+    // Without what else came in the message: it is kept as long as the peer is there.
+    this.filter = { firstTimestamp, timestampRange };
+    this.#backlog = undefined;
+    if (!this.#backlogs.take(nowMs)) {
+      this.#ports.metrics.dropped.inc({ what: 'backlog' });
+      return;
+    }
+    this.#backlog = backlog(this.filter, graph);
+    this.#ports.wake();
   }
 
-  /** The next message for this peer: `idle` when there is none, `later` when looking for one took its share of time. */
+  /**
+   * The next message for this peer: `idle` when there is none or the gateway
+   * takes none now, `later` when looking for one took its share of time.
+   */
   next(): GossipToPeer | 'idle' | 'later' {
-    const urgent = this.#urgent.shift();
-    if (urgent !== undefined) return urgent;
-    const message = takeFrom(this.#answers) ?? takeFrom(this.#windows);
-    if (message !== undefined) return { peerNodeId: this.nodeId, message, misbehaviour: '' };
+    const verdict = this.#verdicts.shift();
+    // Of no bytes: a peer that reads nothing hears of it all the same.
+    if (verdict !== undefined) return this.#toPeer(NOTHING, verdict);
+    if (this.#sentBytes >= this.#grantedThroughBytes) return 'idle';
+    const message = this.#urgent.shift() ?? this.#nextAnswer() ?? this.#nextRelayed();
+    if (message !== undefined) return this.#toPeer(message, '');
     if (this.#backlog === undefined) return 'idle';
     const stored = this.#backlog.next();
     if (stored.done === true) {
       this.#backlog = undefined;
       return 'idle';
     }
-    return stored.value === undefined
-      ? 'later'
-      : { peerNodeId: this.nodeId, message: stored.value, misbehaviour: '' };
+    return stored.value === undefined ? 'later' : this.#toPeer(stored.value, '');
   }
 
-  #pushUrgent(message: Uint8Array, misbehaviour: string): boolean {
-    if (this.#urgent.length >= MAX_URGENT) {
-      this.#metrics.dropped.inc({ what: 'urgent' });
-      return false;
+  #nextAnswer(): Uint8Array | undefined {
+    for (let first = this.#answers[0]; first !== undefined; first = this.#answers[0]) {
+      const next = first.messages.next();
+      if (next.done !== true) return next.value;
+      this.#answers.shift();
+      this.#ports.answerMemory.giveBack(first.heldBytes);
     }
-    this.#urgent.push({ peerNodeId: this.nodeId, message, misbehaviour });
-    this.#wake();
-    return true;
+    return undefined;
   }
-}
 
-function takeFrom(iterators: Iterator<Uint8Array>[]): Uint8Array | undefined {
-  for (let first = iterators[0]; first !== undefined; first = iterators[0]) {
-    const next = first.next();
-    if (next.done !== true) return next.value;
-    iterators.shift();
+  #nextRelayed(): Uint8Array | undefined {
+    for (let first = this.#windows[0]; first !== undefined; first = this.#windows[0]) {
+      const next = first.next();
+      if (next.done !== true) return next.value;
+      this.#windows.shift();
+    }
+    return undefined;
   }
-  return undefined;
+
+  #toPeer(message: Uint8Array, misbehaviour: string): GossipToPeer {
+    this.#sentBytes += message.length;
+    return { peerNodeId: this.nodeId, message, misbehaviour, connectionId: this.#connectionId };
+  }
+
+  #hasRoom(queue: readonly unknown[]): boolean {
+    if (queue.length < MAX_URGENT) return true;
+    this.#ports.metrics.dropped.inc({ what: 'urgent' });
+    return false;
+  }
 }
 
 function* relayed(items: readonly RelayItem[], key: string, filter: TimestampFilter): Generator<Uint8Array> {

@@ -5,6 +5,7 @@ import type { DuplexStream } from '@fulmen/rpc';
 import { RpcError } from '@fulmen/rpc';
 import { decodeMessage } from '@fulmen/wire';
 import type { RouterContext } from '../ports.ts';
+import type { AnswerMemory } from './answer-memory.ts';
 import { answerRange, answerScids } from './answers.ts';
 import { Peer } from './peer.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -25,20 +26,25 @@ export class GatewaySession {
   readonly #stream: DuplexStream<GossipFromPeer, GossipToPeer>;
   readonly #pipeline: Pipeline;
   readonly #sync: GossipSync;
+  readonly #answerMemory: AnswerMemory;
   readonly #ended = new AbortController();
   #wake: (() => void) | undefined;
   #hasWork = false;
+  /** Gateways of an earlier version grant nothing: they drop what a slow peer leaves unread. */
+  #pace: 'granted' | 'any' = 'any';
 
   constructor(
     context: RouterContext,
     stream: DuplexStream<GossipFromPeer, GossipToPeer>,
     pipeline: Pipeline,
     sync: GossipSync,
+    answerMemory: AnswerMemory,
   ) {
     this.#context = context;
     this.#stream = stream;
     this.#pipeline = pipeline;
     this.#sync = sync;
+    this.#answerMemory = answerMemory;
   }
 
   /** Breaks the stream. */
@@ -63,7 +69,10 @@ export class GatewaySession {
       this.#context.logger.debug({ err: error }, 'a gossip stream broke');
     } finally {
       this.#end();
-      for (const peer of this.peers.values()) this.#sync.peerDown(peer);
+      for (const peer of this.peers.values()) {
+        this.#sync.peerDown(peer);
+        peer.close();
+      }
       this.peers.clear();
     }
     await sending;
@@ -80,6 +89,14 @@ export class GatewaySession {
       case 'peerDown':
         this.#peerDown(body.value);
         return;
+      case 'sendsGrants':
+        if (body.value) this.#pace = 'granted';
+        return;
+      case 'grant':
+        this.peers
+          .get(keyOf(body.value.peerNodeId))
+          ?.grant(body.value.connectionId, Number(body.value.throughBytes));
+        return;
       case 'message': {
         const peer = this.peers.get(keyOf(body.value.peerNodeId));
         if (peer !== undefined) await this.#message(peer, Uint8Array.from(body.value.message));
@@ -95,7 +112,11 @@ export class GatewaySession {
       this.#context.metrics.dropped.inc({ what: 'peer' });
       return;
     }
-    const peer = new Peer(Uint8Array.from(nodeId), this.#context.metrics, () => this.#notify());
+    const peer = new Peer(Uint8Array.from(nodeId), this.#pace, {
+      metrics: this.#context.metrics,
+      answerMemory: this.#answerMemory,
+      wake: () => this.#notify(),
+    });
     this.peers.set(keyOf(nodeId), peer);
     this.#context.metrics.peers.inc();
     this.#sync.peerUp(peer);
@@ -107,6 +128,7 @@ export class GatewaySession {
     this.peers.delete(keyOf(nodeId));
     this.#context.metrics.peers.dec();
     this.#sync.peerDown(peer);
+    peer.close();
   }
 
   async #message(peer: Peer, raw: Uint8Array): Promise<void> {
@@ -133,9 +155,9 @@ export class GatewaySession {
         return;
       case 'gossip_timestamp_filter':
         if (!equalBytes(message.chainHash, state.graph.chainHash)) return;
-        // Each filter is a walk over the whole graph.
-        if (peer.mayQuery(runtime.monotonicMs())) peer.setFilter(message, () => state.graph);
-        else metrics.dropped.inc({ what: 'query' });
+        if (peer.mayQuery(runtime.monotonicMs())) {
+          peer.setFilter(message, runtime.monotonicMs(), () => state.graph);
+        } else metrics.dropped.inc({ what: 'query' });
         return;
       case 'reply_channel_range':
         this.#sync.rangeReply(peer, message);
@@ -163,7 +185,8 @@ export class GatewaySession {
           await this.#stream.send(next);
           metrics.sent.inc();
         }
-        if (sent % SENDS_IN_A_ROW === 0) await runtime.sleep(0);
+        // A walk that finds nothing to send is work without a pause.
+        if (next === 'later' || sent % SENDS_IN_A_ROW === 0) await runtime.sleep(0);
         if (this.#ended.signal.aborted) return;
       }
       if (this.#hasWork) continue;

@@ -9,6 +9,7 @@ import { ChainWatch } from '../jobs/chain-watch.ts';
 import { showSize } from '../jobs/load.ts';
 import type { RouterContext } from '../ports.ts';
 import { nowSeconds } from '../ports.ts';
+import { AnswerMemory } from './answer-memory.ts';
 import { Journal } from './journal.ts';
 import { Persister } from './persister.ts';
 import { Pipeline } from './pipeline.ts';
@@ -32,6 +33,7 @@ export class Writer {
   readonly #context: RouterContext;
   readonly #relay = new Relay();
   readonly #sync: GossipSync;
+  readonly #answerMemory: AnswerMemory;
   readonly #sessions = new Set<GatewaySession>();
   readonly #stopping = new AbortController();
   readonly #tasks: Task[] = [];
@@ -41,6 +43,7 @@ export class Writer {
     this.epoch = epoch;
     this.#context = context;
     this.#sync = new GossipSync(context);
+    this.#answerMemory = new AnswerMemory(context.metrics);
     this.lookups = new UtxoLookups(context, this.#stopping.signal);
     this.persister = new Persister(context, this.journal, epoch, onFenced);
     this.pipeline = new Pipeline(context, this.journal, this.#relay, this.lookups, (peer) =>
@@ -66,7 +69,7 @@ export class Writer {
 
   /** Serves one gateway until its stream ends. */
   async serve(stream: DuplexStream<GossipFromPeer, GossipToPeer>): Promise<void> {
-    const session = new GatewaySession(this.#context, stream, this.pipeline, this.#sync);
+    const session = new GatewaySession(this.#context, stream, this.pipeline, this.#sync, this.#answerMemory);
     this.#sessions.add(session);
     try {
       await session.run();

@@ -1,8 +1,8 @@
 /** Routers on a network in memory, with a chain and gateways that a test plays. */
 import { MemoryBusHub } from '@fulmen/bus';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { fundingOutputScript, nodeKey } from '@fulmen/graph';
-import type { ChannelAnnouncement } from '@fulmen/graph';
+import { fundingOutputScript, nodeKey, storedChannel } from '@fulmen/graph';
+import type { ChannelAnnouncement, NetworkGraph } from '@fulmen/graph';
 import { SYNTHETIC_CHAIN_HASH } from '@fulmen/graph/synthetic';
 import { ChainServiceService } from '@fulmen/proto/chain/v1/chain';
 import { GossipServiceService, RouterServiceService } from '@fulmen/proto/router/v1/router';
@@ -45,6 +45,16 @@ export class FakeGateway {
     // A refused stream shows in `ended`.
     this.#send({ $case: 'gatewayId', value: id }).catch(() => undefined);
     void this.#read();
+  }
+
+  /** From now on peers that come up are sent to only within grants. */
+  sendsGrants(): Promise<void> {
+    return this.#send({ $case: 'sendsGrants', value: true });
+  }
+
+  grant(peerNodeId: Uint8Array, connectionId: bigint, throughBytes: number): Promise<void> {
+    const value = { peerNodeId, connectionId, throughBytes: BigInt(throughBytes) };
+    return this.#send({ $case: 'grant', value });
   }
 
   peerUp(nodeId: Uint8Array): Promise<void> {
@@ -144,6 +154,19 @@ export class Fleet {
       broadcast: () => Promise.reject(new RpcError('unimplemented', 'not asked by a router')),
     });
     await server.listen();
+  }
+
+  /** What earlier runs of the routers learnt: a made-up network. */
+  store(graph: NetworkGraph): void {
+    for (const channel of graph.channels()) {
+      const { updates, ...row } = storedChannel(graph, channel);
+      const shortChannelId = graph.channelScid[channel] ?? 0n;
+      this.disk.channels.set(shortChannelId, { value: { ...row, shortChannelId }, revision: 0n });
+      for (const [direction, raw] of updates.entries()) {
+        if (raw === undefined) continue;
+        this.disk.updates.set(shortChannelId * 2n + BigInt(direction), { value: raw, revision: 0n });
+      }
+    }
   }
 
   startRouter(name: string, config: Partial<RouterConfig> = {}): Promise<RunningService> {
