@@ -176,13 +176,13 @@ export function forwardingCompliance(a: () => ManagerStore, b: () => ManagerStor
     });
 
     test('a unit ends an HTLC once, and takes one end of it: which of two it meant nobody could say', async () => {
-      const { up, down, upNumber, downNumber } = await forwardingPair(a(), b(), 100);
+      const { up, down, upNumber, downNumber } = await forwardingPair(a(), b(), 116);
       const source = htlcSource(upNumber, 0n);
       const failed = { type: 'failed', reason: bytes(292, 1) } as const;
       const fulfilled = { type: 'fulfilled', preimage: bytes(32, 1) } as const;
       const resolve = (...outcomes: readonly Resolution['outcome'][]) =>
         step(down, downNumber, 1n, {
-          forwarding: { resolutions: outcomes.map((outcome) => ({ source, sourceShard: 100, outcome })) },
+          forwarding: { resolutions: outcomes.map((outcome) => ({ source, sourceShard: 116, outcome })) },
         });
       expect(types(await b().commitSteps([resolve(failed, fulfilled)]))).toEqual(['bad_data']);
       expect(types(await b().commitSteps([resolve(fulfilled)]))).toEqual(['committed']);
