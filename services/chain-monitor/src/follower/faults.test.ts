@@ -5,7 +5,7 @@ import { ChainSourceError, type WholeBlockSource } from '@fulmen/chain';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import type { FundingWatch } from '@fulmen/store';
 import { storeRawTx } from '@fulmen/testing/devchain';
-import { type Harness, type HarnessOptions, payFrom, startHarness } from '../testing/harness.ts';
+import { type Harness, type HarnessOptions, newDevChain, payFrom, startHarness } from '../testing/harness.ts';
 import { overriding } from '../testing/source.ts';
 
 const open: Harness[] = [];
@@ -106,6 +106,25 @@ describe('reorgs', () => {
     expect(await harness.metrics.registry.metrics()).toMatch(/fulmen_chain_halted\{[^}]*\} 1/);
     expect(harness.clock.failures).toEqual([]);
   });
+
+  test.each([
+    { height: 5, depth: 3 },
+    { height: 150, depth: 6 },
+  ])(
+    'of the first block that a new node sees, at height $height: it is followed',
+    async ({ height, depth }) => {
+      const devChain = newDevChain();
+      devChain.mine(height, ANYONE_SCRIPT);
+      const harness = await harnessWith({ devChain });
+      await followAll(harness);
+      expect(await doubtOf(harness)).toBe('');
+      devChain.reorg(depth, ANYONE_SCRIPT);
+      await followAll(harness);
+      expectFollowed(harness);
+      expect(await doubtOf(harness)).toBe('');
+      expect(harness.clock.failures).toEqual([]);
+    },
+  );
 
   test('a restart in the middle of a deep one goes on with it', async () => {
     const harness = await harnessWith();

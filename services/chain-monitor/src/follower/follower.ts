@@ -30,6 +30,11 @@ import { finishOrders, scanOrders, unscanOrders } from './orders.ts';
 import { type Registrar, registered } from './registered.ts';
 import type { Settler } from '../settlement/settler.ts';
 
+/**
+ * The first start is so many blocks below the best one, so that no reorganisation takes all that is stored: the block
+ * that is common to both chains is a stored one. BOLT 5's depth of "irrevocably resolved".
+ */
+const BEGIN_DEPTH_BLOCKS = 100;
 /** How often a block that does not decode is fetched before the source is not believed. */
 const FETCHES = 3;
 
@@ -127,10 +132,11 @@ export class Follower {
     return next === undefined ? 'waiting' : this.#connect(next, tip);
   }
 
-  /** The first start: from here on, or from where the wallet's first payment may be. */
+  /** The first start: from a block that stays, or from where the wallet's first payment may be. */
   async #begin(best: ChainTip): Promise<'moved' | 'waiting'> {
     const { source, writer, rescanHeight } = this.#ports;
-    const height = Math.min(best.height, Math.max(0, (rescanHeight ?? best.height + 1) - 1));
+    const firstOfWallet = rescanHeight ?? best.height;
+    const height = Math.max(0, Math.min(best.height - BEGIN_DEPTH_BLOCKS, firstOfWallet - 1));
     const hash = await source.getBlockHash(height);
     const header = hash === undefined ? undefined : await source.getBlockHeader(hash);
     if (header === undefined) return 'waiting';

@@ -180,7 +180,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   return harness;
 }
 
-function newDevChain(): DevChain {
+/** Whose blocks are a second apart, from 2023 on. */
+export function newDevChain(): DevChain {
   let seconds = 1_700_000_000;
   return new DevChain({ now: () => seconds++ });
 }
