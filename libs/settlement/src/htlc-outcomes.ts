@@ -5,7 +5,8 @@
  *
  * A preimage goes upstream from wherever it was seen. A failure goes upstream
  * only when the counterparty can never be paid for this very HTLC: its output
- * is the holder's for good, or the close has no output of it, for good. Both
+ * is the holder's for good, or the close has no output of it, for good; or when
+ * the whole close is given up with an output that nobody pays to claim. All
  * are judged by the HTLC's identity: of two HTLCs with one hash, the one whose
  * output was claimed is fulfilled, and the one whose time-out is final, or that
  * has no output, is failed, whatever the other revealed.
@@ -16,7 +17,7 @@ import { ANTI_REORG_DELAY_BLOCKS, IRREVOCABLE_DEPTH } from './constants.ts';
 import { depthOf, knownPreimage } from './scope.ts';
 import type { CloseScope, Resolution } from './scope.ts';
 import type { HtlcOutcome } from './types.ts';
-import { isOverdue, isWorthless } from './worth.ts';
+import { isGivenUp } from './worth.ts';
 
 type Failed = Extract<HtlcOutcome, { type: 'failed' }>;
 
@@ -60,7 +61,7 @@ function outcomeOf(scope: CloseScope, resolution: Resolution, htlc: MonitorHtlc)
     case 'preimage':
       return { type: 'fulfilled', htlc, preimage: end.preimage };
     case 'unspent':
-      if (isGivenUp(scope, resolution, htlc)) return { type: 'failed', htlc, reason: 'uneconomical' };
+      if (isOutputGivenUp(scope, resolution, htlc)) return { type: 'failed', htlc, reason: 'uneconomical' };
       return { type: 'pending', htlc, untilHeight: end.untilHeight };
     case 'without_preimage':
       return failedWhenDeep(scope, htlc, {
@@ -86,15 +87,14 @@ function outcomeOf(scope: CloseScope, resolution: Resolution, htlc: MonitorHtlc)
   }
 }
 
-/** Its output is never worth a claim, and the time in which one would have been needed is over. */
-function isGivenUp({ facts }: CloseScope, { outputs }: Resolution, htlc: MonitorHtlc): boolean {
+/** The counterparty may still take what it has the preimage of: who pays again before has paid twice. */
+function isOutputGivenUp({ facts }: CloseScope, { outputs }: Resolution, htlc: MonitorHtlc): boolean {
   return outputs.some(
     ({ kind, htlc: ref, status }) =>
       kind === 'htlc_offered_by_holder' &&
       ref?.id === htlc.id &&
       status.type === 'claimable' &&
-      isWorthless(status.claim) &&
-      isOverdue(status.claim, facts.bestHeight),
+      isGivenUp(status.claim, facts.bestHeight),
   );
 }
 

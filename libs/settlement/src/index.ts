@@ -5,4 +5,4 @@ export { lostHolderNumber } from './identify.ts';
 export { CLAIM_SIGHASH_TYPE, assembleWitness, claimWitnessWeight } from './witness.ts';
 export type { ClaimAnswer } from './witness.ts';
 export * from './constants.ts';
-export { isOverdue, isTooDear, isWorthless } from './worth.ts';
+export { isOverdue, isTooDear } from './worth.ts';

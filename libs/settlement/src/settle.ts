@@ -24,7 +24,7 @@ import type {
   SettlementContext,
   SettlementFacts,
 } from './types.ts';
-import { isOverdue, isWorthless } from './worth.ts';
+import { isGivenUp } from './worth.ts';
 import { NOTHING_UNCONFIRMED, unconfirmedCloses } from './unconfirmed.ts';
 import type { UnconfirmedCloses } from './unconfirmed.ts';
 
@@ -141,10 +141,7 @@ function isSettled(scope: CloseScope, resolution: Resolution, htlcs: readonly Ht
       // 330 sat that by now anybody can take are not waited for.
       if (kind === 'anchor') return true;
       if (status.type === 'spent') return isDeep(status.height);
-      if (status.type === 'claimable')
-        return (
-          isWorthless(status.claim) && isOverdue(status.claim, scope.facts.bestHeight - IRREVOCABLE_DEPTH)
-        );
+      if (status.type === 'claimable') return isGivenUp(status.claim, scope.facts.bestHeight);
       // BOLT 5: "If it's NOT otherwise resolved, once the HTLC output has expired, it is considered irrevocably resolved."
       return status.type === 'preimage_unknown' && isDeep(status.expiryHeight);
     })

@@ -4,6 +4,7 @@
  * whose channel would be lost for a few satoshis, and not the end of the close.
  */
 import { FEERATE_FLOOR_SAT_PER_KW, feeForWeightRoundedUpSat } from '@fulmen/bitcoin';
+import { IRREVOCABLE_DEPTH } from './constants.ts';
 import type { Claim } from './types.ts';
 
 /** Outpoint, sequence and empty script. */
@@ -40,4 +41,12 @@ export function isWorthless(claim: Claim): boolean {
 /** Whether the height is past which the claim was needed. */
 export function isOverdue({ deadlineHeight }: Claim, bestHeight: number): boolean {
   return deadlineHeight !== undefined && bestHeight >= deadlineHeight;
+}
+
+/**
+ * Whether nothing more is expected of an output that no feerate makes worth a claim: as long after its claim was needed
+ * as BOLT 5 waits for what is "irrevocably resolved", and never before, for until it is spent anybody who can may take it.
+ */
+export function isGivenUp(claim: Claim, bestHeight: number): boolean {
+  return isWorthless(claim) && isOverdue(claim, bestHeight - IRREVOCABLE_DEPTH);
 }

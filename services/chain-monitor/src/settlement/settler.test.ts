@@ -1,7 +1,8 @@
 /** Facts, what follows from them, and what is told: with real commitments, through restarts and reorganisations. */
-import { txid as txidOf, type Tx } from '@fulmen/bitcoin';
+import { FEERATE_FLOOR_SAT_PER_KW, txid as txidOf, type Tx } from '@fulmen/bitcoin';
 import { preimageOf } from '@fulmen/channel/testing/pair';
 import { toHex } from '@fulmen/codec';
+import { IRREVOCABLE_DEPTH, TIMEOUT_CONFIRMED_WITHIN_BLOCKS } from '@fulmen/settlement';
 import { claimTransactions } from '@fulmen/settlement/testing/claims';
 import { TestChain } from '@fulmen/settlement/testing/test-chain';
 import { type Side, TestChannel } from '@fulmen/settlement/testing/test-channel';
@@ -90,6 +91,16 @@ function resolutionOf({ settling, upstream }: Stage, htlcId: bigint) {
   return settling.manager.resolutions.get(sourceKey(upstream(htlcId)))?.resolution.outcome;
 }
 
+/** The HTLC carries a payment of the node's own; the function tells how it ended, once that is told. */
+function ownPayment({ settling, id }: Stage, htlcId: bigint): () => string | undefined {
+  const source = { type: 'payment', attemptId: new Uint8Array(32).fill(8) } as const;
+  const row = settling.manager.channels.get(id);
+  if (row === undefined) throw new TypeError('no row');
+  const outgoing = new Map(row.outgoing).set(htlcId, { source, sourceShard: 4 });
+  settling.manager.channels.set(id, { ...row, outgoing });
+  return () => settling.manager.resolutions.get(sourceKey(source))?.resolution.outcome.type;
+}
+
 describe('facts', () => {
   test('a breach whose second stage is in the same block is caught whole', async () => {
     // With anchors a second stage waits a block.
@@ -148,35 +159,55 @@ describe('how HTLCs end', () => {
     expectTruth(one);
   });
 
-  test('what is too dear to claim fails upstream before its channel must close; a payment of our own waits for the end', async () => {
+  test.each([
+    { what: 'costs more than it brings now', owner: 'bob', amountMsat: 2_000_000n, feerateSatPerKw: 50_000 },
+    {
+      what: 'costs more than it brings at any feerate',
+      owner: 'alice',
+      amountMsat: 400_000n,
+      feerateSatPerKw: FEERATE_FLOOR_SAT_PER_KW,
+    },
+  ] as const)(
+    'an HTLC whose claim $what fails upstream before its channel must close; a payment of our own waits for the end',
+    async ({ owner, amountMsat, feerateSatPerKw }) => {
+      const channel = new TestChannel({ format: 'anchors' });
+      for (const seed of [1, 2]) channel.add('alice', { seed, amountMsat, cltvExpiryHeight: EXPIRY });
+      channel.settle();
+      const one = await stage(channel);
+      const ofPayment = ownPayment(one, 1n);
+      await mine(one, [channel.commitment(owner).tx]);
+      one.settling.feerateSatPerKw = feerateSatPerKw;
+      await mineTo(one, EXPIRY + TIMEOUT_CONFIRMED_WITHIN_BLOCKS - 1);
+      expect(resolutionOf(one, 0n)).toBeUndefined();
+      await mineTo(one, EXPIRY + TIMEOUT_CONFIRMED_WITHIN_BLOCKS);
+      expect(resolutionOf(one, 0n)?.type).toBe('failed_here');
+      await mineTo(one, EXPIRY + 60);
+      expect(ofPayment()).toBeUndefined();
+      const { settlement } = one.chain.settlement(channel, ALICE);
+      await mine(one, claimTransactions(channel, ALICE, settlement));
+      await mineTo(one, EXPIRY + 70);
+      expect(ofPayment()).toBe('failed_here');
+      expect(
+        one.settling.events('htlc_settled_upstream').map(({ htlcId, reason }) => [htlcId, reason]),
+      ).toEqual([
+        ['0', 'uneconomical'],
+        ['1', 'timeout'],
+      ]);
+    },
+  );
+
+  test('a payment of our own that is never worth a claim is failed when its channel is settled for good', async () => {
     const channel = new TestChannel({ format: 'anchors' });
-    for (const seed of [1, 2])
-      channel.add('alice', { seed, amountMsat: 2_000_000n, cltvExpiryHeight: EXPIRY });
+    channel.add('alice', { seed: 1, amountMsat: 400_000n, cltvExpiryHeight: EXPIRY });
     channel.settle();
     const one = await stage(channel);
-    const payment = { type: 'payment', attemptId: new Uint8Array(32).fill(8) } as const;
-    const row = one.settling.manager.channels.get(one.id);
-    if (row === undefined) throw new TypeError('no row');
-    one.settling.manager.channels.set(one.id, {
-      ...row,
-      outgoing: new Map(row.outgoing).set(1n, { source: payment, sourceShard: 4 }),
-    });
-    await mine(one, [channel.commitment('bob').tx]);
-    one.settling.feerateSatPerKw = 50_000;
-    await mineTo(one, EXPIRY + 60);
-    expect(resolutionOf(one, 0n)?.type).toBe('failed_here');
-    const ofPayment = () => one.settling.manager.resolutions.get(sourceKey(payment))?.resolution.outcome.type;
+    const ofPayment = ownPayment(one, 0n);
+    await mine(one, [channel.commitment('alice').tx]);
+    await mineTo(one, EXPIRY + TIMEOUT_CONFIRMED_WITHIN_BLOCKS + IRREVOCABLE_DEPTH - 1);
     expect(ofPayment()).toBeUndefined();
-    const { settlement } = one.chain.settlement(channel, ALICE);
-    await mine(one, claimTransactions(channel, ALICE, settlement));
-    await mineTo(one, EXPIRY + 70);
+    await mineTo(one, EXPIRY + TIMEOUT_CONFIRMED_WITHIN_BLOCKS + IRREVOCABLE_DEPTH);
     expect(ofPayment()).toBe('failed_here');
-    expect(
-      one.settling.events('htlc_settled_upstream').map(({ htlcId, reason }) => [htlcId, reason]),
-    ).toEqual([
-      ['0', 'uneconomical'],
-      ['1', 'timeout'],
-    ]);
+    expectTruth(one);
   });
 
   test('rule 17: a preimage seen in the mempool is upstream and enforceable before its block', async () => {
