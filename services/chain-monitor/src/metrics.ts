@@ -7,6 +7,7 @@ export function chainMetrics(metrics: Metrics) {
   return {
     height: metrics.gauge('chain_height', 'Height of the last processed block.'),
     lag: metrics.gauge('chain_lag_blocks', 'Blocks of the source that are not processed yet.'),
+    rescanBlocks: metrics.gauge('chain_rescan_blocks', 'Old blocks that are still to be scanned.'),
     halted: metrics.gauge('chain_halted', '1 while the chain source is not believed.'),
     lateSightings: metrics.counter(
       'chain_late_sightings_total',

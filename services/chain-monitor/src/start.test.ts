@@ -43,9 +43,9 @@ async function harnessWith(options: HarnessOptions = {}): Promise<Harness> {
   return harness;
 }
 
-async function restarted(harness: Harness, changes?: Parameters<Harness['restart']>[0]): Promise<Harness> {
+async function restarted(harness: Harness): Promise<Harness> {
   open.splice(open.indexOf(harness), 1);
-  const next = await harness.restart(changes);
+  const next = await harness.restart();
   open.push(next);
   return next;
 }
@@ -397,24 +397,6 @@ describe('wallet', () => {
     await harness.mine(1);
     const next = await harness.wallet.newAddress({ addressType: 'p2wpkh' });
     expect(given).not.toContain(next.address);
-  });
-
-  test('a rescan finds what was paid before the first start', async () => {
-    let harness = await funded();
-    harness.state.addresses.clear();
-    harness.state.utxos.clear();
-    harness.state.scannedFrom = 200;
-    harness = await restarted(harness, { rescanHeight: 1 });
-    await harness.clock.advance(20_000);
-    await harness.clock.advance(1_000);
-    for (let i = 0; i < 10; i++) await harness.turn();
-    expect(await harness.wallet.getBalance({})).toEqual({
-      confirmedSat: 3_000_000n,
-      unconfirmedSat: 0n,
-      reservedSat: 0n,
-      ...NO_LIMBO,
-    });
-    expect(harness.state.rescanFrom).toBeUndefined();
   });
 });
 

@@ -10,10 +10,12 @@ import { DEFAULT_SWEEP_POLICY } from '@fulmen/settlement/sweep/index';
 import { Broadcaster } from './broadcast/broadcaster.ts';
 import { FeeEstimator } from './fees/estimator.ts';
 import { BlockIndex } from './follower/block-index.ts';
+import { BlockScanner } from './follower/block-scanner.ts';
 import { ChainHealth } from './follower/health.ts';
 import { tellHalt } from './follower/halt-events.ts';
 import { Follower } from './follower/follower.ts';
 import { registerFundings, registerOrders, registerWallet } from './follower/registered.ts';
+import { Rescan } from './follower/rescan.ts';
 import { UtxoLookup } from './gossip/utxo-lookup.ts';
 import { chainMetrics } from './metrics.ts';
 import { Closer } from './monitors/closer.ts';
@@ -95,6 +97,14 @@ export async function start(
     maximumBlockAgeMs: config.maximumBlockAgeMs,
     onChange: (halt) => void tellHalt(writer, runtime, logger, halt),
   });
+  const scanner = new BlockScanner({
+    source,
+    writer,
+    network: config.network,
+    book: bookOf,
+    registrars: [registerFundings, registerOrders, registerWallet, settler.register],
+    facts: settler,
+  });
   const follower = new Follower({
     source,
     writer,
@@ -105,7 +115,7 @@ export async function start(
     network: config.network,
     rescanHeight: config.rescanHeight,
     book: bookOf,
-    registrars: [registerFundings, registerOrders, registerWallet, settler.register],
+    scanner,
     facts: settler,
     drainMonitors: async () => void (await drain.run()),
     onBlock: () => {
@@ -156,6 +166,18 @@ export async function start(
         book: bookOf,
       }),
       fundingSignatures: new FundingSignatures({ writer, signer, runtime, logger, metrics }),
+      rescan: new Rescan({
+        runtime,
+        source,
+        writer,
+        logger,
+        metrics,
+        health,
+        scanner,
+        rescanHeight: config.rescanHeight,
+        behindGraceMs: config.behindGraceMs,
+        book: bookOf,
+      }),
       closer: new Closer({ writer, signer, runtime, logger, metrics }),
       housekeeping: new Housekeeping({
         source,

@@ -12,6 +12,7 @@ import type { BlockIndex } from './follower/block-index.ts';
 import type { Follower } from './follower/follower.ts';
 import type { ChainHealth, Halt } from './follower/health.ts';
 import { settleLostFundings } from './follower/lost-fundings.ts';
+import type { Rescan } from './follower/rescan.ts';
 import { WATCH_BATCH, takeWatches } from './follower/watches.ts';
 import type { ChainMetrics } from './metrics.ts';
 import type { Closer } from './monitors/closer.ts';
@@ -47,6 +48,7 @@ export interface OwnDuties {
   readonly deadlines: DeadlineKeeper;
   readonly closer: Closer;
   readonly housekeeping: Housekeeping;
+  readonly rescan: Rescan;
   readonly setBook: (book: AddressBook) => void;
   readonly book: () => AddressBook | undefined;
 }
@@ -273,7 +275,9 @@ export class Worker {
       if (ownDuties !== undefined) await settleLostFundings(writer, this.#logger);
       this.#expiredAtHeight = height;
     }
-    return 'idle';
+    // Last of all: nothing that is due waits for old blocks.
+    const scanned = followed === 'at_tip' ? await ownDuties?.rescan.run() : 'done';
+    return scanned === 'more' ? 'more' : 'idle';
   }
 
   /** The wallet waits for the signer; the rest does not. */

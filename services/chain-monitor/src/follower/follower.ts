@@ -11,32 +11,28 @@ import {
   type ChainSource,
   type ChainTip,
   isWithin,
-  readBlock,
   union,
 } from '@fulmen/chain';
 import { equalBytes } from '@fulmen/codec';
 import type { Logger } from '@fulmen/service';
 import type { StoredBlock } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
+import type { Settler } from '../settlement/settler.ts';
 import type { Writer } from '../state/writer.ts';
-import { Draft } from '../state/draft.ts';
+import { finishSweeps, unscanSweeps } from '../sweeper/scan.ts';
 import type { AddressBook } from '../wallet/address-book.ts';
 import { pruneSpent, unscanWallet } from '../wallet/observe.ts';
 import type { BlockIndex } from './block-index.ts';
-import { reportFundings, reportLostFundings, scanFundings, unscanFundings } from './fundings.ts';
+import type { BlockScanner } from './block-scanner.ts';
+import { reportFundings, reportLostFundings, unscanFundings } from './fundings.ts';
 import { type ChainHealth, ContradictionError } from './health.ts';
-import { finishSweeps, scanSweeps, unscanSweeps } from '../sweeper/scan.ts';
-import { finishOrders, scanOrders, unscanOrders } from './orders.ts';
-import { type Registrar, registered } from './registered.ts';
-import type { Settler } from '../settlement/settler.ts';
+import { finishOrders, unscanOrders } from './orders.ts';
 
 /**
  * The first start is so many blocks below the best one, so that no reorganisation takes all that is stored: the block
  * that is common to both chains is a stored one. BOLT 5's depth of "irrevocably resolved".
  */
 const BEGIN_DEPTH_BLOCKS = 100;
-/** How often a block that does not decode is fetched before the source is not believed. */
-const FETCHES = 3;
 
 export interface FollowerPorts {
   readonly source: ChainSource;
@@ -48,10 +44,9 @@ export interface FollowerPorts {
   readonly rescanHeight: number | undefined;
   readonly index: BlockIndex;
   readonly book: () => AddressBook | undefined;
-  /** What the records wait for, told to sources that show only that. */
-  readonly registrars: readonly Registrar[];
+  readonly scanner: BlockScanner;
   /** Spends of what closed channels watch. */
-  readonly facts: Pick<Settler, 'scan' | 'unscan'>;
+  readonly facts: Pick<Settler, 'unscan'>;
   /** Before a block is acted on: the monitors must know everything that was committed. */
   readonly drainMonitors: () => Promise<void>;
   readonly onBlock: () => void;
@@ -123,7 +118,7 @@ export class Follower {
         ? `the source went back to height ${best.height}, below ${tip.height}, without another chain`
         : undefined;
     if (best.height < tip.height) return 'waiting';
-    if (best.hash === displayHash(tip.hash)) return (await this.#rescan(tip)) === 'more' ? 'moved' : 'at_tip';
+    if (best.hash === displayHash(tip.hash)) return 'at_tip';
     const sameHeight = await source.getBlockHash(tip.height);
     // The source moved while it was asked.
     if (sameHeight === undefined) return 'waiting';
@@ -192,34 +187,12 @@ export class Follower {
     return 'moved';
   }
 
-  /** The block, or what is registered of it; undefined when the source does not have it. */
-  async #read(
-    at: { readonly hash: string; readonly height: number },
-    filter: ChainFilter,
-  ): Promise<ChainBlock | undefined> {
-    let fault = '';
-    for (let attempt = 0; attempt < FETCHES; attempt++) {
-      const reading = await readBlock(this.#ports.source, this.#ports.network, at, () => filter);
-      if (reading.kind === 'block') return reading.block;
-      if (reading.kind === 'absent') return undefined;
-      fault = reading.reason;
-    }
-    throw new ContradictionError(`block ${at.hash} is not what it should be: ${fault}`);
-  }
-
-  /** What the records wait for; of no use to a source of whole blocks, and not gathered for one. */
-  async #filter(registrars: readonly Registrar[]): Promise<ChainFilter> {
-    const { source, writer } = this.#ports;
-    const needed = 'getFilteredBlock' in source ? registrars : [];
-    return writer.exclusive(async (view) => registered(new Draft(view), needed));
-  }
-
   async #connect(hash: string, tip: StoredBlock): Promise<'moved' | 'waiting'> {
-    const { source, writer, index, registrars } = this.#ports;
+    const { source, writer, index, scanner } = this.#ports;
     const height = tip.height + 1;
-    let filter = await this.#filter(registrars);
+    let filter = await scanner.filter();
     for (;;) {
-      const block = await this.#read({ hash, height }, filter);
+      const block = await scanner.read({ hash, height }, filter);
       if (block === undefined) return 'waiting';
       if (!equalBytes(block.header.prevHash, tip.hash)) {
         // Either a reorg came between two questions, or the source lies.
@@ -236,7 +209,7 @@ export class Follower {
       if (late === undefined) return 'waiting';
       await this.#ports.drainMonitors();
       const wider = await writer.turn(async (draft) => {
-        for (const one of late) await this.#scan(draft, one.block, one.height);
+        for (const one of late) await scanner.scan(draft, one.block, one.height);
         draft.block = {
           type: 'connect',
           block: {
@@ -246,7 +219,7 @@ export class Follower {
             timeUnixSeconds: block.header.time,
           },
         };
-        await this.#scan(draft, block, height);
+        await scanner.scan(draft, block, height);
         reportFundings(draft, height);
         reportLostFundings(draft, height);
         finishOrders(draft, height);
@@ -254,7 +227,7 @@ export class Follower {
         pruneSpent(draft, height);
         if (block.coverage === 'whole') return undefined;
         // What this block brought may wait for more of it: its transactions are asked for before anything is committed.
-        const needed = registered(draft, registrars);
+        const needed = scanner.needed(draft);
         if (isWithin(needed, filter)) return undefined;
         draft.abandon();
         return union(filter, needed);
@@ -271,27 +244,20 @@ export class Follower {
     }
   }
 
-  async #scan(draft: Draft, block: ChainBlock, height: number): Promise<void> {
-    scanFundings(draft, block, height);
-    scanOrders(draft, block, height);
-    scanSweeps(draft, block, height);
-    scanWallet(draft, this.#ports.book(), block, height);
-    await this.#ports.facts.scan(draft, block, height);
-  }
-
   /** Earlier blocks of which the source tells something only now: they are read again, or facts would be missing. */
   async #readEarlier(
     { earlier }: ChainBlock,
     filter: ChainFilter,
   ): Promise<readonly { readonly block: ChainBlock; readonly height: number }[] | undefined> {
     if (earlier.length === 0) return [];
-    const blocks = await this.#ports.writer.exclusive(async (view) => view.blocks);
+    const { scanner, writer } = this.#ports;
+    const blocks = await writer.exclusive(async (view) => view.blocks);
     const late: { block: ChainBlock; height: number }[] = [];
     for (const at of earlier.toSorted((a, b) => a.height - b.height)) {
       const ours = blocks.find(({ height }) => height === at.height);
       // Of another chain than ours: a reorg comes.
       if (ours !== undefined && displayHash(ours.hash) !== at.hash) return undefined;
-      const block = await this.#read(at, filter);
+      const block = await scanner.read(at, filter);
       if (block === undefined) return undefined;
       late.push({ block, height: at.height });
       this.#ports.metrics.lateSightings.inc();
@@ -299,51 +265,4 @@ export class Follower {
     }
     return late;
   }
-
-  /**
-   * Scans one old block: the operator asked for blocks before the first start, or a channel came from a backup whose
-   * funding output may have been spent there. What is found again is what is known.
-   */
-  async #rescan(tip: StoredBlock): Promise<'more' | 'done'> {
-    const { source, writer, registrars, rescanHeight } = this.#ports;
-    if (this.#ports.book() === undefined) return 'done';
-    const from = await writer.turn((draft) => {
-      const { scannedFrom, rescanFrom } = draft.view;
-      if (rescanHeight === undefined || scannedFrom === undefined || rescanHeight >= scannedFrom)
-        return rescanFrom;
-      draft.rescanFrom = rescanHeight;
-      draft.scannedFrom = rescanHeight;
-      return rescanHeight;
-    });
-    if (from === undefined) return 'done';
-    const hash = from > tip.height ? undefined : await source.getBlockHash(from);
-    let filter = await this.#filter(registrars);
-    for (;;) {
-      const block = hash === undefined ? undefined : await this.#read({ hash, height: from }, filter);
-      const wider = await writer.turn(async (draft) => {
-        if (block !== undefined) {
-          await this.#scan(draft, block, from);
-          reportFundings(draft, tip.height);
-        }
-        draft.rescanFrom = block === undefined || from >= tip.height ? null : from + 1;
-        const needed = block?.coverage === 'registered' ? registered(draft, registrars) : filter;
-        if (isWithin(needed, filter)) return undefined;
-        draft.abandon();
-        return union(filter, needed);
-      });
-      if (wider === undefined) return 'more';
-      filter = wider;
-    }
-  }
-}
-
-function scanWallet(draft: Draft, book: AddressBook | undefined, block: ChainBlock, height: number): void {
-  book?.observe(
-    draft,
-    block.transactions.map((tx, at) => ({
-      tx,
-      txid: block.txids[at] as Uint8Array,
-      sighting: { type: 'block', height, isCoinbase: block.txIndexes[at] === 0 },
-    })),
-  );
 }

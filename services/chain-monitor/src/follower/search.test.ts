@@ -3,11 +3,13 @@ import { type Tx, encodeTx, p2wshScript, txid as txidOf } from '@fulmen/bitcoin'
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import { toHex } from '@fulmen/codec';
 import { encodeMonitorParameters } from '@fulmen/monitor';
+import type { FundingRecord } from '@fulmen/store/chain/chain-store';
 import { emptyManagerTables } from '@fulmen/store/chain/memory';
 import { storeRawTx } from '@fulmen/testing/devchain';
 import { afterEach, expect, test } from 'vitest';
 import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
+import { BlockGate } from '../testing/source.ts';
 
 const open: Harness[] = [];
 afterEach(async () => {
@@ -94,6 +96,29 @@ test('the search goes on after a restart', async () => {
   for (let turn = 0; turn < 10; turn += 1) await again.turn();
   expect(again.status(watch)).toMatchObject({ type: 'spent', height: 112 });
   expect(again.state.settlement.spends.size).toBe(1);
+});
+
+test('a close that the search has found is settled when all that followed is known', async () => {
+  const { harness, spend, key } = await watchedLate(30, 111);
+  const { state } = harness;
+  state.rescanFrom = 112;
+  state.settlement.spends.clear();
+  state.settlement.settlements.clear();
+  const { spent: _, ...unspent } = state.fundings.get(key) ?? {};
+  state.fundings.set(key, unspent as FundingRecord);
+  const gate = new BlockGate(harness.devChain.chain.at(140)?.hash);
+  open.splice(open.indexOf(harness), 1);
+  const again = await harness.restart({}, gate.wrap);
+  open.push(again);
+  await again.turn();
+  expect(state.rescanFrom).toBe(140);
+  expect([...state.settlement.spends.values()]).toMatchObject([{ txid: txidOf(spend), height: 112 }]);
+  expect(state.settlement.settlements.size).toBe(0);
+  gate.open();
+  for (let turn = 0; turn < 5; turn += 1) await again.turn();
+  expect(state.rescanFrom).toBeUndefined();
+  expect(state.settlement.settlements.get(key)).toMatchObject({ closeHeight: 112 });
+  expect(again.clock.failures).toEqual([]);
 });
 
 test('a spend in recent blocks is a fact too, without any search asked for', async () => {

@@ -240,7 +240,9 @@ export class Settler {
       const bestHeight = view.tip?.height;
       if (bestHeight === undefined) return undefined;
       const own = this.#own.of(view);
-      const ids = [...new Set([...view.spends.keys(), ...this.#unconfirmed.keys(), ...own.keys()])];
+      const ids = [...new Set([...view.spends.keys(), ...this.#unconfirmed.keys(), ...own.keys()])].filter(
+        (id) => !isHalfKnown(view, id),
+      );
       const monitors = await this.#monitors.get(ids);
       const preimages = await this.#preimages(ids);
       const ownPayments = await this.#ownPayments(ids);
@@ -416,6 +418,16 @@ export function placed(block: ChainBlock): PlacedTx[] {
     txid: block.txids[at] as Uint8Array,
     txIndex: block.txIndexes[at] as number,
   }));
+}
+
+/**
+ * A close that a scan of old blocks found, while it goes on: what followed is in blocks that are still to be read. Half of
+ * the facts would claim what was claimed long ago, and fail what was paid. One that is settled already was found when it
+ * confirmed, with all that followed.
+ */
+function isHalfKnown({ fundings, settlements, rescanFrom }: ChainView, id: string): boolean {
+  const spent = fundings.get(id)?.spent;
+  return rescanFrom !== undefined && spent !== undefined && spent.height < rescanFrom && !settlements.has(id);
 }
 
 function distinct(transactions: readonly Tx[]): readonly Tx[] {

@@ -88,8 +88,8 @@ export interface Harness {
   status(watch: FundingWatch): FundingStatus | undefined;
   watch(watch: FundingWatch): void;
   stop(): Promise<void>;
-  /** The same state and chain, another process. */
-  restart(changes?: Partial<ChainMonitorConfig>): Promise<Harness>;
+  /** The same state and chain, another process; `wrapSource` in place of the first one's. */
+  restart(changes?: Partial<ChainMonitorConfig>, wrapSource?: HarnessOptions['wrapSource']): Promise<Harness>;
 }
 
 export interface HarnessOptions {
@@ -164,10 +164,11 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       await settle();
       await stopped;
     },
-    restart: async (changes = {}) => {
+    restart: async (changes = {}, wrapSource = options.wrapSource) => {
       await harness.stop();
       return startHarness({
         ...options,
+        ...(wrapSource !== undefined && { wrapSource }),
         devChain,
         clock,
         manager,

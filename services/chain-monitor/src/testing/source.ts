@@ -16,3 +16,31 @@ export function overriding(
     },
   });
 }
+
+/** A source that gives one block only once it is told to. */
+export class BlockGate {
+  readonly #hash: string | undefined;
+  readonly #opened: Promise<void>;
+  #open: () => void = () => undefined;
+
+  constructor(hash: string | undefined) {
+    this.#hash = hash;
+    this.#opened = new Promise((resolve) => (this.#open = resolve));
+  }
+
+  readonly wrap = (source: WholeBlockSource): WholeBlockSource =>
+    overriding(
+      source,
+      () => ({
+        getBlock: async (hash) => {
+          if (hash === this.#hash) await this.#opened;
+          return source.getBlock(hash);
+        },
+      }),
+      () => true,
+    );
+
+  open(): void {
+    this.#open();
+  }
+}

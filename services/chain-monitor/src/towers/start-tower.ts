@@ -12,6 +12,7 @@ import { RpcError } from '@fulmen/rpc';
 import type { TowerInbox } from '@fulmen/store/tower/tower-store';
 import { FeeEstimator } from '../fees/estimator.ts';
 import { BlockIndex } from '../follower/block-index.ts';
+import { BlockScanner } from '../follower/block-scanner.ts';
 import { Follower } from '../follower/follower.ts';
 import { ChainHealth } from '../follower/health.ts';
 import { registerFundings } from '../follower/registered.ts';
@@ -72,6 +73,14 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     maximumBlockAgeMs: config.maximumBlockAgeMs,
     onChange: () => undefined,
   });
+  const scanner = new BlockScanner({
+    source,
+    writer,
+    network: config.network,
+    book: () => undefined,
+    registrars: [registerFundings, settler.register],
+    facts: settler,
+  });
   const follower = new Follower({
     source,
     writer,
@@ -82,7 +91,7 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     network: config.network,
     rescanHeight: undefined,
     book: () => undefined,
-    registrars: [registerFundings, settler.register],
+    scanner,
     facts: settler,
     drainMonitors: async () => void (await drain.run()),
     onBlock: () => undefined,
