@@ -242,7 +242,12 @@ class Interleaving {
     if (dies === 'before_the_order')
       store.commitClose = () => Promise.reject(new StoreError('unavailable', 'the process died'));
     const writer = new Writer(store, () => undefined);
-    const lease = await store.acquireLease('chain', 'chain:1', 1_000_000);
+    const lease = await store.acquireLease({
+      holder: 'chain',
+      address: 'chain:1',
+      leaseMs: 1_000_000,
+      doubt: undefined,
+    });
     if (lease.type === 'acquired') writer.setLease(lease.lease);
     const metrics = chainMetrics(new Metrics('chain-monitor'));
     const logger = silentLogger;

@@ -236,7 +236,12 @@ class Life {
     const chain = new MemoryChainState(this.fleet.database.state, () => 0);
     const store = new MemoryChainStore(chain);
     const writer = new Writer(store, () => undefined);
-    const lease = await store.acquireLease('chain', 'chain:1', 1_000_000);
+    const lease = await store.acquireLease({
+      holder: 'chain',
+      address: 'chain:1',
+      leaseMs: 1_000_000,
+      doubt: undefined,
+    });
     if (lease.type === 'acquired') writer.setLease(lease.lease);
     const metrics = chainMetrics(new Metrics('chain-monitor'));
     await new MonitorDrain({ writer, logger: silentLogger, metrics, onMoved: () => undefined }).run();

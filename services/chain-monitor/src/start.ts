@@ -200,7 +200,7 @@ export async function start(
     reserve: new AnchorReserve(ports.store, config.anchorReserve),
     wake: () => worker.wake(),
   });
-  const leaderAddress = (): string | undefined => worker.leaderAddress;
+  const leaderAddress = (): string | undefined => worker.leader?.address;
   ports.server.add(
     ChainServiceService,
     chainHandlers({
@@ -211,7 +211,7 @@ export async function start(
       fees,
       lookup,
       metrics,
-      leaderAddress,
+      leader: () => worker.leader,
     }),
   );
   ports.server.add(

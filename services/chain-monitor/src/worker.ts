@@ -35,6 +35,17 @@ const DESCRIPTORS_DEADLINE_MS = 2_000;
 /** After a turn that failed. */
 const RETRY_MS = 500;
 
+/** The longest of its words that standbys are told. */
+const MAX_DOUBT_LENGTH = 500;
+
+/** What another replica, which writes, said at its last renewal of the lease. */
+export interface Leader {
+  /** Where it listens. */
+  readonly address: string;
+  /** Why it does not know the chain as it is; absent: it knows it. */
+  readonly doubt?: string;
+}
+
 /** Something that is no Error ended the work. */
 class WorkerError extends Error {
   override readonly name = 'WorkerError';
@@ -75,7 +86,7 @@ export class Worker {
   readonly #logger: Logger;
   readonly #holder: string;
   #address = '';
-  #leaderAddress: string | undefined;
+  #leader: Leader | undefined;
   #leaseUntilMs = Number.NEGATIVE_INFINITY;
   #nextMempoolMs = Number.NEGATIVE_INFINITY;
   #expiredAtHeight = -1;
@@ -91,9 +102,9 @@ export class Worker {
     this.#holder = `${parts.config.replicaId}-${Buffer.from(this.#runtime.randomBytes(6)).toString('hex')}`;
   }
 
-  /** Where the writer listens, when it is another replica. */
-  get leaderAddress(): string | undefined {
-    return this.#leaderAddress;
+  /** The writer, when it is another replica. */
+  get leader(): Leader | undefined {
+    return this.#leader;
   }
 
   /** Begins; resolves with what ended the work, should it not be able to go on. */
@@ -148,7 +159,7 @@ export class Worker {
   }
 
   async #keepLease(signal: AbortSignal): Promise<void> {
-    const { config, writer, metrics } = this.#parts;
+    const { config, writer, metrics, health } = this.#parts;
     while (!signal.aborted) {
       // Counted from before the question: the database's lease ends later than ours.
       const askedMs = this.#runtime.monotonicMs();
@@ -159,15 +170,16 @@ export class Worker {
           this.#stepDown();
           if (lease !== undefined) await this.#parts.ports.store.releaseLease(lease);
         } else {
-          const outcome = await this.#parts.ports.store.acquireLease(
-            this.#holder,
-            this.#address,
-            config.leaseMs,
-          );
+          const outcome = await this.#parts.ports.store.acquireLease({
+            holder: this.#holder,
+            address: this.#address,
+            leaseMs: config.leaseMs,
+            doubt: health.doubt?.slice(0, MAX_DOUBT_LENGTH),
+          });
           if (outcome.type === 'acquired') {
             const isNew = writer.lease === undefined;
             this.#leaseUntilMs = askedMs + config.leaseMs;
-            this.#leaderAddress = undefined;
+            this.#leader = undefined;
             writer.setLease(outcome.lease);
             metrics.writer.set(1);
             if (isNew) {
@@ -176,12 +188,13 @@ export class Worker {
             }
           } else {
             this.#stepDown();
-            this.#leaderAddress = outcome.address;
+            this.#leader = outcome;
           }
         }
       } catch (error) {
         if (!(error instanceof StoreError) && !(error instanceof StatementError)) throw error;
         this.#logger.warn({ reason: error.message }, 'the lease could not be renewed');
+        if (this.#leader !== undefined) this.#leader = { ...this.#leader, doubt: 'the writer is not heard' };
         if (this.#runtime.monotonicMs() >= this.#leaseUntilMs) this.#stepDown();
       }
       await this.#runtime.sleep(config.leaseMs / 3, signal);

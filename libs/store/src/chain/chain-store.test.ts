@@ -6,6 +6,7 @@ import { MANAGER_MIGRATIONS, MANAGER_SCHEMA } from '../manager/postgres/store.ts
 import { byteaArray } from '../pg/binary.ts';
 import { migrate } from '../pg/migrate.ts';
 import { type TestDatabase, createTestDatabase } from '../testing/postgres.ts';
+import { request } from './compliance-fixtures.ts';
 import { CHAIN_STORE_CASES, type ChainStoreHarness } from './compliance.ts';
 import { MemoryChainState, MemoryChainStore, emptyManagerTables } from './memory.ts';
 import { CHAIN_MIGRATIONS, CHAIN_SCHEMA, PostgresChainStore } from './postgres.ts';
@@ -183,11 +184,25 @@ describe('on Postgres', () => {
     await run(harness).finally(() => harness.close());
   });
 
+  test('a writer of a release that does not say whether it knows the chain is not vouched for', async () => {
+    const database = await createTestDatabase(CHAIN_SCHEMA, CHAIN_MIGRATIONS);
+    databases.push(database);
+    const admin = database.open({ schema: CHAIN_SCHEMA });
+    const store = new PostgresChainStore(admin);
+    await store.acquireLease(request('a'));
+    await admin.write('UPDATE lease SET doubt = NULL');
+    expect(await store.acquireLease(request('b'))).toMatchObject({
+      type: 'held',
+      doubt: expect.stringMatching(/does not say/) as string,
+    });
+    await store.close();
+  });
+
   test('without the manager’s tables there is nothing to read', async () => {
     const database = await createTestDatabase(CHAIN_SCHEMA, CHAIN_MIGRATIONS);
     databases.push(database);
     const store = new PostgresChainStore(database.open({ schema: CHAIN_SCHEMA }));
-    const outcome = await store.acquireLease('a', 'a:1', 1_000);
+    const outcome = await store.acquireLease(request('a'));
     expect(outcome.type).toBe('acquired');
     expect(await store.newWatches(5)).toEqual([]);
     expect(await store.readMonitorLog(undefined, 5)).toEqual([]);

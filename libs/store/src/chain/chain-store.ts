@@ -29,7 +29,25 @@ export interface ChainLease {
 
 export type LeaseOutcome =
   | { readonly type: 'acquired'; readonly lease: ChainLease }
-  | { readonly type: 'held'; readonly holder: string; readonly address: string };
+  /** `doubt`: why the holder does not know the chain as it is, as of its last renewal; absent: it knows it. */
+  | {
+      readonly type: 'held';
+      readonly holder: string;
+      readonly address: string;
+      readonly doubt?: string;
+    };
+
+/** What a replica says of itself when it asks for the lease. */
+export interface LeaseRequest {
+  /** Of this process alone. */
+  readonly holder: string;
+  /** Where it listens. */
+  readonly address: string;
+  /** By the database's clock. */
+  readonly leaseMs: number;
+  /** Why it does not know the chain as it is; undefined: it knows it. */
+  readonly doubt: string | undefined;
+}
 
 /** A block of the followed chain. */
 export interface StoredBlock {
@@ -333,8 +351,8 @@ export interface DrainedMonitor {
 
 export interface ChainStore {
   // --- the one writer ---------------------------------------------------------------
-  /** Takes, or renews, the lease for `leaseMs` by the database's clock. */
-  acquireLease(holder: string, address: string, leaseMs: number): Promise<LeaseOutcome>;
+  /** Takes, or renews, the lease. */
+  acquireLease(request: LeaseRequest): Promise<LeaseOutcome>;
   releaseLease(lease: ChainLease): Promise<void>;
 
   // --- the chain and the wallet --------------------------------------------------------

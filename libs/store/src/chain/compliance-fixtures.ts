@@ -8,7 +8,7 @@ import type {
   Resolution,
   StoreEvent,
 } from '../manager/manager-store.ts';
-import type { ChainLease, ChainStore, ChainTurn, StoredBlock } from './chain-store.ts';
+import type { ChainLease, ChainStore, ChainTurn, LeaseRequest, StoredBlock } from './chain-store.ts';
 
 /** A store, another handle on the same state, and the manager's side of it. */
 export interface ChainStoreHarness {
@@ -41,8 +41,16 @@ export interface ChainStoreCase {
 export const id = (n: number): Uint8Array => new Uint8Array(32).fill(n);
 export const LONG_MS = 60_000;
 
+/** By the replica of this name, which knows the chain unless it says otherwise. */
+export const request = (holder: string, doubt?: string): LeaseRequest => ({
+  holder,
+  address: `${holder}:1`,
+  leaseMs: LONG_MS,
+  doubt,
+});
+
 export async function leaseOf(store: ChainStore): Promise<ChainLease> {
-  const outcome = await store.acquireLease('a', 'a:1', LONG_MS);
+  const outcome = await store.acquireLease(request('a'));
   ok(outcome.type === 'acquired');
   return outcome.lease;
 }

@@ -1,7 +1,7 @@
 /** What every ChainStore must do about closed channels and their settlement. */
 import { deepStrictEqual, rejects, strictEqual } from 'node:assert/strict';
 import type { ChainEvent, ClaimRecord, SettlementRecord, SpendRecord, SweepRecord } from './chain-store.ts';
-import { type ChainStoreCase, connect, id, leaseOf } from './compliance-fixtures.ts';
+import { type ChainStoreCase, connect, id, leaseOf, request } from './compliance-fixtures.ts';
 
 const SPEND: SpendRecord = { channelId: id(1), txid: id(30), height: 7, txIndex: 3, transaction: id(31) };
 const SETTLEMENT: SettlementRecord = {
@@ -288,7 +288,7 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
       await store.commitMonitors(lease, [{ ...monitor, channelId: id(2), closeState: 'passive' }]);
       strictEqual(await store.decideClose(lease, id(2), 'late'), 'closing');
       await store.releaseLease(lease);
-      await other.acquireLease('b', 'b:1', 60_000);
+      await other.acquireLease(request('b'));
       await rejects(store.decideClose(lease, id(1), 'old writer'), { name: 'ChainFenceLostError' });
     },
   },

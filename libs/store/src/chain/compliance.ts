@@ -2,7 +2,7 @@
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict';
 import type { FundingStatus } from '../manager/manager-store.ts';
 import type { ChainTurn, FundingRecord, ReservationRecord, UtxoRecord } from './chain-store.ts';
-import { type ChainStoreCase, LONG_MS, block, connect, id, leaseOf } from './compliance-fixtures.ts';
+import { type ChainStoreCase, block, connect, id, leaseOf, request } from './compliance-fixtures.ts';
 import { SETTLEMENT_CASES } from './compliance-settlement.ts';
 
 export type { ChainStoreCase, ChainStoreHarness } from './compliance-fixtures.ts';
@@ -35,13 +35,17 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
     run: async ({ store, other }) => {
       const lease = await leaseOf(store);
       deepStrictEqual(await leaseOf(store), lease);
-      deepStrictEqual(await other.acquireLease('b', 'b:1', LONG_MS), {
-        type: 'held',
-        holder: 'a',
-        address: 'a:1',
+      const held = { type: 'held', holder: 'a', address: 'a:1' };
+      deepStrictEqual(await other.acquireLease(request('b')), held);
+      await store.acquireLease(request('a', 'the last 10 blocks were replaced'));
+      deepStrictEqual(await other.acquireLease(request('b')), {
+        ...held,
+        doubt: 'the last 10 blocks were replaced',
       });
+      await store.acquireLease(request('a'));
+      deepStrictEqual(await other.acquireLease(request('b')), held);
       await store.releaseLease(lease);
-      const taken = await other.acquireLease('b', 'b:1', LONG_MS);
+      const taken = await other.acquireLease(request('b'));
       ok(taken.type === 'acquired' && taken.lease.epoch === lease.epoch + 1n);
       await rejects(store.commit(lease, connect(1, 1, 0)), { name: 'ChainFenceLostError' });
       await rejects(

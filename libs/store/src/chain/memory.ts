@@ -49,7 +49,9 @@ export const KEPT_BLOCKS = 288;
 export class MemoryChainState {
   readonly manager: ManagerTables;
   readonly nowMs: () => number;
-  lease: { holder: string; address: string; epoch: bigint; untilMs: number } | undefined;
+  lease:
+    | { holder: string; address: string; epoch: bigint; untilMs: number; doubt: string | undefined }
+    | undefined;
   blocks: port.StoredBlock[] = [];
   readonly fundings = new Map<string, port.FundingRecord>();
   readonly broadcasts = new Map<string, port.BroadcastRecord>();
@@ -89,14 +91,19 @@ export class MemoryChainStore implements port.ChainStore {
     this.#state = state;
   }
 
-  async acquireLease(holder: string, address: string, leaseMs: number): Promise<port.LeaseOutcome> {
+  async acquireLease({ holder, address, leaseMs, doubt }: port.LeaseRequest): Promise<port.LeaseOutcome> {
     const state = this.#state;
     const old = state.lease;
     const nowMs = state.nowMs();
     if (old !== undefined && old.holder !== holder && old.untilMs > nowMs)
-      return { type: 'held', holder: old.holder, address: old.address };
+      return {
+        type: 'held',
+        holder: old.holder,
+        address: old.address,
+        ...(old.doubt !== undefined && { doubt: old.doubt }),
+      };
     const epoch = old === undefined ? 1n : old.holder === holder ? old.epoch : old.epoch + 1n;
-    state.lease = { holder, address, epoch, untilMs: nowMs + leaseMs };
+    state.lease = { holder, address, epoch, untilMs: nowMs + leaseMs, doubt };
     return { type: 'acquired', lease: { holder, epoch } };
   }
 

@@ -57,23 +57,34 @@ export class PostgresChainStore implements port.ChainStore {
     this.#towersRequired = towersRequired;
   }
 
-  async acquireLease(holder: string, address: string, leaseMs: number): Promise<port.LeaseOutcome> {
-    const [row] = await this.#database.write<{ holder: string; address: string; epoch: bigint }>(
-      `INSERT INTO lease AS l (name, holder, address, epoch, lease_until)
-       VALUES ($1, $2, $3, 1, clock_timestamp() + $4::int4 * interval '1 millisecond')
-       ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, address = excluded.address,
+  async acquireLease({
+    holder,
+    address,
+    leaseMs,
+    doubt = '',
+  }: port.LeaseRequest): Promise<port.LeaseOutcome> {
+    const [row] = await this.#database.write<{ epoch: bigint }>(
+      `INSERT INTO lease AS l (name, holder, address, epoch, lease_until, doubt)
+       VALUES ($1, $2, $3, 1, clock_timestamp() + $4::int4 * interval '1 millisecond', $5)
+       ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, address = excluded.address, doubt = excluded.doubt,
          epoch = l.epoch + (l.holder <> excluded.holder)::int, lease_until = clock_timestamp() + $4::int4 * interval '1 millisecond'
        WHERE l.holder = excluded.holder OR l.lease_until < clock_timestamp()
-       RETURNING holder, address, epoch`,
-      [LEASE_NAME, holder, address, leaseMs],
+       RETURNING epoch`,
+      [LEASE_NAME, holder, address, leaseMs, doubt],
     );
     if (row !== undefined) return { type: 'acquired', lease: { holder, epoch: row.epoch } };
-    const [held] = await this.#database.read<{ holder: string; address: string }>(
-      'SELECT holder, address FROM lease WHERE name = $1',
+    const [held] = await this.#database.read<{ holder: string; address: string; doubt: string | null }>(
+      'SELECT holder, address, doubt FROM lease WHERE name = $1',
       [LEASE_NAME],
     );
     if (held === undefined) throw new StoreError('unavailable', 'the lease vanished');
-    return { type: 'held', holder: held.holder, address: held.address };
+    const told = held.doubt ?? 'the writer is of a release that does not say whether it knows the chain';
+    return {
+      type: 'held',
+      holder: held.holder,
+      address: held.address,
+      ...(told !== '' && { doubt: told }),
+    };
   }
 
   async releaseLease(lease: port.ChainLease): Promise<void> {

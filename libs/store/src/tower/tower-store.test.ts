@@ -331,7 +331,12 @@ test('a funding is broadcast once enough towers have the channel; a close never 
   const admin = server.open();
   const feed = openTowerFeedStore({ connectionString: server.connectionString, applicationName: 'feed' });
   const store = new PostgresChainStore(server.open({ schema: CHAIN_SCHEMA }), 1);
-  const outcome = await store.acquireLease('one', 'here', 60_000);
+  const outcome = await store.acquireLease({
+    holder: 'one',
+    address: 'here',
+    leaseMs: 60_000,
+    doubt: undefined,
+  });
   if (outcome.type !== 'acquired') throw new TypeError('no lease');
   const taken = async (): Promise<string[]> =>
     (await store.takeBroadcasts(outcome.lease, 10, ([first]) => first ?? new Uint8Array(0))).map(

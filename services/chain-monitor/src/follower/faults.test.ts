@@ -26,6 +26,13 @@ async function doubtOf(harness: Harness): Promise<string> {
   return (await harness.chain.getBestBlock({})).haltReason;
 }
 
+/** Another replica, which hears of the writer once before this resolves. */
+async function standbyOf(first: Harness): Promise<Harness> {
+  const { devChain, clock, state, manager, signer } = first;
+  await clock.advance(3_000);
+  return harnessWith({ devChain, clock, state, manager, signer, config: { replicaId: 'second' } });
+}
+
 /** Turns until the stored tip is the source's. */
 async function followAll(harness: Harness): Promise<void> {
   for (let turns = 0; turns < 60; turns++) {
@@ -227,14 +234,7 @@ describe('a source in trouble', () => {
     const { harness: first, begin } = await faulty(() => ({
       getBestBlock: () => throwing(new ChainSourceError('unreachable', 'connection refused')),
     }));
-    const second = await harnessWith({
-      devChain: first.devChain,
-      clock: first.clock,
-      state: first.state,
-      manager: first.manager,
-      signer: first.signer,
-      config: { replicaId: 'second' },
-    });
+    const second = await standbyOf(first);
     begin();
     first.devChain.mine(1, ANYONE_SCRIPT);
     for (let i = 0; i < 12; i++) await first.clock.advance(1_500);
@@ -242,6 +242,22 @@ describe('a source in trouble', () => {
     expect(first.state.lease?.holder).toMatch(/^second-/);
     expect(await doubtOf(second)).toBe('');
     expect((await second.chain.getBestBlock({})).height).toBe(6);
+  });
+
+  test('a standby tells what the writer doubts, until it knows the chain again', async () => {
+    const first = await harnessWith();
+    await first.mine(20);
+    const second = await standbyOf(first);
+    expect(await doubtOf(second)).toBe('');
+    first.devChain.reorg(10, ANYONE_SCRIPT);
+    await followAll(first);
+    await first.clock.advance(3_000);
+    expect(first.state.lease?.holder).toMatch(/^test-/);
+    expect(await doubtOf(first)).toBe('the last 10 blocks were replaced by others');
+    expect(await doubtOf(second)).toBe('the last 10 blocks were replaced by others');
+    await first.mine(10);
+    await first.clock.advance(3_000);
+    expect(await doubtOf(second)).toBe('');
   });
 
   test('blocks that are to be processed are told', async () => {

@@ -8,6 +8,7 @@ import type { ChainHealth } from '../follower/health.ts';
 import type { UtxoLookup } from '../gossip/utxo-lookup.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import type { Writer } from '../state/writer.ts';
+import type { Leader } from '../worker.ts';
 import { answer } from './errors.ts';
 
 export interface ChainServiceParts {
@@ -18,7 +19,8 @@ export interface ChainServiceParts {
   readonly fees: FeeEstimator;
   readonly lookup: UtxoLookup;
   readonly metrics: ChainMetrics;
-  readonly leaderAddress: () => string | undefined;
+  /** The writer, when it is another replica. */
+  readonly leader: () => Leader | undefined;
 }
 
 /** Transactions of one package (Bitcoin Core's limit). */
@@ -38,15 +40,20 @@ const TARGETS: ReadonlyMap<FeeTarget, FeerateTarget> = new Map([
   [FeeTarget.FEE_TARGET_OUTPUT_SPENDING_FEE, 'output_spending_fee'],
 ]);
 
-/** Why the best block is not to be relied on. The replica that writes knows; a standby has the writer's word. */
-function doubtOf({ writer, health, leaderAddress }: ChainServiceParts): string | undefined {
+/**
+ * Why the best block is not to be relied on. The replica that writes knows; a standby has the writer's word, which is
+ * younger than a lease.
+ */
+function doubtOf({ writer, health, leader }: ChainServiceParts): string | undefined {
   if (writer.lease !== undefined) return health.doubt;
-  if (leaderAddress() !== undefined) return undefined;
+  const other = leader();
+  if (other !== undefined) return other.doubt;
   return health.halt?.reason ?? 'no replica follows the chain';
 }
 
 export function chainHandlers(parts: ChainServiceParts): Handlers<ChainServiceService> {
-  const { source, writer, health, fees, lookup, metrics, leaderAddress } = parts;
+  const { source, writer, health, fees, lookup, metrics } = parts;
+  const leaderAddress = (): string | undefined => parts.leader()?.address;
   return {
     getBestBlock: () =>
       answer(async () => {

@@ -87,7 +87,12 @@ export class Settling {
   }
 
   async #lead(): Promise<void> {
-    const outcome = await this.writer.store.acquireLease('test', 'test:1', 1_000_000);
+    const outcome = await this.writer.store.acquireLease({
+      holder: 'test',
+      address: 'test:1',
+      leaseMs: 1_000_000,
+      doubt: undefined,
+    });
     if (outcome.type === 'acquired') this.writer.setLease(outcome.lease);
   }
 

@@ -156,7 +156,7 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
       store: ports.store,
       underWay: () => writer.exclusive((view) => Promise.resolve(view)),
       sweeper,
-      leaderAddress: () => worker.leaderAddress,
+      leaderAddress: () => worker.leader?.address,
       maximumFeerateSatPerKw: config.maximumFeerateSatPerKw,
     }),
   );
