@@ -160,6 +160,14 @@ export const REESTABLISH_RULES: readonly Rule[] = [
     'if `next_revocation_number` is not equal to 1 greater than the commitment number of the last `revoke_and_ack` the receiving node has sent: SHOULD send an `error` and fail the channel.',
     () => ({ nextRevocationNumber: 0xffff_ffff_ffff_ffffn }),
   ),
+  // The signer gives no point of a commitment so near to the end that the points after it do not exist.
+  ...[(1n << 48n) - 1n, (1n << 48n) - 3n].map((nextRevocationNumber) =>
+    reestablish(
+      `a next_revocation_number of ${nextRevocationNumber}`,
+      'if `next_revocation_number` is not equal to 1 greater than the commitment number of the last `revoke_and_ack` the receiving node has sent: SHOULD send an `error` and fail the channel.',
+      () => ({ nextRevocationNumber }),
+    ),
+  ),
   {
     ...reestablish(
       'an old state, honestly told',

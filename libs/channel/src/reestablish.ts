@@ -1,6 +1,6 @@
 /** BOLT 2 "Message Retransmission": the loss of the connection, and channel_reestablish in all its cases. */
 import { equalBytes } from '@fulmen/codec';
-import { MAX_COMMITMENT_NUMBER, lookupSecret } from '@fulmen/keys';
+import { MAX_USABLE_COMMITMENT_NUMBER, lookupSecret } from '@fulmen/keys';
 import type { MessageOf } from '@fulmen/wire';
 import { goPassive } from './close/force.ts';
 import { errorMessage } from './close/force.ts';
@@ -131,7 +131,7 @@ export function receiveReestablish(
 
   const { nextCommitmentNumber, nextRevocationNumber } = message;
   const holderNumber = changes.holderCommitmentNumber;
-  if (nextRevocationNumber > MAX_COMMITMENT_NUMBER)
+  if (nextRevocationNumber > MAX_USABLE_COMMITMENT_NUMBER)
     return fault(
       'reestablish_number',
       'fail_channel',

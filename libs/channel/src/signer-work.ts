@@ -1,7 +1,7 @@
 /** What the signer is owed, derived from the state and from what the signer says of itself. */
 import type { Result } from '@fulmen/codec';
 import { err, ok } from '@fulmen/codec';
-import { MAX_COMMITMENT_NUMBER, lookupSecret } from '@fulmen/keys';
+import { MAX_USABLE_COMMITMENT_NUMBER, lookupSecret } from '@fulmen/keys';
 import { holderSignatures } from './commit.ts';
 import type { SignerWork } from './effect.ts';
 import type { ChannelInput } from './input.ts';
@@ -74,7 +74,7 @@ export function requiredHolderPoints(state: EstablishedChannel, input: ChannelIn
     case 'channel_reestablish':
       // Beyond the last number there is no point, and the message is refused without one.
       return input.message.nextRevocationNumber > 0n &&
-        input.message.nextRevocationNumber <= MAX_COMMITMENT_NUMBER
+        input.message.nextRevocationNumber <= MAX_USABLE_COMMITMENT_NUMBER
         ? [input.message.nextRevocationNumber - 1n]
         : [];
     case 'open_channel':

@@ -5,6 +5,12 @@ import { KeysError } from './errors.ts';
 /** Commitment numbers and indexes of secrets have 48 bits. */
 export const MAX_COMMITMENT_NUMBER = (1n << 48n) - 1n;
 
+/**
+ * The highest number that a channel's commitment may have: the signer's answer to its step carries the points of the
+ * next ones, and they must exist.
+ */
+export const MAX_USABLE_COMMITMENT_NUMBER = MAX_COMMITMENT_NUMBER - 4n;
+
 /** Throws `bad_argument` unless 0 ≤ number < 2^48. */
 export function assert48Bits(what: string, value: bigint): void {
   if (value < 0n || value > MAX_COMMITMENT_NUMBER)

@@ -11,6 +11,7 @@ export {
 export type { CommitmentKeys } from './derivation.ts';
 export {
   MAX_COMMITMENT_NUMBER,
+  MAX_USABLE_COMMITMENT_NUMBER,
   commitmentNumberObscuringFactor,
   obscureCommitmentNumber,
   secretIndexOf,

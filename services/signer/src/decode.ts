@@ -13,7 +13,7 @@ import { MAX_ACCEPTED_HTLCS_LIMIT, MAX_MONEY_SAT } from '@fulmen/channel/config'
 import type { PartyParameters } from '@fulmen/channel/parameters';
 import { err, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
-import { MAX_COMMITMENT_NUMBER } from '@fulmen/keys';
+import { MAX_USABLE_COMMITMENT_NUMBER } from '@fulmen/keys';
 import type {
   ChannelRegistration,
   FundingSignatures,
@@ -59,8 +59,7 @@ function bounded(what: string, value: bigint, maximum: bigint): bigint {
 }
 
 export function commitmentNumber(value: bigint): bigint {
-  // Points of the next numbers are part of every answer.
-  return bounded('commitment number', value, MAX_COMMITMENT_NUMBER - 4n);
+  return bounded('commitment number', value, MAX_USABLE_COMMITMENT_NUMBER);
 }
 
 export function script(what: string, bytes: Uint8Array): Uint8Array {
