@@ -172,6 +172,45 @@ describe('a turn whose monitor updates wait for towers', () => {
   });
 });
 
+describe('a commitment_signed before the one before it is answered', () => {
+  /** Two updates and their signatures; the second as if Alice knew the point that our answer to the first brings. */
+  function burst(bench: Bench): readonly [Item[], Item[]] {
+    const { pair } = bench;
+    const signs = (feerateSatPerKw: number): Item[] => {
+      pair.alice.must({ type: 'update_fee', feerateSatPerKw });
+      pair.alice.must({ type: 'commit' });
+      const messages = [...pair.alice.outbox];
+      const items = bench.fromAlice();
+      pair.alice.outbox.push(...messages);
+      pair.deliverAll();
+      return items;
+    };
+    return [signs(1_100), signs(1_200)];
+  }
+
+  const reactions = ({ followUps }: TurnResult): string[] => followUps.map(({ type }) => type);
+
+  test('ends the connection when both come in one turn', () => {
+    const bench = new Bench('at_commit');
+    const result = bench.turn(...burst(bench).flat());
+    expect(reactions(result)).toEqual(['disconnect']);
+    expect(kinds(result)).toEqual(['revoke_and_ack', 'warning', 'commitment_signed']);
+    expect(bench.channel.changes.holderCommitmentNumber).toBe(1n);
+  });
+
+  test('ends the connection while the answer waits for towers', () => {
+    const bench = new Bench('at_towers');
+    const [first, second] = burst(bench);
+    bench.turn(...first);
+    expect(isFrozen(bench.channel)).toBe(true);
+    const result = bench.turn(...second);
+    expect(reactions(result)).toEqual(['disconnect']);
+    expect(kinds(result)).toEqual(['warning']);
+    expect(bench.channel.changes.holderCommitmentNumber).toBe(1n);
+    expect(kinds(bench.turn(completed(bench.channel.monitor.updateId)))).toContain('revoke_and_ack');
+  });
+});
+
 describe('a turn of a channel whose rows were set back', () => {
   test('leaves once, and takes no HTLC up: it may be long over', () => {
     const bench = new Bench('at_commit');

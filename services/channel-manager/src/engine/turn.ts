@@ -10,6 +10,7 @@ import {
   type ChannelInput,
   type ChannelState,
   type OutboundMessage,
+  type Step,
   applyReaction,
   channelStep,
   htlcDeadlines,
@@ -113,7 +114,8 @@ export class Turn {
         // What it makes regenerate has an order of its own: held back in part, an update would overtake its commitment.
         if (item.input.type === 'message' && item.input.message.type === 'channel_reestablish')
           this.#freezeNow();
-        this.#input(item.input);
+        if (isCommitment(item.input) && this.#owesRevocation()) this.#apply(this.#signedTooEarly());
+        else this.#input(item.input);
         return;
       case 'connected':
         this.#forgetConnection();
@@ -170,6 +172,29 @@ export class Turn {
     if (this.#firstAfterUpdate !== undefined) this.#firstAfterUpdate = 0;
     const stays = this.#followUps.filter((effect) => effect.type !== 'disconnect');
     this.#followUps.splice(0, this.#followUps.length, ...stays);
+  }
+
+  /** Whether the peer's last commitment_signed is not answered yet: the revoke_and_ack leaves with this turn, or is held. */
+  #owesRevocation(): boolean {
+    if (this.#state.type !== 'established' || isClosing(this.#state)) return false;
+    const { durability } = this.#state.monitor;
+    return (
+      (durability.type === 'in_progress' && durability.owed.revokeAndAck) ||
+      this.#messages.some(({ kind }) => kind === 'revoke_and_ack')
+    );
+  }
+
+  /**
+   * BOLT 2, of revoke_and_ack: "MUST set next_per_commitment_point to the values for its next commitment transaction".
+   * Whoever signs that one before has not waited for its point, and the signer validates none before the last is revoked.
+   */
+  #signedTooEarly(): Step {
+    const message = 'commitment_signed before the revoke_and_ack for the one before';
+    return applyReaction(this.#state, {
+      code: 'unexpected_message',
+      reaction: 'warning_disconnect',
+      message,
+    });
   }
 
   /** One input through the core; faults are answered as the core says. */
@@ -332,4 +357,11 @@ export class Turn {
     }
     assertNever(status);
   }
+}
+
+function isCommitment(input: ChannelInput): boolean {
+  return (
+    input.type === 'commitment_signed_batch' ||
+    (input.type === 'message' && input.message.type === 'commitment_signed')
+  );
 }
