@@ -36,6 +36,10 @@ function memoryHarness(): ChainStoreHarness {
           outgoing: new Map(),
         }),
       closingDecision: async (channelId) => tables.channels.get(hexKey(channelId))?.closingDecision,
+      decideClose: async (channelId, reason) => {
+        const channel = tables.channels.get(hexKey(channelId));
+        if (channel !== undefined) channel.closingDecision = reason;
+      },
       outgoing: async (channelId, htlcId, source, sourceShard) => {
         const channel = tables.channels.get(hexKey(channelId));
         if (channel !== undefined)
@@ -131,6 +135,11 @@ async function postgresHarness(database: TestDatabase): Promise<ChainStoreHarnes
         );
         return row?.closing_decision ?? undefined;
       },
+      decideClose: async (channelId, reason) =>
+        void (await manager.write('UPDATE channel SET closing_decision = $2 WHERE channel_id = $1', [
+          channelId,
+          reason,
+        ])),
       outgoing: async (channelId, htlcId, source, sourceShard) =>
         void (await manager.write(
           'INSERT INTO outgoing (channel_id, htlc_id, source, source_shard, incoming_amount_msat) VALUES ($1, $2, $3, $4, 0)',

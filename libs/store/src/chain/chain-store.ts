@@ -394,7 +394,10 @@ export interface ChainStore {
   commitMonitors(lease: ChainLease, monitors: readonly DrainedMonitor[]): Promise<void>;
   /** Open monitors of which an HTLC may demand the chain some day, in order of channel id. */
   monitorDeadlines(after: Uint8Array | undefined, limit: number): Promise<readonly MonitorDeadline[]>;
-  /** Monitors with a force close that is not ordered yet and whose log is drained, in order of channel id. */
+  /**
+   * Monitors with a force close that is not ordered yet, decided by whichever side, and whose log is drained; in order of
+   * channel id.
+   */
   pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly PendingClose[]>;
   /** A monitor's force close is ordered: its broadcast and event with the new state, or that state alone. */
   commitClose(

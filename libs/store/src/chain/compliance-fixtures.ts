@@ -23,6 +23,8 @@ export interface ChainStoreHarness {
     /** The row of a channel that the holder funds; its phase is open unless told. */
     channel(channelId: Uint8Array, channelKeysId: Uint8Array, phase?: string): Promise<void>;
     closingDecision(channelId: Uint8Array): Promise<string | undefined>;
+    /** The manager decides to close without the channel. */
+    decideClose(channelId: Uint8Array, reason: string): Promise<void>;
     outgoing(channelId: Uint8Array, htlcId: bigint, source: HtlcSource, sourceShard: number): Promise<void>;
     resolution(source: HtlcSource): Promise<Resolution | undefined>;
     /** The source's channel consumed its resolution. */

@@ -292,4 +292,33 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
       await rejects(store.decideClose(lease, id(1), 'old writer'), { name: 'ChainFenceLostError' });
     },
   },
+  {
+    name: 'a close that the manager decided is pending once the log is drained, until it is ordered',
+    run: async ({ store, manager }) => {
+      const lease = await leaseOf(store);
+      const monitor = { expectedUpdateId: 0n, updateId: 1n, snapshot: id(71), closeState: 'open' } as const;
+      for (const n of [1, 2, 3]) {
+        await manager.channel(id(n), id(40 + n));
+        await store.commitMonitors(lease, [{ ...monitor, channelId: id(n) }]);
+      }
+      for (const n of [1, 3]) await manager.decideClose(id(n), 'the operator asked for it');
+      await manager.log(id(1), 2n, id(72));
+      const pending = async (after?: Uint8Array) =>
+        (await store.pendingCloses(after, 5)).map(({ channelId, decision }) => [channelId[0], decision]);
+      deepStrictEqual(await pending(), [[3, 'the operator asked for it']]);
+      const drained = { ...monitor, channelId: id(1), expectedUpdateId: 1n, updateId: 2n };
+      await store.commitMonitors(lease, [drained]);
+      deepStrictEqual(await pending(), [
+        [1, 'the operator asked for it'],
+        [3, 'the operator asked for it'],
+      ]);
+      deepStrictEqual(await pending(id(1)), [[3, 'the operator asked for it']]);
+      await store.commitClose(lease, id(3), 'ordered', undefined);
+      // What turned out to be old in the meantime is never broadcast.
+      await store.commitMonitors(lease, [
+        { ...drained, expectedUpdateId: 2n, updateId: 3n, closeState: 'passive' },
+      ]);
+      deepStrictEqual(await pending(), []);
+    },
+  },
 ];

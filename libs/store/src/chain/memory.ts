@@ -329,8 +329,11 @@ export class MemoryChainStore implements port.ChainStore {
 
   async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.PendingClose[]> {
     const from = after === undefined ? '' : hexKey(after);
+    const isDecided = (key: string): boolean =>
+      this.#state.manager.channels.get(key)?.closingDecision !== undefined;
     const pending = [...this.#state.monitors]
-      .filter(([key, { closeState }]) => closeState === 'pending' && key > from)
+      .filter(([key, { closeState }]) => (closeState === 'open' ? isDecided(key) : closeState === 'pending'))
+      .filter(([key]) => key > from)
       .filter(([key]) => (this.#state.manager.monitorLog.get(key) ?? []).length === 0)
       .sort(([a], [b]) => byHex(a, b));
     return pending.slice(0, limit).map(([key, { channelId }]) => ({

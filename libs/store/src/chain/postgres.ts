@@ -325,9 +325,15 @@ export class PostgresChainStore implements port.ChainStore {
   async pendingCloses(after: Uint8Array | undefined, limit: number): Promise<readonly port.PendingClose[]> {
     const rows = await this.#unlessMissing(
       this.#database.read<Columns>(
-        `SELECT m.channel_id, m.update_id, m.snapshot, m.close_state, c.monitor_update_id, c.closing_decision FROM monitor AS m
+        `WITH due AS (
+           SELECT channel_id FROM monitor WHERE close_state = 'pending'
+           UNION
+           SELECT m.channel_id FROM ${MANAGER_SCHEMA}.channel AS d JOIN monitor AS m ON m.channel_id = d.channel_id
+           WHERE d.closing_decision IS NOT NULL AND m.close_state = 'open')
+         SELECT m.channel_id, m.update_id, m.snapshot, m.close_state, c.monitor_update_id, c.closing_decision FROM due
+         JOIN monitor AS m ON m.channel_id = due.channel_id
          LEFT JOIN ${MANAGER_SCHEMA}.channel AS c ON c.channel_id = m.channel_id
-         WHERE m.close_state = 'pending' AND m.channel_id > $1
+         WHERE m.channel_id > $1
          AND NOT EXISTS (SELECT FROM ${MANAGER_SCHEMA}.monitor_update AS u WHERE u.channel_id = m.channel_id)
          ORDER BY m.channel_id LIMIT $2`,
         [after ?? new Uint8Array(0), limit],

@@ -229,6 +229,14 @@ export type AcquireOutcome =
   /** A transaction of the old owner holds the row; its session was ended: try again. */
   | { readonly type: 'busy' };
 
+export type DecideCloseOutcome =
+  | 'decided'
+  /** By force, by either side; or nobody knows the channel. */
+  | 'closing'
+  /** Its state is old: nothing of it may be broadcast. */
+  | 'passive'
+  | 'fence_lost';
+
 export type ConnectionOutcome =
   | { readonly type: 'accepted'; readonly generation: bigint; readonly previousGatewayId: string | undefined }
   | { readonly type: 'fence_lost' };
@@ -258,6 +266,18 @@ export interface ManagerStore {
     | { readonly type: 'fence_lost' }
   >;
   loadPayment(fence: Fence, paymentHash: Uint8Array): Promise<LoadedPayment | undefined>;
+
+  // --- closing without the channel --------------------------------------------------
+  /**
+   * Decides that a channel closes, where it cannot commit that itself: from then on it commits nothing but its own closing
+   * (`closing_decided`), and chain-monitor broadcasts. The first decision stands; `event` is written with it.
+   */
+  decideClose(
+    fence: Fence,
+    channelId: Uint8Array,
+    reason: string,
+    event: StoreEvent,
+  ): Promise<DecideCloseOutcome>;
 
   // --- the hot path -----------------------------------------------------------------
   /** Group commit: one server-side call; a verdict per unit, in order. */

@@ -331,6 +331,24 @@ export class MemoryManagerStore implements ManagerStore {
     return this.#do(({ policies }) => policies.get(hexKey(channelId)));
   }
 
+  decideClose(
+    fence: Fence,
+    channelId: Uint8Array,
+    reason: string,
+    event: port.StoreEvent,
+  ): Promise<port.DecideCloseOutcome> {
+    return this.#do((state) => {
+      if (!state.fenceHolds(fence)) return 'fence_lost';
+      const entry = state.channels.get(hexKey(channelId));
+      if (entry?.row.phase === 'passive') return 'passive';
+      const isClosing = entry?.row.phase === 'closing_force' || entry?.row.phase === 'closed';
+      if (entry === undefined || isClosing || entry.closingDecision !== undefined) return 'closing';
+      entry.closingDecision = reason;
+      state.outbox.push(event);
+      return 'decided';
+    });
+  }
+
   setPolicy(
     fence: Fence,
     channelId: Uint8Array,

@@ -171,6 +171,25 @@ describe('without the manager', () => {
     });
   });
 
+  test('a close that was decided on the row of a channel out of service: drained, signed, broadcast', async () => {
+    const harness = await funded();
+    const commitment = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 20_000n }]);
+    row(harness, log(harness));
+    harness.signer.answers.holderCommitment = commitment.raw;
+    await harness.turn();
+    expect(harness.signer.calls.closes).toEqual([]);
+    const channel = harness.manager.channels.get(KEY);
+    if (channel !== undefined) channel.closingDecision = 'the operator asked for it';
+    await harness.turn();
+    await harness.turn();
+    expect(harness.signer.calls.closes).toHaveLength(1);
+    expect(harness.devChain.mempool.get(displayHash(commitment.txid))).toBeDefined();
+    expect(harness.state.monitors.get(KEY)?.closeState).toBe('ordered');
+    expect(harness.manager.outbox.map(({ body }) => JSON.parse(body) as unknown)).toMatchObject([
+      { type: 'commitment_broadcast', reason: 'the operator asked for it' },
+    ]);
+  });
+
   test('a deadline decides from a state that is old: once the manager knows it, the close is passive', async () => {
     const harness = await funded();
     row(harness, log(harness));

@@ -1,11 +1,13 @@
 /** The operator's commands about peers and channels. */
+import { toHex } from '@fulmen/codec';
 import { FeeTarget } from '@fulmen/proto/chain/v1/chain';
 import { RpcError } from '@fulmen/rpc';
 import type { EngineApi, OpenChannelCommand, OpenedChannel, PolicyChange } from './api.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { Engine } from './engine.ts';
 import type { CommandOutcome } from './items.ts';
-import type { ZeroConfTrust } from '@fulmen/store';
+import type { Fence, ZeroConfTrust } from '@fulmen/store';
+import { eventBody } from './forwarding.ts';
 import { formatOf } from './openings.ts';
 import { changedPolicy } from './policy.ts';
 import type { ChannelInput } from '@fulmen/channel';
@@ -49,16 +51,42 @@ export class EngineCommands implements EngineApi {
   }
 
   async closeChannel(channelId: Uint8Array, how: Parameters<EngineApi['closeChannel']>[1]): Promise<void> {
-    const actor = await this.#requireChannel(channelId);
     switch (how.kind) {
       case 'cooperative':
-        return command(actor, {
+        return command(await this.#requireChannel(channelId), {
           type: 'shutdown',
           ...(how.script === undefined ? {} : { script: how.script }),
           ...(how.feerates === undefined ? {} : { feerates: how.feerates }),
         });
       case 'force':
-        return command(actor, { type: 'force_close', reason: 'the operator asked for it' });
+        return this.#forceClose(channelId, 'the operator asked for it');
+    }
+  }
+
+  /** A channel that is out of service commits nothing: its close is decided on its row, and chain-monitor does the rest. */
+  async #forceClose(channelId: Uint8Array, reason: string): Promise<void> {
+    const actor = this.#engine.channel(channelId);
+    if (actor !== undefined && !actor.stopped) return command(actor, { type: 'force_close', reason });
+    if (actor?.passiveReason !== undefined) throw passive(actor.passiveReason);
+    const fence = actor?.fence ?? (await this.#requireFence(channelId));
+    const { store, runtime, bus, logger } = this.#engine.ports;
+    const type = 'channel_closing';
+    const outcome = await store.decideClose(fence, channelId, reason, {
+      type,
+      timeUnixMs: runtime.wallClockMs(),
+      body: eventBody({ type, channelId, reason, decidedBy: 'the operator' }),
+    });
+    switch (outcome) {
+      case 'decided':
+        logger.warn({ channel: toHex(channelId) }, 'a channel that is out of service is closed by force');
+        bus.publish('fulmen.monitor');
+        return;
+      case 'closing':
+        return;
+      case 'passive':
+        throw passive('its state is old');
+      case 'fence_lost':
+        throw this.#engine.notOwner(fence.shard);
     }
   }
 
@@ -91,16 +119,26 @@ export class EngineCommands implements EngineApi {
   async #requireChannel(channelId: Uint8Array): Promise<ChannelActor> {
     const actor = this.#engine.channel(channelId);
     if (actor !== undefined) return actor;
+    await this.#requireFence(channelId);
+    throw new RpcError('unavailable', 'the channel is out of service on this replica: see its log');
+  }
+
+  /** Of a channel that has no actor here. */
+  async #requireFence(channelId: Uint8Array): Promise<Fence> {
     const row = (await this.#engine.ports.store.listChannels({ closed: 'include' })).find(
       (channel) => Buffer.compare(channel.channelId, channelId) === 0,
     );
     if (row === undefined)
       throw new RpcError('not_found', 'there is no channel with this id: see the list of channels');
     if (row.phase === 'closed') throw new RpcError('failed_precondition', 'the channel is closed');
-    throw this.#engine.fenceOf(row.shard) === undefined
-      ? this.#engine.notOwner(row.shard)
-      : new RpcError('unavailable', 'the channel is out of service on this replica: see its log');
+    const fence = this.#engine.fenceOf(row.shard);
+    if (fence === undefined) throw this.#engine.notOwner(row.shard);
+    return fence;
   }
+}
+
+function passive(reason: string): RpcError {
+  return new RpcError('failed_precondition', `the channel is passive: ${reason}`);
 }
 
 /** Posts a command and waits for its commit. */
@@ -109,7 +147,10 @@ async function command(actor: ChannelActor, input: ChannelInput): Promise<void> 
     if (!actor.post({ kind: 'command', input, settle: resolve })) {
       resolve({
         ok: false,
-        error: { code: 'invalid_command', message: 'the channel is busy or out of service: try again' },
+        error: {
+          code: 'invalid_command',
+          message: 'the channel is busy, or out of service: try again, or close it by force',
+        },
       });
     }
   });

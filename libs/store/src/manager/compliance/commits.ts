@@ -244,6 +244,36 @@ export function commitCompliance(
       expect(types(await a().commitSteps([step(fence, 430, 2n)]))).toEqual(['closing_decided']);
     });
 
+    test('a close is decided under the fence, of a channel that can still be closed', async () => {
+      await begin(45);
+      const phases = ['open', 'closing_mutual', 'closing_force', 'passive', 'closed'];
+      const units = phases.map((phase, n) => step(fence, 450 + n, 0n, { row: { phase } }));
+      expect(types(await a().commitSteps(units))).toEqual(Array(5).fill('committed'));
+      const decide = (number: number, by = fence) =>
+        a().decideClose(by, channelIdOf(number), 'the operator', {
+          type: 'channel_closing',
+          timeUnixMs: 7,
+          body: `{"channel":${number}}`,
+        });
+      expect(await decide(450, { ...fence, epoch: fence.epoch - 1n })).toBe('fence_lost');
+      expect((await load(a(), fence, 450))?.closingDecision).toBeUndefined();
+      const outcomes = [];
+      for (const n of phases.keys()) outcomes.push(await decide(450 + n));
+      // Both signed a mutual close, but it may never be broadcast; a commitment may be then. A passive channel has none.
+      expect(outcomes).toEqual(['decided', 'decided', 'closing', 'passive', 'closing']);
+      expect(await decide(450)).toBe('closing');
+      expect(await decide(459)).toBe('closing');
+      expect((await load(a(), fence, 450))?.closingDecision).toBe('the operator');
+      expect((await load(a(), fence, 453))?.closingDecision).toBeUndefined();
+      expect(types(await a().commitSteps([step(fence, 450, 1n)]))).toEqual(['closing_decided']);
+      await a().sequenceEvents('a', 100);
+      const events = (await a().readEvents(0n, 100)).map(({ event }) => event);
+      expect(events.filter(({ type }) => type === 'channel_closing').map(({ body }) => body)).toEqual([
+        '{"channel":450}',
+        '{"channel":451}',
+      ]);
+    });
+
     test('a bad unit is alone: the others of its group are stored, it left nothing', async () => {
       await begin(41);
       expect(

@@ -192,6 +192,20 @@ export class PostgresManagerStore implements ManagerStore {
     );
   }
 
+  async decideClose(
+    fence: Fence,
+    channelId: Uint8Array,
+    reason: string,
+    event: port.StoreEvent,
+  ): Promise<port.DecideCloseOutcome> {
+    const { outcome } = await this.#writeOne<{ outcome: port.DecideCloseOutcome }>(
+      this.#queries,
+      'decide_close',
+      [...fenceValues(fence), channelId, reason, event.type, event.timeUnixMs, event.body],
+    );
+    return outcome;
+  }
+
   commitSteps(units: readonly port.CommitUnit[]): Promise<readonly port.Verdict[]> {
     return commitUnits(this.#steps, units);
   }
