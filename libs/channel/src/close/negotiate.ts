@@ -1,7 +1,15 @@
 /** BOLT 2 "Legacy Closing Negotiation: closing_signed", with fee ranges. */
 import type { MessageOf } from '@fulmen/wire';
 import type { ClosingOutputs } from '../commitment/closing.ts';
-import { buildClosingTransaction, closingFeeSat, closingSpec, isClosingDust } from '../commitment/closing.ts';
+import {
+  MAX_OMITTED_OUTPUT_SAT,
+  buildClosingTransaction,
+  closingFeeSat,
+  closingSpec,
+  isClosingDust,
+  maximumClosingFeeSat,
+  mayOmitHolder,
+} from '../commitment/closing.ts';
 import type { ChannelContext } from '../context.ts';
 import type { ChannelEffect, ClosingSpec } from '../effect.ts';
 import { fault } from '../errors.ts';
@@ -56,6 +64,9 @@ export function receiveClosingSigned(
   };
   if (feeSat > funderBalanceSat(state))
     return fault('closing_fee', 'warning_disconnect', 'closing_signed: the funder cannot pay the fee');
+  // What the signer would refuse is not agreed on.
+  if (feeSat > maximumFeeSat(phase))
+    return fault('closing_fee', 'warning_disconnect', 'closing_signed: the fee is unreasonably large');
   // BOLT 2: "if the signature is not valid for either variant of closing transaction ... OR non-compliant with LOW-S-standard
   // rule: MUST send a warning and close the connection, or send an error and fail the channel."
   const signed = signedVariant(ctx, state, specFor(state, phase, feeSat), message.signature);
@@ -88,10 +99,13 @@ function decide(
   if (ours?.feeSat === theirs.feeSat) return agree(state, closing, signature, []);
   const accept = () => {
     // BOLT 2: "SHOULD reply with a closing_signed with the same fee_satoshis value if it is different from its previously sent".
-    const reply = offer(state, phase, {
-      feeSat: theirs.feeSat,
-      ...(ours?.feeRange && { feeRange: ours.feeRange }),
-    });
+    // Of the very transaction that the counterparty signed: it looks for no other.
+    const reply = offer(
+      state,
+      phase,
+      { feeSat: theirs.feeSat, ...(ours?.feeRange && { feeRange: ours.feeRange }) },
+      closing,
+    );
     return agree(reply.state, closing, signature, reply.effects);
   };
   // BOLT 2: "if fee_satoshis matches its previously sent fee_range: SHOULD use fee_satoshis to sign and broadcast".
@@ -102,7 +116,7 @@ function decide(
   if (theirs.feeRange !== undefined) {
     const overlap = {
       minFeeSat: max(acceptable.minFeeSat, theirs.feeRange.minFeeSat),
-      maxFeeSat: min(acceptable.maxFeeSat, theirs.feeRange.maxFeeSat),
+      maxFeeSat: min(min(acceptable.maxFeeSat, theirs.feeRange.maxFeeSat), maximumFeeSat(phase)),
     };
     // BOLT 2: "if there is no overlap between that and its own fee_range: SHOULD send a warning".
     if (overlap.minFeeSat > overlap.maxFeeSat)
@@ -173,20 +187,22 @@ function nextOffer(oursSat: bigint, theirsSat: bigint, acceptable: FeeRange): bi
   return contains(acceptable, next) && strictlyBetween(next, oursSat, theirsSat) ? next : undefined;
 }
 
-function offer(state: EstablishedChannel, phase: Negotiating, made: ClosingOffer): Step<EstablishedChannel> {
-  return {
-    state: { ...state, phase: { ...phase, holderOffer: made } },
-    effects: [{ type: 'send', message: closingMessage(state, phase, made) }],
-  };
-}
-
-function closingMessage(state: EstablishedChannel, phase: Negotiating, made: ClosingOffer) {
-  return {
+function offer(
+  state: EstablishedChannel,
+  phase: Negotiating,
+  made: ClosingOffer,
+  closing: ClosingSpec = specFor(state, phase, made.feeSat),
+): Step<EstablishedChannel> {
+  const message = {
     kind: 'closing_signed',
     channelId: state.channelId,
-    closing: specFor(state, phase, made.feeSat),
+    closing,
     ...(made.feeRange && { feeRange: made.feeRange }),
   } as const;
+  return {
+    state: { ...state, phase: { ...phase, holderOffer: made } },
+    effects: [{ type: 'send', message }],
+  };
 }
 
 /** Takes back an offer whose message was held. */
@@ -235,9 +251,10 @@ function specFor(state: EstablishedChannel, phase: Negotiating, feeSat: bigint):
 
 /**
  * The closing transaction that the counterparty signed. BOLT 3: a node "MUST
- * remove any output below its own dust_limit_satoshis", and "MAY also
- * eliminate its own output": an omitted output has the amount 0. Outputs that
- * would not relay never exist, so that no close with dust is ever agreed on.
+ * remove any output below its own dust_limit_satoshis", and "MAY eliminate its
+ * own output": an omitted output has the amount 0, and is one that the signer
+ * lets go. Outputs that would not relay never exist, so that no close with dust
+ * is ever agreed on.
  */
 function signedVariant(
   ctx: ChannelContext,
@@ -245,8 +262,10 @@ function signedVariant(
   closing: ClosingSpec,
   signature: Uint8Array,
 ): ClosingSpec | undefined {
-  const variants: ClosingSpec[] = [closing, { ...closing, toCounterpartySat: 0n }];
-  if (closing.toHolderSat < state.parameters.counterparty.dustLimitSat)
+  const variants: ClosingSpec[] = [closing];
+  if (closing.toCounterpartySat < MAX_OMITTED_OUTPUT_SAT)
+    variants.push({ ...closing, toCounterpartySat: 0n });
+  if (mayOmitHolder(closing.toHolderSat, state.parameters.counterparty.dustLimitSat))
     variants.push({ ...closing, toHolderSat: 0n });
   const funding = primaryFunding(state);
   return variants.find((variant) => {
@@ -285,6 +304,10 @@ function hasSignedDust(
   });
 }
 
+function maximumFeeSat({ holderScript, counterpartyScript }: Negotiating): bigint {
+  return maximumClosingFeeSat([holderScript, counterpartyScript]);
+}
+
 function funderBalanceSat(state: EstablishedChannel): bigint {
   const { holderBalanceMsat, counterpartyBalanceMsat } = primaryFunding(state);
   return (state.parameters.funder === 'holder' ? holderBalanceMsat : counterpartyBalanceMsat) / 1000n;
@@ -292,23 +315,23 @@ function funderBalanceSat(state: EstablishedChannel): bigint {
 
 /**
  * The fees that the holder puts up with: as funder up to the target plus what a force close would cost, as fundee anything
- * that relays. What the operator said goes before: a lowest feerate, and as funder a highest.
+ * that relays; nothing is offered or taken above what the signer signs. What the operator said goes before: a lowest
+ * feerate, and as funder a highest.
  */
 function acceptableFees(ctx: ChannelContext, state: EstablishedChannel, phase: Negotiating): FeeRange {
   const scripts = [phase.holderScript, phase.counterpartyScript];
-  const balanceSat = funderBalanceSat(state);
-  const feeSat = (feerateSatPerKw: number): bigint =>
-    min(closingFeeSat(scripts, feerateSatPerKw), balanceSat);
+  const mostSat = min(funderBalanceSat(state), maximumFeeSat(phase));
+  const feeSat = (feerateSatPerKw: number): bigint => min(closingFeeSat(scripts, feerateSatPerKw), mostSat);
   const { closeMinimumSatPerKw } = ctx.feerates;
   const { targetSatPerKw, maximumSatPerKw } = phase.feerates ?? {};
   if (state.parameters.funder !== 'holder')
-    return { minFeeSat: feeSat(targetSatPerKw ?? closeMinimumSatPerKw), maxFeeSat: balanceSat };
+    return { minFeeSat: feeSat(targetSatPerKw ?? closeMinimumSatPerKw), maxFeeSat: funderBalanceSat(state) };
   // Whoever asks for a feerate wants it, and not a peer's that confirms later; it may be less than the estimates would bid.
   const minFeeSat = feeSat(targetSatPerKw ?? Math.min(closeMinimumSatPerKw, maximumSatPerKw ?? Infinity));
   const targetFeeSat = feeSat(targetSatPerKw ?? ctx.feerates.closeTargetSatPerKw);
   const maxFeeSat =
     maximumSatPerKw === undefined
-      ? min(max(targetFeeSat, minFeeSat) + ctx.config.forceCloseAvoidanceMaxFeeSat, balanceSat)
+      ? min(max(targetFeeSat, minFeeSat) + ctx.config.forceCloseAvoidanceMaxFeeSat, mostSat)
       : feeSat(maximumSatPerKw);
   return { minFeeSat, maxFeeSat };
 }

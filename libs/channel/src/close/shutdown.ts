@@ -3,6 +3,7 @@ import { equalBytes } from '@fulmen/codec';
 import { FEERATE_FLOOR_SAT_PER_KW, isValidShutdownScript } from '@fulmen/bitcoin';
 import type { MessageOf } from '@fulmen/wire';
 import { make } from '@fulmen/wire';
+import { MAX_FEERATE_SAT_PER_KW } from '../config.ts';
 import type { ChannelContext, NegotiatedFeatures } from '../context.ts';
 import type { ChannelEffect } from '../effect.ts';
 import { fault, refuse } from '../errors.ts';
@@ -64,6 +65,8 @@ function wrongFeerates(
 ): string | undefined {
   if (targetSatPerKw < FEERATE_FLOOR_SAT_PER_KW)
     return `below ${FEERATE_FLOOR_SAT_PER_KW} sat per 1000 weight units nothing is relayed`;
+  if (targetSatPerKw > MAX_FEERATE_SAT_PER_KW)
+    return `above ${MAX_FEERATE_SAT_PER_KW} sat per 1000 weight units nothing is signed`;
   if (maximumSatPerKw === undefined) return undefined;
   if (maximumSatPerKw < targetSatPerKw) return 'the highest feerate is below the one to aim at';
   return state.parameters.funder === 'holder'

@@ -12,6 +12,7 @@ import type { Tx } from '@fulmen/bitcoin';
 import { compactSizeLength } from '@fulmen/bitcoin/bytes';
 import { compareBytes, err, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
+import { MAX_FEERATE_SAT_PER_KW } from '../config.ts';
 import type { ClosingSpec } from '../effect.ts';
 import { fundingSpendWitness, fundingWitnessScript } from './scripts/funding.ts';
 import type { FundingScope } from './types.ts';
@@ -157,6 +158,17 @@ export function assembleClosing(
   );
 }
 
+/**
+ * BOLT 3, of a node that offers a signature: it "MAY eliminate its own output", and "MUST remove any output below its own
+ * dust_limit_satoshis". An output of as much as the highest dust limit there is, or more, must be there.
+ */
+export const MAX_OMITTED_OUTPUT_SAT = 10_000n;
+
+/** Whether a close may lack the holder's output of this value, in satoshis after the fee, because the counterparty calls it dust. */
+export function mayOmitHolder(toHolderSat: bigint, counterpartyDustLimitSat: bigint): boolean {
+  return toHolderSat < counterpartyDustLimitSat && toHolderSat < MAX_OMITTED_OUTPUT_SAT;
+}
+
 /** Version 4, counts 1 + 1, outpoint 36, empty script 1, sequence 4, locktime 4. */
 const CLOSING_FIXED_LENGTH = 51;
 /** Marker and flag 2, item count 1, empty item 1, two signatures of at most 72 bytes (low S, low or high R, hash type) and a script of 71, each with a length. */
@@ -167,6 +179,11 @@ export function closingWeight(outputScripts: readonly Uint8Array[]): number {
   let length = CLOSING_FIXED_LENGTH;
   for (const script of outputScripts) length += 8 + compactSizeLength(script.length) + script.length;
   return 4 * length + CLOSING_WITNESS_LENGTH;
+}
+
+/** The most that a close with these output scripts may pay, in satoshis: what the signer's default allows. */
+export function maximumClosingFeeSat(outputScripts: readonly Uint8Array[]): bigint {
+  return closingFeeSat(outputScripts, MAX_FEERATE_SAT_PER_KW);
 }
 
 /** Fee that a close with these output scripts needs at this feerate, in satoshis, rounded up. */

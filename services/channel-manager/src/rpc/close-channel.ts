@@ -1,10 +1,8 @@
 import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
+import { MAX_FEERATE_SAT_PER_KW } from '@fulmen/channel';
 import type { CloseChannelRequest, CloseChannelResponse } from '@fulmen/proto/manager/v1/manager';
 import type { ManagerDeps } from './deps.ts';
 import { invalid, require32, requireScript } from './validate.ts';
-
-/** 4,000 sat/vB: a higher one is a wrong unit. */
-const MAX_FEERATE_SAT_PER_KW = 1_000_000;
 
 /** Closes a channel: together with the peer, or alone. */
 export async function closeChannel(

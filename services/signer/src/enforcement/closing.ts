@@ -1,11 +1,17 @@
 /** Mutual close: only to known scripts, only with the balances of the signer's own last states. */
-import { buildClosingTransaction, closingWeight } from '@fulmen/channel/commitment/closing';
+import {
+  type BuiltClosing,
+  MAX_OMITTED_OUTPUT_SAT,
+  buildClosingTransaction,
+  closingWeight,
+  mayOmitHolder,
+} from '@fulmen/channel/commitment/closing';
 import { feeForWeightRoundedUpSat } from '@fulmen/bitcoin';
 import { equalBytes, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import type { EnforcementContext } from './commitments.ts';
 import { refuse } from './refuse.ts';
-import type { Refusal, SignerChannelState } from './types.ts';
+import type { ChannelRegistration, CommitmentRecord, Refusal, SignerChannelState } from './types.ts';
 
 export interface ClosingRequest {
   readonly toHolderSat: bigint;
@@ -41,14 +47,16 @@ export function signClosing(
   );
   if (request.feeSat > maximumFeeSat)
     return refuse('policy-mutual-fee-range', `fee of ${request.feeSat} sat`);
+  let shares: Shares = { holder: 0n, counterparty: 0n };
   for (const record of last) {
     if (record === undefined)
       return refuse('policy-commitment-initial-not-validated', 'the channel has no commitments yet');
     if (record.htlcCount > 0)
       return refuse('policy-mutual-no-pending-htlcs', `${record.htlcCount} HTLCs pending`);
-    const feeSat = registration.funder === 'holder' ? request.feeSat : 0n;
-    const leastSat = record.toHolderMsat / 1000n - feeSat;
-    if (request.toHolderSat < leastSat)
+    shares = sharesSat(registration, record, request.feeSat);
+    const isOmitted =
+      request.toHolderSat === 0n && mayOmitHolder(shares.holder, registration.counterparty.dustLimitSat);
+    if (request.toHolderSat < shares.holder && !isOmitted)
       return refuse(
         'policy-mutual-value',
         `${request.toHolderSat} sat to the holder, who has ${record.toHolderMsat} msat`,
@@ -60,18 +68,36 @@ export function signClosing(
     dustLimitSat: registration.holder.dustLimitSat,
   });
   if (!built.ok) return refuse('policy-mutual-value', built.error.type);
-  if (built.value.feeSat > maximumFeeSat + dustAllowance(request, registration.holder.dustLimitSat))
+  if (built.value.feeSat > maximumFeeSat + omittedSat(built.value, shares) + ROUNDED_OFF_SAT)
     return refuse('policy-mutual-fee-range', `the transaction pays ${built.value.feeSat} sat`);
   const locked: SignerChannelState =
     state.lock.type === 'mutual_close' ? state : { ...state, lock: { type: 'mutual_close' } };
   return ok({ state: locked, signature: ctx.secp.sign(built.value.sighash, ctx.secrets.fundingSecret) });
 }
 
-/** Outputs too small to exist go to the miners, with what rounding cuts off. */
-function dustAllowance(request: ClosingRequest, dustLimitSat: bigint): bigint {
-  const generousSat = dustLimitSat > 10_000n ? dustLimitSat : 10_000n;
-  const omitted = [request.toHolderSat, request.toCounterpartySat].filter(
-    (valueSat) => valueSat < generousSat,
-  );
-  return omitted.reduce((sum, valueSat) => sum + valueSat, 2n);
+interface Shares {
+  readonly holder: bigint;
+  readonly counterparty: bigint;
+}
+
+/** What a close leaves to each side; below zero where the funder cannot pay the fee. */
+function sharesSat({ funder }: ChannelRegistration, record: CommitmentRecord, feeSat: bigint): Shares {
+  return {
+    holder: record.toHolderMsat / 1000n - (funder === 'holder' ? feeSat : 0n),
+    counterparty: record.toCounterpartyMsat / 1000n - (funder === 'counterparty' ? feeSat : 0n),
+  };
+}
+
+/** Balances are rounded down to whole satoshis. */
+const ROUNDED_OFF_SAT = 2n;
+
+/** What goes to the miners beside the fee: outputs that are too small to exist, or that their owner gave up. */
+function omittedSat(built: BuiltClosing, shares: Shares): bigint {
+  const omitted = [
+    ...(built.holderOutputIndex === undefined ? [shares.holder] : []),
+    ...(built.counterpartyOutputIndex === undefined ? [shares.counterparty] : []),
+  ];
+  return omitted
+    .filter((valueSat) => valueSat > 0n && valueSat < MAX_OMITTED_OUTPUT_SAT)
+    .reduce((sum, valueSat) => sum + valueSat, 0n);
 }
