@@ -1,6 +1,7 @@
 /** What a channel's actor takes note of outside of its turns. */
 import { Pair } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { RpcError } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
 import type { FundingStatus } from '@fulmen/store';
 import { make } from '@fulmen/wire';
@@ -8,6 +9,7 @@ import { describe, expect, test } from 'vitest';
 import type { ActorHost } from './actor-host.ts';
 import { ChannelActor } from './channel-actor.ts';
 import { PolicyDefaults } from './policy.ts';
+import { LoneActor } from './testing/lone-actor.ts';
 
 function actorOf(minimumDepth: number, consumed: bigint[] = []): ChannelActor {
   const { bob } = new Pair(fakeSecp256k1);
@@ -85,4 +87,39 @@ test('frames that wait for an actor when it stops are acknowledged, for its peer
     actor.post({ kind: 'message', input: { type: 'message', message }, generation: 1n, frame });
   actor.stop();
   expect(consumed).toEqual([2n, 3n]);
+});
+
+describe('a mutual close that the signer refuses', () => {
+  const refuse = () =>
+    Promise.reject(new RpcError('failed_precondition', 'policy-mutual-fee-range: too much'));
+  const REASON = 'the signer refused a mutual close: policy-mutual-fee-range: too much';
+
+  test('when it is agreed and to be broadcast, is a close by force', async () => {
+    const pair = new Pair(fakeSecp256k1);
+    pair.alice.must({ type: 'shutdown' });
+    pair.deliverAll();
+    const lone = new LoneActor(pair.bob);
+    expect(lone.phase).toBe('closing_mutual');
+    lone.signClosing = refuse;
+    lone.actor.rebroadcastClosing();
+    await lone.idle();
+    expect(lone.phase).toBe('closing_force');
+    expect(lone.actor.state.phase).toEqual({ type: 'closing_force', reason: REASON });
+    expect(lone.quarantines).toEqual([]);
+  });
+
+  test('when it is answered, is a close by force, and the peer hears of that alone', async () => {
+    const pair = new Pair(fakeSecp256k1);
+    pair.alice.must({ type: 'shutdown' });
+    pair.deliver('bob');
+    pair.deliver('alice');
+    const lone = new LoneActor(pair.bob);
+    lone.signClosing = refuse;
+    lone.receive(...pair.alice.outbox);
+    await lone.idle();
+    expect(lone.phase).toBe('closing_force');
+    expect(lone.actor.state.phase).toEqual({ type: 'closing_force', reason: REASON });
+    expect(lone.sent.map(({ type }) => type)).toEqual(['error']);
+    expect(lone.quarantines).toEqual([]);
+  });
 });

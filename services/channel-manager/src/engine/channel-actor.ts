@@ -8,7 +8,6 @@ import {
   nextDeadlineHeight,
   type ChannelState,
   type EstablishedChannel,
-  type OutboundMessage,
   type SignerProgress,
   type ChannelContext,
 } from '@fulmen/channel';
@@ -16,7 +15,7 @@ import { isClosing } from '@fulmen/channel/close/force';
 import { isFrozen } from '@fulmen/channel/updates/ready';
 import { InternalError, toHex, utf8Encode } from '@fulmen/codec';
 import type { FailureMessage } from '@fulmen/onion';
-import type { SignResult, SignSuccess } from '@fulmen/proto/signer/v1/signer';
+import type { SignResult } from '@fulmen/proto/signer/v1/signer';
 import { AbortedError, type Logger } from '@fulmen/service';
 import {
   type ChannelPolicyRow,
@@ -29,7 +28,7 @@ import {
   type Verdict,
 } from '@fulmen/store';
 import { make } from '@fulmen/wire';
-import { HolderPoints, materialise } from '../signing/sign-item.ts';
+import { HolderPoints } from '../signing/sign-item.ts';
 import type { ActorHost } from './actor-host.ts';
 import { ChannelLedger } from './channel-ledger.ts';
 import { ChannelSigner } from './channel-signer.ts';
@@ -41,6 +40,7 @@ import type { GrowingForwarding, OutgoingLink } from './forwarding.ts';
 import { InboundHtlcs } from './inbound-htlcs.ts';
 import type { Item } from './items.ts';
 import { generationAfter, Mailbox, withoutStaleMessages } from './mailbox.ts';
+import { Sender } from './sender.ts';
 import { sourceKey } from './source-key.ts';
 import { Turn } from './turn.ts';
 import type { TurnResult } from './turn-result.ts';
@@ -80,6 +80,7 @@ export class ChannelActor {
   readonly #inbound: InboundHtlcs;
   readonly #followUps: FollowUps;
   readonly #closingPatience: ClosingPatience;
+  readonly #sender: Sender;
   readonly #failureUpdates: FailureUpdates;
   #state: ChannelState;
   #generation: bigint | undefined;
@@ -108,6 +109,7 @@ export class ChannelActor {
     this.#inbound = new InboundHtlcs(host, this, this.#signer, loaded?.intentsWritten ?? []);
     this.#followUps = new FollowUps(host, this);
     this.#closingPatience = new ClosingPatience(host, this);
+    this.#sender = new Sender(host, this);
     this.#failureUpdates = new FailureUpdates(host, this);
     for (const { htlcId, ...link } of loaded?.outgoing ?? []) this.#outgoing.set(htlcId, link);
   }
@@ -415,7 +417,7 @@ export class ChannelActor {
       this.#signer.learn(success, result.state);
       this.#inbound.learn(success, newOnions);
     }
-    await this.#send(result.messages, success, generation);
+    await this.#sender.send(result.messages, success, generation);
     for (const effect of result.followUps) this.#followUps.run(effect);
     this.#followUps.afterTurn(this.#state, before);
     this.#closingPatience.follow(this.#state);
@@ -464,17 +466,5 @@ export class ChannelActor {
     });
     for (const { outcome, sourceShard } of resolutions)
       if (outcome.type !== 'fulfilled') this.#shardsToTell.add(sourceShard);
-  }
-
-  async #send(
-    messages: readonly OutboundMessage[],
-    signed: SignSuccess | undefined,
-    generation: bigint | undefined,
-  ): Promise<void> {
-    for (const message of messages) {
-      const ready = await materialise(message, signed, this.points, this.#host.otherSignatures(this));
-      if (this.stopped) return;
-      if (generation !== undefined) this.#host.send(this, ready, generation);
-    }
   }
 }

@@ -4,8 +4,10 @@ import { encodeTx } from '@fulmen/bitcoin';
 import { assembleClosing, buildClosingTransaction } from '@fulmen/channel/commitment/index';
 import { assertNever } from '@fulmen/codec';
 import type { BroadcastOrder } from '@fulmen/store';
+import { isRefusal } from '../signing/patiently.ts';
 import type { ActorHost } from './actor-host.ts';
 import type { ChannelActor } from './channel-actor.ts';
+import { closeByForceInstead } from './sender.ts';
 import type { FollowUp } from './turn-result.ts';
 
 export class FollowUps {
@@ -85,9 +87,14 @@ export class FollowUps {
         dustLimitSat: state.parameters.holder.dustLimitSat,
       });
       if (!built.ok) return this.#host.quarantine(this.#actor, 'the agreed mutual close cannot be built');
-      const holderSignature = await this.#host
-        .otherSignatures(this.#actor)
-        .closing({ kind: 'closing_signed', channelId: state.channelId, closing });
+      const message = { kind: 'closing_signed', channelId: state.channelId, closing } as const;
+      let holderSignature: Uint8Array;
+      try {
+        holderSignature = await this.#host.otherSignatures(this.#actor).closing(message);
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        return closeByForceInstead(this.#host, this.#actor, error.message);
+      }
       const transaction = assembleClosing(built.value, funding, { holderSignature, counterpartySignature });
       this.#actor.post({
         kind: 'broadcast',

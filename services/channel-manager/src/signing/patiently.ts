@@ -8,6 +8,11 @@ import { AbortedError, type Runtime } from '@fulmen/service';
 
 const RETRY_MS = 100;
 
+/** Whether the signer refused for good: repeated, the call would be refused again. */
+export function isRefusal(error: unknown): error is RpcError {
+  return error instanceof RpcError && error.code === 'failed_precondition';
+}
+
 /** @throws AbortedError once nobody waits for it any more; RpcError for a definitive no. */
 export async function patiently<T>(
   runtime: Runtime,

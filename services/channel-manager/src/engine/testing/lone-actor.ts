@@ -1,0 +1,124 @@
+/**
+ * The actor of one channel whose host commits everything at once. It has no step to sign: what it asks of the signer
+ * beside that is written down, and answered as a test says.
+ */
+import { type ChannelInput, type ChannelState, type PeerMessage, signerProgress } from '@fulmen/channel';
+import type { TestNode } from '@fulmen/channel/testing/node';
+import { InternalError } from '@fulmen/codec';
+import { silentLogger } from '@fulmen/service';
+import type { CommitUnit, LoadedChannel, Verdict } from '@fulmen/store';
+import type { ActorHost } from '../actor-host.ts';
+import { ChannelActor } from '../channel-actor.ts';
+import { PolicyDefaults } from '../policy.ts';
+import type { OtherSignatures } from '../../signing/sign-item.ts';
+
+const GENERATION = 1n;
+
+export class LoneActor {
+  readonly actor: ChannelActor;
+  readonly sent: PeerMessage[] = [];
+  readonly disconnects: string[] = [];
+  readonly quarantines: string[] = [];
+  /** Numbers of holder commitments whose points were asked for. */
+  readonly askedPoints: bigint[] = [];
+  /** Frames that were acknowledged. */
+  readonly consumed: bigint[] = [];
+  readonly commits: CommitUnit[] = [];
+  signClosing: OtherSignatures['closing'] = () => Promise.resolve(new Uint8Array(64));
+  readonly #work: Promise<void>[] = [];
+  #frame = 0n;
+
+  /** The channel of `node`, as if it were loaded and its peer connected. */
+  constructor(node: TestNode) {
+    const { channel: state, rows, signer } = node;
+    if (rows === undefined) throw new InternalError('nothing was committed');
+    const policy = new PolicyDefaults({
+      feeBaseMsat: 0,
+      feeProportionalMillionths: 0,
+      cltvExpiryDelta: 40,
+    });
+    const never = new Promise<never>(() => undefined);
+    const host = {
+      ports: {
+        logger: silentLogger,
+        secp: node.secp,
+        bus: { publish: () => undefined },
+        runtime: { wallClockMs: () => 0, monotonicMs: () => 0, sleep: () => never },
+        signer: {
+          getPerCommitmentPoints: ({ commitmentNumbers }: { commitmentNumbers: bigint[] }) => {
+            this.askedPoints.push(...commitmentNumbers);
+            return Promise.resolve({ points: commitmentNumbers.map((number) => signer.point(number)) });
+          },
+        },
+        committer: {
+          submit: (unit: CommitUnit): Promise<{ verdict: Verdict }> => {
+            this.commits.push(unit);
+            return Promise.resolve({ verdict: { type: 'committed' } });
+          },
+        },
+      },
+      node: { ...node.ctx, channelConfig: node.config, blockHeight: 500, chainDoubt: () => undefined },
+      towers: undefined,
+      otherSignatures: (): OtherSignatures => ({
+        closing: (message) => this.signClosing(message),
+        announcement: () => never,
+      }),
+      send: (_: ChannelActor, message: PeerMessage) => void this.sent.push(message),
+      disconnect: (_: ChannelActor, reason: string) => void this.disconnects.push(reason),
+      consumed: (_: ChannelActor, frames: readonly bigint[]) => void this.consumed.push(...frames),
+      quarantine: (actor: ChannelActor, reason: string) => {
+        this.quarantines.push(reason);
+        actor.stop();
+      },
+      inBackground: (_: string, work: () => Promise<void>) => void this.#work.push(work()),
+      deliver: () => undefined,
+      letGo: () => undefined,
+      publishPolicy: () => undefined,
+      channelsChanged: () => undefined,
+    };
+    const channel = {
+      version: 1n,
+      persisted: rows,
+      nextMonitorUpdateId: state.monitor.updateId + 1n,
+      outgoing: [],
+      intentsWritten: [],
+      preimages: [],
+    } as unknown as LoadedChannel;
+    const { holderCommitmentNumber: first } = state.changes;
+    this.actor = new ChannelActor(host as unknown as ActorHost, {
+      fence: { shard: 1, epoch: 1n, replicaId: 'a' },
+      channelKeysId: state.parameters.channelKeysId,
+      state,
+      policy: policy.initial(1_000_000n, false, 0),
+      points: { first, points: [0n, 1n, 2n].map((after) => signer.point(first + after)) },
+      loaded: { channel, signer: signerProgress(state) },
+    });
+    this.actor.adopt(GENERATION);
+  }
+
+  get phase(): string {
+    const { state }: { readonly state: ChannelState } = this.actor;
+    return state.phase.type;
+  }
+
+  /** Messages of the peer. */
+  receive(...messages: readonly PeerMessage[]): void {
+    for (const message of messages)
+      this.actor.post({
+        kind: 'message',
+        input: { type: 'message', message } satisfies ChannelInput,
+        generation: GENERATION,
+        frame: ++this.#frame,
+      });
+  }
+
+  /** Resolves when nothing is under way, in turns or beside them. */
+  async idle(): Promise<void> {
+    for (;;) {
+      await this.actor.idle();
+      const work = this.#work.splice(0);
+      if (work.length === 0) return;
+      await Promise.all(work);
+    }
+  }
+}
