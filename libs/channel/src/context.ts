@@ -22,8 +22,7 @@ export interface ChannelContext {
   readonly feerates: FeerateEstimates;
   /**
    * The holder's per-commitment point of this channel, from the shell's cache
-   * of what the signer gave. `requiredHolderPoints(state, input)` names those
-   * that an input may ask for; undefined fails the step with
+   * of what the signer gave. Undefined fails the step with
    * `holder_point_missing`, and the shell fetches and repeats.
    */
   readonly holderPoint: (commitmentNumber: bigint) => Uint8Array | undefined;

@@ -23,7 +23,7 @@ export { restoreStatically } from './open/restore-static.ts';
 export type { StaticRestoration } from './open/restore-static.ts';
 export { canCommit } from './commit.ts';
 export { isHeld } from './freeze.ts';
-export { requiredHolderPoints, signerProgress, signerWork } from './signer-work.ts';
+export { signerProgress, signerWork } from './signer-work.ts';
 export type { SignerMismatch, SignerProgress } from './signer-work.ts';
 export { htlcDeadlines, nextDeadlineHeight, weighClosing } from './deadlines.ts';
 export type { HtlcDeadline } from './deadlines.ts';

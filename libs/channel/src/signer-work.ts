@@ -1,10 +1,9 @@
 /** What the signer is owed, derived from the state and from what the signer says of itself. */
 import type { Result } from '@fulmen/codec';
 import { err, ok } from '@fulmen/codec';
-import { MAX_USABLE_COMMITMENT_NUMBER, lookupSecret } from '@fulmen/keys';
+import { lookupSecret } from '@fulmen/keys';
 import { holderSignatures } from './commit.ts';
 import type { SignerWork } from './effect.ts';
-import type { ChannelInput } from './input.ts';
 import type { EstablishedChannel } from './state.ts';
 import { holderSpec } from './updates/spec.ts';
 
@@ -62,38 +61,4 @@ export function signerWork(
     counterpartyRevocations,
     holderCommitment: { spec: holderSpec(state), signatures: holderSignatures(state) },
   });
-}
-
-/** The holder's per-commitment points that a step with this input may ask `ctx.holderPoint` for. */
-export function requiredHolderPoints(state: EstablishedChannel, input: ChannelInput): readonly bigint[] {
-  if (input.type === 'commitment_signed_batch') return [state.changes.holderCommitmentNumber + 1n];
-  if (input.type !== 'message') return [];
-  switch (input.message.type) {
-    case 'commitment_signed':
-      return [state.changes.holderCommitmentNumber + 1n];
-    case 'channel_reestablish':
-      // Beyond the last number there is no point, and the message is refused without one.
-      return input.message.nextRevocationNumber > 0n &&
-        input.message.nextRevocationNumber <= MAX_USABLE_COMMITMENT_NUMBER
-        ? [input.message.nextRevocationNumber - 1n]
-        : [];
-    case 'open_channel':
-    case 'accept_channel':
-    case 'funding_created':
-    case 'funding_signed':
-    case 'channel_ready':
-    case 'update_add_htlc':
-    case 'update_fulfill_htlc':
-    case 'update_fail_htlc':
-    case 'update_fail_malformed_htlc':
-    case 'update_fee':
-    case 'revoke_and_ack':
-    case 'shutdown':
-    case 'closing_signed':
-    case 'announcement_signatures':
-    case 'stfu':
-    case 'error':
-    case 'warning':
-      return [];
-  }
 }

@@ -56,6 +56,7 @@ describe('while the chain is not known as it is', () => {
         nowUnixMs,
         updatesComplete: 'at_commit',
         newHtlcs,
+        reestablish: 'awaited',
         decisions: new Map(),
         outgoing: new Map(),
         isTakenUp: () => true,

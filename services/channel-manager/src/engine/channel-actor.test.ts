@@ -1,5 +1,6 @@
 /** What a channel's actor takes note of outside of its turns. */
-import { Pair } from '@fulmen/channel/testing/pair';
+import type { PeerMessage } from '@fulmen/channel';
+import { addCommand, Pair } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { RpcError } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
@@ -121,5 +122,92 @@ describe('a mutual close that the signer refuses', () => {
     expect(lone.actor.state.phase).toEqual({ type: 'closing_force', reason: REASON });
     expect(lone.sent.map(({ type }) => type)).toEqual(['error']);
     expect(lone.quarantines).toEqual([]);
+  });
+});
+
+describe('a peer that goes on sending channel_reestablish', () => {
+  const COUNT = 1_000;
+  const SECOND = 'a second channel_reestablish';
+
+  /** `claim`: of a revocation, by number, and of the secret that it brought. */
+  function reestablishes(
+    { bob }: Pair,
+    claim: (n: number) => { readonly number: bigint; readonly secret: Uint8Array },
+  ): PeerMessage[] {
+    const { channelId, changes } = bob.channel;
+    return Array.from({ length: COUNT }, (_, n) => {
+      const { number, secret } = claim(n);
+      return make('channel_reestablish', {
+        channelId,
+        nextCommitmentNumber: changes.counterpartyCommitmentNumber + 1n,
+        nextRevocationNumber: number + 1n,
+        yourLastPerCommitmentSecret: secret,
+        myCurrentPerCommitmentPoint: bob.signer.point(0n),
+      });
+    });
+  }
+
+  const future = (n: number) => ({ number: 100n + BigInt(n), secret: new Uint8Array(32).fill(9) });
+
+  test.each(['closing_force', 'passive', 'closed'] as const)(
+    'of a channel that is %s is disconnected, and the signer is not asked',
+    async (phase) => {
+      const pair = new Pair(fakeSecp256k1);
+      if (phase === 'passive') pair.bob.must({ type: 'state_lost' });
+      else pair.bob.must({ type: 'force_close', reason: 'because' });
+      if (phase === 'closed') pair.bob.must({ type: 'closed', reason: 'because' });
+      pair.disconnect();
+      pair.connect();
+      const lone = new LoneActor(pair.bob);
+      lone.receive(...reestablishes(pair, future));
+      await lone.idle();
+      expect(lone.askedPoints).toEqual([]);
+      expect(lone.disconnects).toContain(SECOND);
+      expect(lone.sent.filter(({ type }) => type === 'error')).toHaveLength(1);
+      expect(lone.phase).toBe(phase);
+      expect(lone.consumed).toHaveLength(COUNT);
+    },
+  );
+
+  test.each(['future', 'past'] as const)(
+    'about the %s of a live channel is disconnected, with one question to the signer and nothing kept',
+    async (time) => {
+      const pair = new Pair(fakeSecp256k1);
+      for (let seed = 0; seed < 5; seed += 1) {
+        pair.alice.must(addCommand(seed, 1_000_000n));
+        pair.settle();
+      }
+      pair.disconnect();
+      pair.connect();
+      const past = (n: number) => ({
+        number: BigInt(n % 3),
+        secret: pair.bob.signer.release(BigInt(n % 3)).perCommitmentSecret,
+      });
+      const lone = new LoneActor(pair.bob);
+      const messages = reestablishes(pair, time === 'past' ? past : future);
+      lone.receive(...messages);
+      await lone.idle();
+      expect(lone.askedPoints).toHaveLength(1);
+      expect(lone.disconnects).toContain(SECOND);
+      expect(lone.phase).toBe(time === 'past' ? 'open' : 'closing_force');
+      expect(lone.askedPoints.map((number) => lone.actor.points.get(number))).toEqual([undefined]);
+      expect(lone.quarantines).toEqual([]);
+    },
+  );
+
+  test('is heard again on its next connection', async () => {
+    const pair = new Pair(fakeSecp256k1);
+    pair.bob.must({ type: 'force_close', reason: 'because' });
+    const lone = new LoneActor(pair.bob);
+    const [message] = reestablishes(pair, future);
+    if (message === undefined) throw new TypeError('no message');
+    for (const generation of [2n, 3n]) {
+      lone.actor.post({ kind: 'connected', generation, features: pair.features });
+      const input = { type: 'message', message } as const;
+      lone.actor.post({ kind: 'message', input, generation, frame: generation });
+      await lone.idle();
+    }
+    expect(lone.sent.map(({ type }) => type)).toEqual(['error', 'error', 'error', 'error']);
+    expect(lone.disconnects).toEqual([]);
   });
 });

@@ -40,6 +40,7 @@ import type { GrowingForwarding, OutgoingLink } from './forwarding.ts';
 import { InboundHtlcs } from './inbound-htlcs.ts';
 import type { Item } from './items.ts';
 import { generationAfter, Mailbox, withoutStaleMessages } from './mailbox.ts';
+import type { Reestablish } from './peer-order.ts';
 import { Sender } from './sender.ts';
 import { sourceKey } from './source-key.ts';
 import { Turn } from './turn.ts';
@@ -84,6 +85,7 @@ export class ChannelActor {
   readonly #failureUpdates: FailureUpdates;
   #state: ChannelState;
   #generation: bigint | undefined;
+  #reestablish: Reestablish = 'awaited';
   #passiveReason: string | undefined;
   /** Of the last status that was posted. */
   #lastStatus = '';
@@ -264,10 +266,17 @@ export class ChannelActor {
 
   async #turn(drained: readonly Item[]): Promise<void> {
     let items = withoutStaleMessages(drained, this.#generation);
+    // Points that the core asks for and that no step brings, such as those of old commitments: for this turn alone.
+    const points = new Map<bigint, Uint8Array>();
     for (;;) {
       await this.#prepare(items);
       if (this.stopped) return;
-      const result = this.#execute(items);
+      const result = this.#execute(items, points);
+      if (result.missingPoints.length > 0) {
+        await this.#signer.fetchPoints(result.missingPoints, points);
+        if (this.stopped) return;
+        continue;
+      }
       if (result.acceptedWithoutDecision.length > 0) {
         // Rare: committed and decided in one turn. Decide now, and run the turn again from the same state.
         await this.#inbound.decide(result.acceptedWithoutDecision);
@@ -330,11 +339,10 @@ export class ChannelActor {
     return this.#state;
   }
 
-  /** Fetches what the core will ask for: points, shared secrets, decisions. */
+  /** Fetches what the core will ask for: shared secrets, decisions. */
   async #prepare(items: readonly Item[]): Promise<void> {
     const state = this.#state;
     if (state.type !== 'established') return;
-    await this.#signer.fetchPoints(state, items);
     await this.#inbound.prepare(state, items);
     await this.#failureUpdates.prepare(items, (intent, channelUpdate) =>
       this.#refuseForward(intent, channelUpdate),
@@ -351,16 +359,18 @@ export class ChannelActor {
     });
   }
 
-  #execute(items: readonly Item[]): TurnResult {
+  #execute(items: readonly Item[], points: ReadonlyMap<bigint, Uint8Array>): TurnResult {
     const { node, ports } = this.#host;
+    const core = this.context();
     const turn = new Turn(
       {
-        core: this.context(),
+        core: { ...core, holderPoint: (number) => core.holderPoint(number) ?? points.get(number) },
         channelId: this.channelId,
         nowUnixMs: ports.runtime.wallClockMs(),
         decisions: this.#inbound.decisions,
         outgoing: this.#outgoing,
         newHtlcs: node.chainDoubt() === undefined ? 'taken' : 'held',
+        reestablish: this.#reestablish,
         updatesComplete: this.#host.towers === undefined ? 'at_commit' : 'at_towers',
         isTakenUp: (id) => this.#inbound.isTakenUp(id),
         sharedSecretOf: (id) => this.#inbound.sharedSecretOf(id),
@@ -406,6 +416,7 @@ export class ChannelActor {
     if (this.stopped) return { type: 'committed' };
     const before = this.#state;
     this.#state = result.state;
+    this.#reestablish = result.reestablish;
     this.#afterCommit(before, items, result);
     const success =
       item === undefined || signed === undefined

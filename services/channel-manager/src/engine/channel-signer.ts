@@ -4,8 +4,6 @@
  */
 import {
   type ChannelState,
-  type EstablishedChannel,
-  requiredHolderPoints,
   signerProgress,
   type SignerProgress,
   signerWork,
@@ -17,7 +15,6 @@ import { patiently } from '../signing/patiently.ts';
 import { signItemOf, type SignRequest } from '../signing/sign-item.ts';
 import type { ActorHost } from './actor-host.ts';
 import type { ChannelActor } from './channel-actor.ts';
-import type { Item } from './items.ts';
 
 const SIGN_RETRY_MS = 100;
 
@@ -82,25 +79,20 @@ export class ChannelSigner {
     if (state.type === 'established') this.#progress = signerProgress(state);
   }
 
-  /** Fetches the holder's points that the core will ask for and that are not in memory. */
-  async fetchPoints(state: EstablishedChannel, items: readonly Item[]): Promise<void> {
-    const { points: known, channelKeysId } = this.#actor;
-    const missing = new Set<bigint>();
-    for (const item of items) {
-      if (item.kind !== 'message') continue;
-      for (const number of requiredHolderPoints(state, item.input))
-        if (known.get(number) === undefined) missing.add(number);
-    }
-    for (const number of missing) {
-      const { runtime, signer } = this.#host.ports;
-      const request = { channelKeysId, commitmentNumbers: [number] };
-      const { points } = await patiently(
-        runtime,
-        () => this.#actor.stopped,
-        () => signer.getPerCommitmentPoints(request),
-      );
-      const [point] = points;
-      if (point !== undefined) known.addOld(number, point);
+  /** Adds the holder's points of these commitments. */
+  async fetchPoints(numbers: readonly bigint[], points: Map<bigint, Uint8Array>): Promise<void> {
+    const { runtime, signer } = this.#host.ports;
+    const missing = [...new Set(numbers)];
+    const request = { channelKeysId: this.#actor.channelKeysId, commitmentNumbers: missing };
+    const answer = await patiently(
+      runtime,
+      () => this.#actor.stopped,
+      () => signer.getPerCommitmentPoints(request),
+    );
+    for (const [at, number] of missing.entries()) {
+      const point = answer.points[at];
+      if (point === undefined) throw new InternalError(`the signer gave no point of commitment ${number}`);
+      points.set(number, point);
     }
   }
 }

@@ -28,6 +28,7 @@ function run(pair: Pair, state: EstablishedChannel, ...items: Item[]): TurnResul
     nowUnixMs: 1,
     updatesComplete: 'at_commit',
     newHtlcs: 'taken',
+    reestablish: 'awaited',
     isTakenUp: () => true,
     decisions: new Map(),
     outgoing: new Map([

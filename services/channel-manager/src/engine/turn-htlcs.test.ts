@@ -43,6 +43,7 @@ class Bench {
         nowUnixMs: 0,
         updatesComplete: 'at_commit',
         newHtlcs: 'taken',
+        reestablish: 'awaited',
         decisions: new Map(),
         outgoing: this.outgoing,
         isTakenUp: () => true,

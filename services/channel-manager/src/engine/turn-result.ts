@@ -12,6 +12,7 @@ import type { FailureMessage } from '@fulmen/onion';
 import type { BroadcastOrder, FundingWatch, HtlcSource, Intent } from '@fulmen/store';
 import type { GrowingForwarding, OutgoingLink } from './forwarding.ts';
 import type { HtlcDecision } from './htlc-decision.ts';
+import type { Reestablish } from './peer-order.ts';
 
 /** What a turn may look at beside the state. */
 export interface TurnContext {
@@ -22,6 +23,8 @@ export interface TurnContext {
   readonly updatesComplete: 'at_commit' | 'at_towers';
   /** held: the chain is not known as it is; new HTLCs wait, and fail when they have waited long enough. */
   readonly newHtlcs: 'taken' | 'held';
+  /** Of the connection that the turn begins with. */
+  readonly reestablish: Reestablish;
   readonly decisions: ReadonlyMap<bigint, HtlcDecision>;
   readonly outgoing: ReadonlyMap<bigint, OutgoingLink>;
   /** Whether an inbound HTLC's intent is written. */
@@ -67,4 +70,7 @@ export interface TurnResult {
   readonly frames: readonly bigint[];
   /** Sources of intents that wait for the peer to come back. */
   readonly postponed: readonly HtlcSource[];
+  readonly reestablish: Reestablish;
+  /** Numbers of holder commitments whose points the core asked for in vain: with them, the turn is to be run again. */
+  readonly missingPoints: readonly bigint[];
 }

@@ -38,6 +38,7 @@ class Bench {
         nowUnixMs: 0,
         updatesComplete: this.updatesComplete,
         newHtlcs: 'taken',
+        reestablish: 'awaited',
         decisions: this.decisions,
         outgoing: new Map(),
         isTakenUp: (id) => this.takenUp.has(id),

@@ -1,16 +1,17 @@
 /**
  * One turn of a channel actor, without I/O: mailbox items go through the pure
  * core, and what comes out is gathered into one commit and the messages to send
- * after it. A turn can be run again from the same state with fewer items, when
- * the store refuses an intent that another claimed first.
+ * after it. A turn can be run again from the same state: with fewer items, when
+ * the store refuses an intent that another claimed first, or with the points
+ * that it lacked.
  */
 import {
+  type ChannelContext,
   type ChannelEffect,
   type ChannelError,
   type ChannelInput,
   type ChannelState,
   type OutboundMessage,
-  type Step,
   applyReaction,
   channelStep,
   htlcDeadlines,
@@ -28,6 +29,7 @@ import {
 } from '@fulmen/monitor';
 import type { BroadcastOrder, FundingStatus, FundingWatch } from '@fulmen/store';
 import type { CommandOutcome, Item } from './items.ts';
+import { PeerOrder } from './peer-order.ts';
 import { TurnHtlcs } from './turn-htlcs.ts';
 import type { FollowUp, TurnContext, TurnResult } from './turn-result.ts';
 
@@ -45,6 +47,9 @@ export class Turn {
   readonly #settledInbound: bigint[] = [];
   readonly #frames: bigint[] = [];
   readonly #htlcs: TurnHtlcs;
+  readonly #order: PeerOrder;
+  readonly #core: ChannelContext;
+  readonly #missingPoints: bigint[] = [];
   #monitorBirth: MonitorParameters | undefined;
   /** Messages from here on follow a monitor update of this turn. */
   #firstAfterUpdate: number | undefined;
@@ -52,6 +57,15 @@ export class Turn {
   constructor(context: TurnContext, state: ChannelState) {
     this.#context = context;
     this.#state = state;
+    this.#order = new PeerOrder(context.reestablish);
+    this.#core = {
+      ...context.core,
+      holderPoint: (number) => {
+        const point = context.core.holderPoint(number);
+        if (point === undefined) this.#missingPoints.push(number);
+        return point;
+      },
+    };
     this.#htlcs = new TurnHtlcs(
       {
         state: () => this.#state,
@@ -84,6 +98,8 @@ export class Turn {
       settledInbound: this.#settledInbound,
       frames: this.#frames,
       postponed: this.#htlcs.postponed,
+      reestablish: this.#order.reestablish,
+      missingPoints: this.#missingPoints,
     };
   }
 
@@ -114,8 +130,7 @@ export class Turn {
         // What it makes regenerate has an order of its own: held back in part, an update would overtake its commitment.
         if (item.input.type === 'message' && item.input.message.type === 'channel_reestablish')
           this.#freezeNow();
-        if (isCommitment(item.input) && this.#owesRevocation()) this.#apply(this.#signedTooEarly());
-        else this.#input(item.input);
+        this.#message(item.input);
         return;
       case 'connected':
         this.#forgetConnection();
@@ -169,43 +184,25 @@ export class Turn {
   /** What this turn said on the connection before is not said on the next: reestablish repeats what counts. */
   #forgetConnection(): void {
     this.#messages.length = 0;
+    this.#order.forgetConnection();
     if (this.#firstAfterUpdate !== undefined) this.#firstAfterUpdate = 0;
     const stays = this.#followUps.filter((effect) => effect.type !== 'disconnect');
     this.#followUps.splice(0, this.#followUps.length, ...stays);
   }
 
-  /** Whether the peer's last commitment_signed is not answered yet: the revoke_and_ack leaves with this turn, or is held. */
-  #owesRevocation(): boolean {
-    if (this.#state.type !== 'established' || isClosing(this.#state)) return false;
-    const { durability } = this.#state.monitor;
-    return (
-      (durability.type === 'in_progress' && durability.owed.revokeAndAck) ||
-      this.#messages.some(({ kind }) => kind === 'revoke_and_ack')
-    );
-  }
-
-  /**
-   * BOLT 2, of revoke_and_ack: "MUST set next_per_commitment_point to the values for its next commitment transaction".
-   * Whoever signs that one before has not waited for its point, and the signer validates none before the last is revoked.
-   */
-  #signedTooEarly(): Step {
-    const message = 'commitment_signed before the revoke_and_ack for the one before';
-    return applyReaction(this.#state, {
-      code: 'unexpected_message',
-      reaction: 'warning_disconnect',
-      message,
-    });
+  #message(input: ChannelInput): void {
+    const fault = this.#order.check(input, this.#state, this.#messages);
+    if (fault === undefined) this.#input(input);
+    else this.#apply(applyReaction(this.#state, fault));
   }
 
   /** One input through the core; faults are answered as the core says. */
   #input(input: ChannelInput): ChannelError | undefined {
-    const result = channelStep(this.#context.core, this.#state, input);
+    const result = channelStep(this.#core, this.#state, input);
     if (result.ok) {
       this.#apply(result.value);
       return undefined;
     }
-    if (result.error.code === 'holder_point_missing')
-      throw new InternalError('a holder point was not fetched before the turn');
     this.#apply(applyReaction(this.#state, result.error));
     return result.error;
   }
@@ -357,11 +354,4 @@ export class Turn {
     }
     assertNever(status);
   }
-}
-
-function isCommitment(input: ChannelInput): boolean {
-  return (
-    input.type === 'commitment_signed_batch' ||
-    (input.type === 'message' && input.message.type === 'commitment_signed')
-  );
 }

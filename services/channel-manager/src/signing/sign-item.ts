@@ -94,11 +94,6 @@ export class HolderPoints {
     for (const number of this.#points.keys()) if (number + 1n < firstNumber) this.#points.delete(number);
   }
 
-  /** A point of an old or far commitment, for the message that speaks of it. */
-  addOld(number: bigint, point: Uint8Array): void {
-    this.#points.set(number, point);
-  }
-
   get(number: bigint): Uint8Array | undefined {
     return this.#points.get(number);
   }
