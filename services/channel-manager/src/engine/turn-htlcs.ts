@@ -41,6 +41,8 @@ export class TurnHtlcs {
   readonly #core: TurnCore;
   readonly #context: TurnContext;
   readonly #added = new Map<bigint, OutgoingLink>();
+  /** Inbound HTLCs whose intent this turn writes. */
+  readonly #takenUp = new Set<bigint>();
   /** Places in `forwarding.resolutions`, by source. */
   readonly #resolved = new Map<string, number>();
   /** Sources whose resolution this turn acted on. */
@@ -75,6 +77,7 @@ export class TurnHtlcs {
     }
     switch (decision.type) {
       case 'intent':
+        this.#takenUp.add(htlc.id);
         this.forwarding.intents.push(decision.intent);
         this.forwarding.onionReplays.push({
           sharedSecretHash: decision.sharedSecretHash,
@@ -108,7 +111,8 @@ export class TurnHtlcs {
         htlc.body.direction === 'inbound' &&
         htlc.state === 'committed' &&
         this.#context.decisions.has(htlc.body.id) &&
-        !this.#context.isTakenUp(htlc.body.id)
+        !this.#context.isTakenUp(htlc.body.id) &&
+        !this.#takenUp.has(htlc.body.id)
       )
         this.#takeUp(htlc.body, undefined);
     }

@@ -16,7 +16,7 @@ class Bench {
   readonly pair = new Pair(secp);
   readonly decisions = new Map<bigint, HtlcDecision>();
   readonly takenUp = new Set<bigint>();
-  readonly updatesComplete: 'at_commit' | 'at_towers';
+  updatesComplete: 'at_commit' | 'at_towers';
   state: ChannelState;
   #frame = 0n;
 
@@ -137,6 +137,23 @@ describe('a turn whose monitor updates wait for towers', () => {
     expect(bench.turn(completed(updateId)).forwarding.intents).toHaveLength(1);
     expect(bench.turn(completed(updateId)).forwarding.intents).toEqual([]);
     expect(bench.turn({ kind: 'resume' }).forwarding.intents).toEqual([]);
+  });
+
+  test('an HTLC is taken up once, where a restart without towers and its completion are one turn', () => {
+    const bench = new Bench('at_towers');
+    const { alice } = bench.pair;
+    alice.must(addCommand(1, 10_000_000n));
+    alice.must({ type: 'commit' });
+    bench.intentFor(0n);
+    bench.turn(...bench.fromAlice());
+    bench.toAlice(bench.turn(completed(bench.channel.monitor.updateId)).messages);
+    bench.turn(...bench.fromAlice());
+    expect(isFrozen(bench.channel)).toBe(true);
+    bench.updatesComplete = 'at_commit';
+    bench.turn({ kind: 'disconnected', generation: 0n });
+    const { forwarding } = bench.turn(completed(bench.channel.monitor.updateId), { kind: 'resume' });
+    expect(forwarding.intents).toHaveLength(1);
+    expect(forwarding.onionReplays).toHaveLength(1);
   });
 
   test('a restart in the middle leaves it to the reestablish, and to the towers', () => {
