@@ -5,7 +5,7 @@
  */
 import type { ChannelContext } from './context.ts';
 import type { ChannelEffect, OutboundMessage } from './effect.ts';
-import { withoutOffer } from './close/negotiate.ts';
+import { heldOffer } from './close/negotiate.ts';
 import { NOTHING_OWED, owe, regenerate } from './regenerate.ts';
 import type { EstablishedChannel, OwedMessages } from './state.ts';
 import type { Step } from './step.ts';
@@ -54,11 +54,7 @@ export function freeze(state: EstablishedChannel, held: readonly OutboundMessage
   const { durability } = state.monitor;
   const before = durability.type === 'in_progress' ? durability.owed : NOTHING_OWED;
   const owed = held.reduce((sum, message) => owe(sum, owedBy(message)), before);
-  const frozen: EstablishedChannel = {
-    ...state,
-    monitor: { ...state.monitor, durability: { type: 'in_progress', owed } },
-  };
-  return held.some((message) => message.kind === 'closing_signed') ? withoutOffer(frozen) : frozen;
+  return { ...state, monitor: { ...state.monitor, durability: { type: 'in_progress', owed } } };
 }
 
 /** While frozen, a step's held messages become debts. */
@@ -87,7 +83,8 @@ export function thaw(
   };
   // Whoever is gone learns it from the reestablish.
   if (state.connection.type !== 'connected') return { state: thawed, effects: [] };
-  return regenerate(ctx, thawed, durability.owed);
+  const step = regenerate(ctx, thawed, durability.owed);
+  return { state: step.state, effects: [...step.effects, ...heldOffer(state)] };
 }
 
 /** After a disconnect nothing is owed until the peer's channel_reestablish says so. */

@@ -205,21 +205,15 @@ function offer(
   };
 }
 
-/** Takes back an offer whose message was held. */
-export function withoutOffer(state: EstablishedChannel): EstablishedChannel {
+/**
+ * The closing_signed that a frozen channel did not send. The last update before a negotiation is the revocation that lets it
+ * begin: whatever was offered while frozen was held.
+ */
+export function heldOffer(state: EstablishedChannel): readonly ChannelEffect[] {
   const { phase } = state;
-  if (phase.type !== 'negotiating_closing') return state;
-  const { holderScript, counterpartyScript, channelReady, feerates } = phase;
-  return {
-    ...state,
-    phase: {
-      type: 'shutting_down',
-      holder: { type: 'sent', script: holderScript },
-      counterparty: { type: 'received', script: counterpartyScript },
-      channelReady,
-      ...(feerates && { feerates }),
-    },
-  };
+  return phase.type === 'negotiating_closing' && phase.holderOffer !== undefined
+    ? offer(state, phase, phase.holderOffer).effects
+    : [];
 }
 
 function agree(

@@ -1,0 +1,87 @@
+/** The negotiation of a closing fee whose beginning waits for a monitor update to be durable everywhere. */
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { expect, test } from 'vitest';
+import { effectsOf, receive, take, typesOf } from '../testing/expect.ts';
+import type { NodeOptions } from '../testing/node.ts';
+import { Pair, type Side, addCommand, preimageOf } from '../testing/pair.ts';
+import { isFrozen } from '../updates/ready.ts';
+
+/**
+ * Both have sent shutdown, and the last HTLC is off both commitments with what `from` says next; its receiver is frozen by
+ * that from then on.
+ */
+function lastRevocation(from: Side, options: { readonly bob?: NodeOptions } = {}): Pair {
+  const pair = new Pair(fakeSecp256k1, options);
+  const [peer, own] = [pair.node(from), pair.node(pair.other(from))];
+  own.must(addCommand(1, 1_000_000n));
+  pair.settle();
+  peer.must({ type: 'shutdown' });
+  pair.deliverAll();
+  peer.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(1) });
+  peer.must({ type: 'commit' });
+  pair.deliver(pair.other(from));
+  pair.deliver(pair.other(from));
+  own.must({ type: 'commit' });
+  pair.deliver(from);
+  pair.deliver(from);
+  own.monitor = 'in_progress';
+  return pair;
+}
+
+function expectClosed(pair: Pair): void {
+  pair.deliverAll();
+  const fees = [pair.alice, pair.bob].map((node) => {
+    expect(node.channel.phase.type).toBe('closing_mutual');
+    return effectsOf(node, 'broadcast_closing')[0]?.closing.feeSat;
+  });
+  expect(fees[0]).toBe(fees[1]);
+}
+
+test('a fundee answers an offer below its minimum when it thaws', () => {
+  const pair = lastRevocation('alice', { bob: { feerates: { closeMinimumSatPerKw: 1500 } } });
+  expect(typesOf(pair.alice.outbox)).toEqual(['revoke_and_ack', 'closing_signed']);
+  pair.deliver('bob');
+  pair.deliver('bob');
+  expect(isFrozen(pair.bob.channel)).toBe(true);
+  expect(typesOf(pair.bob.outbox)).toEqual([]);
+  pair.bob.completeMonitor();
+  expect(typesOf(pair.bob.outbox)).toEqual(['closing_signed']);
+  expectClosed(pair);
+});
+
+test('so it does to an offer without a range, of which it remembers the fee', () => {
+  const pair = lastRevocation('alice', { bob: { feerates: { closeMinimumSatPerKw: 1500 } } });
+  pair.deliver('bob');
+  const offer = take(pair.alice, 'closing_signed');
+  expect(receive(pair.bob, { ...offer, tlvs: {} })).toBeUndefined();
+  pair.bob.completeMonitor();
+  const answer = take(pair.bob, 'closing_signed');
+  expect(answer.feeSatoshis).toBeGreaterThan(offer.feeSatoshis);
+  // Further away than before: it does not converge.
+  const farther = { ...offer, feeSatoshis: offer.feeSatoshis, tlvs: {} };
+  expect(receive(pair.bob, farther)).toMatchObject({ code: 'closing_fee', reaction: 'warning_disconnect' });
+});
+
+test('a funder makes its offer when it thaws, once', () => {
+  const pair = lastRevocation('bob');
+  expect(typesOf(pair.bob.outbox)).toEqual(['revoke_and_ack']);
+  pair.deliver('alice');
+  expect(isFrozen(pair.alice.channel)).toBe(true);
+  expect(typesOf(pair.alice.outbox)).toEqual([]);
+  pair.alice.completeMonitor();
+  expect(typesOf(pair.alice.outbox)).toEqual(['closing_signed']);
+  expectClosed(pair);
+});
+
+test('a reconnection before the thaw begins anew', () => {
+  const pair = lastRevocation('alice', { bob: { feerates: { closeMinimumSatPerKw: 1500 } } });
+  pair.deliver('bob');
+  pair.deliver('bob');
+  pair.bob.restart();
+  pair.disconnect();
+  pair.connect();
+  pair.deliverAll();
+  expect(typesOf(pair.bob.outbox)).toEqual([]);
+  pair.bob.completeMonitor();
+  expectClosed(pair);
+});
