@@ -8,7 +8,8 @@ import {
 } from '@grpc/grpc-js';
 import { BoundedQueue } from './queue.ts';
 import { fromServiceError, toMetadata } from './grpc-errors.ts';
-import { drained, type TlsIdentity } from './grpc-server.ts';
+import type { TlsIdentity } from './certificates.ts';
+import { drained } from './grpc-server.ts';
 import { type AnyMethod, methodsOf } from './method.ts';
 import {
   type CallOptions,
@@ -34,10 +35,7 @@ export function grpcConnector(options: GrpcConnectorOptions = {}): RpcConnector 
   const clientOf = (address: string): GrpcClient => {
     let client = clients.get(address);
     if (client === undefined) {
-      const channelCredentials =
-        options.tls === undefined
-          ? credentials.createInsecure()
-          : credentials.createSsl(options.tls.caCertificate, options.tls.privateKey, options.tls.certificate);
+      const channelCredentials = options.tls?.channelCredentials() ?? credentials.createInsecure();
       client = new GrpcClient(address, channelCredentials, {
         'grpc.max_receive_message_length': options.maxMessageBytes ?? 4 * 1024 * 1024,
         'grpc.initial_reconnect_backoff_ms': 50,

@@ -12,17 +12,11 @@ import {
 import { ReflectionService } from '@grpc/reflection';
 import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { HealthImplementation } from 'grpc-health-check';
+import type { TlsIdentity } from './certificates.ts';
 import { BoundedQueue } from './queue.ts';
 import { fromMetadata, toStatus } from './grpc-errors.ts';
 import { type AnyMethod, methodsOf, serviceNameOf } from './method.ts';
 import { type CallContext, type DuplexStream, type Handlers, RpcError, type RpcServer } from './transport.ts';
-
-/** Certificates of mutual TLS, PEM. */
-export interface TlsIdentity {
-  readonly caCertificate: Buffer;
-  readonly certificate: Buffer;
-  readonly privateKey: Buffer;
-}
 
 export interface GrpcServerOptions {
   /** host:port; port 0 picks one. */
@@ -80,14 +74,7 @@ export function grpcServer(options: GrpcServerOptions): RpcServer {
       });
       health.addToServer(server);
       new ReflectionService(descriptors(), { services }).addToServer(server);
-      const credentials =
-        options.tls === undefined
-          ? ServerCredentials.createInsecure()
-          : ServerCredentials.createSsl(
-              options.tls.caCertificate,
-              [{ cert_chain: options.tls.certificate, private_key: options.tls.privateKey }],
-              true,
-            );
+      const credentials = options.tls?.serverCredentials() ?? ServerCredentials.createInsecure();
       const port = await new Promise<number>((resolve, reject) => {
         server.bindAsync(options.listenAddress, credentials, (error, bound) =>
           error ? reject(error) : resolve(bound),

@@ -1,5 +1,6 @@
 export * from './transport.ts';
 export { BoundedQueue } from './queue.ts';
 export { type DeliveryGate, MemoryNetwork } from './memory.ts';
-export { grpcServer, type GrpcServerOptions, type TlsIdentity } from './grpc-server.ts';
+export { Certificates, type TlsFiles, tlsFiles, TlsIdentity, type TlsPems } from './certificates.ts';
+export { grpcServer, type GrpcServerOptions } from './grpc-server.ts';
 export { grpcConnector, type GrpcConnectorOptions } from './grpc-client.ts';

@@ -1,6 +1,7 @@
 /** The service's configuration from the environment. */
 import { type Network, networkByName } from '@fulmen/bitcoin';
 import type { BitcoindRpcConfig, EsploraConfig } from '@fulmen/chain';
+import { type TlsFiles, tlsFiles } from '@fulmen/rpc';
 import { ConfigError, address, integer, list, readConfig } from '@fulmen/service';
 import { z } from 'zod';
 import type { ChainMonitorConfig } from './ports.ts';
@@ -60,7 +61,7 @@ export interface ChainMonitorProcessConfig {
   readonly source: SourceConfig;
   readonly zmqEndpoint: string | undefined;
   /** Paths of PEM files; absent: plaintext. */
-  readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
+  readonly tls: TlsFiles | undefined;
 }
 
 /** In three hours without a block there is one chance in 60 million that nobody found one. */
@@ -82,17 +83,6 @@ export function readChainMonitorConfig(
   const values = readConfig(schema, environment);
   const network = networkByName(values.FULMEN_NETWORK);
   if (network === undefined) throw new ConfigError('FULMEN_NETWORK: is not a network');
-  const {
-    FULMEN_TLS_CA_FILE: ca,
-    FULMEN_TLS_CERTIFICATE_FILE: certificate,
-    FULMEN_TLS_KEY_FILE: key,
-  } = values;
-  const anyTls = [ca, certificate, key].some((path) => path !== undefined);
-  if (anyTls && (ca === undefined || certificate === undefined || key === undefined)) {
-    throw new ConfigError(
-      'FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together',
-    );
-  }
   return {
     service: {
       network,
@@ -124,10 +114,7 @@ export function readChainMonitorConfig(
     signerAddress: values.FULMEN_SIGNER_ADDRESS,
     source: sourceOf(values),
     zmqEndpoint: values.FULMEN_BITCOIND_ZMQ,
-    tls:
-      ca === undefined || certificate === undefined || key === undefined
-        ? undefined
-        : { ca, certificate, key },
+    tls: tlsFiles(values),
   };
 }
 

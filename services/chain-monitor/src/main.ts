@@ -1,12 +1,11 @@
 /** The process: ports of real adapters, for a node's own chain-monitor or (`FULMEN_TOWER_ID`) for a tower. */
-import { readFileSync } from 'node:fs';
 import { natsBus, MemoryBusHub } from '@fulmen/bus';
 import { BitcoindChainSource, EsploraChainSource } from '@fulmen/chain';
 import { subscribeBlockHints } from '@fulmen/chain/zmq-hints';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import { JusticeSignerServiceService, TowerFeedServiceService } from '@fulmen/proto/tower/v1/tower';
-import { grpcConnector, grpcServer, type TlsIdentity } from '@fulmen/rpc';
+import { Certificates, grpcConnector, grpcServer } from '@fulmen/rpc';
 import { type ProcessPorts, type RunningService, runService } from '@fulmen/service';
 import { migrate, prepareManagerDatabase, requireDurability } from '@fulmen/store';
 import { CHAIN_MIGRATIONS, PostgresChainStore, openChainDatabase } from '@fulmen/store/chain/postgres';
@@ -18,7 +17,6 @@ import {
   type NodeTowersConfig,
   readNodeTowersConfig,
   readTowerModeConfig,
-  type TlsPaths,
   type TowerModeConfig,
 } from './towers/config.ts';
 import type { NodeTowers } from './towers/serve.ts';
@@ -32,19 +30,12 @@ async function main(process: ProcessPorts): Promise<RunningService> {
     : startAsTower(process, config, tower);
 }
 
-function identity({ ca, certificate, key }: TlsPaths): TlsIdentity {
-  return {
-    caCertificate: readFileSync(ca),
-    certificate: readFileSync(certificate),
-    privateKey: readFileSync(key),
-  };
-}
-
 /** What both kinds work with. */
 async function openPorts(process: ProcessPorts, config: ChainMonitorProcessConfig, towersRequired: number) {
   const { runtime, logger, metrics } = process;
   const { replicaId } = config.service;
-  const tls = config.tls && identity(config.tls);
+  const certificates = new Certificates(process);
+  const tls = config.tls && { tls: await certificates.open(config.tls) };
   const database = openChainDatabase({
     connectionString: config.databaseUrl,
     applicationName: `fulmen chain-monitor ${replicaId}`,
@@ -59,11 +50,11 @@ async function openPorts(process: ProcessPorts, config: ChainMonitorProcessConfi
     config.natsServers.length === 0
       ? new MemoryBusHub().connect(replicaId)
       : natsBus({ servers: config.natsServers, name: `chain-monitor ${replicaId}` });
-  const connector = grpcConnector(tls === undefined ? {} : { tls });
+  const connector = grpcConnector(tls);
   const server = grpcServer({
     listenAddress: config.listenAddress,
     onInternalError: (path, error) => logger.error({ path, err: error }, 'a call failed inside'),
-    ...(tls !== undefined && { tls }),
+    ...tls,
   });
   const { zmqEndpoint } = config;
   const ports = {
@@ -81,11 +72,12 @@ async function openPorts(process: ProcessPorts, config: ChainMonitorProcessConfi
   };
   const close = async (): Promise<void> => {
     connector.close();
+    await certificates.close();
     source.close();
     await bus.close();
     await ports.store.close();
   };
-  return { ports, connector, close };
+  return { ports, connector, certificates, close };
 }
 
 async function startNode(
@@ -94,7 +86,7 @@ async function startNode(
   towersConfig: NodeTowersConfig,
 ): Promise<RunningService> {
   const { logger } = process;
-  const { ports, connector, close } = await openPorts(process, config, towersConfig.required);
+  const { ports, connector, certificates, close } = await openPorts(process, config, towersConfig.required);
   const signer = connector.client(SignerServiceService, config.signerAddress);
   const { feed, required, maximumUpdates } = towersConfig;
   const towers: NodeTowers = {
@@ -108,7 +100,7 @@ async function startNode(
     ...(feed !== undefined && {
       feedServer: grpcServer({
         listenAddress: feed.listenAddress,
-        tls: identity(feed.tls),
+        tls: await certificates.open(feed.tls),
         onInternalError: (path, error) => logger.error({ path, err: error }, 'a tower’s call failed inside'),
       }),
     }),

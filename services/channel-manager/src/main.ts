@@ -1,8 +1,7 @@
 /** channel-manager as a process. */
-import { readFileSync } from 'node:fs';
 import { natsBus } from '@fulmen/bus';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { grpcConnector, grpcServer } from '@fulmen/rpc';
+import { Certificates, grpcConnector, grpcServer, tlsFiles } from '@fulmen/rpc';
 import { runService } from '@fulmen/service';
 import { Database, migrate, requireDurability } from '@fulmen/store';
 import { MANAGER_MIGRATIONS, MANAGER_SCHEMA, openManagerStore } from '@fulmen/store/manager/postgres/store';
@@ -14,19 +13,9 @@ import { start } from './start.ts';
 
 runService('channel-manager', async ({ runtime, logger, metrics, environment }) => {
   const config = managerConfig(environment);
-  const {
-    FULMEN_TLS_CA_FILE: ca,
-    FULMEN_TLS_CERTIFICATE_FILE: certificate,
-    FULMEN_TLS_KEY_FILE: key,
-  } = config;
-  const tls =
-    ca === undefined || certificate === undefined || key === undefined
-      ? undefined
-      : {
-          caCertificate: readFileSync(ca),
-          certificate: readFileSync(certificate),
-          privateKey: readFileSync(key),
-        };
+  const certificates = new Certificates({ runtime, logger, metrics });
+  const files = tlsFiles(config);
+  const tls = files && { tls: await certificates.open(files) };
   const applicationName = `channel-manager ${config.FULMEN_REPLICA_ID}`;
   const connectionString = config.FULMEN_DATABASE_URL;
   const setup = new Database({
@@ -52,7 +41,7 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
     config.FULMEN_TOWERS_REQUIRED === 0
       ? undefined
       : openTowerFeedStore({ connectionString, applicationName: `${applicationName} towers` });
-  return start(
+  const service = await start(
     {
       replicaId: config.FULMEN_REPLICA_ID,
       network: config.FULMEN_NETWORK,
@@ -81,11 +70,11 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
     {
       server: grpcServer({
         listenAddress: config.FULMEN_LISTEN_ADDRESS,
-        ...(tls === undefined ? {} : { tls }),
+        ...tls,
         onInternalError: (path, error) => logger.error({ path, err: error }, 'a call failed inside'),
       }),
-      signerConnector: grpcConnector(tls === undefined ? {} : { tls }),
-      connector: grpcConnector(tls === undefined ? {} : { tls }),
+      signerConnector: grpcConnector(tls),
+      connector: grpcConnector(tls),
       store,
       backupStore: openBackupStore({ connectionString, applicationName }),
       ...(config.FULMEN_BACKUP_FILE === undefined
@@ -104,4 +93,11 @@ runService('channel-manager', async ({ runtime, logger, metrics, environment }) 
       secp: secp256k1,
     },
   );
+  return {
+    ...service,
+    stop: async () => {
+      await service.stop();
+      await certificates.close();
+    },
+  };
 });

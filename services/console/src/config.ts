@@ -1,5 +1,6 @@
 /** The console's configuration, from the environment. */
-import { address, ConfigError, integer, list, readConfig } from '@fulmen/service';
+import { type TlsFiles, tlsFiles } from '@fulmen/rpc';
+import { address, integer, list, readConfig } from '@fulmen/service';
 import { z } from 'zod';
 
 /** The kinds of service that the console calls. */
@@ -62,9 +63,7 @@ export interface ConsoleConfig {
 
 /** Files of the certificate, and where it is used. */
 export interface TlsConfig {
-  readonly ca: string;
-  readonly certificate: string;
-  readonly key: string;
+  readonly files: TlsFiles;
   readonly services: readonly FleetService[];
   readonly serverName: string | undefined;
 }
@@ -85,14 +84,7 @@ export function consoleConfig(
   environment: Readonly<Record<string, string | undefined>>,
 ): ConsoleConfig & { readonly process: ProcessConfig } {
   const read = readConfig(variables, environment);
-  const tls = [read.FULMEN_TLS_CA_FILE, read.FULMEN_TLS_CERTIFICATE_FILE, read.FULMEN_TLS_KEY_FILE];
-  const [ca, certificate, key] = tls;
-  const complete = ca !== undefined && certificate !== undefined && key !== undefined;
-  if (!complete && tls.some((file) => file !== undefined)) {
-    throw new ConfigError(
-      'FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together: set all or none',
-    );
-  }
+  const files = tlsFiles(read);
   return {
     fleet: {
       managers: read.FULMEN_MANAGER_ADDRESSES,
@@ -116,15 +108,11 @@ export function consoleConfig(
       natsServers: read.FULMEN_NATS_SERVERS,
       tokensFile: read.FULMEN_TOKENS_FILE,
       adminTokenFile: read.FULMEN_ADMIN_TOKEN_FILE,
-      tls: complete
-        ? {
-            ca,
-            certificate,
-            key,
-            services: read.FULMEN_TLS_SERVICES,
-            serverName: read.FULMEN_TLS_SERVER_NAME,
-          }
-        : undefined,
+      tls: files && {
+        files,
+        services: read.FULMEN_TLS_SERVICES,
+        serverName: read.FULMEN_TLS_SERVER_NAME,
+      },
     },
   };
 }

@@ -1,11 +1,10 @@
 /** The console's process. */
-import { readFileSync } from 'node:fs';
 import { MemoryBusHub, natsBus } from '@fulmen/bus';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { grpcConnector, grpcServer, type RpcConnector } from '@fulmen/rpc';
-import { ConfigError, runService } from '@fulmen/service';
+import { Certificates, grpcConnector, grpcServer } from '@fulmen/rpc';
+import { runService } from '@fulmen/service';
 import { createAdminToken, tokensFromFile } from './auth/token-files.ts';
-import { consoleConfig, type TlsConfig } from './config.ts';
+import { consoleConfig } from './config.ts';
 import { postgresEvents } from './events/postgres.ts';
 import { startConsole } from './start.ts';
 
@@ -21,7 +20,14 @@ runService('console', async ({ runtime, logger, metrics, environment }) => {
   )
     logger.info({ file: adminTokenFile }, 'a token of scope "admin" was created');
   const plaintext = grpcConnector({ maxMessageBytes: MAX_ANSWER_BYTES });
-  const encrypted = settings.tls === undefined ? undefined : encryptedConnector(settings.tls);
+  const certificates = new Certificates({ runtime, logger, metrics });
+  const encrypted =
+    settings.tls &&
+    grpcConnector({
+      maxMessageBytes: MAX_ANSWER_BYTES,
+      tls: await certificates.open(settings.tls.files),
+      ...(settings.tls.serverName !== undefined && { serverName: settings.tls.serverName }),
+    });
   const server = grpcServer({
     listenAddress: settings.listenAddress,
     maxMessageBytes: settings.maxRequestBytes,
@@ -56,22 +62,8 @@ runService('console', async ({ runtime, logger, metrics, environment }) => {
       await service.stop();
       plaintext.close();
       encrypted?.close();
+      await certificates.close();
       await Promise.all([events.close(), bus.close()]);
     },
   };
 });
-
-function encryptedConnector({ ca, certificate, key, serverName }: TlsConfig): RpcConnector {
-  const read = (file: string): Buffer => {
-    try {
-      return readFileSync(file);
-    } catch {
-      throw new ConfigError(`the TLS file ${file} cannot be read`);
-    }
-  };
-  return grpcConnector({
-    maxMessageBytes: MAX_ANSWER_BYTES,
-    tls: { caCertificate: read(ca), certificate: read(certificate), privateKey: read(key) },
-    ...(serverName === undefined ? {} : { serverName }),
-  });
-}

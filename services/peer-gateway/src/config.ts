@@ -1,7 +1,6 @@
 /** What the gateway takes from its environment. */
-import { readFileSync } from 'node:fs';
-import { address, ConfigError, integer, list, readConfig } from '@fulmen/service';
-import type { TlsIdentity } from '@fulmen/rpc';
+import { type TlsFiles, tlsFiles } from '@fulmen/rpc';
+import { address, integer, list, readConfig } from '@fulmen/service';
 import { z } from 'zod';
 import { DEFAULT_LIMITS, type GatewayLimits } from './limits.ts';
 import type { NetworkName } from './peer/init.ts';
@@ -26,7 +25,7 @@ export interface GatewayConfig {
 
 /** How the process proves itself to the signer. */
 export interface SignerIdentity {
-  readonly tls: TlsIdentity;
+  readonly files: TlsFiles;
   /** The name on the signer's certificate when it is dialled by IP address. */
   readonly serverName: string;
 }
@@ -94,30 +93,6 @@ export function gatewayConfig(environment: Environment): GatewayConfig {
 /** The client certificate for the signer; undefined when none is configured. Throws ConfigError. */
 export function signerIdentity(environment: Environment): SignerIdentity | undefined {
   const values = readConfig(tlsSchema, environment);
-  const {
-    FULMEN_TLS_CA_FILE: ca,
-    FULMEN_TLS_CERTIFICATE_FILE: certificate,
-    FULMEN_TLS_KEY_FILE: key,
-  } = values;
-  if (ca === undefined && certificate === undefined && key === undefined) return undefined;
-  if (ca === undefined || certificate === undefined || key === undefined) {
-    throw new ConfigError(
-      'FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together',
-    );
-  }
-  const read = (name: string, path: string): Buffer => {
-    try {
-      return readFileSync(path);
-    } catch {
-      throw new ConfigError(`${name}: the file cannot be read`);
-    }
-  };
-  return {
-    tls: {
-      caCertificate: read('FULMEN_TLS_CA_FILE', ca),
-      certificate: read('FULMEN_TLS_CERTIFICATE_FILE', certificate),
-      privateKey: read('FULMEN_TLS_KEY_FILE', key),
-    },
-    serverName: values.FULMEN_SIGNER_SERVER_NAME,
-  };
+  const files = tlsFiles(values);
+  return files && { files, serverName: values.FULMEN_SIGNER_SERVER_NAME };
 }

@@ -1,6 +1,6 @@
 /** The gateway as a process. */
 import { secp256k1 } from '@fulmen/crypto/default';
-import { grpcConnector, grpcServer } from '@fulmen/rpc';
+import { Certificates, grpcConnector, grpcServer } from '@fulmen/rpc';
 import { runService } from '@fulmen/service';
 import { gatewayConfig, signerIdentity } from './config.ts';
 import { nodeSockets } from './socket/node.ts';
@@ -10,9 +10,10 @@ import { fileWireLog } from './wire-log.ts';
 runService('peer-gateway', async ({ runtime, logger, metrics, environment }) => {
   const config = gatewayConfig(environment);
   const identity = signerIdentity(environment);
-  const tls = identity === undefined ? {} : { tls: identity.tls };
+  const certificates = new Certificates({ runtime, logger, metrics });
+  const tls = identity && { tls: await certificates.open(identity.files) };
   const connector = grpcConnector(tls);
-  const signerConnector = grpcConnector({ ...identity });
+  const signerConnector = grpcConnector(tls && { ...tls, serverName: identity.serverName });
   const wallClockMs = (): number => runtime.wallClockMs();
   const wireLog =
     config.wireLog === undefined ? undefined : fileWireLog(config.wireLog, { wallClockMs, logger });
@@ -34,6 +35,7 @@ runService('peer-gateway', async ({ runtime, logger, metrics, environment }) => 
       await service.stop();
       connector.close();
       signerConnector.close();
+      await certificates.close();
       wireLog?.close();
     },
   };

@@ -1,6 +1,7 @@
 /** The router's configuration. */
 import { NETWORKS, type NetworkName } from '@fulmen/bitcoin';
-import { ConfigError, address, integer, list, readConfig } from '@fulmen/service';
+import { type TlsFiles, tlsFiles } from '@fulmen/rpc';
+import { address, integer, list, readConfig } from '@fulmen/service';
 import { z } from 'zod';
 
 /** What the router needs to know before it starts. */
@@ -28,7 +29,7 @@ export interface RouterProcessConfig {
   readonly durability: 'single' | 'high_availability';
   readonly natsServers: readonly string[];
   /** Paths of PEM files; absent: plaintext. */
-  readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string } | undefined;
+  readonly tls: TlsFiles | undefined;
 }
 
 const NODE_ID = /^0[23][0-9a-f]{64}$/;
@@ -59,17 +60,6 @@ export function readRouterConfig(
   environment: Readonly<Record<string, string | undefined>>,
 ): RouterProcessConfig {
   const values = readConfig(schema, environment);
-  const {
-    FULMEN_TLS_CA_FILE: ca,
-    FULMEN_TLS_CERTIFICATE_FILE: certificate,
-    FULMEN_TLS_KEY_FILE: key,
-  } = values;
-  const anyTls = [ca, certificate, key].some((path) => path !== undefined);
-  if (anyTls && (ca === undefined || certificate === undefined || key === undefined)) {
-    throw new ConfigError(
-      'FULMEN_TLS_CA_FILE, FULMEN_TLS_CERTIFICATE_FILE and FULMEN_TLS_KEY_FILE go together',
-    );
-  }
   return {
     router: {
       replicaId: values.FULMEN_REPLICA_ID,
@@ -88,9 +78,6 @@ export function readRouterConfig(
     databaseUrl: values.FULMEN_DATABASE_URL,
     durability: values.FULMEN_DURABILITY,
     natsServers: values.FULMEN_NATS_SERVERS,
-    tls:
-      ca === undefined || certificate === undefined || key === undefined
-        ? undefined
-        : { ca, certificate, key },
+    tls: tlsFiles(values),
   };
 }

@@ -1,8 +1,7 @@
 /** The router as a process. */
-import { readFileSync } from 'node:fs';
 import { MemoryBusHub, natsBus } from '@fulmen/bus';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { grpcConnector, grpcServer } from '@fulmen/rpc';
+import { Certificates, grpcConnector, grpcServer } from '@fulmen/rpc';
 import { runService } from '@fulmen/service';
 import { Database, requireDurability } from '@fulmen/store';
 import { readRouterConfig } from './config.ts';
@@ -11,16 +10,8 @@ import { ROUTER_SCHEMA, postgresRouterStore } from './store/postgres/postgres.ts
 
 runService('router', async ({ runtime, logger, metrics, environment }) => {
   const config = readRouterConfig(environment);
-  const tls =
-    config.tls === undefined
-      ? {}
-      : {
-          tls: {
-            caCertificate: readFileSync(config.tls.ca),
-            certificate: readFileSync(config.tls.certificate),
-            privateKey: readFileSync(config.tls.key),
-          },
-        };
+  const certificates = new Certificates({ runtime, logger, metrics });
+  const tls = config.tls && { tls: await certificates.open(config.tls) };
   const database = new Database({
     connectionString: config.databaseUrl,
     applicationName: `router ${config.router.replicaId}`,
@@ -53,6 +44,7 @@ runService('router', async ({ runtime, logger, metrics, environment }) => {
     stop: async () => {
       await service.stop();
       connector.close();
+      await certificates.close();
       await bus.close();
       await store.close();
     },

@@ -1,5 +1,6 @@
 /** The signer's configuration, from the environment. */
 import { fromHex } from '@fulmen/codec';
+import type { TlsFiles } from '@fulmen/rpc';
 import { address, ConfigError, integer, list, readConfig, z } from '@fulmen/service';
 import type { DurabilityMode } from '@fulmen/store';
 import type { SeedKeySource } from './seed/seed-key.ts';
@@ -53,7 +54,7 @@ export interface SignerConfig {
   readonly listenAddress: string;
   readonly databaseUrl: string;
   readonly durability: DurabilityMode;
-  readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string };
+  readonly tls: TlsFiles;
   readonly seed: {
     readonly file: string;
     readonly key: SeedKeySource;

@@ -4,7 +4,7 @@ import { NETWORKS } from '@fulmen/bitcoin';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { equalBytes } from '@fulmen/codec';
 import { type KeyTree, keyTree } from '@fulmen/keys';
-import { grpcServer } from '@fulmen/rpc';
+import { Certificates, grpcServer } from '@fulmen/rpc';
 import type { ProcessPorts, RunningService } from '@fulmen/service';
 import { Database, migrate, requireDurability } from '@fulmen/store';
 import { signerConfig } from './config.ts';
@@ -36,6 +36,11 @@ export async function startProcess(ports: ProcessPorts): Promise<RunningService>
     schema: SIGNER_SCHEMA,
     maxConnections: 4,
   });
+  const certificates = new Certificates(ports);
+  const close = async (): Promise<void> => {
+    await certificates.close();
+    await database.close();
+  };
   try {
     await migrate(database, SIGNER_MIGRATIONS);
     await requireDurability(database, config.durability);
@@ -43,11 +48,7 @@ export async function startProcess(ports: ProcessPorts): Promise<RunningService>
     const keys = loadKeys(config, await store.readSeedMetadata(), ports.runtime.randomBytes);
     const rpcServer = grpcServer({
       listenAddress: config.listenAddress,
-      tls: {
-        caCertificate: readFileSync(config.tls.ca),
-        certificate: readFileSync(config.tls.certificate),
-        privateKey: readFileSync(config.tls.key),
-      },
+      tls: await certificates.open(config.tls),
       onInternalError: (path, error) =>
         ports.logger.error({ path, err: error }, 'a request failed by a defect'),
     });
@@ -59,9 +60,9 @@ export async function startProcess(ports: ProcessPorts): Promise<RunningService>
       secp: secp256k1,
       marker: fileMarker(`${config.seed.file}.generation`),
     });
-    return { ...service, stop: () => service.stop().finally(() => database.close()) };
+    return { ...service, stop: () => service.stop().finally(close) };
   } catch (error) {
-    await database.close();
+    await close();
     throw error;
   }
 }

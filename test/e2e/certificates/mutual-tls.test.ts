@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
-import { grpcConnector, grpcServer, type TlsIdentity } from '@fulmen/rpc';
+import { grpcConnector, grpcServer, TlsIdentity, type TlsPems } from '@fulmen/rpc';
 import { Metrics, silentLogger } from '@fulmen/service';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -23,7 +23,7 @@ const folder = mkdtempSync(join(tmpdir(), 'fulmen-certificates-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 const parties = testParties(secp);
 
-function identity(files: ReadonlyMap<string, CertificateFiles>, name: string): TlsIdentity {
+function pems(files: ReadonlyMap<string, CertificateFiles>, name: string): TlsPems {
   const of = files.get(name);
   if (of === undefined) throw new RangeError(name);
   return {
@@ -36,11 +36,11 @@ function identity(files: ReadonlyMap<string, CertificateFiles>, name: string): T
 describe('the fleet’s certificates', () => {
   test('are signed by the authority, name hosts and capabilities, and are made once', () => {
     const files = makeCertificates(join(folder, 'a'), FLEET);
-    const authority = new X509Certificate(identity(files, 'signer').caCertificate);
+    const authority = new X509Certificate(pems(files, 'signer').caCertificate);
     expect(authority.ca).toBe(true);
     expect(authority.verify(authority.publicKey)).toBe(true);
     for (const { name, capabilities } of FLEET) {
-      const certificate = new X509Certificate(identity(files, name).certificate);
+      const certificate = new X509Certificate(pems(files, name).certificate);
       expect(certificate.verify(authority.publicKey)).toBe(true);
       expect(certificate.ca).toBe(false);
       expect(certificate.checkHost(name)).toBe(name);
@@ -50,25 +50,25 @@ describe('the fleet’s certificates', () => {
         capabilities.map((one) => `OU=${one}`),
       );
     }
-    const before = identity(files, 'signer').certificate;
-    expect(identity(makeCertificates(join(folder, 'a'), FLEET), 'signer').certificate).toEqual(before);
+    const before = pems(files, 'signer').certificate;
+    expect(pems(makeCertificates(join(folder, 'a'), FLEET), 'signer').certificate).toEqual(before);
   });
 
   test('are made anew when cut off, or when an entry wants something else', () => {
     const entry = { name: 'one', capabilities: ['claim'] };
     const first = makeCertificates(join(folder, 'b'), [entry]);
-    const before = identity(first, 'one').certificate;
+    const before = pems(first, 'one').certificate;
     const changes = [
       { ...entry, capabilities: ['claim', 'wallet'] },
       { ...entry, hosts: ['one.example', '10.1.2.3'] },
     ];
     for (const change of changes)
-      expect(identity(makeCertificates(join(folder, 'b'), [change]), 'one').certificate).not.toEqual(before);
+      expect(pems(makeCertificates(join(folder, 'b'), [change]), 'one').certificate).not.toEqual(before);
     writeFileSync(join(folder, 'b', 'one.pem'), before.subarray(0, 100));
     expect(
-      new X509Certificate(
-        identity(makeCertificates(join(folder, 'b'), [entry]), 'one').certificate,
-      ).checkHost('one'),
+      new X509Certificate(pems(makeCertificates(join(folder, 'b'), [entry]), 'one').certificate).checkHost(
+        'one',
+      ),
     ).toBe('one');
   });
 });
@@ -82,7 +82,7 @@ describe('mutual TLS', () => {
     const service = await start(
       { network: 'regtest' },
       {
-        rpcServer: grpcServer({ listenAddress: '127.0.0.1:0', tls: identity(files, 'signer') }),
+        rpcServer: grpcServer({ listenAddress: '127.0.0.1:0', tls: new TlsIdentity(pems(files, 'signer')) }),
         store: new MemorySignerStore(),
         runtime: testRuntime,
         logger: silentLogger,
@@ -97,27 +97,27 @@ describe('mutual TLS', () => {
   afterAll(() => stop());
 
   const as = async <T>(
-    tls: TlsIdentity | undefined,
+    tls: TlsPems | undefined,
     work: (client: ReturnType<typeof connect>['client']) => Promise<T>,
   ): Promise<T> => {
     const { client, close } = connect(tls);
     return work(client).finally(close);
   };
-  const connect = (tls: TlsIdentity | undefined) => {
-    const connector = grpcConnector({ serverName: 'localhost', ...(tls === undefined ? {} : { tls }) });
+  const connect = (tls: TlsPems | undefined) => {
+    const connector = grpcConnector({ serverName: 'localhost', ...(tls && { tls: new TlsIdentity(tls) }) });
     return { client: connector.client(SignerServiceService, address), close: () => connector.close() };
   };
 
   test('the certificate’s units are the capabilities', async () => {
     const ecdh = { publicKey: parties.bob.keys.nodeId };
     const keys = { channelKeysId: parties.alice.channelKeysId };
-    await as(identity(files, 'peer-gateway'), async (client) => {
+    await as(pems(files, 'peer-gateway'), async (client) => {
       expect((await client.ecdh(ecdh)).sharedSecret).toHaveLength(32);
       expect((await client.getNode({})).health).toBe('ready');
       await expect(client.newChannelKeys(keys)).rejects.toMatchObject({ code: 'permission_denied' });
       await expect(client.getWalletDescriptors({})).rejects.toMatchObject({ code: 'permission_denied' });
     });
-    await as(identity(files, 'channel-manager'), async (client) => {
+    await as(pems(files, 'channel-manager'), async (client) => {
       expect((await client.newChannelKeys(keys)).perCommitmentPoints).toHaveLength(3);
       await expect(client.ecdh(ecdh)).rejects.toMatchObject({ code: 'permission_denied' });
       await client.registerChannel(wireRegistration(registrationOf(secp, parties, 'alice'), 1n));
@@ -133,8 +133,8 @@ describe('mutual TLS', () => {
     const call = (client: ReturnType<typeof connect>['client']) => client.getNode({}, { deadlineMs: 2_000 });
     await expect(as(undefined, call)).rejects.toMatchObject({ name: 'RpcError' });
     const stranger = {
-      ...identity(foreign, 'channel-manager'),
-      caCertificate: identity(files, 'signer').caCertificate,
+      ...pems(foreign, 'channel-manager'),
+      caCertificate: pems(files, 'signer').caCertificate,
     };
     await expect(as(stranger, call)).rejects.toMatchObject({ name: 'RpcError' });
   });

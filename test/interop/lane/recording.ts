@@ -9,7 +9,7 @@ import path from 'node:path';
 import type { FeerateEstimates } from '@fulmen/channel';
 import { fromHex, toHex } from '@fulmen/codec';
 import { ChainServiceService, FeeTarget } from '@fulmen/proto/chain/v1/chain';
-import { grpcConnector } from '@fulmen/rpc';
+import { grpcConnector, TlsIdentity } from '@fulmen/rpc';
 import { openMnemonic, readSeedFile } from '@fulmen/signer/seed/seed-file';
 import pg from 'pg';
 import { FLEET, makeCertificates } from '../../../deploy/certificates/make-certificates.ts';
@@ -195,11 +195,11 @@ export class Recording {
     const files = makeCertificates(path.join(stateDir, 'certificates'), FLEET).get('console');
     if (files === undefined) throw new TypeError('the console has no certificate');
     const connector = grpcConnector({
-      tls: {
+      tls: new TlsIdentity({
         caCertificate: fs.readFileSync(files.ca),
         certificate: fs.readFileSync(files.certificate),
         privateKey: fs.readFileSync(files.key),
-      },
+      }),
     });
     try {
       const chain = connector.client(ChainServiceService, `127.0.0.1:${ports['chain-monitor']}`);

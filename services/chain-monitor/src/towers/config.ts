@@ -1,5 +1,6 @@
 /** What the environment says of towers: of the node's, and of being one. */
 import { ConfigError, address, integer, list, readConfig } from '@fulmen/service';
+import type { TlsFiles } from '@fulmen/rpc';
 import { z } from 'zod';
 
 const file = z.string().min(1);
@@ -17,14 +18,8 @@ const nodeSchema = z.object({
   FULMEN_TOWER_LOG_UPDATES: integer(16, 1_000_000).default(4_096),
 });
 
-export interface TlsPaths {
-  readonly ca: string;
-  readonly certificate: string;
-  readonly key: string;
-}
-
 export interface NodeTowersConfig {
-  readonly feed: { readonly listenAddress: string; readonly tls: TlsPaths } | undefined;
+  readonly feed: { readonly listenAddress: string; readonly tls: TlsFiles } | undefined;
   readonly required: number;
   readonly maximumUpdates: number;
 }

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fromHex, toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
+import type { TlsFiles } from '@fulmen/rpc';
 import { address, ConfigError, integer, readConfig, z } from '@fulmen/service';
 import { createDurably } from '../durable-file.ts';
 
@@ -22,7 +23,7 @@ const variables = z.object({
 
 export interface JusticeConfig {
   readonly listenAddress: string;
-  readonly tls: { readonly ca: string; readonly certificate: string; readonly key: string };
+  readonly tls: TlsFiles;
   readonly keyFile: string;
   readonly destinationScript: Uint8Array;
   readonly maximumFeePercent: number;

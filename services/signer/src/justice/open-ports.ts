@@ -1,7 +1,6 @@
 /** The ports of a real justice signer: its key file, gRPC with mutual TLS under the towers' own authority. */
-import { readFileSync } from 'node:fs';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { grpcServer } from '@fulmen/rpc';
+import { Certificates, grpcServer } from '@fulmen/rpc';
 import type { ProcessPorts, RunningService } from '@fulmen/service';
 import { guardProcess } from '../process-guard.ts';
 import { justiceConfig, readJusticeKey } from './config.ts';
@@ -11,17 +10,14 @@ import { startJusticeSigner } from './start.ts';
 export async function startJusticeProcess(ports: ProcessPorts): Promise<RunningService> {
   guardProcess(ports.logger);
   const config = justiceConfig(ports.environment);
+  const certificates = new Certificates(ports);
   const rpcServer = grpcServer({
     listenAddress: config.listenAddress,
-    tls: {
-      caCertificate: readFileSync(config.tls.ca),
-      certificate: readFileSync(config.tls.certificate),
-      privateKey: readFileSync(config.tls.key),
-    },
+    tls: await certificates.open(config.tls),
     onInternalError: (path, error) =>
       ports.logger.error({ path, err: error }, 'a request failed by a defect'),
   });
-  return startJusticeSigner(
+  const service = await startJusticeSigner(
     {
       secp: secp256k1,
       secret: readJusticeKey(secp256k1, config.keyFile, ports.runtime.randomBytes),
@@ -30,4 +26,5 @@ export async function startJusticeProcess(ports: ProcessPorts): Promise<RunningS
     },
     { ...ports, rpcServer },
   );
+  return { ...service, stop: () => service.stop().finally(() => certificates.close()) };
 }
