@@ -1,0 +1,50 @@
+// Holds what the Kubernetes manifests must not get wrong: they are run by nobody here.
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'deploy', 'k8s');
+
+interface Manifest {
+  readonly kind: string;
+  readonly name: string;
+  readonly text: string;
+}
+
+/** The documents of every file. Their layout is the formatter's: a key of the first level stands at the line's start. */
+const manifests: readonly Manifest[] = fs
+  .readdirSync(folder)
+  .filter((file) => file.endsWith('.yaml'))
+  .flatMap((file) => fs.readFileSync(path.join(folder, file), 'utf8').split(/^---$/m))
+  .map((text) => ({
+    kind: /^kind: (\S+)$/m.exec(text)?.[1] ?? '',
+    name: /^metadata:\n {2}name: (\S+)$/m.exec(text)?.[1] ?? '',
+    text,
+  }));
+
+const namesOf = (wanted: (manifest: Manifest) => boolean): string[] =>
+  manifests.filter(wanted).map(({ name }) => name);
+const isStateful = ({ kind }: Manifest): boolean => kind === 'StatefulSet';
+
+test('every service is a workload', () => {
+  const workloads = namesOf((one) => isStateful(one) || one.kind === 'Deployment');
+  expect(workloads.toSorted()).toEqual(
+    ['chain-monitor', 'channel-manager', 'console', 'peer-gateway', 'router', 'signer'].toSorted(),
+  );
+});
+
+test('only what keeps a volume is a StatefulSet, whose pods of a lost machine nobody replaces', () => {
+  expect(namesOf((one) => isStateful(one) && !/^ {2}volumeClaimTemplates:$/m.test(one.text))).toEqual([]);
+});
+
+test('replicas of a StatefulSet start without each other', () => {
+  const replicas = ({ text }: Manifest): number => Number(/^ {2}replicas: (\d+)$/m.exec(text)?.[1] ?? 1);
+  const isParallel = ({ text }: Manifest): boolean => /^ {2}podManagementPolicy: Parallel$/m.test(text);
+  expect(namesOf((one) => isStateful(one) && replicas(one) > 1)).toContain('channel-manager');
+  expect(namesOf((one) => isStateful(one) && replicas(one) > 1 && !isParallel(one))).toEqual([]);
+});
+
+test('a Secret is mounted whole: renewed certificates never reach a subPath', () => {
+  expect(namesOf(({ text }) => /^[^#]*\bsubPath/m.test(text))).toEqual([]);
+});
