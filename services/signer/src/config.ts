@@ -39,8 +39,6 @@ const variables = z.object({
   FULMEN_SIGNER_ECDH_BURST: integer(1, 100_000).default(400),
   /** Scripts (hex) besides the wallet's own to which closes and payments may go. */
   FULMEN_SIGNER_ALLOWED_SCRIPTS: list.default([]),
-  FULMEN_SIGNER_MAX_FEERATE_SAT_PER_KW: integer(1_000, 10_000_000).optional(),
-  FULMEN_SIGNER_MAX_DUST_EXPOSURE_SAT: satoshis.optional(),
   FULMEN_SIGNER_MAX_CHANNEL_SAT: satoshis.optional(),
   FULMEN_SIGNER_MAX_ONCHAIN_FEE_SAT: satoshis.optional(),
   /** Public keys (hex) of towers’ justice signers that may punish for this node. */
@@ -86,8 +84,6 @@ export function signerConfig(environment: Readonly<Record<string, string | undef
       ecdh: { perSecond: read.FULMEN_SIGNER_ECDH_PER_SECOND, burst: read.FULMEN_SIGNER_ECDH_BURST },
       limits: {
         allowedScripts: read.FULMEN_SIGNER_ALLOWED_SCRIPTS.map(scriptOf),
-        ...given('maximumFeerateSatPerKw', read.FULMEN_SIGNER_MAX_FEERATE_SAT_PER_KW),
-        ...given('maximumDustExposureSat', read.FULMEN_SIGNER_MAX_DUST_EXPOSURE_SAT),
         ...given('maximumChannelSat', read.FULMEN_SIGNER_MAX_CHANNEL_SAT),
       },
       towerKeys: read.FULMEN_SIGNER_TOWER_KEYS.map(towerKeyOf),

@@ -40,9 +40,12 @@ export function updateFee(
   if (
     !Number.isInteger(feerateSatPerKw) ||
     feerateSatPerKw < MIN_FEERATE_SAT_PER_KW ||
-    feerateSatPerKw > 0xffff_ffff
+    feerateSatPerKw > MAX_FEERATE_SAT_PER_KW
   ) {
-    return refuse('feerate_out_of_range', 'the feerate is below what a Bitcoin node relays');
+    return refuse(
+      'feerate_out_of_range',
+      `a feerate is between ${MIN_FEERATE_SAT_PER_KW} and ${MAX_FEERATE_SAT_PER_KW} sat/kW`,
+    );
   }
   if (feerateSatPerKw === newestFeerate(state.changes)) return stepOf(state);
   const next = withFeerate(state, feerateSatPerKw);

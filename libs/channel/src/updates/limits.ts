@@ -25,7 +25,7 @@ import type { ChannelContext } from '../context.ts';
 import type { EstablishedChannel, Funding, Htlc } from '../state.ts';
 import type { CommitmentOwner } from '../commitment/types.ts';
 import type { Presence } from './spec.ts';
-import { newestFeerate, nextSpec, presenceOf, specFrom } from './spec.ts';
+import { nextSpec, presenceOf, specFrom } from './spec.ts';
 import { move } from './transitions.ts';
 
 export type Part = Pick<EstablishedChannel, 'changes' | 'fundings' | 'parameters'>;
@@ -83,8 +83,7 @@ export function pessimisticSpec(state: Part, owner: CommitmentOwner, fundingInde
     return now === 'absent' ? 'present' : now;
   };
   const spec = specFrom(part, owner, fundingAt(part, fundingIndex), presence);
-  const highest = Math.max(...state.changes.feerates.map((feerate) => feerate.feerateSatPerKw));
-  return { ...spec, feerateSatPerKw: highest };
+  return { ...spec, feerateSatPerKw: highestFeerate(state) };
 }
 
 /**
@@ -155,11 +154,18 @@ export function excessiveDustOn(ctx: ChannelContext, state: Part): CommitmentOwn
   );
 }
 
-/** Whether an HTLC is trimmed on either commitment at the newest feerate, with LDK's buffer. */
+/**
+ * Whether an HTLC may be trimmed on either commitment, with LDK's buffer: at the highest feerate that is under way, for an
+ * update that nobody signed yet lowers no commitment.
+ */
 export function isDustAnywhere(
   state: Part,
   htlc: { readonly direction: 'inbound' | 'outbound'; readonly amountMsat: bigint },
 ): boolean {
-  const feerate = dustBufferFeerate(newestFeerate(state.changes));
+  const feerate = dustBufferFeerate(highestFeerate(state));
   return OWNERS.some((owner) => isTrimmedOn(state, owner, htlc, feerate));
+}
+
+function highestFeerate({ changes }: Part): number {
+  return Math.max(...changes.feerates.map(({ feerateSatPerKw }) => feerateSatPerKw));
 }

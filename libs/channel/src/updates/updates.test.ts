@@ -136,6 +136,18 @@ describe('the holder may not add', () => {
     expect(codeOf(little, addCommand(1, 250_000_000n))).toBeUndefined();
   });
 
+  test('more dust than the cap while a lower feerate is announced, and signed by nobody', () => {
+    const pair = open({
+      format: 'static_remotekey',
+      feerateSatPerKw: 20_000,
+      alice: { feerates: { maximumSatPerKw: 25_000 } },
+      bob: { feerates: { maximumSatPerKw: 2_500 } },
+    });
+    receive(pair.bob, forged(pair.bob, 'update_fee', { feeratePerKw: 1_000 }));
+    const codes = [1, 2, 3].map((seed) => pair.bob.input(addCommand(seed, 8_000_000n))?.code);
+    expect(codes).toEqual([undefined, 'dust_exposure', 'dust_exposure']);
+  });
+
   test('as fundee what the funder could not pay the fee for', () => {
     const pair = open({ fundingSat: 100_000n, pushMsat: 97_000_000n, feerateSatPerKw: 1500 });
     expect(pair.bob.input(addCommand(1, 10_000_000n))?.code).toBe('counterparty_cannot_afford_fee');
@@ -323,6 +335,9 @@ describe('update_fee', () => {
     const pair = open({ fundingSat: 100_000n, pushMsat: 80_000_000n });
     expect(pair.bob.input({ type: 'update_fee', feerateSatPerKw: 2000 })?.code).toBe('not_the_funder');
     expect(codeOf(pair, { type: 'update_fee', feerateSatPerKw: 100 })).toBe('feerate_out_of_range');
+    expect(codeOf(pair, { type: 'update_fee', feerateSatPerKw: MAX_FEERATE_SAT_PER_KW + 1 })).toBe(
+      'feerate_out_of_range',
+    );
     expect(codeOf(pair, { type: 'update_fee', feerateSatPerKw: 40_000 })).toBe(
       'cannot_afford_commitment_fee',
     );

@@ -52,15 +52,28 @@ export class EngineCommands implements EngineApi {
 
   async closeChannel(channelId: Uint8Array, how: Parameters<EngineApi['closeChannel']>[1]): Promise<void> {
     switch (how.kind) {
-      case 'cooperative':
-        return command(await this.#requireChannel(channelId), {
+      case 'cooperative': {
+        const actor = await this.#requireChannel(channelId);
+        if (how.script !== undefined) await this.#requireAllowed(actor, how.script);
+        return command(actor, {
           type: 'shutdown',
           ...(how.script === undefined ? {} : { script: how.script }),
           ...(how.feerates === undefined ? {} : { feerates: how.feerates }),
         });
+      }
       case 'force':
         return this.#forceClose(channelId, 'the operator asked for it');
     }
+  }
+
+  /**
+   * A shutdown cannot be taken back, and the signer signs no close to a script that it does not know.
+   * @throws RpcError 'failed_precondition' when it would not
+   */
+  async #requireAllowed({ state, channelKeysId }: ChannelActor, shutdownScript: Uint8Array): Promise<void> {
+    // One that the channel committed to when it was opened was looked at then, and is held against that by the core.
+    if (state.type !== 'established' || state.parameters.holder.upfrontShutdownScript !== undefined) return;
+    await this.#engine.ports.signer.newChannelKeys({ channelKeysId, shutdownScript });
   }
 
   /** A channel that is out of service commits nothing: its close is decided on its row, and chain-monitor does the rest. */

@@ -6,6 +6,7 @@ import { Pair } from '@fulmen/channel/testing/pair';
 import { toHex } from '@fulmen/codec';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { shardOfPeer } from '@fulmen/keys/shard';
+import { RpcError } from '@fulmen/rpc';
 import { Metrics, silentLogger } from '@fulmen/service';
 import type { ChannelRow, DecideCloseOutcome, ManagerStore } from '@fulmen/store';
 import { describe, expect, test } from 'vitest';
@@ -72,6 +73,25 @@ test.each([
   peer.connection = { gateway, generation, features: FEATURES } as unknown as Connection;
   engine.established(actor, new Uint8Array(32));
   expect(sent).toEqual(expected);
+});
+
+test('a script that the signer does not allow closes nothing', async () => {
+  const { channel } = new Pair(fakeSecp256k1).alice;
+  const { upfrontShutdownScript: _, ...holder } = channel.parameters.holder;
+  const free = { ...channel, parameters: { ...channel.parameters, holder } };
+  const { engine, peer } = await engineOf(channel.parameters.counterpartyNodeId);
+  Object.assign(engine.ports.signer, {
+    newChannelKeys: () =>
+      Promise.reject(new RpcError('failed_precondition', 'policy-channel-shutdown-script')),
+  });
+  const actor = actorOf(engine, peer, free);
+  engine.established(actor, new Uint8Array(32));
+  const script = new Uint8Array(22);
+  const how = { kind: 'cooperative', script, feerates: undefined } as const;
+  await expect(new EngineCommands(engine).closeChannel(channel.channelId, how)).rejects.toMatchObject({
+    code: 'failed_precondition',
+  });
+  expect(actor.state.type === 'established' && actor.state.phase.type).toBe('open');
 });
 
 describe('an operator closes by force', () => {
