@@ -6,10 +6,15 @@ import { type Price, groupBudgetSat } from './price.ts';
 import type { ClaimPlan, ClaimProgress, PendingSweep, SweepPlanInput, SweepableClaim } from './types.ts';
 import { nextActionOf } from './words.ts';
 
-/** A group with the transaction that stands for it so far. */
-export interface Held {
+/** What became of a group in a plan. */
+export interface Outcome {
   readonly group: ClaimGroup;
+  readonly sweepId: Uint8Array;
+  readonly price: Price;
+  /** The transaction that stood for just this group. */
   readonly pending: PendingSweep | undefined;
+  /** after_another_part: that one makes room in the mempool. */
+  readonly goes: 'at_once' | 'after_another_part';
 }
 
 /** What was done for a claim before; nothing, when it is new. */
@@ -26,34 +31,39 @@ export function progressOf(
   );
 }
 
+/** `kept`: what goes on waiting. */
 export function claimPlans(
   input: SweepPlanInput,
-  { group, pending }: Held,
-  price: Price,
-  sweepId: Uint8Array,
+  outcomes: readonly Outcome[],
+  kept: readonly PendingSweep[],
 ): readonly ClaimPlan[] {
-  const isHeld = price.type === 'send' || pending !== undefined;
-  return group.members.map((one): ClaimPlan => {
-    const progress = progressOf(input, one);
-    const { claim } = one;
-    const sent = price.type === 'send';
-    return {
-      ...planOf(input, one),
-      budgetSat: group.shape === 'child' ? groupBudgetSat(group, input) : claimBudgetSat(claim, input.policy),
-      feerateSatPerKw: sent
-        ? price.sweep.feerateSatPerKw
-        : (pending?.feerateSatPerKw ?? progress.feerateSatPerKw),
-      attempts: progress.attempts + (sent ? 1 : 0),
-      ...(isHeld && { sweepId }),
-      nextAction: nextActionOf({
-        price,
-        bestHeight: input.bestHeight,
-        deadlineHeight: claim.deadlineHeight,
-        lastSatPerKw: pending?.feerateSatPerKw ?? progress.feerateSatPerKw,
-        pending,
-      }),
-    };
-  });
+  const keptOf = new Map(kept.flatMap((one) => one.claims.map((at) => [outPointKeyOf(at), one] as const)));
+  return outcomes.flatMap(({ group, sweepId, price, pending }) =>
+    group.members.map((one): ClaimPlan => {
+      const { claim } = one;
+      const progress = progressOf(input, one);
+      const isSent = price.type === 'send';
+      const waits = isSent ? pending : keptOf.get(outPointKeyOf(claim.outPoint));
+      const holder = isSent ? sweepId : waits?.sweepId;
+      return {
+        ...planOf(input, one),
+        budgetSat:
+          group.shape === 'child' ? groupBudgetSat(group, input) : claimBudgetSat(claim, input.policy),
+        feerateSatPerKw: isSent
+          ? price.sweep.feerateSatPerKw
+          : (waits?.feerateSatPerKw ?? progress.feerateSatPerKw),
+        attempts: progress.attempts + (isSent ? 1 : 0),
+        ...(holder !== undefined && { sweepId: holder }),
+        nextAction: nextActionOf({
+          price,
+          bestHeight: input.bestHeight,
+          deadlineHeight: claim.deadlineHeight,
+          lastSatPerKw: waits?.feerateSatPerKw ?? progress.feerateSatPerKw,
+          pending: waits,
+        }),
+      };
+    }),
+  );
 }
 
 function planOf(input: SweepPlanInput, one: SweepableClaim): Omit<ClaimPlan, 'budgetSat' | 'nextAction'> {

@@ -1,13 +1,21 @@
 /**
  * Which claims go into one transaction. What has no hurry goes together,
  * across channels. What has a deadline goes with its like, of one channel when
- * the counterparty may spend it too; and alone when the deadline is close, so
- * that one output that is pinned or spent by somebody else holds no other.
+ * the counterparty may spend it too; and alone when the deadline is close. What
+ * somebody else spends in the mempool is apart from what nobody does, so that
+ * one output that is pinned or spent by somebody else holds no other.
  */
 import { feeForWeightRoundedUpSat } from '@fulmen/bitcoin';
 import { assertNever, toHex } from '@fulmen/codec';
 import { claimBudgetSat } from './budget.ts';
-import type { PayableCommitment, SweepFeerates, SweepPolicy, SweepableClaim } from './types.ts';
+import { outPointKeyOf } from './keys.ts';
+import type {
+  PayableCommitment,
+  SweepFeerates,
+  SweepPlanInput,
+  SweepPolicy,
+  SweepableClaim,
+} from './types.ts';
 import { plannedWeight } from './weights.ts';
 
 export type ClaimGroup =
@@ -34,17 +42,25 @@ export function deadlineOf(members: readonly SweepableClaim[]): number | undefin
 /** A claim by itself must be able to pay this many times the feerate of now, or it is better off among others. */
 const ALONE_MARGIN = 2n;
 
-/** Its deadline is so close that it stands alone, unless it is too small for a transaction of its own. */
-export function standsAlone(
-  one: SweepableClaim,
-  { bestHeight, policy, feerates, coinSupply }: GroupingRules,
-): boolean {
-  const { deadlineHeight, kind } = one.claim;
-  // Together they confirm with one coin; alone all but one would wait for another.
-  if (kind.type === 'holder_htlc' && coinSupply === 'scarce') return false;
+/** Its deadline is so close that it should stand alone, and it is not too small for a transaction of its own. */
+export function isDue(one: SweepableClaim, { bestHeight, policy, feerates }: GroupingRules): boolean {
+  const { deadlineHeight } = one.claim;
   if (deadlineHeight === undefined || deadlineHeight - (bestHeight + 1) > policy.aloneWithinBlocks)
     return false;
   return isWorthAlone(one, feerates, policy);
+}
+
+/** What makes no transaction that it is part of any better: the signer refuses it, or it costs more than it may. */
+export function isBurden(one: SweepableClaim, { feerates, policy, alone }: GroupingRules): boolean {
+  if (alone.has(outPointKeyOf(one.claim.outPoint))) return true;
+  if (one.claim.kind.type !== 'anchor') return false;
+  const weight = plannedWeight([{ type: 'claim', claimed: one }], [], 'none') - plannedWeight([], [], 'none');
+  return feeForWeightRoundedUpSat(weight, feerates.normalSatPerKw) > claimBudgetSat(one.claim, policy);
+}
+
+/** Its fee comes from the wallet. */
+function needsCoin({ claim: { kind } }: SweepableClaim): boolean {
+  return kind.type === 'holder_htlc' && kind.aggregation === 'single_anyonecanpay';
 }
 
 export function isWorthAlone(one: SweepableClaim, feerates: SweepFeerates, policy: SweepPolicy): boolean {
@@ -64,19 +80,21 @@ export function groupOf(members: readonly SweepableClaim[]): ClaimGroup | undefi
     : { shape: 'second_stage', members };
 }
 
-export interface GroupingRules {
-  readonly bestHeight: number;
-  readonly feerates: SweepFeerates;
-  readonly policy: SweepPolicy;
-  /** Whether every second stage can have a coin of its own to pay its fee. */
-  readonly coinSupply: 'plenty' | 'scarce';
+export interface GroupingRules extends Pick<
+  SweepPlanInput,
+  'bestHeight' | 'feerates' | 'policy' | 'rivals' | 'allied'
+> {
+  /** By `outPointKeyOf`: claims that nothing else shall be put together with. */
+  readonly alone: ReadonlySet<string>;
 }
 
-/** Groups claims that no transaction holds yet. */
+/** Groups claims that no transaction holds. Second stages stay together: whether each can have a coin shows later. */
 export function groupClaims(claims: readonly SweepableClaim[], rules: GroupingRules): readonly ClaimGroup[] {
   const byKey = new Map<string, SweepableClaim[]>();
-  for (const [index, one] of claims.entries()) {
-    const key = standsAlone(one, rules) ? `alone ${index}` : togetherKey(one);
+  for (const one of claims) {
+    const at = outPointKeyOf(one.claim.outPoint);
+    const standsAlone = isBurden(one, rules) || (!needsCoin(one) && isDue(one, rules));
+    const key = standsAlone ? `alone ${at}` : `${togetherKey(one)} ${spenderOf(one, rules)}`;
     const members = byKey.get(key);
     if (members === undefined) byKey.set(key, [one]);
     else members.push(one);
@@ -84,6 +102,13 @@ export function groupClaims(claims: readonly SweepableClaim[], rules: GroupingRu
   return [...byKey.values()].flatMap((members) =>
     split(members, rules.policy).flatMap((part) => groupOf(part) ?? []),
   );
+}
+
+/** What one other transaction spends stays together: it is outbid, or waited for, once. */
+function spenderOf({ claim }: SweepableClaim, { rivals, allied }: GroupingRules): string {
+  const key = outPointKeyOf(claim.outPoint);
+  const txid = rivals.get(key)?.txid ?? allied.get(key);
+  return txid === undefined ? '' : toHex(txid);
 }
 
 /** Claims with the same key may share a transaction. */

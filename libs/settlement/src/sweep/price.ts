@@ -29,17 +29,23 @@ export interface PricingContext {
   readonly policy: SweepPolicy;
 }
 
+/** What stands in a group's way in the mempool. */
+export type Obstacle =
+  | { readonly type: 'none' }
+  /** Ours, which it takes the place of. */
+  | { readonly type: 'ours'; readonly replaced: readonly Replaced[] }
+  /** Others'. */
+  | { readonly type: 'rivals'; readonly replaced: readonly Replaced[] }
+  /** The node refused the last attempt for its fee, and nobody can see why. */
+  | { readonly type: 'unseen' };
+
 export interface PriceRequest {
   readonly group: ClaimGroup;
   readonly firstHeight: number;
   /** Of the last attempt; 0: none. */
   readonly lastSatPerKw: number;
-  /** More than the last attempt, because the node refused that for its fee. */
-  readonly outbidSatPerKw: number | undefined;
   readonly requestedSatPerKw: number | undefined;
-  /** What stands in the way in the mempool: a transaction of ours, or of others. */
-  readonly obstacle: 'ours' | 'rivals';
-  readonly replaced: readonly Replaced[];
+  readonly obstacle: Obstacle;
   /** unchanged: what waits may go on waiting. */
   readonly otherwise: 'unchanged' | 'nothing';
   readonly held: readonly WalletCoin[];
@@ -201,7 +207,7 @@ function boundsOf(
   surplusSat: bigint,
 ): { at(weight: number): FeeVerdict } {
   const { bestHeight, feerates, policy } = ctx;
-  const { group, lastSatPerKw, outbidSatPerKw, requestedSatPerKw, otherwise } = request;
+  const { group, lastSatPerKw, requestedSatPerKw, obstacle, otherwise } = request;
   const deadlineHeight = deadlineOf(group.members);
   const isUrgent = deadlineHeight !== undefined && deadlineHeight - bestHeight <= URGENT_WITHIN_BLOCKS;
   const startSatPerKw = Math.max(
@@ -236,9 +242,13 @@ function boundsOf(
       lastSatPerKw,
       ...(deadlineHeight !== undefined && { deadlineHeight }),
     });
-    const outbid = outbidSatPerKw === undefined ? 0 : Math.min(outbidSatPerKw, Math.max(cap, lastSatPerKw));
+    // Half as much again as what was refused.
+    const pushed =
+      obstacle.type === 'unseen'
+        ? Math.min(Math.ceil(lastSatPerKw * 1.5) + 1, Math.max(cap, lastSatPerKw))
+        : 0;
     const asked = requestedSatPerKw === undefined ? 0 : Math.min(requestedSatPerKw, rateOf(possibleSat));
-    const rate = Math.max(curve, outbid, asked);
+    const rate = Math.max(curve, pushed, asked);
     if (parent.tx !== undefined && otherwise === 'nothing' && feerateOf(parent.feeSat, parent.weight) >= rate)
       return { type: 'paid_by_itself', feerateSatPerKw: feerateOf(parent.feeSat, parent.weight) };
     const minimumSat = (of: number): bigint => feeForWeightRoundedUpSat(of, feerates.mempoolMinimumSatPerKw);
@@ -248,18 +258,17 @@ function boundsOf(
       minimumSat(inWholeVbytes(weight) + inWholeVbytes(parent.weight)) - parent.feeSat;
     let feeSat = feeForWeightRoundedUpSat(total, rate) - parent.feeSat;
     feeSat = bigger(feeSat, bigger(ownMinimumSat, packageMinimumSat));
-    const mustRise = Math.max(outbid, asked) > lastSatPerKw || otherwise === 'nothing';
-    const replacingSat = replacementFeeSat(request.replaced, weight, feerates.incrementalRelaySatPerKw);
-    if (feeSat < replacingSat) {
-      const limitSat = asked > lastSatPerKw ? possibleSat : capSat;
-      if (!mustRise || replacingSat > limitSat) {
-        if (otherwise === 'unchanged' || request.obstacle === 'ours') return { type: 'keep' };
-        // Refused by this node's mempool perhaps; another miner may never have seen what stands in its way.
-        feeSat = bigger(feeSat, smallest(replacingSat, capSat));
-      } else {
-        feeSat = replacingSat;
-      }
-    }
+    let mustRise = Math.max(pushed, asked) > lastSatPerKw || otherwise === 'nothing';
+    const replacingSat =
+      'replaced' in obstacle
+        ? replacementFeeSat(obstacle.replaced, weight, feerates.incrementalRelaySatPerKw)
+        : 0n;
+    const isWithinLimit = replacingSat <= (asked > lastSatPerKw ? possibleSat : capSat);
+    if (obstacle.type === 'ours' && feeSat < replacingSat && !(mustRise && isWithinLimit))
+      return { type: 'keep' };
+    // What cannot be outbid here is ignored: another miner may never have seen it, and it may go as it came.
+    if (isWithinLimit && feeSat < replacingSat) feeSat = replacingSat;
+    if (isWithinLimit && obstacle.type === 'rivals') mustRise = true;
     // What the last attempt paid stands, unless there is not as much.
     feeSat = smallest(feeSat, bigger(possibleSat, ownMinimumSat));
     const isRaised =

@@ -11,6 +11,7 @@ import type {
   PayableCommitment,
   PendingSweep,
   PlannedSweep,
+  Rival,
   SweepPlan,
   SweepPlanInput,
   SweepableClaim,
@@ -76,6 +77,11 @@ export function coin(n: number, valueSat: bigint): WalletCoin {
   return { outPoint: outPoint(10_000 + n), valueSat, script: HOME };
 }
 
+/** Somebody else's transaction of this number; without an offer nobody knows what it pays. */
+export function rivalOf(n: number, offer?: Rival['offer']): Rival {
+  return { txid: outPoint(30_000 + n).txid, offer };
+}
+
 export function commitment(fields: {
   readonly parentFeeSat: bigint;
   readonly stakeSat: bigint;
@@ -129,6 +135,8 @@ export function planInput(fields: Partial<SweepPlanInput> = {}): SweepPlanInput 
     pending: [],
     coins: [],
     rivals: new Map(),
+    allied: new Map(),
+    unsignable: new Set(),
     ...fields,
   };
 }

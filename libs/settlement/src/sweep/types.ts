@@ -66,8 +66,9 @@ export interface PendingSweep {
 
 /** A transaction of somebody else that waits in the mempool and spends what is claimed. */
 export interface Rival {
-  readonly feeSat: bigint;
-  readonly vsize: number;
+  readonly txid: Uint8Array;
+  /** Undefined: nobody knows what it pays; the node's refusal is the guide then. */
+  readonly offer: { readonly feeSat: bigint; readonly vsize: number } | undefined;
 }
 
 export interface SweepFeerates {
@@ -116,8 +117,16 @@ export interface SweepPlanInput {
   readonly pending: readonly PendingSweep[];
   /** Also those that pending sweeps spend: one that is missing here was spent elsewhere. */
   readonly coins: readonly WalletCoin[];
-  /** By `outPointKeyOf` of the claim. */
+  /** By `outPointKeyOf` of the claim: every claim that is contested. */
   readonly rivals: ReadonlyMap<string, Rival>;
+  /**
+   * By `outPointKeyOf` of the claim, the txid of a transaction in the mempool that makes it with the holder's own keys,
+   * though it is none of `pending`: a tower's, or one that was forgotten. It brings the output home too, and is not bid
+   * against.
+   */
+  readonly allied: ReadonlyMap<string, Uint8Array>;
+  /** By `outPointKeyOf`: claims that the signer refuses to sign. */
+  readonly unsignable: ReadonlySet<string>;
 }
 
 export type PlannedInput =
@@ -127,9 +136,9 @@ export type PlannedInput =
 /** A transaction to be signed and broadcast. */
 export interface PlannedSweep {
   readonly sweepId: Uint8Array;
-  /** Pending sweeps that it takes the place of, in the mempool and in the store. */
+  /** Pending sweeps that it takes the place of, in the store and, if they are there, in the mempool. */
   readonly replaces: readonly PendingSweep[];
-  /** A transaction that is taken apart into this one and others: this one may go out only when that one is replaced. */
+  /** A transaction that is taken apart into this one and others: this one may go out only once that one is replaced. */
   readonly partOf: PendingSweep | undefined;
   readonly inputs: readonly PlannedInput[];
   /** Outputs of second stages, each at the index of its input. */

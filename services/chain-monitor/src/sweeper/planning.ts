@@ -6,7 +6,6 @@ import {
   type ClaimPlan,
   type ClaimProgress,
   type PendingSweep,
-  type Rival,
   type SweepFeerates,
   type SweepPlanInput,
   type SweepPolicy,
@@ -17,17 +16,18 @@ import type { ClaimRecord, SweepRecord, UtxoRecord } from '@fulmen/store/chain/c
 import { outPointKey } from '../state/keys.ts';
 import type { ChainView } from '../state/view.ts';
 import { isMature } from '../wallet/spendable.ts';
+import type { Contests } from './rivals.ts';
 
 export interface PlanningParts {
   readonly view: ChainView;
   readonly channels: readonly ChannelClaims[];
   readonly feerates: SweepFeerates;
   readonly policy: SweepPolicy;
-  readonly rivals: ReadonlyMap<string, Rival>;
+  readonly contests: Contests;
 }
 
 export function planInputOf(parts: PlanningParts): SweepPlanInput {
-  const { view, channels, feerates, policy, rivals } = parts;
+  const { view, channels, feerates, policy, contests } = parts;
   return {
     bestHeight: view.tip?.height ?? 0,
     feerates,
@@ -43,7 +43,8 @@ export function planInputOf(parts: PlanningParts): SweepPlanInput {
     ),
     pending: [...view.sweeps.values()].map(pendingOf),
     coins: coinsOf(view),
-    rivals,
+    ...contests,
+    unsignable: new Set(),
   };
 }
 

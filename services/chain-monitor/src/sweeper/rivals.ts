@@ -1,68 +1,89 @@
 /**
- * Transactions of others in the mempool that spend what is claimed, and what
- * they pay: what must be outbid. Of a rival whose inputs are not all in the
- * chain the fee stays unknown; the node's refusal is the guide then.
+ * Transactions in the mempool that spend what is claimed and are not the
+ * sweeper's: whose they are, and what they pay. Of a rival whose inputs are not
+ * all in the chain the fee stays unknown; the node's refusal is the guide then.
  */
 import { type Tx, decodeTx, displayHash, parseDisplayHash, txVsize } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
-import type { OutPoint } from '@fulmen/settlement';
-import { type Rival, outPointKeyOf } from '@fulmen/settlement/sweep/index';
+import { equalBytes } from '@fulmen/codec';
+import type { Claim } from '@fulmen/settlement';
+import { type Rival, claimantOf, outPointKeyOf } from '@fulmen/settlement/sweep/index';
 
-/** Outpoints asked about, and rivals looked at, at once. */
+/** Outpoints asked about at once. */
 const MAX_OUTPOINTS = 2_000;
-const MAX_RIVALS = 50;
-const MAX_RIVAL_INPUTS = 50;
+/** Rivals whose fee is worked out, and inputs of one. */
+const MAX_OFFERS = 50;
+const MAX_OFFER_INPUTS = 50;
 
-export async function findRivals(
-  source: Pick<ChainSource, 'getMempoolSpends' | 'getMempoolTransaction' | 'getUtxo'>,
-  claims: readonly { readonly outPoint: OutPoint; readonly valueSat: bigint }[],
-  isOurs: (txid: Uint8Array) => boolean,
-): Promise<ReadonlyMap<string, Rival>> {
-  const rivals = new Map<string, Rival>();
-  const asked = claims.slice(0, MAX_OUTPOINTS);
-  if (asked.length === 0) return rivals;
-  const values = new Map(asked.map(({ outPoint, valueSat }) => [outPointKeyOf(outPoint), valueSat]));
-  const spends = await source.getMempoolSpends(
-    asked.map(({ outPoint }) => ({ txid: displayHash(outPoint.txid), vout: outPoint.outputIndex })),
-  );
-  const byTxid = new Map<string, Promise<Rival | undefined>>();
-  for (const { txid, vout, spendingTxid } of spends) {
-    if (isOurs(parseDisplayHash(spendingTxid))) continue;
-    if (!byTxid.has(spendingTxid) && byTxid.size >= MAX_RIVALS) continue;
-    const looking = byTxid.get(spendingTxid) ?? look(source, spendingTxid, values);
-    byTxid.set(spendingTxid, looking);
-    const rival = await looking;
-    const key = outPointKeyOf({ txid: parseDisplayHash(txid), outputIndex: vout });
-    if (rival !== undefined) rivals.set(key, rival);
-  }
-  return rivals;
+type Source = Pick<ChainSource, 'getMempoolSpends' | 'getMempoolTransaction' | 'getUtxo'>;
+
+/** Both by `outPointKeyOf` of the claim. */
+export interface Contests {
+  readonly rivals: ReadonlyMap<string, Rival>;
+  /** Txids of transactions that make the claim with the holder's own keys. */
+  readonly allied: ReadonlyMap<string, Uint8Array>;
 }
 
-async function look(
-  source: Pick<ChainSource, 'getMempoolTransaction' | 'getUtxo'>,
-  txid: string,
-  values: ReadonlyMap<string, bigint>,
-): Promise<Rival | undefined> {
+/** @throws ChainSourceError */
+export async function findContests(
+  source: Source,
+  claims: readonly Claim[],
+  isOurs: (txid: Uint8Array) => boolean,
+): Promise<Contests> {
+  const rivals = new Map<string, Rival>();
+  const allied = new Map<string, Uint8Array>();
+  const asked = new Map(
+    claims.slice(0, MAX_OUTPOINTS).map((claim) => [outPointKeyOf(claim.outPoint), claim]),
+  );
+  if (asked.size === 0) return { rivals, allied };
+  const spends = await source.getMempoolSpends(
+    [...asked.values()].map(({ outPoint }) => ({
+      txid: displayHash(outPoint.txid),
+      vout: outPoint.outputIndex,
+    })),
+  );
+  const bySpender = new Map<string, Claim[]>();
+  for (const { txid, vout, spendingTxid } of spends) {
+    const claim = asked.get(outPointKeyOf({ txid: parseDisplayHash(txid), outputIndex: vout }));
+    if (claim === undefined || isOurs(parseDisplayHash(spendingTxid))) continue;
+    bySpender.set(spendingTxid, [...(bySpender.get(spendingTxid) ?? []), claim]);
+  }
+  let offers = 0;
+  for (const [spendingTxid, spent] of bySpender) {
+    const txid = parseDisplayHash(spendingTxid);
+    const tx = await transactionOf(source, spendingTxid);
+    const contested = spent.filter((claim) => tx === undefined || !isHolders(tx, claim));
+    for (const claim of spent)
+      if (!contested.includes(claim)) allied.set(outPointKeyOf(claim.outPoint), txid);
+    if (contested.length === 0) continue;
+    const offer = tx === undefined || offers++ >= MAX_OFFERS ? undefined : await offerOf(source, tx, asked);
+    for (const claim of contested) rivals.set(outPointKeyOf(claim.outPoint), { txid, offer });
+  }
+  return { rivals, allied };
+}
+
+async function transactionOf(source: Source, txid: string): Promise<Tx | undefined> {
   const raw = await source.getMempoolTransaction(txid);
   const tx = raw === undefined ? undefined : decodeTx(raw);
-  if (tx?.ok !== true || tx.value.inputs.length > MAX_RIVAL_INPUTS) return undefined;
-  const inSat = await inputsSat(source, tx.value, values);
-  if (inSat === undefined) return undefined;
-  const outSat = tx.value.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
-  return inSat < outSat ? undefined : { feeSat: inSat - outSat, vsize: txVsize(tx.value) };
+  return tx?.ok === true ? tx.value : undefined;
 }
 
-async function inputsSat(
-  source: Pick<ChainSource, 'getUtxo'>,
-  { inputs }: Tx,
-  values: ReadonlyMap<string, bigint>,
-): Promise<bigint | undefined> {
-  let sum = 0n;
-  for (const { txid, vout } of inputs) {
-    const known = values.get(outPointKeyOf({ txid, outputIndex: vout }));
-    const valueSat = known ?? (await source.getUtxo(displayHash(txid), vout))?.valueSat;
+function isHolders(tx: Tx, claim: Claim): boolean {
+  const inputIndex = tx.inputs.findIndex(
+    ({ txid, vout }) => vout === claim.outPoint.outputIndex && equalBytes(txid, claim.outPoint.txid),
+  );
+  return inputIndex >= 0 && claimantOf({ tx, inputIndex }, claim) === 'holder';
+}
+
+async function offerOf(source: Source, tx: Tx, claims: ReadonlyMap<string, Claim>): Promise<Rival['offer']> {
+  if (tx.inputs.length > MAX_OFFER_INPUTS) return undefined;
+  let feeSat = 0n;
+  for (const { txid, vout } of tx.inputs) {
+    const known = claims.get(outPointKeyOf({ txid, outputIndex: vout }));
+    const valueSat = known?.valueSat ?? (await source.getUtxo(displayHash(txid), vout))?.valueSat;
     if (valueSat === undefined) return undefined;
-    sum += valueSat;
+    feeSat += valueSat;
   }
-  return sum;
+  for (const { valueSat } of tx.outputs) feeSat -= valueSat;
+  return feeSat < 0n ? undefined : { feeSat, vsize: txVsize(tx) };
 }

@@ -28,7 +28,7 @@ import type { AddressBook } from '../wallet/address-book.ts';
 import { keepBooks, stateOf, storeSweep, tellUnsigned } from './books.ts';
 import { SweepBroadcaster } from './broadcast.ts';
 import { planInputOf } from './planning.ts';
-import { findRivals } from './rivals.ts';
+import { findContests } from './rivals.ts';
 import { SweepSigningError, encodeSweep, signSweep } from './signing.ts';
 
 /** Plans made at once: a transaction refused for its fee is raised in the same block. */
@@ -129,9 +129,9 @@ export class Sweeper {
       async (view) => new Set([...view.sweeps.values()].map(({ txid }) => toHex(txid))),
     );
     const claimed = channels.flatMap(({ claims }) => claims);
-    const rivals = await findRivals(source, claimed, (txid) => ours.has(toHex(txid)));
+    const contests = await findContests(source, claimed, (txid) => ours.has(toHex(txid)));
     const plan = await writer.exclusive(async (view) =>
-      planSweeps(planInputOf({ view, channels, feerates, policy, rivals })),
+      planSweeps(planInputOf({ view, channels, feerates, policy, contests })),
     );
     await writer.turn((draft) => keepBooks(draft, plan));
     metrics.sweepClaims.set(plan.claims.length);
