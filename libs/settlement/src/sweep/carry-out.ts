@@ -1,7 +1,8 @@
 /** Carries a plan's units out one after the other: each takes what it needs of the wallet, and the next what is left. */
 import { toHex } from '@fulmen/codec';
 import { type Outcome, claimPlans, waitingPlans } from './claim-plans.ts';
-import type { ClaimGroup } from './group.ts';
+import { isAmple } from './fund.ts';
+import { type ClaimGroup, urgentFeeSat } from './group.ts';
 import { type Job, outbidBy, priceJob } from './job.ts';
 import { outPointKeyOf, sweepIdOf } from './keys.ts';
 import type { Price } from './price.ts';
@@ -129,7 +130,7 @@ function takeApart(
       pending: isRaise ? whole : undefined,
       makesRoomFor: isFirst ? whole : undefined,
       held: isRaise ? held : [],
-      available: free,
+      available: when === 'now' ? ampleCoins(input, group, free) : free,
       outbid: left.outbid,
     };
     const price = priceJob(input, job);
@@ -141,6 +142,15 @@ function takeApart(
     left = roundAfter(input, job, price, { ...left, free });
   }
   return { outcomes, round: left };
+}
+
+/** Coins that pay for a part by themselves, also when fees rise from what is urgent now. */
+function ampleCoins(
+  { feerates }: SweepPlanInput,
+  { members }: ClaimGroup,
+  coins: readonly WalletCoin[],
+): readonly WalletCoin[] {
+  return coins.filter((coin) => isAmple(coin, urgentFeeSat(members, [coin], feerates)));
 }
 
 function roundAfter(input: SweepPlanInput, job: Job, price: Price, { free, outbid }: Round): Round {

@@ -29,6 +29,11 @@ export type Funded =
 /** A fee may rise to several times what it is now, with the same coins: no new input must be found then. */
 const HEADROOM = 4n;
 
+/** Whether a coin pays this fee by itself, and goes on to pay it when fees rise. */
+export function isAmple({ valueSat }: WalletCoin, feeSat: bigint): boolean {
+  return valueSat >= DUST_THRESHOLD_SAT.p2wpkh + (1n + HEADROOM) * feeSat;
+}
+
 /** Adds coins until the fee is paid and change above dust is left. */
 export function fund(request: FundingRequest): Funded {
   const { inputs, outputs, surplusSat, held, maximumCoins } = request;

@@ -11,10 +11,12 @@ import { claimBudgetSat } from './budget.ts';
 import { outPointKeyOf } from './keys.ts';
 import type {
   PayableCommitment,
+  PlannedInput,
   SweepFeerates,
   SweepPlanInput,
   SweepPolicy,
   SweepableClaim,
+  WalletCoin,
 } from './types.ts';
 import { plannedWeight } from './weights.ts';
 
@@ -64,9 +66,20 @@ function needsCoin({ claim: { kind } }: SweepableClaim): boolean {
 }
 
 export function isWorthAlone(one: SweepableClaim, feerates: SweepFeerates, policy: SweepPolicy): boolean {
-  const weight = plannedWeight([{ type: 'claim', claimed: one }], pairedOutputs([one]), 'home');
-  const feeSat = feeForWeightRoundedUpSat(weight, feerates.urgentSatPerKw);
-  return claimBudgetSat(one.claim, policy) >= ALONE_MARGIN * feeSat;
+  return claimBudgetSat(one.claim, policy) >= ALONE_MARGIN * urgentFeeSat([one], [], feerates);
+}
+
+/** What a transaction of these costs while it is urgent. */
+export function urgentFeeSat(
+  members: readonly SweepableClaim[],
+  coins: readonly WalletCoin[],
+  { urgentSatPerKw }: SweepFeerates,
+): bigint {
+  const inputs: readonly PlannedInput[] = [
+    ...members.map((claimed) => ({ type: 'claim', claimed }) as const),
+    ...coins.map((coin) => ({ type: 'coin', coin }) as const),
+  ];
+  return feeForWeightRoundedUpSat(plannedWeight(inputs, pairedOutputs(members), 'home'), urgentSatPerKw);
 }
 
 /** The group that these claims make as they are. */
