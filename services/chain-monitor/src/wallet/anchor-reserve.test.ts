@@ -4,8 +4,12 @@ import { encodeMonitorParameters } from '@fulmen/monitor';
 import { p2wshScript } from '@fulmen/bitcoin';
 import { RpcError } from '@fulmen/rpc';
 import { storeRawTx } from '@fulmen/testing/devchain';
+import type { FundingRecord, SettlementRecord } from '@fulmen/store/chain/chain-store';
+import { type SummaryOutput, encodeSummary } from '../settlement/summary.ts';
+import { ChainView } from '../state/view.ts';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
 import { type Harness, payFrom, settle, startHarness } from '../testing/harness.ts';
+import { AnchorReserve } from './anchor-reserve.ts';
 
 const open: Harness[] = [];
 afterEach(async () => {
@@ -111,3 +115,106 @@ describe('the reserve for channels with anchors', () => {
     expect((await poor.wallet.getAnchorReserve({})).missingSat).toBe(1_000n);
   });
 });
+
+describe('a channel that closes', () => {
+  const channelId = new Uint8Array(32).fill(1);
+  const output = (status: SummaryOutput['status'], kind: SummaryOutput['kind']): SummaryOutput => ({
+    txid: new Uint8Array(32),
+    outputIndex: 0,
+    valueSat: 50_000n,
+    kind,
+    status,
+    waitsFor: '',
+  });
+
+  /** What is kept back while the commitment of a channel with anchors is in a block. */
+  async function reservedSat(settlement: Partial<SettlementRecord> | undefined): Promise<bigint> {
+    const view = new ChainView({ ...EMPTY_SNAPSHOT, fundings: [fundingOf(channelId)] });
+    view.apply({
+      fundings: [{ ...fundingOf(channelId), spent: { txid: new Uint8Array(32), height: 7 } }],
+      settlements: settlement === undefined ? [] : [{ ...settlementOf(channelId), ...settlement }],
+    });
+    const reserve = new AnchorReserve(
+      {
+        loadMonitors: async (ids) =>
+          ids.map((id) => ({
+            channelId: id,
+            updateId: 0n,
+            snapshot: undefined,
+            birth: encodeMonitorParameters({
+              ...TEST_PARAMETERS,
+              channelId: id,
+              commitmentFormat: 'anchors',
+            }),
+            closeState: 'ordered',
+          })),
+      },
+      { perChannelSat: 10_000n, maximumChannels: 10 },
+    );
+    return reserve.requiredSat(view, 0);
+  }
+
+  const summaryOf = (...outputs: readonly SummaryOutput[]) => ({ summary: encodeSummary(outputs) });
+
+  test.each(['maturing', 'claimable', 'preimage_unknown'] as const)(
+    'keeps its reserve while an HTLC of the holder’s commitment is %s: the wallet pays for its transaction',
+    async (status) => {
+      const summary = summaryOf(output('spent', 'anchor'), output(status, 'htlc_offered_by_holder'));
+      expect(await reservedSat(summary)).toBe(10_000n);
+      expect(await reservedSat(summaryOf(output(status, 'htlc_offered_by_counterparty')))).toBe(10_000n);
+    },
+  );
+
+  test('keeps it until it is known what became of it', async () => {
+    expect(await reservedSat(undefined)).toBe(10_000n);
+  });
+
+  test('needs none once its HTLCs are spent, nor for what pays for itself', async () => {
+    const delayed = output('maturing', 'second_stage');
+    const spent = summaryOf(output('spent', 'htlc_offered_by_holder'), delayed);
+    const open = summaryOf(output('maturing', 'htlc_offered_by_holder'));
+    expect(await reservedSat(spent)).toBe(0n);
+    expect(await reservedSat({ ...open, stage: 'resolved' })).toBe(0n);
+    for (const closeType of ['counterparty', 'revoked', 'mutual'])
+      expect(await reservedSat({ ...open, closeType })).toBe(0n);
+  });
+});
+
+const EMPTY_SNAPSHOT = {
+  blocks: [],
+  fundings: [],
+  broadcasts: [],
+  addresses: [],
+  utxos: [],
+  reservations: [],
+  spends: [],
+  settlements: [],
+  claims: [],
+  sweeps: [],
+  rescanFrom: undefined,
+  scannedFrom: undefined,
+};
+
+function fundingOf(channelId: Uint8Array): FundingRecord {
+  return {
+    channelId,
+    fundingTxid: new Uint8Array(32).fill(5),
+    fundingOutputIndex: 0,
+    fundingValueSat: 500_000n,
+    scriptPubKey: FUNDING_SCRIPT,
+    minimumDepth: 1,
+  };
+}
+
+function settlementOf(channelId: Uint8Array): SettlementRecord {
+  return {
+    channelId,
+    stage: 'closed',
+    closeType: 'holder',
+    closeTxid: new Uint8Array(32),
+    closeHeight: 7,
+    summary: '[]',
+    toldFulfilled: [],
+    toldFailed: [],
+  };
+}

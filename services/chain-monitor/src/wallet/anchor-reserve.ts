@@ -5,8 +5,14 @@
  */
 import { decodeTx } from '@fulmen/bitcoin';
 import { equalBytes, toHex } from '@fulmen/codec';
-import type { ChainStore, LoadedMonitor } from '@fulmen/store/chain/chain-store';
+import type {
+  ChainStore,
+  FundingRecord,
+  LoadedMonitor,
+  SettlementRecord,
+} from '@fulmen/store/chain/chain-store';
 import { MonitorFaultError, monitorOf } from '../monitors/drain.ts';
+import { type SummaryOutput, decodeSummary } from '../settlement/summary.ts';
 import { outPointKey } from '../state/keys.ts';
 import type { ChainView } from '../state/view.ts';
 import { transactionOf } from './sign-reservation.ts';
@@ -47,9 +53,9 @@ export class AnchorReserve {
     return requiredSat > availableSat ? requiredSat - availableSat : 0n;
   }
 
-  /** Open channels with anchors; no more than `enough` are counted. */
+  /** Channels with anchors that may still need the wallet; no more than `enough` are counted. */
   async #count(view: ChainView, enough: number): Promise<number> {
-    const open = [...view.fundings].filter(([, { spent }]) => spent === undefined);
+    const open = [...view.fundings].filter(([id, funding]) => mayNeedFees(funding, view.settlements.get(id)));
     if (this.#formats.size > 2 * view.fundings.size + PAGE)
       this.#formats = new Map([...this.#formats].filter(([id]) => view.fundings.has(id)));
     let count = 0;
@@ -65,6 +71,25 @@ export class AnchorReserve {
     }
     return Math.min(count, Math.max(0, enough));
   }
+}
+
+/** Until its commitment confirms, and after that, if it is the holder's, until no HTLC is left on it. */
+function mayNeedFees(
+  { spent, settledHeight }: FundingRecord,
+  settlement: SettlementRecord | undefined,
+): boolean {
+  if (spent === undefined) return true;
+  // Spent, and nobody looked yet by what.
+  if (settlement === undefined) return settledHeight === undefined;
+  return (
+    settlement.stage === 'closed' &&
+    settlement.closeType === 'holder' &&
+    decodeSummary(settlement.summary).some(({ kind, status }) => isHtlc(kind) && status !== 'spent')
+  );
+}
+
+function isHtlc(kind: SummaryOutput['kind']): boolean {
+  return kind === 'htlc_offered_by_holder' || kind === 'htlc_offered_by_counterparty';
 }
 
 /** Undefined: the channel has no monitor yet. */
