@@ -1,8 +1,9 @@
 /** The sweeper in the real service, with the real signer, on a chain that checks every script and every fee. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { decodeTx, displayHash, encodeTx, withWitness } from '@fulmen/bitcoin';
+import { type Tx, decodeTx, displayHash, encodeTx, withWitness } from '@fulmen/bitcoin';
 import { InternalError, toHex } from '@fulmen/codec';
 import { secp256k1 } from '@fulmen/crypto/default';
+import type { SignClaimRequest } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import type { SignerClient } from '@fulmen/signer/testing/harness';
 import type { ClaimRecord, SweepRecord } from '@fulmen/store/chain/chain-store';
@@ -35,9 +36,11 @@ afterEach(() => {
   for (const stage of stages.splice(0)) stage.process.kill();
 });
 
-/** A signer that can be away. */
+/** A signer that can be away, and can refuse claims. */
 class Flaky {
   isAway = false;
+  /** What it refuses to sign for. */
+  refused: NonNullable<SignClaimRequest['output']>['$case'] | undefined;
   readonly client: SignerClient;
 
   constructor(real: SignerClient) {
@@ -45,16 +48,19 @@ class Flaky {
       get: (target, name) => {
         const member: unknown = Reflect.get(target, name);
         if (typeof member !== 'function' || (name !== 'signClaim' && name !== 'signPsbt')) return member;
-        return (...given: unknown[]): unknown =>
-          this.isAway
-            ? Promise.reject(new RpcError('unavailable', 'away'))
-            : Reflect.apply(member, target, given);
+        return (...given: unknown[]): unknown => {
+          if (this.isAway) return Promise.reject(new RpcError('unavailable', 'away'));
+          const [request] = given as readonly Partial<SignClaimRequest>[];
+          if (this.refused !== undefined && request?.output?.$case === this.refused)
+            return Promise.reject(new RpcError('failed_precondition', 'policy-channel-unregistered'));
+          return Reflect.apply(member, target, given);
+        };
       },
     });
   }
 }
 
-async function closing(
+async function opened(
   change: Partial<Case> = {},
   minRelayFeerateSatPerKvb = 1_000,
 ): Promise<{ readonly stage: Stage; readonly signer: Flaky }> {
@@ -65,8 +71,15 @@ async function closing(
   const stage = new Stage(scenario, learned, { minRelayFeerateSatPerKvb });
   stages.push(stage);
   await stage.open();
-  await stage.forceClose();
   return { stage, signer };
+}
+
+async function closing(
+  ...how: Parameters<typeof opened>
+): Promise<{ readonly stage: Stage; readonly signer: Flaky }> {
+  const one = await opened(...how);
+  await one.stage.forceClose();
+  return one;
 }
 
 async function mine(stage: Stage, blocks = 1): Promise<void> {
@@ -192,6 +205,34 @@ describe('a sweep', () => {
     expect(claimOf(stage, 'holder_htlc').attempts).toBe(1);
   });
 
+  test('goes at once without a claim that the signer refuses', async () => {
+    const { stage, signer } = await opened({ commitment: 'counterparty' });
+    signer.refused = 'anchor';
+    stage.world.mine([keptOf(stage)]);
+    await stage.process.turn();
+    const balance = sweepOf(stage, 'counterparty_balance');
+    expect(isWaiting(stage, balance)).toBe(true);
+    expect(claimOf(stage, 'anchor').sweepId).toBeUndefined();
+    // Alone it is not worth a transaction.
+    expect(claimOf(stage, 'anchor').nextAction).toMatch(/^waits for lower fees/);
+    await mine(stage);
+    expect(sweepOf(stage, 'counterparty_balance').confirmedHeight).toBe(stage.world.height);
+  });
+
+  test('of one claim that the signer refuses says so, and goes when the signer signs it', async () => {
+    const { stage, signer } = await opened({ commitment: 'counterparty' });
+    signer.refused = 'counterpartyBalance';
+    stage.world.mine([keptOf(stage)]);
+    await stage.process.turn();
+    expect(claimOf(stage, 'counterparty_balance').nextAction).toMatch(
+      /^the signer did not sign \(policy-channel-unregistered\): tried again/,
+    );
+    signer.refused = undefined;
+    stage.machine.clock.advance(6_000);
+    await stage.process.turn();
+    expect(isWaiting(stage, sweepOf(stage, 'counterparty_balance'))).toBe(true);
+  });
+
   test('is stored before it is broadcast: whoever comes after a crash sends the same transaction', async () => {
     const { stage } = await closing();
     await timedOut(stage);
@@ -244,6 +285,12 @@ describe('a sweep', () => {
     expect((await balance).limboSat).toBe(0n);
   });
 });
+
+/** The counterparty's commitment that closes the channel. */
+function keptOf({ scenario: { kept } }: Stage): Tx {
+  if (kept === undefined) throw new InternalError('the counterparty has none');
+  return kept.tx;
+}
 
 /** Spends a coin of the wallet elsewhere: the wallet's own payment, taken from its reservation before it is broadcast. */
 function spendCoin(

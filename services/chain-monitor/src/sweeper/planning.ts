@@ -24,10 +24,12 @@ export interface PlanningParts {
   readonly feerates: SweepFeerates;
   readonly policy: SweepPolicy;
   readonly contests: Contests;
+  /** By `outPointKeyOf`. */
+  readonly unsignable: ReadonlySet<string>;
 }
 
 export function planInputOf(parts: PlanningParts): SweepPlanInput {
-  const { view, channels, feerates, policy, contests } = parts;
+  const { view, channels, feerates, policy, contests, unsignable } = parts;
   return {
     bestHeight: view.tip?.height ?? 0,
     feerates,
@@ -44,7 +46,7 @@ export function planInputOf(parts: PlanningParts): SweepPlanInput {
     pending: [...view.sweeps.values()].map(pendingOf),
     coins: coinsOf(view),
     ...contests,
-    unsignable: new Set(),
+    unsignable,
   };
 }
 

@@ -8,7 +8,8 @@ import { psbtWitnesses } from '@fulmen/bitcoin/psbt';
 import { assertNever } from '@fulmen/codec';
 import type { MonitorHtlc } from '@fulmen/monitor';
 import type { Htlc, SignClaimRequest } from '@fulmen/proto/signer/v1/signer';
-import type { Claim } from '@fulmen/settlement';
+import { RpcError } from '@fulmen/rpc';
+import type { Claim, OutPoint } from '@fulmen/settlement';
 import { type PlannedSweep, type SweepableClaim, sweepTransaction } from '@fulmen/settlement/sweep/index';
 import { assembleWitness } from '@fulmen/settlement/witness';
 import type { AddressRecord } from '@fulmen/store/chain/chain-store';
@@ -21,6 +22,27 @@ export class SweepSigningError extends Error {
   override readonly name = 'SweepSigningError';
 }
 
+/** The signer refuses these claims, whichever transaction makes them. */
+export class ClaimsRefusedError extends Error {
+  override readonly name = 'ClaimsRefusedError';
+  readonly claims: readonly OutPoint[];
+
+  constructor(claims: readonly OutPoint[], message: string) {
+    super(message);
+    this.claims = claims;
+  }
+}
+
+/** A definite answer: it would be the same again. */
+function isRefusal(error: unknown): error is RpcError {
+  return (
+    error instanceof RpcError &&
+    (error.code === 'failed_precondition' ||
+      error.code === 'permission_denied' ||
+      error.code === 'invalid_argument')
+  );
+}
+
 const HARDENED_OFFSET = 0x8000_0000;
 
 export interface SweepSigningPorts {
@@ -29,7 +51,7 @@ export interface SweepSigningPorts {
   readonly addressOf: (script: Uint8Array) => AddressRecord | undefined;
 }
 
-/** The whole transaction. @throws RpcError when the signer does not sign; SweepSigningError */
+/** The whole transaction. @throws ClaimsRefusedError; RpcError when the signer does not answer; SweepSigningError */
 export async function signSweep(
   ports: SweepSigningPorts,
   planned: PlannedSweep,
@@ -38,11 +60,24 @@ export async function signSweep(
   let tx = sweepTransaction(planned, homeScript);
   const unsigned = encodeTxWithoutWitness(tx);
   const origins = originsOf(ports, tx);
+  const refused: { readonly outPoint: OutPoint; readonly reason: string }[] = [];
   for (const [index, input] of planned.inputs.entries()) {
     if (input.type !== 'claim') continue;
-    const witness = await claimWitness(ports, input.claimed, { unsigned, index, origins });
-    tx = withWitness(tx, index, witness);
+    try {
+      const witness = await claimWitness(ports, input.claimed, { unsigned, index, origins });
+      tx = withWitness(tx, index, witness);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      // All that are refused are found at once.
+      refused.push({ outPoint: input.claimed.claim.outPoint, reason: error.message });
+    }
   }
+  const [first] = refused;
+  if (first !== undefined)
+    throw new ClaimsRefusedError(
+      refused.map(({ outPoint }) => outPoint),
+      first.reason,
+    );
   const coins = planned.inputs.some(({ type }) => type === 'coin');
   return coins ? withCoinWitnesses(ports, planned, tx) : tx;
 }

@@ -29,9 +29,9 @@ import { keepBooks, stateOf, storeSweep, tellUnsigned } from './books.ts';
 import { SweepBroadcaster } from './broadcast.ts';
 import { planInputOf } from './planning.ts';
 import { findContests } from './rivals.ts';
-import { SweepSigningError, encodeSweep, signSweep } from './signing.ts';
+import { ClaimsRefusedError, SweepSigningError, encodeSweep, signSweep } from './signing.ts';
 
-/** Plans made at once: a transaction refused for its fee is raised in the same block. */
+/** Plans made at once: a transaction refused for its fee is raised in the same block, one that is not signed made anew. */
 const MAX_ROUNDS = 4;
 /** The longest of the signer's words that are kept. */
 const MAX_REASON_LENGTH = 200;
@@ -73,6 +73,8 @@ export class Sweeper {
   #retryAtMs = Number.POSITIVE_INFINITY;
   /** Addresses handed out for sweeps that were not signed then. */
   #spareScripts: Uint8Array[] = [];
+  /** By `outPointKeyOf`: claims that the signer refused to this process. */
+  #unsignable = new Set<string>();
 
   constructor(ports: SweeperPorts) {
     this.#ports = ports;
@@ -91,9 +93,9 @@ export class Sweeper {
     if (state !== undefined && (state !== this.#planned || runtime.monotonicMs() >= this.#retryAtMs)) {
       this.#retryAtMs = Number.POSITIVE_INFINITY;
       for (let round = 1; ; round++) {
-        const outcome = await this.#plan(channels);
-        if (outcome === 'incomplete') this.#retryAtMs = runtime.monotonicMs() + RETRY_MS;
-        if (outcome !== 'refused' || round === MAX_ROUNDS) break;
+        const outcomes = await this.#plan(channels);
+        if (outcomes.has('incomplete')) this.#retryAtMs = runtime.monotonicMs() + RETRY_MS;
+        if (!outcomes.has('refused') || round === MAX_ROUNDS) break;
       }
       this.#planned = await writer.exclusive(async (view) => stateOf(view, channels));
     }
@@ -121,32 +123,39 @@ export class Sweeper {
     this.#ports.wake();
   }
 
-  /** refused: something was refused for its fee and may be raised; incomplete: something did not answer. */
-  async #plan(channels: readonly ChannelClaims[]): Promise<'done' | 'refused' | 'incomplete'> {
+  /** refused: something can be made anew, for another fee or without a claim; incomplete: something did not answer. */
+  async #plan(channels: readonly ChannelClaims[]): Promise<ReadonlySet<'refused' | 'incomplete'>> {
     const { source, writer, policy, metrics } = this.#ports;
     const feerates = await this.#feerates();
     const ours = await writer.exclusive(
       async (view) => new Set([...view.sweeps.values()].map(({ txid }) => toHex(txid))),
     );
-    const claimed = channels.flatMap(({ claims }) => claims);
-    const contests = await findContests(source, claimed, (txid) => ours.has(toHex(txid)));
-    const plan = await writer.exclusive(async (view) =>
-      planSweeps(planInputOf({ view, channels, feerates, policy, contests })),
+    const contests = await findContests(
+      source,
+      channels.flatMap(({ claims }) => claims),
+      (txid) => ours.has(toHex(txid)),
     );
+    const unsignable = this.#unsignable;
+    const plan = await writer.exclusive(async (view) =>
+      planSweeps(planInputOf({ view, channels, feerates, policy, contests, unsignable })),
+    );
+    // Those that are gone need not be remembered.
+    const planned = new Set(plan.claims.map(({ outPoint }) => outPointKeyOf(outPoint)));
+    this.#unsignable = new Set([...unsignable].filter((key) => planned.has(key)));
     await writer.turn((draft) => keepBooks(draft, plan));
     metrics.sweepClaims.set(plan.claims.length);
     metrics.sweeps.set(plan.sweeps.length + plan.kept.length);
-    let outcome: 'done' | 'refused' | 'incomplete' = 'done';
-    for (const planned of plan.sweeps) {
-      const record = await this.#make(plan, planned);
-      if (record === undefined) {
-        outcome = 'incomplete';
+    const outcomes = new Set<'refused' | 'incomplete'>();
+    for (const sweep of plan.sweeps) {
+      const made = await this.#make(plan, sweep);
+      if (typeof made === 'string') {
+        outcomes.add(made);
         continue;
       }
-      const refusal = await this.#broadcaster.broadcast(record, record.parents);
-      if (refusal === 'fee' && outcome === 'done') outcome = 'refused';
+      const refusal = await this.#broadcaster.broadcast(made, made.parents);
+      if (refusal === 'fee') outcomes.add('refused');
     }
-    return outcome;
+    return outcomes;
   }
 
   async #feerates(): Promise<SweepFeerates> {
@@ -169,13 +178,13 @@ export class Sweeper {
     };
   }
 
-  /** Signs and stores; undefined when it could not be signed, which is tried again. */
-  async #make(plan: SweepPlan, planned: PlannedSweep): Promise<SweepRecord | undefined> {
+  /** Signs and stores. refused: the signer takes it without some of its claims; incomplete: it is tried again. */
+  async #make(plan: SweepPlan, planned: PlannedSweep): Promise<SweepRecord | 'refused' | 'incomplete'> {
     const { logger, metrics, writer, runtime } = this.#ports;
     try {
       const signed = await this.#sign(planned);
       // Nothing to pay home to yet.
-      if (signed === undefined) return undefined;
+      if (signed === undefined) return 'incomplete';
       const { tx, homeScript } = signed;
       const record: SweepRecord = {
         sweepId: planned.sweepId,
@@ -191,11 +200,16 @@ export class Sweeper {
       const stored = await writer.turn((draft) =>
         storeSweep(draft, { plan, planned, record, timeUnixMs: runtime.wallClockMs() }),
       );
-      if (stored === 'overtaken') return undefined;
+      if (stored === 'overtaken') return 'incomplete';
       this.#spareScripts = this.#spareScripts.filter((script) => !equalBytes(script, homeScript));
+      for (const at of record.claims) this.#unsignable.delete(outPointKeyOf(at));
       return record;
     } catch (error) {
-      if (!(error instanceof RpcError) && !(error instanceof SweepSigningError)) throw error;
+      const isExpected =
+        error instanceof RpcError ||
+        error instanceof SweepSigningError ||
+        error instanceof ClaimsRefusedError;
+      if (!isExpected) throw error;
       metrics.sweepFailures.inc();
       logger.error(
         { sweep: planned.sweepId, error: error.name, reason: error.message },
@@ -203,8 +217,15 @@ export class Sweeper {
       );
       const words = `the signer did not sign (${error.message.slice(0, MAX_REASON_LENGTH)}): tried again`;
       await writer.turn((draft) => tellUnsigned(draft, plan, planned, words));
-      return undefined;
+      return error instanceof ClaimsRefusedError ? this.#leaveOut(planned, error) : 'incomplete';
     }
+  }
+
+  /** refused: what the sweep holds besides can go without what the signer refuses. */
+  #leaveOut({ inputs }: PlannedSweep, { claims }: ClaimsRefusedError): 'refused' | 'incomplete' {
+    for (const at of claims) this.#unsignable.add(outPointKeyOf(at));
+    const held = inputs.filter(({ type }) => type === 'claim').length;
+    return held > claims.length ? 'refused' : 'incomplete';
   }
 
   async #sign(
