@@ -1,10 +1,14 @@
 import { displayHash, type Tx } from '@fulmen/bitcoin';
 import { preimageOf } from '@fulmen/channel/testing/pair';
+import { secp256k1 } from '@fulmen/crypto/default';
 import { storeTx } from '@fulmen/testing/devchain';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Case } from '../settlement/cases.ts';
 import { type HtlcOutput, htlcOutputs, type KeptCommitment } from '../settlement/counterparty.ts';
+import { FleetSigner } from '../settlement/fleet-signer.ts';
+import { fleetKeys } from '../settlement/policy-signer.ts';
 import { type Scenario, scenarioOf } from '../settlement/scenario.ts';
+import { Stage } from '../settlement/stage.ts';
 import { World } from '../settlement/world.ts';
 import { DESTINATION, Scene } from './scene.ts';
 
@@ -156,6 +160,54 @@ describe.each(['anchors', 'static_remotekey'] as const)('a revoked commitment of
     for (const key of keys) expect(scene.world.spenderOf(key)).toBeDefined();
     await nothingPending(scene);
   });
+});
+
+test('a node and its tower that are both alive do not bid against each other', async () => {
+  const scenario = scenarioOf(caseOf({}));
+  const { kept } = scenario;
+  if (kept === undefined) throw new TypeError('not a commitment of the counterparty');
+  const signer = await FleetSigner.start(secp256k1, fleetKeys(secp256k1));
+  await signer.learn(scenario.signer);
+  const node = new Stage(scenario, signer, { minRelayFeerateSatPerKvb: 1_000 });
+  await node.open();
+  const scene = await Scene.open(node.world, scenario);
+  open.push(scene);
+  await scene.addTower();
+  await scene.startTower({ rebroadcastMs: 100 });
+  const last = scene.updates.at(-1)?.updateId ?? 0n;
+  await scene.live(1n, last);
+  await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(last);
+  const bids = async (): Promise<readonly number[]> => {
+    const { claims } = await scene.settlement();
+    const all = [...claims, ...node.machine.state.settlement.claims.values()];
+    return all.filter(({ kind }) => kind.startsWith('revoked')).map((one) => one.feerateSatPerKw);
+  };
+  node.world.mine([kept.tx]);
+  await node.process.turn();
+  const opening = Math.max(...(await bids()));
+  for (let exchange = 0; exchange < 3; exchange++) {
+    const before = scene.broadcasts;
+    node.machine.clock.advance(30_000);
+    await node.process.turn();
+    // Whatever the tower has it offers again, and more than once.
+    await expect
+      .poll(
+        () => {
+          scene.wake();
+          return scene.broadcasts - before;
+        },
+        { timeout: SECONDS },
+      )
+      .toBeGreaterThan(6);
+  }
+  const all = await bids();
+  expect(all).toHaveLength(2 * stolenOutputs(kept).length);
+  // The two weigh differently, and fees are whole satoshis.
+  expect(Math.max(...all)).toBeLessThanOrEqual(opening + 1);
+  node.world.mine();
+  for (const { key } of stolenOutputs(kept)) expect(node.world.spenderOf(key)).toBeDefined();
+  node.process.kill();
+  await signer.stop();
 });
 
 test('a tower that joins late gets the monitor whole, and punishes states from before it came', async () => {

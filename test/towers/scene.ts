@@ -4,9 +4,12 @@
  * justice signer. `loseNode` takes everything of the node away.
  */
 import { MemoryBusHub } from '@fulmen/bus';
+import type { ChainSource, WholeBlockSource } from '@fulmen/chain';
 import { serveTowers } from '@fulmen/chain-monitor/towers/serve';
 import { type RunningTower, startTower } from '@fulmen/chain-monitor/towers/start-tower';
+import type { ChainMonitorConfig } from '@fulmen/chain-monitor/start';
 import { TEST_CONFIG } from '@fulmen/chain-monitor/testing/harness';
+import { overriding } from '@fulmen/chain-monitor/testing/source';
 import { InternalError } from '@fulmen/codec';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import {
@@ -54,6 +57,8 @@ export class Scene {
   readonly scenario: Scenario;
   /** Errors of the tower's log. */
   readonly alarms: string[] = [];
+  /** How often the tower handed something to its node. */
+  broadcasts = 0;
   readonly #network = new MemoryNetwork();
   readonly #nodeServer: TestDatabase;
   readonly #towerServer: TestDatabase;
@@ -207,20 +212,22 @@ export class Scene {
 
   // ---------------------------------------------------------------- the tower
 
-  async startTower(): Promise<void> {
+  async startTower({
+    rebroadcastMs,
+  }: Pick<ChainMonitorConfig, 'rebroadcastMs'> = TEST_CONFIG): Promise<void> {
     const connector = this.#network.connector('tower', ['tower']);
     const { connectionString } = this.#towerServer;
     const inbox = openTowerInbox({ connectionString, applicationName: 'inbox', towerId: TOWER_ID });
     const store = new PostgresChainStore(this.#towerServer.open({ schema: CHAIN_SCHEMA }));
     const running = await startTower(
-      { ...TEST_CONFIG, towerId: TOWER_ID, leaseMs: 9_000, pollMs: 50, feeCacheMs: 0 },
+      { ...TEST_CONFIG, towerId: TOWER_ID, leaseMs: 9_000, pollMs: 50, feeCacheMs: 0, rebroadcastMs },
       {
         runtime,
         logger: this.#logger(),
         metrics: new Metrics('chain-monitor'),
         bus: new MemoryBusHub().connect('tower'),
         store,
-        source: new MemoryChainSource(this.world.chain),
+        source: this.#source(),
         secp,
         server: this.#network.server('tower'),
         inbox,
@@ -236,6 +243,16 @@ export class Scene {
         await store.close();
       },
     };
+  }
+
+  #source(): ChainSource {
+    const counted = (real: WholeBlockSource): Partial<WholeBlockSource> => ({
+      broadcastPackage: (transactions) => {
+        this.broadcasts += 1;
+        return real.broadcastPackage(transactions);
+      },
+    });
+    return overriding(new MemoryChainSource(this.world.chain), counted, () => true);
   }
 
   async stopTower(): Promise<void> {
