@@ -1,14 +1,16 @@
 /** The sweeper in the real service, with the real signer, on a chain that checks every script and every fee. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Tx, decodeTx, displayHash, encodeTx, withWitness } from '@fulmen/bitcoin';
+import { preimageOf } from '@fulmen/channel/testing/pair';
 import { InternalError, toHex } from '@fulmen/codec';
 import { secp256k1 } from '@fulmen/crypto/default';
 import type { SignClaimRequest } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import type { SignerClient } from '@fulmen/signer/testing/harness';
 import type { ClaimRecord, SweepRecord } from '@fulmen/store/chain/chain-store';
-import { storeRawTx } from '@fulmen/testing/devchain';
+import { storeRawTx, storeTx } from '@fulmen/testing/devchain';
 import type { Case } from './cases.ts';
+import { type HtlcOutput, htlcOutputs } from './counterparty.ts';
 import { FleetSigner } from './fleet-signer.ts';
 import { fleetKeys } from './policy-signer.ts';
 import { OUTBOUND_EXPIRY_HEIGHT, TO_SELF_DELAY_BLOCKS, scenarioOf } from './scenario.ts';
@@ -231,6 +233,36 @@ describe('a sweep', () => {
     stage.machine.clock.advance(6_000);
     await stage.process.turn();
     expect(isWaiting(stage, sweepOf(stage, 'counterparty_balance'))).toBe(true);
+  });
+
+  test('is taken apart at once when one of its outputs is pinned: the others are claimed in the next block', async () => {
+    const { stage } = await opened({ commitment: 'counterparty', htlcs: 'identical' });
+    const { world, scenario } = stage;
+    world.mine([keptOf(stage)]);
+    await stage.process.turn();
+    await timedOut(stage);
+    const whole = sweepOf(stage, 'counterparty_htlc');
+    expect(whole.claims).toHaveLength(3);
+    expect(isWaiting(stage, whole)).toBe(true);
+    const [pinned, ...others] = htlcOutputs(scenario.built).filter(
+      ({ htlc }) => htlc.direction === 'inbound',
+    );
+    if (scenario.kept === undefined || pinned === undefined) throw new InternalError('nothing to pin');
+    const pin = scenario.counterparty.secondStage(scenario.kept, pinned, preimageOf(1), {
+      coin: world.freshCoin(),
+      feeSat: 400_000n,
+    });
+    expect(world.offer(pin)).toBeUndefined();
+    expect(isWaiting(stage, whole)).toBe(false);
+    stage.machine.clock.advance(BLOCK_MS);
+    await stage.process.turn();
+    await stage.process.turn();
+    world.unmined.add(storeTx(pin).txid);
+    await mine(stage);
+    const keyOf = ({ outputIndex }: HtlcOutput): string =>
+      `${displayHash(scenario.built.txid)}:${outputIndex}`;
+    expect(others.map((one) => world.spenderOf(keyOf(one))?.height)).toEqual(others.map(() => world.height));
+    expect(world.chain.mempool.spender(keyOf(pinned))).toBe(storeTx(pin).txid);
   });
 
   test('is stored before it is broadcast: whoever comes after a crash sends the same transaction', async () => {
