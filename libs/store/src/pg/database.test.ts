@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StatementError, StoreError, StoreSetupError } from '../error.ts';
+import { startAnswerProxy } from '../testing/answer-proxy.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/postgres.ts';
 import { boolArray, byteaArray, int4Array, int8Array, textArray } from './binary.ts';
 import type { Database } from './database.ts';
@@ -86,6 +87,49 @@ describe('database', () => {
       code: 'unavailable',
     });
     expect(await database.read('SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  });
+
+  test('a server of another language refuses as clearly, and tells of a standby that did not confirm', async () => {
+    const german: Record<string, string> = { ERROR: 'FEHLER', WARNING: 'WARNUNG', FATAL: 'FATAL' };
+    const proxy = await startAnswerProxy(test1.connectionString, (fields) => ({
+      fields: new Map([...fields, ['S', german[fields.get('S') ?? ''] ?? '']]),
+      connection: 'goes_on',
+    }));
+    const abroad = test1.open({ connectionString: proxy.connectionString, maxConnections: 1 });
+    const [before] = await abroad.read('SELECT pg_backend_pid() AS pid');
+    const no = `DO $$ BEGIN RAISE 'no' USING ERRCODE = 'FM004'; END $$`;
+    expect(await failure(abroad.write(no))).toMatchObject({ name: 'StatementError', sqlState: 'FM004' });
+    expect(await failure(abroad.read(no))).toMatchObject({ name: 'StatementError', sqlState: 'FM004' });
+    expect(await failure(abroad.transaction((session) => session.query(no)))).toMatchObject({
+      name: 'StatementError',
+      sqlState: 'FM004',
+    });
+    // The connection that refused is kept.
+    expect(await abroad.read('SELECT pg_backend_pid() AS pid')).toEqual([before]);
+    for (const state of ['query_canceled', 'admin_shutdown'])
+      expect(
+        await failure(abroad.write(`DO $$ BEGIN RAISE WARNING USING ERRCODE = '${state}'; END $$`)),
+      ).toMatchObject({ name: 'StoreError', code: 'unknown' });
+    await abroad.close();
+    await proxy.close();
+  });
+
+  test('an answer with which the connection ends refuses nothing, whatever its code', async () => {
+    const proxy = await startAnswerProxy(test1.connectionString, (fields) => ({
+      fields,
+      connection: 'ends',
+    }));
+    const failing = test1.open({ connectionString: proxy.connectionString });
+    // As a server that could not write its log would say before it starts over: the commit may be in that log.
+    const full = `DO $$ BEGIN RAISE 'no space' USING ERRCODE = 'disk_full'; END $$`;
+    expect(await failure(failing.write(full))).toMatchObject({ name: 'StoreError', code: 'unknown' });
+    expect(await failure(failing.read(full))).toMatchObject({ name: 'StoreError', code: 'unavailable' });
+    expect(await failure(failing.transaction((session) => session.query(full)))).toMatchObject({
+      name: 'StoreError',
+      code: 'unavailable',
+    });
+    await failing.close();
+    await proxy.close();
   });
 
   test('a transaction rolls back when its work throws, and passes the error on', async () => {

@@ -9,7 +9,7 @@
  */
 import pg from 'pg';
 import { StoreError } from '../error.ts';
-import { isCleanRefusal, mapError } from './errors.ts';
+import { mapError, type FailurePhase, type SessionAfterwards } from './errors.ts';
 
 export interface DatabaseOptions {
   /** `postgres://user:password@host:port/database` */
@@ -108,8 +108,8 @@ export class Database {
       client.on('error', () => undefined);
       client.on('notice', (notice) => {
         // "canceling wait for synchronous replication": committed here, and acknowledged, but a fail-over would forget it.
-        if (notice.severity === 'WARNING' && (notice.code === '57014' || notice.code === '57P01'))
-          this.#unreplicated.add(client);
+        // By the code alone: the severity comes in the server's language.
+        if (notice.code === '57014' || notice.code === '57P01') this.#unreplicated.add(client);
       });
     });
   }
@@ -140,12 +140,9 @@ export class Database {
       await client.query('BEGIN');
       result = await work({ query: (statement, values = []) => run(client, statement, values) });
     } catch (error) {
-      const usable = await client.query('ROLLBACK').then(
-        () => true,
-        () => false,
-      );
-      this.#release(client, usable ? undefined : error);
-      throw isOurs(error) ? error : mapError(error, 'before_commit');
+      const session = await afterwards(client, 'ROLLBACK');
+      this.#release(client, session === 'goes_on' ? undefined : error);
+      throw isOurs(error) ? error : mapError(error, 'before_commit', session);
     }
     await this.#finish(client, 'may_have_committed', () => client.query('COMMIT'));
     return result;
@@ -167,17 +164,14 @@ export class Database {
     }
   }
 
-  async #finish<T>(
-    client: pg.PoolClient,
-    phase: 'before_commit' | 'may_have_committed',
-    work: () => Promise<T>,
-  ): Promise<T> {
+  async #finish<T>(client: pg.PoolClient, phase: FailurePhase, work: () => Promise<T>): Promise<T> {
     let result: T;
     try {
       result = await work();
     } catch (error) {
-      this.#release(client, isCleanRefusal(error) ? undefined : error);
-      throw mapError(error, phase);
+      const session = error instanceof pg.DatabaseError ? await afterwards(client, 'SELECT 1') : 'ended';
+      this.#release(client, session === 'goes_on' ? undefined : error);
+      throw mapError(error, phase, session);
     }
     if (this.#unreplicated.has(client)) {
       this.#release(client, new StoreError('unknown', 'not replicated'));
@@ -191,6 +185,17 @@ export class Database {
     this.#unreplicated.delete(client);
     client.release(error === undefined ? undefined : error instanceof Error ? error : true);
   }
+}
+
+/** Asks once more, after a failure: an answer shows that the server goes on with this session. */
+async function afterwards(
+  client: pg.PoolClient,
+  question: 'ROLLBACK' | 'SELECT 1',
+): Promise<SessionAfterwards> {
+  return client.query(question).then(
+    () => 'goes_on',
+    () => 'ended',
+  );
 }
 
 /** Errors thrown by the caller's own code inside a transaction pass through as they are. */

@@ -1,10 +1,12 @@
 /**
  * Maps what the `pg` driver throws to the store's errors.
  *
- * An answer of severity ERROR is a promise that the statement's transaction was
- * rolled back. Anything else after the statement was handed to the socket
- * (FATAL, a closed or silent connection) leaves a write's outcome open: Postgres
- * may have committed and lost the connection before saying so.
+ * An answer after which the session goes on is a promise that the statement's
+ * transaction was rolled back: severity ERROR. Anything else after the statement
+ * was handed to the socket (FATAL, PANIC, a closed or silent connection) leaves a
+ * write's outcome open: Postgres may have committed and lost the connection before
+ * saying so. The severity itself comes in the server's language, and one code comes
+ * with several; only the session's going on tells them apart everywhere.
  */
 import pg from 'pg';
 import { StatementError, StoreError, UnrecoverableStoreError } from '../error.ts';
@@ -40,15 +42,14 @@ export type FailurePhase =
   /** After a statement that commits by itself, or COMMIT, was handed to the driver. */
   | 'may_have_committed';
 
-/** True when the server itself answered, and stays connected. */
-export function isCleanRefusal(error: unknown): error is pg.DatabaseError {
-  return error instanceof pg.DatabaseError && error.severity === 'ERROR';
-}
+/** Whether the connection of a failed statement was answered again afterwards. */
+export type SessionAfterwards = 'goes_on' | 'ended';
 
 /** Turns any failure of the driver into one of the store's. */
 export function mapError(
   error: unknown,
   phase: FailurePhase,
+  session: SessionAfterwards,
 ): StoreError | StatementError | UnrecoverableStoreError {
   if (
     error instanceof StoreError ||
@@ -57,7 +58,7 @@ export function mapError(
   )
     return error;
   const message = error instanceof Error ? error.message : String(error);
-  if (isCleanRefusal(error)) {
+  if (error instanceof pg.DatabaseError && session === 'goes_on') {
     const sqlState = error.code ?? 'XX000';
     if (DAMAGED.has(sqlState)) return new UnrecoverableStoreError(message, { cause: error });
     if (RETRYABLE.has(sqlState) || RETRYABLE.has(sqlState.slice(0, 2))) {
