@@ -1,4 +1,5 @@
 /** Policy of the node for its channels, with LDK's defaults, and the protocol's and LDK's constants. */
+import type { FeerateEstimates } from './context.ts';
 
 /** BOLT 2: `max_accepted_htlcs` is greater than 483: fail the channel. */
 export const MAX_ACCEPTED_HTLCS_LIMIT = 483;
@@ -12,6 +13,17 @@ export const CLTV_EXPIRY_LIMIT = 500_000_000;
 export const MIN_FEERATE_SAT_PER_KW = 253;
 /** Ceiling of every commitment's feerate, 1,000 sat/vB: above every feerate that was ever needed. The signer keeps to it, too. */
 export const MAX_FEERATE_SAT_PER_KW = 250_000;
+/**
+ * In place of estimates while there are none: what channels that exist may do is bounded as by the protocol alone, and a
+ * mutual close bids what relays. No feerate of a new channel can be judged by them.
+ */
+export const FEERATES_WITHOUT_ESTIMATES: FeerateEstimates = {
+  minimumAnchorSatPerKw: MIN_FEERATE_SAT_PER_KW,
+  minimumNonAnchorSatPerKw: MIN_FEERATE_SAT_PER_KW,
+  maximumSatPerKw: MAX_FEERATE_SAT_PER_KW,
+  closeMinimumSatPerKw: MIN_FEERATE_SAT_PER_KW,
+  closeTargetSatPerKw: MIN_FEERATE_SAT_PER_KW,
+};
 /** Ceiling of the exposure to dust that the holder enters into on one commitment. The signer keeps to it, too. */
 export const MAX_DUST_EXPOSURE_SAT = 500_000n;
 /** BOLT 3: each anchor has 330 sat, and the funder pays both. */

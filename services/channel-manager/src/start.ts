@@ -134,7 +134,11 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
       maxAcceptedHtlcs: options.maxAcceptedHtlcs,
     },
     keysend: options.keysend,
-    feerates: await untilAnswered(runtime, logger, 'chain-monitor', () => readFeerates(chain)),
+    feerates: await readFeerates(chain).catch((error: unknown) => {
+      // A node that was off, or indexes anew, has none for hours. The channels that exist need an owner all the same.
+      logger.warn({ err: error }, 'there is no fee estimate yet: no channel is opened until there is one');
+      return undefined;
+    }),
     blockHeight: startHeight,
     chainDoubt: () => chainWatch.doubt(),
   };

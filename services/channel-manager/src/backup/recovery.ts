@@ -9,6 +9,7 @@ import {
   type ChannelContext,
   type ChannelEffect,
   type EstablishedChannel,
+  FEERATES_WITHOUT_ESTIMATES,
   persistDelta,
   restoreStatically,
   summary,
@@ -173,7 +174,7 @@ function commitOf(
   const context: ChannelContext = {
     secp: ports.secp,
     config: node.channelConfig,
-    feerates: node.feerates,
+    feerates: node.feerates ?? FEERATES_WITHOUT_ESTIMATES,
     holderPoint: () => undefined,
   };
   const born = effects.find((effect) => effect.type === 'watch_channel');

@@ -7,6 +7,7 @@
 import {
   nextDeadlineHeight,
   type ChannelState,
+  FEERATES_WITHOUT_ESTIMATES,
   type EstablishedChannel,
   type SignerProgress,
   type ChannelContext,
@@ -149,7 +150,7 @@ export class ChannelActor {
     return {
       secp: ports.secp,
       config: node.channelConfig,
-      feerates: node.feerates,
+      feerates: node.feerates ?? FEERATES_WITHOUT_ESTIMATES,
       holderPoint: (number) => this.points.get(number),
     };
   }

@@ -1,8 +1,12 @@
-/** Which channels count against the caps on pending ones. */
+/** When no channel is opened, and which channels count against the caps on pending ones. */
 import { Pair } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { expect, test } from 'vitest';
-import { isPending } from './openings.ts';
+import type { Peer } from '../peers/peer.ts';
+import type { ActorHost } from './actor-host.ts';
+import type { OpenChannelCommand } from './api.ts';
+import { isPending, Openings } from './openings.ts';
+import type { PolicyDefaults } from './policy.ts';
 
 const FAILED = { type: 'force_close', reason: 'error from the peer' } as const;
 
@@ -23,4 +27,18 @@ test('one that fails afterwards does not, nor one that this node funds', () => {
   const { alice } = new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
   alice.must(FAILED);
   expect(isPending(alice.channel)).toBe(false);
+});
+
+test('no operator opens a channel before there is a fee estimate', async () => {
+  const openings = new Openings(
+    { node: { feerates: undefined } } as unknown as ActorHost,
+    { maxPendingPerPeer: 4, maxPendingTotal: 4 },
+    {} as PolicyDefaults,
+    () => ({ ofPeer: () => 0, total: 0 }),
+  );
+  const peer = { connection: { generation: 1n } } as unknown as Peer;
+  await expect(openings.open(peer, {} as OpenChannelCommand, 1_000)).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining('fee estimate') as string,
+  });
 });

@@ -3,6 +3,7 @@ import {
   acceptChannel,
   type ChannelState,
   type CommitmentFormatName,
+  type FeerateEstimates,
   type HolderKeys,
   type NegotiatedFeatures,
   type OpeningChannel,
@@ -29,6 +30,8 @@ export interface OpeningLimits {
 
 /** BOLT 2, `channel_flags`: announce_channel. */
 const ANNOUNCE_CHANNEL_FLAG = 1;
+/** Neither a commitment's feerate nor the counterparty's bounds could be judged. */
+const NO_ESTIMATE = 'no channel can be opened before there is a fee estimate';
 /** A peer waits for the answer. */
 const RESERVE_DEADLINE_MS = 5_000;
 /** How long an opening may take until funding_signed. */
@@ -69,6 +72,8 @@ export class Openings {
     if (isAllChannels(temporaryChannelId) || peer.channels.has(key))
       return refuse('open_channel: this temporary_channel_id names something else');
     if (peer.beginning.has(key)) return peer.disconnect('the same temporary_channel_id twice at once');
+    const { feerates } = this.#host.node;
+    if (feerates === undefined) return refuse(`${NO_ESTIMATE}: try again later`);
     const pending = this.#pending();
     if (pending.ofPeer(peer) >= this.#limits.maxPendingPerPeer)
       return refuse('too many channels of yours are not confirmed yet');
@@ -83,20 +88,25 @@ export class Openings {
     }
     peer.beginning.add(key);
     try {
-      await this.#begin(peer, message, generation);
+      await this.#begin(peer, message, generation, feerates);
     } finally {
       peer.beginning.delete(key);
     }
   }
 
-  async #begin(peer: Peer, message: MessageOf<'open_channel'>, generation: bigint): Promise<void> {
+  async #begin(
+    peer: Peer,
+    message: MessageOf<'open_channel'>,
+    generation: bigint,
+    feerates: FeerateEstimates,
+  ): Promise<void> {
     const refuse = (text: string): void => peer.complain(message.temporaryChannelId, text, generation);
     const reserve = peer.connection?.features.anchors === true ? await this.#anchorReserve() : undefined;
     const zeroConf = await this.#host.ports.store.zeroConfTrust(peer.nodeId);
     const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys();
     const { connection } = peer;
     if (connection === undefined || connection.generation !== generation) return;
-    const context = this.#context(points);
+    const context = this.#context(points, feerates);
     const accepted = acceptChannel(
       context,
       {
@@ -146,6 +156,8 @@ export class Openings {
     const { connection } = peer;
     if (connection === undefined)
       throw new RpcError('failed_precondition', 'the peer is not connected: connect it first');
+    const { feerates } = this.#host.node;
+    if (feerates === undefined) throw new RpcError('unavailable', NO_ESTIMATE);
     const { keys, points, shutdownScript, channelKeysId, aliasScid } = await this.#newKeys(
       command.shutdownScript,
     );
@@ -157,7 +169,7 @@ export class Openings {
     if (command.shutdownScript !== undefined && !features.upfrontShutdownScript)
       throw new RpcError('failed_precondition', 'the peer does not know option_upfront_shutdown_script');
     const commitmentFormat = formatOf(command, features);
-    const opening = openChannel(this.#context(points), {
+    const opening = openChannel(this.#context(points, feerates), {
       temporaryChannelId: this.#host.ports.runtime.randomBytes(32),
       counterpartyNodeId: peer.nodeId,
       keys,
@@ -295,12 +307,12 @@ export class Openings {
     });
   }
 
-  #context(points: readonly Uint8Array[]) {
+  #context(points: readonly Uint8Array[], feerates: FeerateEstimates) {
     const { node, ports } = this.#host;
     return {
       secp: ports.secp,
       config: node.channelConfig,
-      feerates: node.feerates,
+      feerates,
       holderPoint: (number: bigint): Uint8Array | undefined => points[Number(number)],
     };
   }

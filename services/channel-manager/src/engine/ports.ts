@@ -44,8 +44,8 @@ export interface NodeView {
   readonly channelConfig: ChannelConfig;
   /** Whether payments that come without an invoice are taken. */
   readonly keysend: 'accepted' | 'refused';
-  /** Latest estimates; the engine renews them. */
-  feerates: FeerateEstimates;
+  /** Latest estimates; the engine renews them. Undefined: there were none yet, and no channel is opened. */
+  feerates: FeerateEstimates | undefined;
   blockHeight: number;
   /** Why heights and confirmations cannot be relied on; undefined while they can. */
   readonly chainDoubt: () => string | undefined;

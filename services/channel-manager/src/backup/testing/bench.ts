@@ -5,6 +5,7 @@ import {
   channelIdOf,
   defaultChannelConfig,
   type EstablishedChannel,
+  type FeerateEstimates,
   type PartyParameters,
   persistDelta,
   type Phase,
@@ -103,7 +104,7 @@ export class BackupBench {
   readonly store: MemoryManagerStore;
   readonly backupStore: MemoryBackupStore;
   readonly backups: Backups;
-  readonly node: NodeView;
+  readonly node: NodeView & { readonly feerates: FeerateEstimates };
   readonly fences = new Map<number, Fence>();
   readonly owners = new Map<number, string>();
   readonly peers: Peer[] = [];

@@ -1,0 +1,244 @@
+/** A replica from its ports: what it does while others have no answer for it. */
+import { MemoryBusHub } from '@fulmen/bus';
+import { type EstablishedChannel, openChannel, persistDelta, summary } from '@fulmen/channel';
+import { FEATURES, TestNode } from '@fulmen/channel/testing/node';
+import { Pair, testScript } from '@fulmen/channel/testing/pair';
+import { toHex } from '@fulmen/codec';
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { SHARD_COUNT, shardOfPeer } from '@fulmen/keys/shard';
+import { ChainServiceService } from '@fulmen/proto/chain/v1/chain';
+import {
+  type GatewayToManager,
+  type ManagerToGateway,
+  PeerLinkServiceService,
+} from '@fulmen/proto/link/v1/link';
+import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
+import { type DuplexStream, type Handlers, MemoryNetwork, RpcError } from '@fulmen/rpc';
+import { Metrics, nodeRuntime, silentLogger } from '@fulmen/service';
+import { MemoryManagerDatabase } from '@fulmen/store';
+import { MemoryBackupStore } from '@fulmen/store/manager/backup/memory';
+import { decodeMessage, encodeMessage, HOLDER_FEATURES, type Message } from '@fulmen/wire';
+import { expect, test } from 'vitest';
+import { channelRow } from './engine/channel-row.ts';
+import { emptyForwarding } from './engine/forwarding.ts';
+import { start } from './start.ts';
+
+const OWN_NODE_ID = fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(7));
+const HEIGHT = 700;
+
+/** Rows as the last replica left them. */
+async function databaseWith({ channel, ctx }: TestNode): Promise<MemoryManagerDatabase> {
+  const database = new MemoryManagerDatabase(() => 0);
+  const store = database.connect('before');
+  const shard = shardOfPeer(channel.parameters.counterpartyNodeId);
+  await store.heartbeat('before', 1n, 'before', 0);
+  const outcome = await store.acquireShard(shard, 'before');
+  if (outcome.type !== 'acquired') throw new TypeError(outcome.type);
+  const [verdict] = await store.commitSteps([
+    {
+      kind: 'channel',
+      commit: {
+        fence: { shard, epoch: outcome.epoch, replicaId: 'before' },
+        channelId: channel.channelId,
+        expectedVersion: 0n,
+        delta: persistDelta(undefined, channel),
+        row: channelRow(channel, summary(ctx, channel), shard),
+        monitorUpdates: [],
+        forwarding: emptyForwarding(),
+        broadcasts: [],
+        watches: [],
+      },
+    },
+  ]);
+  if (verdict?.type !== 'committed') throw new TypeError('not committed');
+  return database;
+}
+
+/** A signer that stands where the rows stand. */
+function signerFor({ channel, ctx }: TestNode): Handlers<typeof SignerServiceService> {
+  const { changes, parameters } = channel;
+  const first = changes.holderCommitmentNumber;
+  const state = {
+    channelKeysId: Buffer.from(parameters.channelKeysId),
+    registered: true,
+    nextHolderCommitment: changes.holderCommitmentNumber + 1n,
+    nextHolderRevocation: changes.holderCommitmentNumber,
+    nextCounterpartyCommitment: changes.counterpartyCommitmentNumber + 1n,
+    nextCounterpartyRevocation: changes.counterpartySecrets.count,
+    closing: false,
+    firstPointNumber: first,
+    perCommitmentPoints: [0n, 1n, 2n].map((after) => ctx.holderPoint(first + after)),
+  };
+  return {
+    getNode: async () => ({ nodeId: OWN_NODE_ID }),
+    fenceShard: async () => ({}),
+    getChannelStates: async () => ({ states: [state] }),
+  } as unknown as Handlers<typeof SignerServiceService>;
+}
+
+/** A replica beside a chain-monitor that follows the chain, and whose node has no fee estimates. */
+async function withoutEstimates(alice: TestNode) {
+  const network = new MemoryNetwork();
+  const signer = network.server('signer');
+  signer.add(SignerServiceService, signerFor(alice));
+  await signer.listen();
+  const chain = network.server('chain');
+  chain.add(ChainServiceService, {
+    getBestBlock: async () => ({
+      blockHash: '',
+      height: HEIGHT,
+      timeUnixSeconds: 0,
+      network: 'regtest',
+      halted: false,
+      haltReason: '',
+    }),
+    estimateFee: async () => {
+      throw new RpcError('unavailable', 'the node has no fee estimates yet, and no fallback is configured');
+    },
+  } as unknown as Handlers<typeof ChainServiceService>);
+  await chain.listen();
+  const database = await databaseWith(alice);
+  const replica = await start(
+    {
+      replicaId: 'a',
+      network: 'regtest',
+      leaseMs: 10_000,
+      chainStaleMs: 120_000,
+      minimumDepth: 2,
+      minimumFundingSat: 1_000n,
+      maxAcceptedHtlcs: 30,
+      keysend: 'refused',
+      maxPendingPerPeer: 4,
+      maxPendingTotal: 100,
+      policy: { feeBaseMsat: 1_000, feeProportionalMillionths: 1_000, cltvExpiryDelta: 72 },
+      identity: { alias: 'a', rgbColor: new Uint8Array(3), addresses: [] },
+      disableAfterMs: 600_000,
+      signerAddress: 'signer',
+      chainMonitorAddress: 'chain',
+      routerAddress: 'router',
+    },
+    {
+      server: network.server('a'),
+      signerConnector: network.connector('a', ['channel', 'node']),
+      connector: network.connector('a', []),
+      store: database.connect('a'),
+      backupStore: new MemoryBackupStore(database),
+      bus: new MemoryBusHub().connect('a'),
+      runtime: nodeRuntime({ onFailure: () => undefined }),
+      logger: silentLogger,
+      metrics: new Metrics('channel-manager'),
+      secp: fakeSecp256k1,
+    },
+  );
+  return { network, database, replica };
+}
+
+/** A gateway with one peer, connected to the replica. */
+class Gateway {
+  readonly #link: DuplexStream<ManagerToGateway, GatewayToManager>;
+  readonly #incoming: AsyncIterator<ManagerToGateway>;
+  readonly #peerNodeId: Uint8Array;
+  #generation = 0n;
+  #frames = 0n;
+
+  constructor(network: MemoryNetwork, { parameters }: EstablishedChannel) {
+    this.#peerNodeId = parameters.counterpartyNodeId;
+    this.#link = network.connector('gateway', []).client(PeerLinkServiceService, 'a').link();
+    this.#incoming = this.#link[Symbol.asyncIterator]();
+  }
+
+  async connect(): Promise<void> {
+    await this.#say({ $case: 'hello', value: { gatewayId: 'gateway', incarnation: 1n } });
+    await this.#say({
+      $case: 'peerConnected',
+      value: {
+        peerNodeId: Buffer.from(this.#peerNodeId),
+        connectionId: 1n,
+        theirFeatures: Buffer.from(HOLDER_FEATURES.encode()),
+        remoteAddress: '192.0.2.1:9735',
+        inbound: true,
+      },
+    });
+  }
+
+  async send(message: Message): Promise<void> {
+    this.#frames += 1n;
+    await this.#say({
+      $case: 'inbound',
+      value: {
+        peerNodeId: Buffer.from(this.#peerNodeId),
+        generation: this.#generation,
+        number: this.#frames,
+        message: Buffer.from(encodeMessage(message)),
+      },
+    });
+  }
+
+  /** The next message for the peer. */
+  async received(): Promise<Message> {
+    for (;;) {
+      const { done, value } = await this.#incoming.next();
+      if (done === true) throw new TypeError('the link ended');
+      const { body } = value;
+      if (body?.$case === 'peerAccepted') this.#generation = body.value.generation;
+      if (body?.$case === 'disconnect') throw new TypeError(`disconnected: ${body.value.reason}`);
+      if (body?.$case !== 'outbound') continue;
+      const decoded = decodeMessage(body.value.message);
+      if (!decoded.ok) throw new TypeError(decoded.error.message);
+      return decoded.value as Message;
+    }
+  }
+
+  close(): void {
+    this.#link.cancel('done');
+  }
+
+  #say(body: NonNullable<GatewayToManager['body']>): Promise<void> {
+    return this.#link.send({ body });
+  }
+}
+
+/** What a peer says that wants a channel. */
+function openChannelOf(temporaryChannelId: Uint8Array): Message {
+  const peer = new TestNode('peer', fakeSecp256k1);
+  const opened = openChannel(peer.ctx, {
+    temporaryChannelId,
+    counterpartyNodeId: OWN_NODE_ID,
+    keys: peer.signer.keys(),
+    features: FEATURES,
+    fundingSat: 1_000_000n,
+    pushMsat: 0n,
+    feerateSatPerKw: 1_000,
+    announce: false,
+    channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'confirmed' },
+    shutdownScript: testScript(3),
+    aliasScid: 0x0300_0003n,
+  });
+  if (!opened.ok) throw new TypeError(opened.error.message);
+  const [message] = opened.value.effects.flatMap((effect) =>
+    effect.type === 'send' && effect.message.kind === 'ready' ? [effect.message.message] : [],
+  );
+  if (message === undefined) throw new TypeError('no open_channel');
+  return message;
+}
+
+test('a replica beside a node without fee estimates takes its shards, reestablishes, and opens no channel', async () => {
+  const { alice } = new Pair(fakeSecp256k1);
+  const { network, database, replica } = await withoutEstimates(alice);
+  const owners = await database.connect('looking').listShards();
+  expect(owners.filter(({ replicaId }) => replicaId === 'a')).toHaveLength(SHARD_COUNT);
+  const gateway = new Gateway(network, alice.channel);
+  await gateway.connect();
+  expect(await gateway.received()).toMatchObject({
+    type: 'channel_reestablish',
+    channelId: alice.channel.channelId,
+  });
+  const temporaryChannelId = new Uint8Array(32).fill(3);
+  await gateway.send(openChannelOf(temporaryChannelId));
+  const refusal = await gateway.received();
+  if (refusal.type !== 'error') throw new TypeError(refusal.type);
+  expect(toHex(refusal.channelId)).toBe(toHex(temporaryChannelId));
+  expect(new TextDecoder().decode(refusal.data)).toContain('fee estimate');
+  gateway.close();
+  await replica.stop();
+});
