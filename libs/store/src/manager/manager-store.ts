@@ -243,7 +243,10 @@ export type ConnectionOutcome =
 
 export interface ManagerStore {
   // --- replicas, shards, leases -------------------------------------------------
-  /** Registers or renews; the lease lasts `leaseMs` by the database's clock. False when another incarnation took the id. */
+  /**
+   * Registers or renews; the lease lasts `leaseMs` by the database's clock. False while a later incarnation holds the id:
+   * once its lease is over any may have it.
+   */
   heartbeat(replicaId: string, incarnation: bigint, address: string, leaseMs: number): Promise<boolean>;
   listReplicas(): Promise<readonly Replica[]>;
   listShards(): Promise<readonly ShardOwner[]>;

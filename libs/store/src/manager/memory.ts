@@ -71,8 +71,9 @@ export class MemoryManagerStore implements ManagerStore {
 
   heartbeat(replicaId: string, incarnation: bigint, address: string, leaseMs: number): Promise<boolean> {
     return this.#do(({ replicas }) => {
-      if ((replicas.get(replicaId)?.incarnation ?? 0n) > incarnation) return false;
       const now = this.#nowMs();
+      const held = replicas.get(replicaId);
+      if (held !== undefined && held.incarnation > incarnation && held.leaseUntilMs > now) return false;
       replicas.set(replicaId, { incarnation, address, heartbeatMs: now, leaseUntilMs: now + leaseMs });
       return true;
     });

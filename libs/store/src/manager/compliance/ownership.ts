@@ -58,6 +58,16 @@ export function ownershipCompliance(
       expect((await b().listReplicas()).find(({ replicaId }) => replicaId === 'own-c')?.address).toBe('c:2');
     });
 
+    test('an incarnation that a wrong clock made is no hindrance once its lease is over', async () => {
+      expect(await a().heartbeat('own-h', 900n, 'h:1', 60_000)).toBe(true);
+      expect(await a().acquireShard(15, 'own-h')).toEqual({ type: 'acquired', epoch: 1n });
+      expect(await b().heartbeat('own-h', 5n, 'h:2', 60_000)).toBe(false);
+      await database().expireLease('own-h');
+      expect(await b().heartbeat('own-h', 5n, 'h:2', 60_000)).toBe(true);
+      expect(await b().acquireShard(15, 'own-h')).toEqual({ type: 'acquired', epoch: 2n });
+      expect((await b().listReplicas()).find(({ replicaId }) => replicaId === 'own-h')?.address).toBe('h:2');
+    });
+
     test('a released shard is free at once, and its old fence is lost for everything', async () => {
       const fence = await owner(a(), 'own-d', 12);
       await a().releaseShard({ ...fence, epoch: 99n });
