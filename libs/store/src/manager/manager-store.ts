@@ -248,6 +248,8 @@ export interface ManagerStore {
    * once its lease is over any may have it.
    */
   heartbeat(replicaId: string, incarnation: bigint, address: string, leaseMs: number): Promise<boolean>;
+  /** The incarnation's lease is over now, and with it its hold on whatever it still owns. Nothing for another incarnation. */
+  endLease(replicaId: string, incarnation: bigint): Promise<void>;
   listReplicas(): Promise<readonly Replica[]>;
   listShards(): Promise<readonly ShardOwner[]>;
   /**

@@ -79,6 +79,13 @@ export class MemoryManagerStore implements ManagerStore {
     });
   }
 
+  endLease(replicaId: string, incarnation: bigint): Promise<void> {
+    return this.#do(({ replicas }) => {
+      const held = replicas.get(replicaId);
+      if (held?.incarnation === incarnation) held.leaseUntilMs = Math.min(held.leaseUntilMs, this.#nowMs());
+    });
+  }
+
   listReplicas(): Promise<readonly port.Replica[]> {
     return this.#do(({ replicas }) => {
       const now = this.#nowMs();

@@ -83,13 +83,18 @@ export class ShardKeeper {
     this.#tasks.push(this.#runtime.spawn('shard placement', (signal) => this.#placementLoop(signal)));
   }
 
-  /** Gives every shard back after its actors came to rest, and stops renewing. */
+  /** Gives every shard back after its actors came to rest, and leaves: the others need not wait for its lease to run out. */
   async stop(): Promise<void> {
     this.#unsubscribe();
     const [heartbeat, placement] = this.#tasks;
     await placement?.stop();
     await Promise.all([...this.#owned.keys()].map((shard) => this.#release(shard)));
     await heartbeat?.stop();
+    this.#lease.lost();
+    const { replicaId, incarnation } = this.#options;
+    await this.#store.endLease(replicaId, incarnation).catch((error: unknown) => {
+      this.#logger.warn({ err: error }, 'could not end the lease: it runs out');
+    });
     this.#bus.publish('fulmen.lease');
   }
 

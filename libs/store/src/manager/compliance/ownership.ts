@@ -68,6 +68,24 @@ export function ownershipCompliance(
       expect((await b().listReplicas()).find(({ replicaId }) => replicaId === 'own-h')?.address).toBe('h:2');
     });
 
+    test('a replica that ends its lease is gone at once, with whatever it still owned; another incarnation is not', async () => {
+      const listed = async (): Promise<boolean> =>
+        (await b().listReplicas()).some(({ replicaId }) => replicaId === 'own-i');
+      expect(await a().heartbeat('own-i', 5n, 'i:1', 60_000)).toBe(true);
+      expect(await a().acquireShard(16, 'own-i')).toEqual({ type: 'acquired', epoch: 1n });
+      await a().endLease('own-i', 4n);
+      await a().endLease('own-i', 6n);
+      expect(await listed()).toBe(true);
+      await a().endLease('own-i', 5n);
+      expect(await listed()).toBe(false);
+      await b().heartbeat('own-j', 1n, 'j:1', 60_000);
+      expect(await b().acquireShard(16, 'own-j')).toEqual({ type: 'acquired', epoch: 2n });
+      // What is over stays over, and the id is free.
+      await a().endLease('own-i', 5n);
+      expect(await a().heartbeat('own-i', 1n, 'i:2', 60_000)).toBe(true);
+      expect(await listed()).toBe(true);
+    });
+
     test('a released shard is free at once, and its old fence is lost for everything', async () => {
       const fence = await owner(a(), 'own-d', 12);
       await a().releaseShard({ ...fence, epoch: 99n });

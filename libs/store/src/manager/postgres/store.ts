@@ -119,6 +119,10 @@ export class PostgresManagerStore implements ManagerStore {
     ).ok;
   }
 
+  async endLease(replicaId: string, incarnation: bigint): Promise<void> {
+    await this.#leases.write(this.#statement('end_lease'), [replicaId, incarnation]);
+  }
+
   async listReplicas(): Promise<readonly port.Replica[]> {
     const found = await this.#read<{ replica_id: string; address: string; age_ms: bigint }>(
       'list_replicas',
