@@ -229,6 +229,36 @@ test('a tower that joins late gets the monitor whole, and punishes states from b
   );
 });
 
+test.each(['data_loss', 'counterparty'] as const)(
+  'a tower that took a breach for %s, because it was cut off, punishes once it gets the monitor whole',
+  async (mistaken) => {
+    const { scene, kept, last } = await begin(caseOf({ commitment: 'revoked_100' }));
+    const known = lastThatKnows(
+      scene,
+      mistaken === 'data_loss' ? kept.commitmentNumber - 1n : kept.commitmentNumber,
+    );
+    await scene.addTower();
+    await scene.startTower();
+    await scene.live(1n, known);
+    await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(known);
+    scene.cutFeed();
+    // Meanwhile more is committed than is kept for a tower.
+    await scene.live(known + 1n, last);
+    await scene.drain(last);
+    expect((await scene.feed.tidy(1)).due).toBe(1);
+    scene.world.mine([kept.tx]);
+    scene.wake();
+    await expect
+      .poll(async () => (await scene.settlement()).found?.closeType, { timeout: SECONDS })
+      .toBe(mistaken);
+    await scene.restoreFeed();
+    await untilSpent(
+      scene,
+      stolenOutputs(kept).map(({ key }) => key),
+    );
+  },
+);
+
 test('a node whose database was set back is told so, and gets no acknowledgement for what contradicts', async () => {
   const { scene, last } = await begin(caseOf({ commitment: 'revoked_1' }));
   await scene.addTower();
@@ -244,6 +274,17 @@ test('a node whose database was set back is told so, and gets no acknowledgement
     .toEqual([expect.stringContaining('set back')]);
   expect(await scene.acknowledged()).toBe(0n);
 });
+
+/** The last update after which the monitor's newest commitment of the counterparty still has this number. */
+function lastThatKnows(scene: Scene, commitmentNumber: bigint): bigint {
+  const found = scene.updates.findLast(({ updateId }) => {
+    const { counterpartyCommitment, nextCounterpartyCommitment } = scene.monitorAt(updateId);
+    const newest = nextCounterpartyCommitment ?? counterpartyCommitment;
+    return newest?.content.commitmentNumber === commitmentNumber;
+  });
+  if (found === undefined) throw new TypeError(`no monitor knows ${commitmentNumber} as the newest`);
+  return found.updateId;
+}
 
 /** No transaction of the tower's waits for a block, and its log is quiet but for the breach itself. */
 async function nothingPending(scene: Scene): Promise<void> {

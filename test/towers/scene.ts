@@ -14,13 +14,14 @@ import { InternalError } from '@fulmen/codec';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import {
   applyUpdate,
+  type ChannelMonitor,
   decodeChannelMonitorUpdate,
   decodeMonitorParameters,
   encodeMonitor,
   newMonitor,
 } from '@fulmen/monitor';
 import { JusticeSignerServiceService, TowerFeedServiceService } from '@fulmen/proto/tower/v1/tower';
-import { MemoryNetwork } from '@fulmen/rpc';
+import { MemoryNetwork, type RpcServer } from '@fulmen/rpc';
 import { type Logger, Metrics, nodeRuntime, silentLogger } from '@fulmen/service';
 import { startJusticeSigner } from '@fulmen/signer/justice/start';
 import { type Harness as SignerHarness, startSigner } from '@fulmen/signer/testing/harness';
@@ -60,6 +61,7 @@ export class Scene {
   /** How often the tower handed something to its node. */
   broadcasts = 0;
   readonly #network = new MemoryNetwork();
+  readonly #feedServer: RpcServer = this.#network.server('feed');
   readonly #nodeServer: TestDatabase;
   readonly #towerServer: TestDatabase;
   readonly #admin: Database;
@@ -106,7 +108,7 @@ export class Scene {
     const stop = await serveTowers(
       {
         store: this.feed,
-        feedServer: this.#network.server('feed'),
+        feedServer: this.#feedServer,
         signer: this.#signer.client,
         required: 1,
         maximumUpdates: MAXIMUM_UPDATES,
@@ -174,8 +176,8 @@ export class Scene {
     }
   }
 
-  /** The node's own chain-monitor applies its log up to this update. */
-  async drain(to: bigint): Promise<void> {
+  /** The channel's monitor once its log was applied up to this update. */
+  monitorAt(to: bigint): ChannelMonitor {
     const parameters = decodeMonitorParameters(this.#birth);
     if (!parameters.ok) throw parameters.error;
     let monitor = newMonitor(parameters.value);
@@ -187,9 +189,14 @@ export class Scene {
       if (!applied.ok) throw new InternalError(applied.error.type);
       monitor = applied.value.monitor;
     }
+    return monitor;
+  }
+
+  /** The node's own chain-monitor applies its log up to this update. */
+  async drain(to: bigint): Promise<void> {
     await this.#admin.write(
       `INSERT INTO ${CHAIN_SCHEMA}.monitor (channel_id, update_id, close_state, snapshot) VALUES ($1, $2, 'open', $3)`,
-      [this.scenario.channelId, to, encodeMonitor(monitor)],
+      [this.scenario.channelId, to, encodeMonitor(this.monitorAt(to))],
     );
     await this.#admin.write('DELETE FROM monitor_update WHERE update_id <= $1', [to]);
   }
@@ -203,6 +210,15 @@ export class Scene {
   /** A step after the set-back writes an update of a number that the tower knows. */
   async repeatUpdate(updateId: bigint): Promise<void> {
     await this.live(updateId, updateId);
+  }
+
+  /** The network between the tower and the node is cut; the tower's own bitcoind works. */
+  cutFeed(): void {
+    this.#network.crash('feed');
+  }
+
+  async restoreFeed(): Promise<void> {
+    await this.#feedServer.listen();
   }
 
   async acknowledged(): Promise<bigint> {

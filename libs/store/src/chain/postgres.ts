@@ -47,6 +47,18 @@ export function openChainDatabase(options: PostgresChainStoreOptions): Database 
   return new Database({ schema: CHAIN_SCHEMA, maxConnections: 4, ...options });
 }
 
+/**
+ * The fence of a writer's transaction, in any schema. Waits for a takeover that is under way, and then sees its epoch.
+ * @throws ChainFenceLostError when another writer has the lease
+ */
+export async function holdLease(session: Session, { holder, epoch }: port.ChainLease): Promise<void> {
+  const held = await session.query(
+    `SELECT 1 FROM ${CHAIN_SCHEMA}.lease WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE`,
+    [LEASE_NAME, holder, epoch],
+  );
+  if (held.length === 0) throw new ChainFenceLostError('another replica writes');
+}
+
 export class PostgresChainStore implements port.ChainStore {
   readonly #database: Database;
   readonly #towersRequired: number;
@@ -94,14 +106,9 @@ export class PostgresChainStore implements port.ChainStore {
     );
   }
 
-  /** Waits for a takeover that is under way, and then sees its epoch. */
   async #fenced<T>(lease: port.ChainLease, work: (session: Session) => Promise<T>): Promise<T> {
     return this.#database.transaction(async (session) => {
-      const held = await session.query(
-        'SELECT 1 FROM lease WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE',
-        [LEASE_NAME, lease.holder, lease.epoch],
-      );
-      if (held.length === 0) throw new ChainFenceLostError('another replica writes');
+      await holdLease(session, lease);
       return work(session);
     });
   }

@@ -2,7 +2,8 @@
  * The tower's side on Postgres. A tower's database has the schemas of a node:
  * what the node's managers write there, the feed writes here.
  */
-import { CHAIN_SCHEMA } from '../chain/postgres.ts';
+import { CHAIN_SCHEMA, holdLease } from '../chain/postgres.ts';
+import type { ChainLease } from '../chain/chain-store.ts';
 import { MANAGER_SCHEMA } from '../manager/postgres/store.ts';
 import { byteaArray, int4Array, int8Array } from '../pg/binary.ts';
 import { Database, type Session } from '../pg/database.ts';
@@ -86,15 +87,17 @@ export class PostgresTowerInbox implements port.TowerInbox {
   }
 
   async receiveMonitor(
+    lease: ChainLease,
     monitor: port.ReceivedMonitor,
     origin: port.ReceivedOrigin,
     watch: port.ReceivedWatch,
-  ): Promise<port.ChannelProgress> {
+  ): Promise<port.ReceivedMonitorResult> {
     const { channelId, updateId, snapshot } = monitor;
     return this.#database.transaction(async (session) => {
+      await holdLease(session, lease);
       await this.#putOrigins(session, [origin], [watch]);
       const [had] = await held(session, [channelId]);
-      if (had !== undefined && had.updateId >= updateId) return had;
+      if (had !== undefined && had.updateId >= updateId) return { outcome: 'had', progress: had };
       await session.query(
         `INSERT INTO ${CHAIN_SCHEMA}.monitor AS m (channel_id, update_id, close_state, snapshot) VALUES ($1, $2, 'open', $3)
          ON CONFLICT (channel_id) DO UPDATE SET update_id = excluded.update_id, snapshot = excluded.snapshot
@@ -105,7 +108,7 @@ export class PostgresTowerInbox implements port.TowerInbox {
         channelId,
         updateId,
       ]);
-      return { channelId, updateId };
+      return { outcome: 'taken', progress: { channelId, updateId } };
     });
   }
 

@@ -311,14 +311,32 @@ describe('a tower’s inbox', () => {
   });
 
   test('a whole monitor replaces what is older, and the log goes on behind it', async () => {
+    const store = new PostgresChainStore(server.open({ schema: CHAIN_SCHEMA }));
+    const writes = async (holder: string) => {
+      const lease = await store.acquireLease({ holder, address: 'here', leaseMs: 60_000, doubt: undefined });
+      if (lease.type !== 'acquired') throw new TypeError('no lease');
+      return lease.lease;
+    };
+    const lease = await writes('one');
     await receive(3, 1, 2, 3);
-    const whole = (updateId: bigint) =>
-      inbox.receiveMonitor({ channelId: id(3), updateId, snapshot: payload(updateId) }, origin(3), watch(3));
+    const whole = (updateId: bigint, of = lease) =>
+      inbox.receiveMonitor(
+        of,
+        { channelId: id(3), updateId, snapshot: payload(updateId) },
+        origin(3),
+        watch(3),
+      );
     // An older one does not take away what is here: the answer is what the tower has.
-    expect(await whole(2n)).toEqual({ channelId: id(3), updateId: 3n });
+    expect(await whole(2n)).toEqual({ outcome: 'had', progress: { channelId: id(3), updateId: 3n } });
+    expect(await whole(3n)).toMatchObject({ outcome: 'had' });
     expect(await logOf(3)).toEqual([1n, 2n, 3n]);
-    expect(await whole(7n)).toEqual({ channelId: id(3), updateId: 7n });
+    expect(await whole(7n)).toEqual({ outcome: 'taken', progress: { channelId: id(3), updateId: 7n } });
     expect(await logOf(3)).toEqual([]);
+    // Whoever settles now would not hear of it.
+    await store.releaseLease(lease);
+    await writes('two');
+    await expect(whole(9n)).rejects.toMatchObject({ name: 'ChainFenceLostError' });
+    await store.close();
     expect(await receive(3, 8)).toEqual({ progress: [{ channelId: id(3), updateId: 8n }], missing: [] });
     expect(await admin.read(`SELECT update_id, snapshot FROM ${CHAIN_SCHEMA}.monitor`)).toEqual([
       { update_id: 7n, snapshot: payload(7) },

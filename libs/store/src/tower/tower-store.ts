@@ -5,6 +5,7 @@
  *
  * Every operation is atomic. `StoreError` (`unavailable`, `unknown`) as everywhere.
  */
+import type { ChainLease } from '../chain/chain-store.ts';
 
 /** Encoded `ChannelMonitorUpdate` of one channel. */
 export interface TowerUpdate {
@@ -130,6 +131,14 @@ export interface ReceivedOrigin {
   readonly sealedKey: Uint8Array;
 }
 
+/** What became of a monitor that came whole. */
+export interface ReceivedMonitorResult {
+  /** `had`: what is here is as new, and stays. */
+  readonly outcome: 'taken' | 'had';
+  /** Everything up to here is durable. */
+  readonly progress: ChannelProgress;
+}
+
 export interface ReceivedWatch {
   readonly channelId: Uint8Array;
   readonly fundingTxid: Uint8Array;
@@ -160,12 +169,17 @@ export interface InboxResult {
 export interface TowerInbox {
   /** Stores a batch, all or nothing; updates that are there already are passed over. */
   receive(batch: ReceivedBatch): Promise<InboxResult>;
-  /** Takes a whole monitor unless what is here is as new; the log goes on behind it. */
+  /**
+   * Takes a whole monitor unless what is here is as new; the log goes on behind it. The writer alone does: whoever
+   * settles from the monitor that it replaces must hear of it.
+   * @throws ChainFenceLostError
+   */
   receiveMonitor(
+    lease: ChainLease,
     monitor: ReceivedMonitor,
     origin: ReceivedOrigin,
     watch: ReceivedWatch,
-  ): Promise<ChannelProgress>;
+  ): Promise<ReceivedMonitorResult>;
   sealedKey(channelId: Uint8Array): Promise<Uint8Array | undefined>;
   /** Preimages of HTLCs below these ids go: they left their channels. */
   forgetPreimages(

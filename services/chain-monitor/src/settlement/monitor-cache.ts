@@ -1,4 +1,4 @@
-/** Decoded monitors of the channels that are being settled: read once, and again when their log moved them. */
+/** Decoded monitors of the channels that are being settled: read once, and again when they moved. */
 import { fromHex, toHex } from '@fulmen/codec';
 import type { ChannelMonitor } from '@fulmen/monitor';
 import type { Logger } from '@fulmen/service';
@@ -24,7 +24,7 @@ export class MonitorCache {
     this.#monitors.clear();
   }
 
-  /** The log moved a monitor: what was read before is old. */
+  /** A monitor moved: what was read before is old. */
   updated(channelId: string, monitor: ChannelMonitor): void {
     if (this.#monitors.has(channelId)) this.#put(channelId, monitor);
   }

@@ -79,7 +79,7 @@ export class Settler {
     return this.#closing;
   }
 
-  /** The log moved these monitors. */
+  /** A monitor moved, and its new state is stored. Called by whoever has the writer alone, as all that reads monitors does. */
   monitorMoved(channelId: Uint8Array, monitor: ChannelMonitor): void {
     this.#monitors.updated(toHex(channelId), monitor);
   }
@@ -151,10 +151,16 @@ export class Settler {
       this.#watch(id, monitor, this.#facts.of(id, draft.settlement.spends(id)));
   }
 
-  /** What the settlement watches given these facts of a channel; by outpoint, and without what they spend. */
+  /**
+   * What the settlement watches given these facts of a channel; by outpoint, and without what they spend.
+   * @throws store errors, NotWriterError
+   */
   async watchedBy(id: string, facts: readonly SpendRecord[]): Promise<ReadonlyMap<string, OutPoint>> {
-    const monitor = (await this.#monitors.get([id])).get(id);
-    const bestHeight = this.#ports.writer.view?.tip?.height ?? 0;
+    // Alone, as all that reads monitors: what is being read must not outlive the news that it moved.
+    const { monitor, bestHeight } = await this.#ports.writer.exclusive(async (view) => ({
+      monitor: (await this.#monitors.get([id])).get(id),
+      bestHeight: view.tip?.height ?? 0,
+    }));
     const confirmed = new DecodedFacts().of(id, facts);
     const settlement =
       monitor === undefined

@@ -6,6 +6,7 @@
 import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { equalBytes, fromHex, toHex } from '@fulmen/codec';
 import {
+  type ChannelMonitor,
   decodeChannelMonitorUpdate,
   decodeMonitor,
   decodeMonitorParameters,
@@ -19,6 +20,7 @@ import type {
 } from '@fulmen/proto/tower/v1/tower';
 import { type Client, RpcError } from '@fulmen/rpc';
 import type { Logger, Metrics, Runtime, Task } from '@fulmen/service';
+import { ChainFenceLostError } from '@fulmen/store/chain/chain-store';
 import { StatementError, StoreError } from '@fulmen/store/error';
 import type {
   ChannelFault,
@@ -28,6 +30,7 @@ import type {
   TowerInbox,
   TowerUpdate,
 } from '@fulmen/store/tower/tower-store';
+import { NotWriterError, type Writer } from '../state/writer.ts';
 
 const WAIT_MS = 20_000;
 const CALL_DEADLINE_MS = 30_000;
@@ -48,9 +51,11 @@ export interface PullerPorts {
   readonly logger: Logger;
   readonly metrics: Metrics;
   /** Only the writer of the tower's database pulls. */
-  readonly isWriter: () => boolean;
+  readonly writer: Pick<Writer, 'lease' | 'exclusive'>;
   /** Channels whose log does not apply, by id in hex, with why. */
   readonly broken: () => ReadonlyMap<string, string>;
+  /** A monitor came whole, and is stored in place of an older one. */
+  readonly onMoved: (channelId: Uint8Array, monitor: ChannelMonitor) => void;
   /** Something was stored. */
   readonly onStored: () => void;
   /** Oldest inbound HTLC of channels that moved since the last question: preimages of older ones are of no use. */
@@ -80,17 +85,15 @@ export class TowerPuller {
   }
 
   start(): Task {
-    const { runtime, isWriter, logger } = this.#ports;
+    const { runtime, writer, logger } = this.#ports;
     return runtime.spawn('pull', async (signal) => {
       while (!signal.aborted) {
         try {
-          if (isWriter()) await this.#round(signal);
+          if (writer.lease !== undefined) await this.#round(signal);
           else await runtime.sleep(RETRY_MS, signal);
         } catch (error) {
           if (signal.aborted) return;
-          const isExpected =
-            error instanceof RpcError || error instanceof StoreError || error instanceof StatementError;
-          if (!isExpected) throw error;
+          if (!isExpected(error)) throw error;
           logger.warn({ reason: error.message }, 'the node’s feed could not be followed; trying again');
           this.#feed += 1;
           await runtime.sleep(RETRY_MS, signal);
@@ -228,17 +231,31 @@ export class TowerPuller {
       )
         throw new FeedFaultError('the monitor is not what it is said to be');
       const { origin, watch } = await this.#originOf(channelId, first.origin);
-      return await this.#ports.inbox.receiveMonitor(
-        { channelId, updateId: first.updateId, snapshot },
-        origin,
-        watch,
-      );
+      const { writer, inbox, onMoved } = this.#ports;
+      const whole = { channelId, updateId: first.updateId, snapshot };
+      // Alone: a channel that is being settled goes on from this monitor, and from none that was read before.
+      return await writer.exclusive(async (_, lease) => {
+        const { outcome, progress } = await inbox.receiveMonitor(lease, whole, origin, watch);
+        if (outcome === 'taken') onMoved(channelId, monitor.value);
+        return progress;
+      });
     } catch (error) {
       if (!(error instanceof FeedFaultError)) throw error;
       this.#fault(id, error.message);
       return undefined;
     }
   }
+}
+
+/** What is tried again: anything else ends the service. */
+function isExpected(error: unknown): error is Error {
+  return (
+    error instanceof RpcError ||
+    error instanceof StoreError ||
+    error instanceof StatementError ||
+    error instanceof ChainFenceLostError ||
+    error instanceof NotWriterError
+  );
 }
 
 function updateOf({ channelId, updateId, payload }: PullResponse['updates'][number]): TowerUpdate {

@@ -55,16 +55,12 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
   const index = new BlockIndex(source, config.network);
   const settler = new Settler({ source, writer, secp: ports.secp, runtime, logger, metrics });
   const oldestHtlcs = new Map<string, { readonly channelId: Uint8Array; readonly htlcId: bigint }>();
-  const drain = new MonitorDrain({
-    writer,
-    logger,
-    metrics,
-    onMoved: (channelId, monitor) => {
-      settler.monitorMoved(channelId, monitor);
-      const htlcId = oldestInbound(monitor);
-      if (htlcId !== undefined) oldestHtlcs.set(toHex(channelId), { channelId, htlcId });
-    },
-  });
+  const onMoved = (channelId: Uint8Array, monitor: ChannelMonitor): void => {
+    settler.monitorMoved(channelId, monitor);
+    const htlcId = oldestInbound(monitor);
+    if (htlcId !== undefined) oldestHtlcs.set(toHex(channelId), { channelId, htlcId });
+  };
+  const drain = new MonitorDrain({ writer, logger, metrics, onMoved });
   const health = new ChainHealth({
     runtime,
     logger,
@@ -141,8 +137,9 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     runtime,
     logger,
     metrics: ports.metrics,
-    isWriter: () => writer.lease !== undefined,
+    writer,
     broken: () => drain.broken,
+    onMoved,
     onStored: () => worker.wake(),
     oldestHtlcs: () => {
       const oldest = [...oldestHtlcs.values()];
