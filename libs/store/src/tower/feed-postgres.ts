@@ -99,7 +99,7 @@ export class PostgresTowerFeedStore implements port.TowerFeedStore {
     }));
   }
 
-  async pull(towerId: string, limit: number): Promise<port.TowerPage> {
+  async pull(towerId: string, limit: number, deferred: readonly Uint8Array[] = []): Promise<port.TowerPage> {
     return this.#database.transaction(async (session) => {
       // One snapshot: a preimage and the update of its step appear together.
       await session.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ');
@@ -118,8 +118,9 @@ export class PostgresTowerFeedStore implements port.TowerFeedStore {
       const due = await session.query<{ channel_id: Uint8Array }>(
         `SELECT d.channel_id FROM tower_monitor_due AS d WHERE d.tower_id = $1
            AND NOT EXISTS (SELECT FROM tower_fault AS f WHERE f.tower_id = $1 AND f.channel_id = d.channel_id)
+           AND NOT EXISTS (SELECT FROM unnest($3::bytea[]) AS n(id) WHERE n.id = d.channel_id)
          ORDER BY d.channel_id LIMIT $2`,
-        [towerId, limit],
+        [towerId, limit, byteaArray(deferred)],
       );
       const updates = await session.query<ChannelColumns & { payload: Uint8Array }>(
         `SELECT u.channel_id, u.update_id, u.payload FROM tower_update AS u WHERE u.tower_id = $1

@@ -143,6 +143,11 @@ describe('a node’s queues for towers', () => {
     // A tower that misses something says so itself.
     await feed.acknowledge('late', { ...NOTHING, missing: [id(6), id(99)] });
     expect(await feed.pull('late', 10)).toMatchObject({ updates: [], monitorsDue: [id(6)] });
+    // What it puts off takes nobody's place in a page, and its updates wait all the same.
+    await step(7, 1);
+    await feed.acknowledge('late', { ...NOTHING, missing: [id(7)] });
+    expect(await feed.pull('late', 1, [id(6)])).toMatchObject({ updates: [], monitorsDue: [id(7)] });
+    expect(await feed.pull('late', 1, [id(6), id(7)])).toMatchObject({ updates: [], monitorsDue: [] });
   });
 
   test('preimages come before or with the updates of their step', async () => {

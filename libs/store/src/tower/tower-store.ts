@@ -93,8 +93,8 @@ export interface TowerFeedStore extends TowerAcknowledgements {
   removeTower(towerId: string): Promise<'removed' | 'unknown'>;
   tower(towerId: string): Promise<RegisteredTower | undefined>;
   listTowers(): Promise<readonly TowerStatus[]>;
-  /** At most `limit` rows of each kind. */
-  pull(towerId: string, limit: number): Promise<TowerPage>;
+  /** At most `limit` rows of each kind; `deferred`: channels that are not due now. */
+  pull(towerId: string, limit: number, deferred?: readonly Uint8Array[]): Promise<TowerPage>;
   /** Notes that the tower was here, for people. */
   seen(towerId: string): Promise<void>;
   origins(towerId: string, channelIds: readonly Uint8Array[]): Promise<readonly TowerOrigin[]>;

@@ -29,14 +29,16 @@ async function startFeed() {
     signer: 'trusts' as 'trusts' | 'refuses' | 'is away',
     reports: [] as TowerReport[],
     pulls: 0,
+    deferred: [] as readonly Uint8Array[],
   };
   const store: TowerFeedStore = {
     addTower: async ({ towerId }) => (towerId === 'taken' ? 'exists' : 'added'),
     removeTower: async (towerId) => (towerId === 'home' ? 'removed' : 'unknown'),
     tower: async (towerId) => (towerId === 'home' ? { towerId, publicKey: TOWER_KEY } : undefined),
     listTowers: async () => [],
-    pull: async () => {
+    pull: async (_tower, _limit, deferred = []) => {
       state.pulls += 1;
+      state.deferred = deferred;
       return state.page;
     },
     seen: async () => undefined,
@@ -113,16 +115,18 @@ const update = (channelId: Uint8Array, updateId: bigint, bytes = 3) => ({
 test('only registered towers with a tower’s certificate are served', async () => {
   const { feed, clientWith } = await startFeed();
   for (const client of [clientWith('claim', 'wallet', 'console'), clientWith()])
-    await expect(client.pull({ towerId: 'home', waitMs: 0 })).rejects.toMatchObject({
+    await expect(client.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] })).rejects.toMatchObject({
       code: 'permission_denied',
     });
-  await expect(feed.pull({ towerId: 'stranger', waitMs: 0 })).rejects.toMatchObject({
+  await expect(feed.pull({ towerId: 'stranger', waitMs: 0, deferredMonitors: [] })).rejects.toMatchObject({
     code: 'permission_denied',
   });
-  await expect(feed.pull({ towerId: 'x'.repeat(65), waitMs: 0 })).rejects.toMatchObject({
-    code: 'invalid_argument',
-  });
-  expect(await feed.pull({ towerId: 'home', waitMs: 0 })).toEqual({
+  await expect(feed.pull({ towerId: 'x'.repeat(65), waitMs: 0, deferredMonitors: [] })).rejects.toMatchObject(
+    {
+      code: 'invalid_argument',
+    },
+  );
+  expect(await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] })).toEqual({
     updates: [],
     preimages: [],
     monitors: [],
@@ -134,11 +138,11 @@ test('a channel is not sent before the signer has sealed the key that punishes',
   state.page = { ...EMPTY, updates: [update(CHANNEL, 1n), update(CHANNEL, 2n), update(OTHER, 7n)] };
   for (const signer of ['is away', 'refuses'] as const) {
     state.signer = signer;
-    const { updates } = await feed.pull({ towerId: 'home', waitMs: 0 });
+    const { updates } = await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] });
     expect(updates.map(({ updateId }) => updateId)).toEqual([7n]);
   }
   state.signer = 'trusts';
-  const { updates } = await feed.pull({ towerId: 'home', waitMs: 0 });
+  const { updates } = await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] });
   expect(updates.map(({ updateId }) => updateId)).toEqual([1n, 2n, 7n]);
   expect(updates.map(({ origin }) => origin?.sealedKey.length)).toEqual([
     SEALED.length,
@@ -147,13 +151,13 @@ test('a channel is not sent before the signer has sealed the key that punishes',
   ]);
   // It is made once.
   state.signer = 'refuses';
-  expect((await feed.pull({ towerId: 'home', waitMs: 0 })).updates).toHaveLength(3);
+  expect((await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] })).updates).toHaveLength(3);
 });
 
 test('an answer has a bound of bytes, and a monitor comes in pieces', async () => {
   const { state, feed } = await startFeed();
   state.page = { ...EMPTY, updates: [2n, 3n, 4n].map((id) => update(OTHER, id, 600_000)) };
-  expect((await feed.pull({ towerId: 'home', waitMs: 0 })).updates).toHaveLength(1);
+  expect((await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] })).updates).toHaveLength(1);
   await expect(
     (async () => {
       for await (const _piece of feed.getMonitor({ towerId: 'home', channelId: CHANNEL })) break;
@@ -173,11 +177,21 @@ test('an answer has a bound of bytes, and a monitor comes in pieces', async () =
 
 test('a question waits for news, and a hint ends the wait', async () => {
   const { state, feed, bus } = await startFeed();
-  const waiting = feed.pull({ towerId: 'home', waitMs: 30_000 });
+  const waiting = feed.pull({ towerId: 'home', waitMs: 30_000, deferredMonitors: [] });
   await expect.poll(() => state.pulls).toBeGreaterThan(0);
   state.page = { ...EMPTY, monitorsDue: [CHANNEL] };
   bus.publish('fulmen.tower.update');
   expect((await waiting).monitors).toHaveLength(1);
+});
+
+test('what a tower puts off is left out, within its bounds', async () => {
+  const { state, feed } = await startFeed();
+  await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [CHANNEL, OTHER] });
+  expect(state.deferred).toEqual([CHANNEL, OTHER]);
+  for (const deferredMonitors of [[new Uint8Array(31)], Array.from({ length: 10_001 }, () => CHANNEL)])
+    await expect(feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors })).rejects.toMatchObject({
+      code: 'invalid_argument',
+    });
 });
 
 test('a report is taken within its bounds, and managers are hinted', async () => {

@@ -37,6 +37,8 @@ const PIECE_BYTES = 1024 * 1024;
 const POLL_MS = 250;
 const MAX_WAIT_MS = 30_000;
 const MAX_REPORT = 10_000;
+/** Channels that one question leaves out. */
+const MAX_DEFERRED = 10_000;
 const MAX_REASON = 500;
 const TIDY_MS = 5_000;
 
@@ -137,8 +139,11 @@ export class TowerFeed {
     const tower = await this.#tower(request.towerId, context);
     await store.seen(tower.towerId);
     const until = runtime.monotonicMs() + Math.min(request.waitMs, MAX_WAIT_MS);
+    if (request.deferredMonitors.length > MAX_DEFERRED)
+      throw new RpcError('invalid_argument', `at most ${MAX_DEFERRED} deferred monitors`);
+    const deferred = request.deferredMonitors.map(fixed32);
     for (;;) {
-      const answer = await this.#answer(tower, await store.pull(tower.towerId, PAGE));
+      const answer = await this.#answer(tower, await store.pull(tower.towerId, PAGE, deferred));
       const isNews = answer.updates.length + answer.preimages.length + answer.monitors.length > 0;
       const leftMs = until - runtime.monotonicMs();
       if (isNews || leftMs <= 0 || context.signal.aborted) return answer;

@@ -13,7 +13,7 @@ import type { TowerInbox } from '@fulmen/store/tower/tower-store';
 import type { Closing } from '../settlement/settler.ts';
 import { SweepSigningError } from '../sweeper/signing.ts';
 import type { SweepHome } from '../sweeper/sweeper.ts';
-import type { JusticeClient } from './puller.ts';
+import type { JusticeClient } from './origin.ts';
 
 /** Of what closed channels left, the part that a tower may and can claim. */
 export function justiceOnly(channels: readonly ChannelClaims[]): readonly ChannelClaims[] {

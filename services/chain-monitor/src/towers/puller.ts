@@ -3,25 +3,11 @@
  * and only then acknowledges. What contradicts what is stored is reported, and
  * nothing of that channel is taken any more until an operator looks.
  */
-import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
 import { equalBytes, fromHex, toHex } from '@fulmen/codec';
-import {
-  type ChannelMonitor,
-  decodeChannelMonitorUpdate,
-  decodeMonitor,
-  decodeMonitorParameters,
-  type MonitorParameters,
-} from '@fulmen/monitor';
-import type {
-  JusticeSignerServiceService,
-  MonitorOrigin,
-  PullResponse,
-  TowerFeedServiceService,
-} from '@fulmen/proto/tower/v1/tower';
-import { type Client, RpcError } from '@fulmen/rpc';
-import type { Logger, Metrics, Runtime, Task } from '@fulmen/service';
-import { ChainFenceLostError } from '@fulmen/store/chain/chain-store';
-import { StatementError, StoreError } from '@fulmen/store/error';
+import { decodeChannelMonitorUpdate } from '@fulmen/monitor';
+import type { PullResponse } from '@fulmen/proto/tower/v1/tower';
+import { RpcError } from '@fulmen/rpc';
+import type { Task } from '@fulmen/service';
 import type {
   ChannelFault,
   ChannelProgress,
@@ -30,45 +16,27 @@ import type {
   TowerInbox,
   TowerUpdate,
 } from '@fulmen/store/tower/tower-store';
-import { NotWriterError, type Writer } from '../state/writer.ts';
+import { type FeedClient, isExpected, MonitorFetcher, type MonitorFetcherPorts } from './monitor-fetcher.ts';
+import { checkOrigin, FeedFaultError } from './origin.ts';
 
 const WAIT_MS = 20_000;
 const CALL_DEADLINE_MS = 30_000;
 const RETRY_MS = 500;
-/** Bytes of one monitor: some millions of states. */
-const MAX_MONITOR_BYTES = 256 * 1024 * 1024;
 
-export type FeedClient = Client<TowerFeedServiceService>;
-export type JusticeClient = Client<JusticeSignerServiceService>;
-
-export interface PullerPorts {
-  readonly towerId: string;
+/** Only the writer of the tower's database pulls. */
+export interface PullerPorts extends Omit<MonitorFetcherPorts, 'feed' | 'inbox' | 'onFault'> {
   /** The node's replicas, asked in turn. */
   readonly feeds: readonly FeedClient[];
   readonly inbox: TowerInbox;
-  readonly justice: Pick<JusticeClient, 'checkKey'>;
-  readonly runtime: Runtime;
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-  /** Only the writer of the tower's database pulls. */
-  readonly writer: Pick<Writer, 'lease' | 'exclusive'>;
   /** Channels whose log does not apply, by id in hex, with why. */
   readonly broken: () => ReadonlyMap<string, string>;
-  /** A monitor came whole, and is stored in place of an older one. */
-  readonly onMoved: (channelId: Uint8Array, monitor: ChannelMonitor) => void;
-  /** Something was stored. */
-  readonly onStored: () => void;
   /** Oldest inbound HTLC of channels that moved since the last question: preimages of older ones are of no use. */
   readonly oldestHtlcs: () => readonly { readonly channelId: Uint8Array; readonly htlcId: bigint }[];
 }
 
-/** What came does not make sense together with what is here. */
-class FeedFaultError extends Error {
-  override readonly name = 'FeedFaultError';
-}
-
 export class TowerPuller {
   readonly #ports: PullerPorts;
+  readonly #monitors: MonitorFetcher;
   readonly #faults = new Map<string, string>();
   readonly #reported = new Set<string>();
   readonly #received;
@@ -77,6 +45,11 @@ export class TowerPuller {
 
   constructor(ports: PullerPorts) {
     this.#ports = ports;
+    this.#monitors = new MonitorFetcher({
+      ...ports,
+      feed: () => this.#client(),
+      onFault: (channelId, reason) => this.#fault(toHex(channelId), reason),
+    });
     this.#received = ports.metrics.counter('tower_updates_received_total', 'Monitor updates stored here');
     this.#faulty = ports.metrics.gauge(
       'tower_channels_faulty',
@@ -85,21 +58,25 @@ export class TowerPuller {
   }
 
   start(): Task {
-    const { runtime, writer, logger } = this.#ports;
-    return runtime.spawn('pull', async (signal) => {
-      while (!signal.aborted) {
-        try {
-          if (writer.lease !== undefined) await this.#round(signal);
-          else await runtime.sleep(RETRY_MS, signal);
-        } catch (error) {
-          if (signal.aborted) return;
-          if (!isExpected(error)) throw error;
-          logger.warn({ reason: error.message }, 'the node’s feed could not be followed; trying again');
-          this.#feed += 1;
-          await runtime.sleep(RETRY_MS, signal);
-        }
-      }
+    return this.#ports.runtime.spawn('pull', async (signal) => {
+      await Promise.all([this.#follow(signal), this.#monitors.run(signal)]);
     });
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { runtime, writer, logger } = this.#ports;
+    while (!signal.aborted) {
+      try {
+        if (writer.lease !== undefined) await this.#round(signal);
+        else await runtime.sleep(RETRY_MS, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!isExpected(error)) throw error;
+        logger.warn({ reason: error.message }, 'the node’s feed could not be followed; trying again');
+        this.#feed += 1;
+        await runtime.sleep(RETRY_MS, signal);
+      }
+    }
   }
 
   #client(): FeedClient {
@@ -116,17 +93,20 @@ export class TowerPuller {
       await feed.acknowledge({ towerId, progress: [], preimages: [], missing: [], faults });
       for (const { channelId } of faults) this.#reported.add(toHex(channelId));
     }
-    const page = await feed.pull({ towerId, waitMs: WAIT_MS }, { deadlineMs: CALL_DEADLINE_MS, signal });
-    const { progress, missing } = await this.#store(page);
-    for (const channelId of page.monitors) {
-      const got = await this.#fetchMonitor(feed, Uint8Array.from(channelId), signal);
-      if (got !== undefined) progress.push(got);
-    }
+    const request = { towerId, waitMs: WAIT_MS, deferredMonitors: [...this.#monitors.deferred] };
+    const page = await feed.pull(request, { deadlineMs: CALL_DEADLINE_MS, signal });
+    const { progress, missing, refusal } = await this.#store(page);
     const preimages = page.preimages.map(({ channelId, htlcId }) => ({ channelId, htlcId }));
-    if (progress.length + missing.length + preimages.length > 0) {
+    const isStored = progress.length + missing.length + preimages.length > 0;
+    if (isStored) {
       this.#ports.onStored();
       await feed.acknowledge({ towerId, progress, preimages, missing, faults: [] });
     }
+    const due = page.monitors.map((id) => Uint8Array.from(id)).filter((id) => !this.#faults.has(toHex(id)));
+    const isWanted = this.#monitors.want(due) > 0;
+    if (refusal !== undefined) throw refusal;
+    // A node that does not know what is deferred names it all the same, and does not wait.
+    if (!isStored && !isWanted && due.length > 0) await this.#ports.runtime.sleep(RETRY_MS, signal);
     await this.#ports.inbox.forgetPreimages(this.#ports.oldestHtlcs());
   }
 
@@ -144,28 +124,33 @@ export class TowerPuller {
     this.#ports.logger.error({ channel: id, reason }, 'ALARM: what the node sent contradicts what is stored');
   }
 
-  async #store(
-    page: PullResponse,
-  ): Promise<{ readonly progress: ChannelProgress[]; readonly missing: Uint8Array[] }> {
+  /** `refusal`: why the justice signer did not say whether a new channel's key opens; that channel waits for it. */
+  async #store(page: PullResponse): Promise<{
+    readonly progress: ChannelProgress[];
+    readonly missing: Uint8Array[];
+    readonly refusal: RpcError | undefined;
+  }> {
     const origins: ReceivedOrigin[] = [];
     const watches: ReceivedWatch[] = [];
     const updates: TowerUpdate[] = [];
     const skipped = new Set<string>();
+    let refusal: RpcError | undefined;
     for (const entry of page.updates) {
       const id = toHex(entry.channelId);
       if (this.#faults.has(id) || skipped.has(id)) continue;
       try {
         const update = updateOf(entry);
         if (entry.origin !== undefined) {
-          const { origin, watch } = await this.#originOf(update.channelId, entry.origin);
+          const { origin, watch } = await checkOrigin(this.#ports.justice, update.channelId, entry.origin);
           origins.push(origin);
           watches.push(watch);
         }
         updates.push(update);
       } catch (error) {
-        if (!(error instanceof FeedFaultError)) throw error;
         skipped.add(id);
-        this.#fault(id, error.message);
+        if (error instanceof FeedFaultError) this.#fault(id, error.message);
+        else if (error instanceof RpcError) refusal ??= error;
+        else throw error;
       }
     }
     const preimages = page.preimages.map(({ channelId, htlcId, preimage }) => ({
@@ -173,89 +158,11 @@ export class TowerPuller {
       htlcId,
       preimage: Uint8Array.from(preimage),
     }));
-    if (updates.length + preimages.length === 0) return { progress: [], missing: [] };
+    if (updates.length + preimages.length === 0) return { progress: [], missing: [], refusal };
     const stored = await this.#ports.inbox.receive({ origins, watches, updates, preimages });
     this.#received.inc(updates.length);
-    return { progress: [...stored.progress], missing: [...stored.missing] };
+    return { progress: [...stored.progress], missing: [...stored.missing], refusal };
   }
-
-  /** What a channel is born with: its key must open before anything of it is acknowledged. */
-  async #originOf(
-    channelId: Uint8Array,
-    wire: MonitorOrigin,
-  ): Promise<{ readonly origin: ReceivedOrigin; readonly watch: ReceivedWatch }> {
-    const parameters = Uint8Array.from(wire.parameters);
-    const sealedKey = Uint8Array.from(wire.sealedKey);
-    const decoded = decodeMonitorParameters(parameters);
-    if (!decoded.ok) throw new FeedFaultError(`the parameters do not decode: ${decoded.error.message}`);
-    if (!equalBytes(decoded.value.channelId, channelId))
-      throw new FeedFaultError('the parameters are of another channel');
-    try {
-      await this.#ports.justice.checkKey({ parameters, sealedKey });
-    } catch (error) {
-      if (error instanceof RpcError && error.code === 'permission_denied')
-        throw new FeedFaultError(`the justice signer: ${error.message}`);
-      throw error;
-    }
-    return { origin: { channelId, parameters, sealedKey }, watch: watchOf(decoded.value) };
-  }
-
-  async #fetchMonitor(
-    feed: FeedClient,
-    channelId: Uint8Array,
-    signal: AbortSignal,
-  ): Promise<ChannelProgress | undefined> {
-    const id = toHex(channelId);
-    if (this.#faults.has(id)) return undefined;
-    const pieces: Uint8Array[] = [];
-    let bytes = 0;
-    let first: { readonly updateId: bigint; readonly origin: MonitorOrigin } | undefined;
-    for await (const piece of feed.getMonitor({ towerId: this.#ports.towerId, channelId }, { signal })) {
-      if (first === undefined) {
-        if (piece.origin === undefined || piece.totalBytes > BigInt(MAX_MONITOR_BYTES))
-          throw new RpcError('failed_precondition', 'a monitor without its origin, or too large');
-        first = { updateId: piece.updateId, origin: piece.origin };
-      }
-      bytes += piece.snapshot.length;
-      if (bytes > MAX_MONITOR_BYTES) throw new RpcError('resource_exhausted', 'a monitor is too large');
-      pieces.push(Uint8Array.from(piece.snapshot));
-    }
-    if (first === undefined) return undefined;
-    try {
-      const snapshot = joined(pieces, bytes);
-      const monitor = decodeMonitor(snapshot);
-      if (!monitor.ok) throw new FeedFaultError(`the monitor does not decode: ${monitor.error.message}`);
-      if (
-        monitor.value.updateId !== first.updateId ||
-        !equalBytes(monitor.value.parameters.channelId, channelId)
-      )
-        throw new FeedFaultError('the monitor is not what it is said to be');
-      const { origin, watch } = await this.#originOf(channelId, first.origin);
-      const { writer, inbox, onMoved } = this.#ports;
-      const whole = { channelId, updateId: first.updateId, snapshot };
-      // Alone: a channel that is being settled goes on from this monitor, and from none that was read before.
-      return await writer.exclusive(async (_, lease) => {
-        const { outcome, progress } = await inbox.receiveMonitor(lease, whole, origin, watch);
-        if (outcome === 'taken') onMoved(channelId, monitor.value);
-        return progress;
-      });
-    } catch (error) {
-      if (!(error instanceof FeedFaultError)) throw error;
-      this.#fault(id, error.message);
-      return undefined;
-    }
-  }
-}
-
-/** What is tried again: anything else ends the service. */
-function isExpected(error: unknown): error is Error {
-  return (
-    error instanceof RpcError ||
-    error instanceof StoreError ||
-    error instanceof StatementError ||
-    error instanceof ChainFenceLostError ||
-    error instanceof NotWriterError
-  );
 }
 
 function updateOf({ channelId, updateId, payload }: PullResponse['updates'][number]): TowerUpdate {
@@ -265,26 +172,4 @@ function updateOf({ channelId, updateId, payload }: PullResponse['updates'][numb
   if (decoded.value.updateId !== updateId || !equalBytes(decoded.value.channelId, channelId))
     throw new FeedFaultError(`update ${updateId} is another one`);
   return { channelId: Uint8Array.from(channelId), updateId, payload: bytes };
-}
-
-function watchOf({ channelId, fundings }: MonitorParameters): ReceivedWatch {
-  const [funding] = fundings;
-  if (funding === undefined) throw new FeedFaultError('a channel without a funding');
-  return {
-    channelId,
-    fundingTxid: funding.fundingTxid,
-    fundingOutputIndex: funding.fundingOutputIndex,
-    fundingValueSat: funding.fundingValueSat,
-    scriptPubKey: fundingScriptPubKey(funding.holderFundingPubkey, funding.counterpartyFundingPubkey),
-  };
-}
-
-function joined(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
-  const whole = new Uint8Array(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

@@ -26,7 +26,9 @@ import { Writer } from '../state/writer.ts';
 import { Sweeper } from '../sweeper/sweeper.ts';
 import { Worker } from '../worker.ts';
 import { justiceHome, justiceOnly } from './justice.ts';
-import { type FeedClient, type JusticeClient, TowerPuller } from './puller.ts';
+import type { FeedClient } from './monitor-fetcher.ts';
+import type { JusticeClient } from './origin.ts';
+import { TowerPuller } from './puller.ts';
 
 const STOP_GRACE_MS = 3_000;
 const START_RETRY_MS = 500;
