@@ -124,12 +124,15 @@ async function* serverStream(
     toMetadata(call?.metadata ?? {}),
     grpcOptions(call, undefined),
   );
-  call?.signal?.addEventListener('abort', () => stream.cancel(), { once: true });
+  // As with unary calls, the caller's signal may outlive many.
+  const onAbort = (): void => stream.cancel();
+  call?.signal?.addEventListener('abort', onAbort, { once: true });
   try {
     for await (const item of stream) yield item;
   } catch (error) {
     throw fromServiceError(error);
   } finally {
+    call?.signal?.removeEventListener('abort', onAbort);
     stream.cancel();
   }
 }

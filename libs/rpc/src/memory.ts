@@ -114,11 +114,13 @@ export class MemoryNetwork {
     const controller = new AbortController();
     endpoint.connections.add(controller);
     mine.add(controller);
+    const onAbort = (): void => controller.abort();
     controller.signal.addEventListener('abort', () => {
       endpoint.connections.delete(controller);
       mine.delete(controller);
+      options?.signal?.removeEventListener('abort', onAbort);
     });
-    options?.signal?.addEventListener('abort', () => controller.abort());
+    options?.signal?.addEventListener('abort', onAbort);
     const context: CallContext = {
       capabilities: caller.capabilities,
       metadata: options?.metadata ?? {},

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { type RpcConnector, RpcError, type RpcServer } from './transport.ts';
 
@@ -93,6 +94,16 @@ export function transportCompliance(name: string, makeWiring: () => Wiring): voi
       const seen: string[] = [];
       for await (const item of client.count('500')) seen.push(item);
       expect(seen).toEqual(Array.from({ length: 500 }, (_, i) => String(i)));
+      await stop();
+    });
+
+    test('a call that ended leaves nothing with the signal of its caller', async () => {
+      const { client, stop } = await start();
+      const { signal } = new AbortController();
+      await client.echo('hello', { signal });
+      for await (const item of client.count('3', { signal })) expect(item).toBeDefined();
+      for await (const item of client.count('500', { signal })) if (item === '1') break;
+      expect(getEventListeners(signal, 'abort')).toEqual([]);
       await stop();
     });
 
