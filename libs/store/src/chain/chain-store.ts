@@ -304,10 +304,13 @@ export interface ChainSnapshot {
   readonly scannedFrom: number | undefined;
 }
 
-/** A page of the monitors' log, by channel and update id. */
-export interface MonitorLogEntry {
+/** Where an entry of the monitors' log is. */
+export interface MonitorLogPosition {
   readonly channelId: Uint8Array;
   readonly updateId: bigint;
+}
+
+export interface MonitorLogEntry extends MonitorLogPosition {
   readonly payload: Uint8Array;
 }
 
@@ -384,10 +387,11 @@ export interface ChainStore {
   knownChannelKeys(channelKeysIds: readonly Uint8Array[]): Promise<readonly Uint8Array[]>;
 
   // --- monitors ---------------------------------------------------------------------------
-  /** The log after a position, in order of channel and update id. */
+  /** The log after a position, in order of channel and update id, without the rows of channels that are passed over. */
   readMonitorLog(
-    after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined,
+    after: MonitorLogPosition | undefined,
     limit: number,
+    passedOver?: readonly Uint8Array[],
   ): Promise<readonly MonitorLogEntry[]>;
   loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly LoadedMonitor[]>;
   /** Replaces snapshots and removes the drained entries. @throws ChainConflictError when one is not at its expected update. */

@@ -287,6 +287,24 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
         { channelId: id(1), updateId: 3n, payload: id(3) },
         { channelId: id(2), updateId: 1n, payload: id(9) },
       ]);
+      const positionsOf = async (
+        after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined,
+        passedOver: readonly Uint8Array[],
+        limit = 9,
+      ): Promise<readonly (readonly [number | undefined, bigint])[]> =>
+        (await store.readMonitorLog(after, limit, passedOver)).map(({ channelId, updateId }) => [
+          channelId[0],
+          updateId,
+        ]);
+      // However many rows a channel has that is passed over, none is read.
+      deepStrictEqual(await positionsOf(undefined, [id(3), id(1), id(0)]), [[2, 1n]]);
+      deepStrictEqual(await positionsOf(page[0], [id(1)]), [[2, 1n]]);
+      deepStrictEqual(await positionsOf(page[0], [id(2)]), [
+        [1, 2n],
+        [1, 3n],
+      ]);
+      deepStrictEqual(await positionsOf(page[0], [id(2)], 1), [[1, 2n]]);
+      deepStrictEqual(await positionsOf(rest[1], [id(1)]), []);
       deepStrictEqual(await store.loadMonitors([id(1)]), [
         { channelId: id(1), updateId: 0n, snapshot: undefined, birth: id(70), closeState: 'open' },
       ]);

@@ -258,13 +258,15 @@ export class MemoryChainStore implements port.ChainStore {
   }
 
   async readMonitorLog(
-    after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined,
+    after: port.MonitorLogPosition | undefined,
     limit: number,
+    passedOver: readonly Uint8Array[] = [],
   ): Promise<readonly port.MonitorLogEntry[]> {
+    const skipped = new Set(passedOver.map(hexKey));
     const from = after === undefined ? undefined : hexKey(after.channelId);
     const entries: port.MonitorLogEntry[] = [];
     for (const [key, log] of [...this.#state.manager.monitorLog].sort(([a], [b]) => byHex(a, b))) {
-      if (from !== undefined && key < from) continue;
+      if (skipped.has(key) || (from !== undefined && key < from)) continue;
       for (const { updateId, payload } of log) {
         if (after !== undefined && key === from && updateId <= after.updateId) continue;
         if (entries.length === limit) return entries;

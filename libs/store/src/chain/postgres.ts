@@ -1,4 +1,5 @@
 /** chain-monitor's store on Postgres: its own schema, and the manager's tables beside it. */
+import { compareBytes } from '@fulmen/codec';
 import { StatementError, StoreError } from '../error.ts';
 import { MANAGER_SCHEMA } from '../manager/postgres/store.ts';
 import type { FundingWatch } from '../manager/manager-store.ts';
@@ -255,14 +256,25 @@ export class PostgresChainStore implements port.ChainStore {
   }
 
   async readMonitorLog(
-    after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined,
+    after: port.MonitorLogPosition | undefined,
     limit: number,
+    passedOver: readonly Uint8Array[] = [],
   ): Promise<readonly port.MonitorLogEntry[]> {
+    const gaps = gapsBetween(after ?? FIRST_POSITION, passedOver);
     const rows = await this.#unlessMissing(
       this.#database.read<Columns>(
-        `SELECT channel_id, update_id, payload FROM ${MANAGER_SCHEMA}.monitor_update
-         WHERE (channel_id, update_id) > ($1, $2) ORDER BY channel_id, update_id LIMIT $3`,
-        [after?.channelId ?? new Uint8Array(0), after?.updateId ?? 0n, limit],
+        `SELECT u.* FROM unnest($1::bytea[], $2::int8[], $3::bytea[]) AS gap(channel_id, update_id, until)
+         CROSS JOIN LATERAL (
+           SELECT m.channel_id, m.update_id, m.payload FROM ${MANAGER_SCHEMA}.monitor_update AS m
+           WHERE (m.channel_id, m.update_id) > (gap.channel_id, gap.update_id) AND m.channel_id < gap.until
+           ORDER BY m.channel_id, m.update_id LIMIT $4) AS u
+         ORDER BY u.channel_id, u.update_id LIMIT $4`,
+        [
+          byteaArray(gaps.map(({ after: { channelId } }) => channelId)),
+          int8Array(gaps.map(({ after: { updateId } }) => updateId)),
+          byteaArray(gaps.map(({ untilChannelId }) => untilChannelId)),
+          limit,
+        ],
       ),
     );
     return rows.map((row) => ({
@@ -439,6 +451,27 @@ export class PostgresChainStore implements port.ChainStore {
   async close(): Promise<void> {
     await this.#database.close();
   }
+}
+
+/** Before every entry of the log. */
+const FIRST_POSITION: port.MonitorLogPosition = { channelId: new Uint8Array(0), updateId: 0n };
+const LAST_UPDATE_ID = 2n ** 63n - 1n;
+/** Greater than every channel id, which has 32 bytes. */
+const BEYOND_CHANNELS = new Uint8Array(33).fill(0xff);
+
+/** The stretches of the log between the channels that are passed over: each is a range of the index, and no row of theirs is read. */
+function gapsBetween(
+  after: port.MonitorLogPosition,
+  passedOver: readonly Uint8Array[],
+): readonly { readonly after: port.MonitorLogPosition; readonly untilChannelId: Uint8Array }[] {
+  const later = passedOver.filter((id) => compareBytes(id, after.channelId) >= 0).sort(compareBytes);
+  return [...later, BEYOND_CHANNELS].map((untilChannelId, at) => {
+    const previous = later[at - 1];
+    return {
+      after: previous === undefined ? after : { channelId: previous, updateId: LAST_UPDATE_ID },
+      untilChannelId,
+    };
+  });
 }
 
 function readLoaded(row: Columns): port.LoadedMonitor {

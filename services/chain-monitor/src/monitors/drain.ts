@@ -3,7 +3,7 @@
  * order of their ids. A log that does not apply is left as it is and alarms:
  * what justice would need must not be lost by going on.
  */
-import { compareBytes, toHex } from '@fulmen/codec';
+import { compareBytes, fromHex, toHex } from '@fulmen/codec';
 import {
   type ChannelMonitor,
   applyUpdate,
@@ -44,8 +44,10 @@ export interface DrainPorts {
 
 export class MonitorDrain {
   readonly #ports: DrainPorts;
-  /** Channels whose log does not apply, with why. */
+  /** Channels whose log does not apply, with why; the one that was tried last is last. */
   readonly #broken = new Map<string, string>();
+  /** Those of them whose log is not read any more in this run. */
+  #passedOver = new Set<string>();
 
   constructor(ports: DrainPorts) {
     this.#ports = ports;
@@ -56,18 +58,33 @@ export class MonitorDrain {
     return this.#broken;
   }
 
-  /** Drains everything that was in the log when it began; resolves with how many updates. */
+  /**
+   * Drains everything that was in the log when it began; resolves with how many updates. Of the channels whose log does
+   * not apply one is tried again, the others are passed over: their managers may go on writing what never leaves.
+   */
   async run(): Promise<number> {
     let drained = 0;
+    const tried = this.#nextTrial();
+    this.#passedOver = new Set([...this.#broken.keys()].filter((id) => id !== tried));
     let after: { readonly channelId: Uint8Array; readonly updateId: bigint } | undefined;
     for (let page = 0; page < MAX_PAGES; page++) {
-      const entries = await this.#ports.writer.store.readMonitorLog(after, PAGE);
+      const passedOver = [...this.#passedOver].map(fromHex);
+      const entries = await this.#ports.writer.store.readMonitorLog(after, PAGE, passedOver);
       drained += await this.#apply(entries);
       const last = entries.at(-1);
       if (entries.length < PAGE || last === undefined) break;
       after = { channelId: last.channelId, updateId: last.updateId };
     }
     return drained;
+  }
+
+  #nextTrial(): string | undefined {
+    const [next] = this.#broken;
+    if (next === undefined) return undefined;
+    const [id, reason] = next;
+    this.#broken.delete(id);
+    this.#broken.set(id, reason);
+    return id;
   }
 
   async #apply(entries: readonly MonitorLogEntry[]): Promise<number> {
@@ -131,6 +148,7 @@ export class MonitorDrain {
           'the monitor log of a channel does not apply',
         );
       this.#broken.set(key, error.message);
+      this.#passedOver.add(key);
       return undefined;
     } finally {
       this.#ports.metrics.brokenMonitors.set(this.#broken.size);

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { displayHash, encodeTx, txidHex } from '@fulmen/bitcoin';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
-import { toHex } from '@fulmen/codec';
+import { fromHex, toHex } from '@fulmen/codec';
 import {
   type ChannelMonitorUpdateStep,
   decodeMonitor,
@@ -84,6 +84,46 @@ describe('draining', () => {
     harness.manager.monitorLog.set(KEY, all);
     await harness.turn();
     expect(harness.state.monitors.get(KEY)?.updateId).toBe(last);
+    expect(await harness.metrics.registry.metrics()).toMatch(/monitors_broken\{[^}]*\} 0/);
+  });
+
+  test('a channel whose log does not apply keeps none behind it from draining, however long its log grows', async () => {
+    const harness = await funded();
+    const last = log(harness);
+    const brokenKey = '00'.repeat(32);
+    expect(brokenKey < KEY).toBe(true);
+    const rows = Array.from({ length: 20_000 }, (_, at) => ({
+      updateId: BigInt(at + 2),
+      payload: Uint8Array.of(1),
+    }));
+    harness.manager.monitorLog.set(brokenKey, rows);
+    await harness.turn();
+    expect(harness.state.monitors.get(KEY)?.updateId).toBe(last);
+    expect(harness.manager.monitorLog.get(brokenKey)).toHaveLength(20_000);
+    expect(await harness.metrics.registry.metrics()).toMatch(/monitors_broken\{[^}]*\} 1/);
+  });
+
+  test('each channel that is passed over gets its turn again', async () => {
+    const harness = await funded();
+    const keys = ['00', '01', '02'].map((byte) => byte.repeat(32));
+    for (const key of keys)
+      harness.manager.monitorLog.set(key, [{ updateId: 2n, payload: Uint8Array.of(1) }]);
+    await harness.turn();
+    expect(await harness.metrics.registry.metrics()).toMatch(/monitors_broken\{[^}]*\} 3/);
+    const repaired = keys.map((key) => ({ ...PARAMETERS, channelId: fromHex(key) }));
+    for (const parameters of repaired) {
+      const key = toHex(parameters.channelId);
+      harness.manager.monitorBirths.set(key, encodeMonitorParameters(parameters));
+      harness.manager.monitorLog.set(
+        key,
+        play(parameters, MOVES).updates.map((update) => ({
+          updateId: update.updateId,
+          payload: encodeChannelMonitorUpdate(update),
+        })),
+      );
+    }
+    for (let turns = 0; turns < keys.length; turns++) await harness.turn();
+    expect(harness.manager.monitorLog.size).toBe(0);
     expect(await harness.metrics.registry.metrics()).toMatch(/monitors_broken\{[^}]*\} 0/);
   });
 
