@@ -80,6 +80,11 @@ export class Reader {
     return this.#bytes.subarray(start, start + length);
   }
 
+  /** What was read since an earlier `offset`, sharing memory with the input. */
+  readSince(offset: number): Uint8Array {
+    return this.#bytes.subarray(offset, this.#offset);
+  }
+
   /** A copy of everything not yet read. */
   rest(): Uint8Array {
     return this.bytes(this.remaining);

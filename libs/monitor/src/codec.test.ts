@@ -10,7 +10,7 @@ import {
   encodeChannelMonitorUpdate,
   encodeMonitorParameters,
 } from './codec.ts';
-import { decodeMonitor, encodeMonitor } from './snapshot.ts';
+import { decodeMonitor, encodeMonitor, splitMonitor } from './snapshot.ts';
 import { applyUpdate, newMonitor } from './state.ts';
 import type { ChannelMonitor } from './state.ts';
 import { damaged, parameters, update } from './testing/arbitraries.ts';
@@ -30,6 +30,7 @@ function recordedBy<K extends string>(version: string): Readonly<Record<K, strin
 }
 
 const recorded = recordedBy<'update' | 'parameters' | 'monitor'>('v1');
+const recordedV3 = recordedBy<'monitor'>('v3');
 const recordedV2 = recordedBy<'update' | 'monitor'>('v2');
 
 function played(holderPoints: 'with_points' | 'without_points'): ChannelMonitor {
@@ -84,6 +85,15 @@ describe("version 2, recorded: with the holder's per-commitment points", () => {
   });
 });
 
+describe('version 3, recorded: without the chunks of the archives', () => {
+  test.each(['with_points', 'without_points'] as const)('a monitor %s', (holderPoints) => {
+    const monitor = played(holderPoints);
+    const { snapshot } = splitMonitor(monitor);
+    expect(decodeMonitor(snapshot)).toEqual({ ok: true, value: monitor });
+    if (holderPoints === 'with_points') expect(toHex(snapshot)).toBe(recordedV3.monitor);
+  });
+});
+
 test('updates and parameters come back as they were', () => {
   fc.assert(
     fc.property(update, (value) => {
@@ -121,8 +131,9 @@ function fuzz<T>(
   decode: (bytes: Uint8Array) => Result<T, DecodeError>,
   encode: (value: T) => Uint8Array,
   encoding: fc.Arbitrary<Uint8Array>,
+  version = 1,
 ): void {
-  const versioned = fc.uint8Array({ maxLength: 200 }).map((rest) => Uint8Array.from([1, ...rest]));
+  const versioned = fc.uint8Array({ maxLength: 200 }).map((rest) => Uint8Array.from([version, ...rest]));
   fc.assert(
     fc.property(fc.oneof(versioned, damaged(encoding)), (bytes) => {
       const decoded = decode(bytes);
@@ -143,5 +154,12 @@ describe('arbitrary bytes', () => {
       decodeMonitor,
       encodeMonitor,
       fc.constantFrom(fromHex(recorded.monitor), fromHex(recordedV2.monitor)),
+    ));
+  test('as a monitor without its chunks', () =>
+    fuzz(
+      decodeMonitor,
+      (monitor) => splitMonitor(monitor).snapshot,
+      fc.constant(fromHex(recordedV3.monitor)),
+      3,
     ));
 });

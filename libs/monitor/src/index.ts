@@ -16,6 +16,8 @@ export type {
   LiveHtlc,
   MonitorError,
 } from './state.ts';
-export { rebuildRevoked } from './rebuild.ts';
+export { isAtHand, rebuildRevoked, withChunks, withoutChunks } from './rebuild.ts';
 export type { RevokedCommitment } from './rebuild.ts';
-export { decodeMonitor, encodeMonitor } from './snapshot.ts';
+export type { ArchiveChunk } from './archive.ts';
+export { decodeMonitor, encodeMonitor, encodeWholeFrame, isSplit, splitMonitor } from './snapshot.ts';
+export type { SplitMonitor, WholeFrame } from './snapshot.ts';

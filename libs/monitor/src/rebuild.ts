@@ -1,7 +1,8 @@
 /** Rebuilds revoked counterparty commitments from the archive, for the moment when one is seen on-chain. */
 import { InternalError } from '@fulmen/codec';
 import { lookupSecret } from '@fulmen/keys';
-import { htlcsAt, stateAt } from './archive.ts';
+import { STATES_PER_CHUNK, htlcsAt, isWhole, stateAt, stateCount } from './archive.ts';
+import type { ArchiveChunk } from './archive.ts';
 import type { ChannelMonitor } from './state.ts';
 import type { CommitmentContent, MonitorHtlc } from './update.ts';
 
@@ -19,9 +20,53 @@ function byIdentity(a: MonitorHtlc, b: MonitorHtlc): number {
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 
+/** Whether `rebuildRevoked` has what it needs of the archives for this commitment, revoked or not. */
+export function isAtHand({ revokedStates, revokedHtlcs }: ChannelMonitor, commitmentNumber: bigint): boolean {
+  if (commitmentNumber >= stateCount(revokedStates)) return true;
+  const chunk = Number(commitmentNumber / BigInt(STATES_PER_CHUNK));
+  return (
+    (chunk >= revokedStates.sealedCount || revokedStates.sealed.has(chunk)) &&
+    (isWhole(revokedHtlcs) || revokedHtlcs.atHand.has(commitmentNumber))
+  );
+}
+
+/**
+ * A monitor with chunks at hand: all those that `firstNumber` and `lastNumber` name for any of these commitments, as
+ * they are stored. Others that were at hand are let go.
+ */
+export function withChunks(
+  monitor: ChannelMonitor,
+  commitmentNumbers: readonly bigint[],
+  chunks: readonly ArchiveChunk[],
+): ChannelMonitor {
+  const { revokedStates, revokedHtlcs } = monitor;
+  const sealedOf = (kind: ArchiveChunk['kind'], count: number): ReadonlyMap<number, ArchiveChunk> =>
+    new Map(
+      chunks.flatMap((chunk) =>
+        // What is beyond the count belongs to a later state of the monitor: here it is in the open end, or not yet.
+        chunk.kind === kind && chunk.number < count ? [[chunk.number, chunk] as const] : [],
+      ),
+    );
+  return {
+    ...monitor,
+    revokedStates: { ...revokedStates, sealed: sealedOf('state', revokedStates.sealedCount) },
+    revokedHtlcs: {
+      ...revokedHtlcs,
+      sealed: sealedOf('htlc', revokedHtlcs.sealedCount),
+      atHand: new Set(commitmentNumbers),
+    },
+  };
+}
+
+/** A monitor without its chunks: once they are stored, nothing holds them in memory. */
+export function withoutChunks(monitor: ChannelMonitor): ChannelMonitor {
+  return withChunks(monitor, [], []);
+}
+
 /**
  * The content of a revoked counterparty commitment (which counts up from 0),
  * its HTLCs by direction and id; undefined when it is not revoked or never was.
+ * @throws InternalError when it is not at hand
  */
 export function rebuildRevoked(
   monitor: ChannelMonitor,

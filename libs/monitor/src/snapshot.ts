@@ -1,19 +1,29 @@
 /**
- * A monitor as bytes, so that a tower need not replay its whole log. Versions
- * are frozen, as the updates' is: 1 has no per-commitment points of the
- * holder's, 2 has at least one. Maps are written in order of direction and id:
- * equal monitors have equal bytes.
+ * A monitor as bytes, in two forms. Whole (versions 1 and 2), it is what a tower
+ * takes that need not replay the log. As it is stored (version 3), it is
+ * without the sealed chunks of its archives, so that its size does not grow with
+ * the channel's life. Versions are frozen, as the updates' is: 1 has no
+ * per-commitment points of the holder's, 2 has at least one. Maps are written in
+ * order of direction and id: equal monitors have equal bytes.
  */
-import { DecodeError, Writer, decodeWith } from '@fulmen/codec';
+import { DecodeError, InternalError, Writer, decodeWith } from '@fulmen/codec';
 import type { Reader, Result } from '@fulmen/codec';
 import { decodeSecretStore, encodeSecretStore } from '@fulmen/keys';
 import {
+  isWhole,
   readHtlcArchive,
+  readHtlcEnd,
   readStateArchive,
+  readStateEnd,
   stateCount,
-  writeHtlcArchive,
-  writeStateArchive,
+  writeHtlcCount,
+  writeHtlcEnd,
+  writeOpenHtlcs,
+  writeOpenStates,
+  writeStateCount,
+  writeStateEnd,
 } from './archive.ts';
+import type { ArchiveChunk } from './archive.ts';
 import {
   readContent,
   readHtlc,
@@ -50,7 +60,9 @@ import type { HtlcRef } from './update.ts';
 
 const WITHOUT_HOLDER_POINTS = 1;
 const WITH_HOLDER_POINTS = 2;
-type SnapshotVersion = typeof WITHOUT_HOLDER_POINTS | typeof WITH_HOLDER_POINTS;
+const WITHOUT_CHUNKS = 3;
+type WholeVersion = typeof WITHOUT_HOLDER_POINTS | typeof WITH_HOLDER_POINTS;
+type SnapshotVersion = WholeVersion | typeof WITHOUT_CHUNKS;
 const BROADCAST = ['broadcast', 'passive'] as const;
 
 function compareRefs(a: HtlcRef, b: HtlcRef): number {
@@ -58,9 +70,9 @@ function compareRefs(a: HtlcRef, b: HtlcRef): number {
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 
-function snapshotVersion(
+function wholeVersion(
   monitor: Pick<ChannelMonitor, 'holderCommitment' | 'previousHolderCommitment'>,
-): SnapshotVersion {
+): WholeVersion {
   const { holderCommitment, previousHolderCommitment } = monitor;
   return holderCommitment?.perCommitmentPoint === undefined &&
     previousHolderCommitment?.perCommitmentPoint === undefined
@@ -70,7 +82,7 @@ function snapshotVersion(
 
 function readSnapshotVersion(reader: Reader): SnapshotVersion {
   const version = reader.u8();
-  if (version !== WITHOUT_HOLDER_POINTS && version !== WITH_HOLDER_POINTS)
+  if (version !== WITHOUT_HOLDER_POINTS && version !== WITH_HOLDER_POINTS && version !== WITHOUT_CHUNKS)
     throw new DecodeError('unsupported', `version ${version}`);
   return version;
 }
@@ -143,10 +155,8 @@ function mapByRef<Item, Value>(
   return out;
 }
 
-/** Encodes a monitor. */
-export function encodeMonitor(monitor: ChannelMonitor): Uint8Array {
-  const version = snapshotVersion(monitor);
-  const writer = new Writer(4096).u8(version);
+function writeBeforeArchives(writer: Writer, monitor: ChannelMonitor, version: SnapshotVersion): void {
+  writer.u8(version);
   writeParameters(writer, monitor.parameters);
   writer.bigsize(monitor.updateId);
   for (const commitment of [monitor.holderCommitment, monitor.previousHolderCommitment])
@@ -164,11 +174,73 @@ export function encodeMonitor(monitor: ChannelMonitor): Uint8Array {
     writeFixed(to, preimage, 32);
   });
   writeVarBytes(writer, encodeSecretStore(monitor.secrets));
-  writeStateArchive(writer, monitor.revokedStates);
-  writeHtlcArchive(writer, monitor.revokedHtlcs);
+}
+
+function writeAfterArchives(writer: Writer, monitor: ChannelMonitor): void {
   writeOptional(writer, monitor.shutdownScript, writeVarBytes);
   writeOptional(writer, monitor.forceClose, writeForceClose);
-  return writer.finish();
+}
+
+/** A whole monitor but for its chunks: those of the states belong between `head` and `middle`, those of the HTLCs between `middle` and `tail`. */
+export interface WholeFrame {
+  readonly head: Uint8Array;
+  readonly middle: Uint8Array;
+  readonly tail: Uint8Array;
+}
+
+/** The frame of a monitor's whole form; its chunks need not be at hand. */
+export function encodeWholeFrame(monitor: ChannelMonitor): WholeFrame {
+  const head = new Writer(4096);
+  writeBeforeArchives(head, monitor, wholeVersion(monitor));
+  writeStateCount(head, monitor.revokedStates);
+  const middle = new Writer();
+  writeOpenStates(middle, monitor.revokedStates);
+  writeHtlcCount(middle, monitor.revokedHtlcs);
+  const tail = new Writer();
+  writeOpenHtlcs(tail, monitor.revokedHtlcs);
+  writeAfterArchives(tail, monitor);
+  return { head: head.finish(), middle: middle.finish(), tail: tail.finish() };
+}
+
+/** Encodes a monitor whole. @throws InternalError when chunks of it are not at hand */
+export function encodeMonitor(monitor: ChannelMonitor): Uint8Array {
+  const { revokedStates, revokedHtlcs } = monitor;
+  if (!isWhole(revokedStates) || !isWhole(revokedHtlcs))
+    throw new InternalError('a monitor without its chunks is not whole');
+  const { head, middle, tail } = encodeWholeFrame(monitor);
+  const writer = new Writer(4096);
+  const writeChunks = (chunks: ReadonlyMap<number, ArchiveChunk>): void => {
+    for (const { bytes } of [...chunks.values()].sort((a, b) => a.number - b.number)) writer.bytes(bytes);
+  };
+  writer.bytes(head);
+  writeChunks(revokedStates.sealed);
+  writer.bytes(middle);
+  writeChunks(revokedHtlcs.sealed);
+  return writer.bytes(tail).finish();
+}
+
+/** A monitor as it is stored: without its chunks, and those of them that are at hand. */
+export interface SplitMonitor {
+  readonly snapshot: Uint8Array;
+  readonly chunks: readonly ArchiveChunk[];
+}
+
+/** Splits a monitor into what is written anew with each update and what never changes. */
+export function splitMonitor(monitor: ChannelMonitor): SplitMonitor {
+  const writer = new Writer(4096);
+  writeBeforeArchives(writer, monitor, WITHOUT_CHUNKS);
+  writeStateEnd(writer, monitor.revokedStates);
+  writeHtlcEnd(writer, monitor.revokedHtlcs);
+  writeAfterArchives(writer, monitor);
+  return {
+    snapshot: writer.finish(),
+    chunks: [...monitor.revokedStates.sealed.values(), ...monitor.revokedHtlcs.sealed.values()],
+  };
+}
+
+/** Whether bytes of `decodeMonitor` are those of a monitor without its chunks. */
+export function isSplit(snapshot: Uint8Array): boolean {
+  return snapshot[0] === WITHOUT_CHUNKS;
 }
 
 function readMonitor(reader: Reader): ChannelMonitor {
@@ -178,7 +250,7 @@ function readMonitor(reader: Reader): ChannelMonitor {
   const readHolderOf = (from: Reader): HolderCommitment => readHolder(from, version);
   const holderCommitment = readOptional(reader, readHolderOf);
   const previousHolderCommitment = readOptional(reader, readHolderOf);
-  if (snapshotVersion({ holderCommitment, previousHolderCommitment }) !== version)
+  if (version !== WITHOUT_CHUNKS && wholeVersion({ holderCommitment, previousHolderCommitment }) !== version)
     throw new DecodeError('invalid_value', 'version 2 without a point');
   const counterpartyCommitment = readOptional(reader, readCounterparty);
   const nextCounterpartyCommitment = readOptional(reader, readCounterparty);
@@ -197,11 +269,11 @@ function readMonitor(reader: Reader): ChannelMonitor {
     if (!htlcs.has(key)) throw new DecodeError('invalid_value', 'a preimage without its HTLC');
   const secrets = decodeSecretStore(readVarBytes(reader));
   if (!secrets.ok) throw new DecodeError('invalid_value', secrets.error.message);
-  const revokedStates = readStateArchive(reader);
+  const revokedStates = version === WITHOUT_CHUNKS ? readStateEnd(reader) : readStateArchive(reader);
   // A state is archived when its secret arrives: one without the other could not be punished.
   if (stateCount(revokedStates) !== secrets.value.count)
     throw new DecodeError('invalid_value', 'as many secrets as revoked states');
-  const revokedHtlcs = readHtlcArchive(reader);
+  const revokedHtlcs = version === WITHOUT_CHUNKS ? readHtlcEnd(reader) : readHtlcArchive(reader);
   const shutdownScript = readOptional(reader, readVarBytes);
   const forceClose = readOptional(reader, readForceClose);
   return {
@@ -221,7 +293,10 @@ function readMonitor(reader: Reader): ChannelMonitor {
   };
 }
 
-/** Decodes exactly one monitor. `unsupported`: written by a newer release. */
+/**
+ * Decodes exactly one monitor, of either form. The chunks of a whole one are at hand, and share memory with the input;
+ * those of one that was split are not. `unsupported`: written by a newer release.
+ */
 export function decodeMonitor(bytes: Uint8Array): Result<ChannelMonitor, DecodeError> {
   return decodeWith(bytes, readMonitor);
 }

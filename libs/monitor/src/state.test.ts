@@ -4,8 +4,9 @@ import { commitmentSecret } from '@fulmen/keys';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { archiveLength } from './archive.ts';
-import { rebuildRevoked } from './rebuild.ts';
-import { decodeMonitor, encodeMonitor } from './snapshot.ts';
+import type { ArchiveChunk } from './archive.ts';
+import { isAtHand, rebuildRevoked, withChunks, withoutChunks } from './rebuild.ts';
+import { decodeMonitor, encodeMonitor, encodeWholeFrame, isSplit, splitMonitor } from './snapshot.ts';
 import { applyUpdate, htlcKey, newMonitor } from './state.ts';
 import type { ChannelMonitor } from './state.ts';
 import { SEED, play, preimageOf } from './testing/history.ts';
@@ -144,6 +145,87 @@ test('a long history stays small: bytes for each revoked state and each HTLC', (
   const restored = decodeMonitor(snapshot);
   expect(restored).toEqual({ ok: true, value: monitor });
   checkAgainst(monitor, history, [0, 1, 255, 256, 257, 1499, 2047, 2048, 2815, 2816, 2998, 2999, 3000]);
+});
+
+describe('a monitor that is split at every update', () => {
+  const history = play(PARAMETERS, routing(400));
+  const chunks: ArchiveChunk[] = [];
+  let monitor = newMonitor(PARAMETERS);
+  let whole = newMonitor(PARAMETERS);
+  let longest = 0;
+  for (const update of history.updates) {
+    whole = apply(whole, update);
+    const { snapshot, chunks: sealed } = splitMonitor(apply(monitor, update));
+    chunks.push(...sealed);
+    longest = Math.max(longest, snapshot.length);
+    const decoded = decodeMonitor(snapshot);
+    if (!decoded.ok) throw decoded.error;
+    monitor = decoded.value;
+  }
+  /** As a store selects them. */
+  const covering = (number: bigint): ArchiveChunk[] =>
+    chunks.filter(({ firstNumber, lastNumber }) => firstNumber <= number && number <= lastNumber);
+
+  test('seals each chunk once, and stays as small as it was', () => {
+    expect(history.revoked).toBe(800);
+    expect(chunks.map(({ kind, number }) => `${kind} ${number}`).sort()).toEqual([
+      ...['htlc 0', 'htlc 1', 'htlc 2'],
+      ...['state 0', 'state 1', 'state 2'],
+    ]);
+    // 255 states and 127 HTLCs in the open ends, and all that does not grow.
+    expect(longest).toBeLessThan(12_000);
+  });
+
+  test('is what it would have been in one piece', () => {
+    expect(withChunks(monitor, [], chunks)).toEqual({ ...whole, htlcs: monitor.htlcs });
+    const { head, middle, tail } = encodeWholeFrame(monitor);
+    const bytesOf = (kind: ArchiveChunk['kind']): string =>
+      chunks.flatMap((chunk) => (chunk.kind === kind ? [toHex(chunk.bytes)] : [])).join('');
+    expect([toHex(head), bytesOf('state'), toHex(middle), bytesOf('htlc'), toHex(tail)].join('')).toBe(
+      toHex(encodeMonitor(withChunks(monitor, [], chunks))),
+    );
+    expect(withoutChunks(whole)).toEqual({ ...monitor, htlcs: whole.htlcs });
+  });
+
+  test('rebuilds a revoked commitment from the chunks that cover it', () => {
+    for (const number of [0, 1, 255, 256, 511, 512, 767]) {
+      expect(isAtHand(monitor, BigInt(number))).toBe(false);
+      const ready = withChunks(monitor, [BigInt(number)], covering(BigInt(number)));
+      expect(isAtHand(ready, BigInt(number))).toBe(true);
+      checkAgainst(ready, history, [number]);
+    }
+    // What a later state sealed is still in the open end of this one.
+    const early = withChunks(splitEarly(), [700n], covering(700n));
+    expect(rebuildRevoked(early, 700n)?.htlcs).toEqual(history.counterpartyCommitments[700]?.htlcs);
+    expect(isAtHand(monitor, 800n)).toBe(true);
+    expect(rebuildRevoked(monitor, 800n)).toBeUndefined();
+  });
+
+  test('never takes a commitment for another because its chunks are not at hand', () => {
+    expect(() => rebuildRevoked(monitor, 3n)).toThrow(/not at hand/);
+    // The state alone: its HTLCs are not known.
+    const halfReady = withChunks(
+      monitor,
+      [],
+      covering(3n).filter(({ kind }) => kind === 'state'),
+    );
+    expect(() => rebuildRevoked(halfReady, 3n)).toThrow(/not at hand/);
+    // Chunks that are missing where they are stored.
+    expect(() => rebuildRevoked(withChunks(monitor, [3n], []), 3n)).toThrow(/not at hand/);
+    expect(() => encodeMonitor(monitor)).toThrow(/not whole/);
+    expect(isSplit(splitMonitor(monitor).snapshot)).toBe(true);
+    expect(isSplit(encodeMonitor(whole))).toBe(false);
+  });
+
+  /** The monitor after 704 revocations. */
+  function splitEarly(): ChannelMonitor {
+    let early = newMonitor(PARAMETERS);
+    for (const update of history.updates) {
+      if (early.secrets.count === 704n) break;
+      early = apply(early, update);
+    }
+    return withoutChunks(early);
+  }
 });
 
 describe('what does not fit is refused', () => {

@@ -149,6 +149,20 @@ function asLostHolder(
 }
 
 /**
+ * The commitments that spends of the funding claim to be, by their numbers: what `settle` rebuilds should they be revoked,
+ * and what must therefore be at hand of the monitor's archives.
+ */
+export function commitmentNumbers(
+  monitor: ChannelMonitor,
+  { confirmed, unconfirmed }: Pick<SettlementFacts, 'confirmed' | 'unconfirmed'>,
+): readonly bigint[] {
+  const factor = obscuringFactor(commitmentParametersOfMonitor(monitor.parameters));
+  return [...confirmed.map(({ tx }) => tx), ...unconfirmed]
+    .filter((tx) => spentFunding(monitor, tx) !== undefined)
+    .flatMap((tx) => decodeCommitmentNumber(tx, factor) ?? []);
+}
+
+/**
  * The number of the holder commitment that a confirmed close could be, where the monitor knows none of that number: the
  * signer is asked for its point, and `SettlementContext.holderPoint` gives it back.
  */
