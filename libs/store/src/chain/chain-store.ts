@@ -327,8 +327,21 @@ export interface LoadedMonitor {
   readonly closeState: CloseState;
 }
 
+/** A part of a monitor's archive of revoked commitments that never changes. */
+export interface MonitorChunk {
+  readonly kind: 'htlc' | 'state';
+  /** Of the channel's chunks of this kind, from 0 on. Beyond the count in a snapshot: of a later state of the monitor. */
+  readonly number: number;
+  /** Nothing inside is of a commitment outside these bounds. */
+  readonly firstNumber: bigint;
+  readonly lastNumber: bigint;
+  readonly bytes: Uint8Array;
+}
+
 /** A monitor whose close is to be ordered. */
-export interface PendingClose extends LoadedMonitor {
+export interface PendingClose {
+  readonly channelId: Uint8Array;
+  readonly updateId: bigint;
   /** The last update that the manager's row knows of; undefined without that row. Another than the monitor's: somebody restored half. */
   readonly managerUpdateId: bigint | undefined;
   /** Why the chain's side decided to close, when it did. */
@@ -347,6 +360,8 @@ export interface DrainedMonitor {
   readonly expectedUpdateId: bigint;
   readonly updateId: bigint;
   readonly snapshot: Uint8Array;
+  /** Those that are not stored yet, or again the same. */
+  readonly chunks?: readonly MonitorChunk[];
   readonly closeState: CloseState;
   /** Absent: no HTLC of it can demand the chain. */
   readonly nextDeadlineHeight?: number;
@@ -393,8 +408,14 @@ export interface ChainStore {
     limit: number,
     passedOver?: readonly Uint8Array[],
   ): Promise<readonly MonitorLogEntry[]>;
+  /** The first of these, in their order, as many as memory has room for; one at least, however long. See `eachMonitor`. */
   loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly LoadedMonitor[]>;
-  /** Replaces snapshots and removes the drained entries. @throws ChainConflictError when one is not at its expected update. */
+  /** Every chunk of a channel that may have something of one of these commitments. */
+  monitorChunks(
+    channelId: Uint8Array,
+    commitmentNumbers: readonly bigint[],
+  ): Promise<readonly MonitorChunk[]>;
+  /** Replaces snapshots, keeps their chunks, and removes the drained entries. @throws ChainConflictError when one is not at its expected update. */
   commitMonitors(lease: ChainLease, monitors: readonly DrainedMonitor[]): Promise<void>;
   /** Open monitors of which an HTLC may demand the chain some day, in order of channel id. */
   monitorDeadlines(after: Uint8Array | undefined, limit: number): Promise<readonly MonitorDeadline[]>;
@@ -440,4 +461,16 @@ export interface ChainStore {
 
   /** Ends this handle; the state stays. */
   close(): Promise<void>;
+}
+
+/** Monitors of all these channels, few in memory at once. @throws store errors */
+export async function* eachMonitor(
+  store: Pick<ChainStore, 'loadMonitors'>,
+  channelIds: readonly Uint8Array[],
+): AsyncGenerator<LoadedMonitor> {
+  for (let from = 0; from < channelIds.length;) {
+    const page = await store.loadMonitors(channelIds.slice(from));
+    yield* page;
+    from += page.length;
+  }
 }

@@ -1,7 +1,8 @@
 /** What every ChainStore must do, as cases that any runner can run. */
 import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict';
 import type { FundingStatus } from '../manager/manager-store.ts';
-import type { ChainTurn, FundingRecord, ReservationRecord, UtxoRecord } from './chain-store.ts';
+import type { ChainTurn, FundingRecord, MonitorChunk, ReservationRecord, UtxoRecord } from './chain-store.ts';
+import { eachMonitor } from './chain-store.ts';
 import { type ChainStoreCase, block, connect, id, leaseOf, request } from './compliance-fixtures.ts';
 import { SETTLEMENT_CASES } from './compliance-settlement.ts';
 
@@ -333,8 +334,8 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
       deepStrictEqual(await store.pendingCloses(undefined, 5), []);
       await store.commitMonitors(lease, [{ ...drained, expectedUpdateId: 2n, updateId: 3n }]);
       deepStrictEqual(
-        (await store.pendingCloses(undefined, 5)).map(({ snapshot }) => snapshot),
-        [id(71)],
+        (await store.pendingCloses(undefined, 5)).map(({ channelId, updateId }) => [channelId, updateId]),
+        [[id(1), 3n]],
       );
       deepStrictEqual(await store.pendingCloses(id(1), 5), []);
       await store.commitClose(lease, id(1), 'ordered', {
@@ -350,6 +351,79 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
         { channelId: id(1), expectedUpdateId: 3n, updateId: 4n, snapshot: id(72), closeState: 'ordered' },
       ]);
       await rejects(store.commitClose(lease, id(3), 'ordered', undefined), { name: 'ChainConflictError' });
+    },
+  },
+  {
+    name: 'snapshots of any length, few at once, in the order that they are asked for',
+    run: async ({ store }) => {
+      const lease = await leaseOf(store);
+      const megabytes = (n: number, length: number): Uint8Array => {
+        const bytes = new Uint8Array(length * 1024 * 1024).fill(n);
+        bytes.set([1, 2, 3], bytes.length - 3);
+        return bytes;
+      };
+      const snapshots = new Map([
+        [1, id(71)],
+        [2, megabytes(72, 5)],
+        [3, megabytes(73, 9)],
+        [4, megabytes(74, 5)],
+      ]);
+      for (const [n, snapshot] of snapshots)
+        await store.commitMonitors(lease, [
+          { channelId: id(n), expectedUpdateId: 0n, updateId: 7n, snapshot, closeState: 'passive' },
+        ]);
+      const asked = [4, 3, 9, 1, 2];
+      const found: (number | undefined)[] = [];
+      for await (const { channelId, updateId, snapshot, closeState } of eachMonitor(store, asked.map(id))) {
+        const n = channelId[0] ?? 0;
+        found.push(n);
+        const expected = snapshots.get(n);
+        ok(
+          expected === undefined
+            ? snapshot === undefined
+            : snapshot !== undefined && Buffer.compare(snapshot, expected) === 0,
+        );
+        deepStrictEqual([updateId, closeState], expected === undefined ? [0n, 'open'] : [7n, 'passive']);
+      }
+      deepStrictEqual(found, asked);
+      deepStrictEqual(await store.loadMonitors([]), []);
+    },
+  },
+  {
+    name: 'chunks come with the snapshot that counts them, and are found by the commitments that they cover',
+    run: async ({ store, other }) => {
+      const lease = await leaseOf(store);
+      const chunk = (kind: MonitorChunk['kind'], number: number, bounds: readonly [bigint, bigint]) => ({
+        kind,
+        number,
+        firstNumber: bounds[0],
+        lastNumber: bounds[1],
+        bytes: id(number),
+      });
+      const states = [chunk('state', 0, [0n, 255n]), chunk('state', 1, [256n, 511n])];
+      const htlcs = [chunk('htlc', 0, [10n, 200n]), chunk('htlc', 1, [190n, 2n ** 48n - 1n])];
+      const monitor = { channelId: id(1), snapshot: id(71), closeState: 'open' } as const;
+      await store.commitMonitors(lease, [
+        { ...monitor, expectedUpdateId: 0n, updateId: 1n, chunks: [...states.slice(0, 1), ...htlcs] },
+      ]);
+      // One whose snapshot is refused is not written.
+      await rejects(
+        store.commitMonitors(lease, [
+          { ...monitor, expectedUpdateId: 0n, updateId: 2n, chunks: states.slice(1) },
+        ]),
+        { name: 'ChainConflictError' },
+      );
+      const found = async (...numbers: readonly bigint[]) =>
+        (await other.monitorChunks(id(1), numbers)).map(({ kind, number }) => `${kind} ${number}`);
+      deepStrictEqual(await found(9n), ['state 0']);
+      deepStrictEqual(await found(10n), ['htlc 0', 'state 0']);
+      deepStrictEqual(await found(195n), ['htlc 0', 'htlc 1', 'state 0']);
+      deepStrictEqual(await found(300n), ['htlc 1']);
+      await store.commitMonitors(lease, [{ ...monitor, expectedUpdateId: 1n, updateId: 2n, chunks: states }]);
+      deepStrictEqual(await found(300n, 9n), ['htlc 1', 'state 0', 'state 1']);
+      deepStrictEqual(await other.monitorChunks(id(1), [10n]), [htlcs[0], states[0]]);
+      deepStrictEqual(await found(), []);
+      deepStrictEqual(await other.monitorChunks(id(2), [10n]), []);
     },
   },
   ...SETTLEMENT_CASES,

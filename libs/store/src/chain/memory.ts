@@ -69,6 +69,8 @@ export class MemoryChainState {
       readonly nextDeadlineHeight?: number;
     }
   >();
+  /** By channel, and within by kind and number. */
+  readonly monitorChunks = new Map<string, Map<string, port.MonitorChunk>>();
   readonly settlement: MemorySettlementTables = new MemorySettlementTables();
   rescanFrom: number | undefined;
   scannedFrom: number | undefined;
@@ -292,14 +294,29 @@ export class MemoryChainStore implements port.ChainStore {
     return channelIds.map((id) => this.#loaded(id));
   }
 
+  async monitorChunks(
+    channelId: Uint8Array,
+    commitmentNumbers: readonly bigint[],
+  ): Promise<readonly port.MonitorChunk[]> {
+    return [...(this.#state.monitorChunks.get(hexKey(channelId))?.values() ?? [])]
+      .filter(({ firstNumber, lastNumber }) =>
+        commitmentNumbers.some((number) => firstNumber <= number && number <= lastNumber),
+      )
+      .sort((a, b) => (a.kind === b.kind ? a.number - b.number : a.kind < b.kind ? -1 : 1));
+  }
+
   async commitMonitors(lease: port.ChainLease, monitors: readonly port.DrainedMonitor[]): Promise<void> {
     this.#fence(lease);
     for (const { channelId, expectedUpdateId } of monitors) {
       if ((this.#state.monitors.get(hexKey(channelId))?.updateId ?? 0n) !== expectedUpdateId)
         throw new ChainConflictError('a monitor moved');
     }
-    for (const { channelId, updateId, snapshot, closeState, nextDeadlineHeight } of monitors) {
+    for (const monitor of monitors) {
+      const { channelId, updateId, snapshot, chunks = [], closeState, nextDeadlineHeight } = monitor;
       const key = hexKey(channelId);
+      const known = this.#state.monitorChunks.get(key) ?? new Map<string, port.MonitorChunk>();
+      for (const chunk of chunks) known.set(`${chunk.kind} ${chunk.number}`, chunk);
+      this.#state.monitorChunks.set(key, known);
       this.#state.monitors.set(key, {
         channelId,
         updateId,
@@ -338,8 +355,9 @@ export class MemoryChainStore implements port.ChainStore {
       .filter(([key]) => key > from)
       .filter(([key]) => (this.#state.manager.monitorLog.get(key) ?? []).length === 0)
       .sort(([a], [b]) => byHex(a, b));
-    return pending.slice(0, limit).map(([key, { channelId }]) => ({
-      ...this.#loaded(channelId),
+    return pending.slice(0, limit).map(([key, { channelId, updateId }]) => ({
+      channelId,
+      updateId,
       managerUpdateId: this.#state.manager.channels.get(key)?.monitorUpdateId,
       decision: this.#state.manager.channels.get(key)?.closingDecision,
     }));

@@ -1,9 +1,8 @@
 /** chain-monitor's store on Postgres: its own schema, and the manager's tables beside it. */
-import { compareBytes } from '@fulmen/codec';
 import { StatementError, StoreError } from '../error.ts';
 import { MANAGER_SCHEMA } from '../manager/postgres/store.ts';
 import type { FundingWatch } from '../manager/manager-store.ts';
-import { byteaArray, int4Array, int8Array, textArray } from '../pg/binary.ts';
+import { byteaArray, int4Array } from '../pg/binary.ts';
 import { Database, type Session } from '../pg/database.ts';
 import type * as port from './chain-store.ts';
 import { ChainConflictError, ChainFenceLostError } from './chain-store.ts';
@@ -20,6 +19,13 @@ import {
 } from './rows.ts';
 import { readClaim, readSettlement, readSpend, readSweep } from './settlement-rows.ts';
 import { KEPT_BLOCKS } from './memory.ts';
+import {
+  NO_DEADLINE,
+  loadMonitors,
+  monitorChunks,
+  readMonitorLog,
+  writeMonitors,
+} from './monitor-postgres.ts';
 import { insertEvents } from './write-settlement.ts';
 import { writeTurn } from './write-turn.ts';
 
@@ -28,9 +34,6 @@ export const CHAIN_MIGRATIONS: URL = new URL('./migrations/', import.meta.url);
 const LEASE_NAME = 'chain';
 /** The monitor update that brings the first commitments of both sides. */
 const FIRST_UPDATE = 1;
-
-/** `next_deadline_height` of a monitor without one. */
-const NO_DEADLINE = 2_147_483_647;
 
 /** What the server says of a table or schema that is not there. */
 const MISSING_TABLE: ReadonlySet<string> = new Set(['42P01', '3F000']);
@@ -260,69 +263,23 @@ export class PostgresChainStore implements port.ChainStore {
     limit: number,
     passedOver: readonly Uint8Array[] = [],
   ): Promise<readonly port.MonitorLogEntry[]> {
-    const gaps = gapsBetween(after ?? FIRST_POSITION, passedOver);
-    const rows = await this.#unlessMissing(
-      this.#database.read<Columns>(
-        `SELECT u.* FROM unnest($1::bytea[], $2::int8[], $3::bytea[]) AS gap(channel_id, update_id, until)
-         CROSS JOIN LATERAL (
-           SELECT m.channel_id, m.update_id, m.payload FROM ${MANAGER_SCHEMA}.monitor_update AS m
-           WHERE (m.channel_id, m.update_id) > (gap.channel_id, gap.update_id) AND m.channel_id < gap.until
-           ORDER BY m.channel_id, m.update_id LIMIT $4) AS u
-         ORDER BY u.channel_id, u.update_id LIMIT $4`,
-        [
-          byteaArray(gaps.map(({ after: { channelId } }) => channelId)),
-          int8Array(gaps.map(({ after: { updateId } }) => updateId)),
-          byteaArray(gaps.map(({ untilChannelId }) => untilChannelId)),
-          limit,
-        ],
-      ),
-    );
-    return rows.map((row) => ({
-      channelId: row['channel_id'] as Uint8Array,
-      updateId: row['update_id'] as bigint,
-      payload: row['payload'] as Uint8Array,
-    }));
+    return this.#unlessMissing(readMonitorLog(this.#database, after, limit, passedOver));
   }
 
   async loadMonitors(channelIds: readonly Uint8Array[]): Promise<readonly port.LoadedMonitor[]> {
-    if (channelIds.length === 0) return [];
-    const rows = await this.#database.read<Columns>(
-      `SELECT n.id AS channel_id, m.update_id, m.snapshot, m.close_state, b.parameters FROM unnest($1::bytea[]) AS n(id)
-       LEFT JOIN monitor AS m ON m.channel_id = n.id LEFT JOIN ${MANAGER_SCHEMA}.monitor_birth AS b ON b.channel_id = n.id`,
-      [byteaArray(channelIds)],
-    );
-    return rows.map(readLoaded);
+    return loadMonitors(this.#database, CHAIN_SCHEMA, channelIds);
+  }
+
+  async monitorChunks(
+    channelId: Uint8Array,
+    commitmentNumbers: readonly bigint[],
+  ): Promise<readonly port.MonitorChunk[]> {
+    return monitorChunks(this.#database, channelId, commitmentNumbers);
   }
 
   async commitMonitors(lease: port.ChainLease, monitors: readonly port.DrainedMonitor[]): Promise<void> {
     if (monitors.length === 0) return;
-    const ids = byteaArray(monitors.map(({ channelId }) => channelId));
-    const updateIds = int8Array(monitors.map(({ updateId }) => updateId));
-    await this.#fenced(lease, async (session) => {
-      const written = await session.query(
-        `INSERT INTO monitor AS m (channel_id, update_id, close_state, snapshot, next_deadline_height)
-         SELECT n.id, n.update_id, n.close_state, n.snapshot, n.deadline
-         FROM unnest($1::bytea[], $2::int8[], $3::int8[], $4::text[], $5::bytea[], $6::int4[]) AS n(id, update_id, expected, close_state, snapshot, deadline)
-         LEFT JOIN monitor AS o ON o.channel_id = n.id WHERE coalesce(o.update_id, 0) = n.expected
-         ON CONFLICT (channel_id) DO UPDATE SET update_id = excluded.update_id, close_state = excluded.close_state, snapshot = excluded.snapshot,
-           next_deadline_height = excluded.next_deadline_height
-         RETURNING 1`,
-        [
-          ids,
-          updateIds,
-          int8Array(monitors.map(({ expectedUpdateId }) => expectedUpdateId)),
-          textArray(monitors.map(({ closeState }) => closeState)),
-          byteaArray(monitors.map(({ snapshot }) => snapshot)),
-          int4Array(monitors.map(({ nextDeadlineHeight }) => nextDeadlineHeight ?? NO_DEADLINE)),
-        ],
-      );
-      if (written.length !== monitors.length) throw new ChainConflictError('a monitor moved');
-      await session.query(
-        `DELETE FROM ${MANAGER_SCHEMA}.monitor_update AS u USING unnest($1::bytea[], $2::int8[]) AS n(id, update_id)
-         WHERE u.channel_id = n.id AND u.update_id <= n.update_id`,
-        [ids, updateIds],
-      );
-    });
+    await this.#fenced(lease, (session) => writeMonitors(session, CHAIN_SCHEMA, monitors));
   }
 
   async monitorDeadlines(
@@ -349,7 +306,7 @@ export class PostgresChainStore implements port.ChainStore {
            UNION
            SELECT m.channel_id FROM ${MANAGER_SCHEMA}.channel AS d JOIN monitor AS m ON m.channel_id = d.channel_id
            WHERE d.closing_decision IS NOT NULL AND m.close_state = 'open')
-         SELECT m.channel_id, m.update_id, m.snapshot, m.close_state, c.monitor_update_id, c.closing_decision FROM due
+         SELECT m.channel_id, m.update_id, c.monitor_update_id, c.closing_decision FROM due
          JOIN monitor AS m ON m.channel_id = due.channel_id
          LEFT JOIN ${MANAGER_SCHEMA}.channel AS c ON c.channel_id = m.channel_id
          WHERE m.channel_id > $1
@@ -359,7 +316,8 @@ export class PostgresChainStore implements port.ChainStore {
       ),
     );
     return rows.map((row) => ({
-      ...readLoaded(row),
+      channelId: row['channel_id'] as Uint8Array,
+      updateId: row['update_id'] as bigint,
       managerUpdateId: (row['monitor_update_id'] as bigint | null) ?? undefined,
       decision: (row['closing_decision'] as string | null) ?? undefined,
     }));
@@ -451,37 +409,6 @@ export class PostgresChainStore implements port.ChainStore {
   async close(): Promise<void> {
     await this.#database.close();
   }
-}
-
-/** Before every entry of the log. */
-const FIRST_POSITION: port.MonitorLogPosition = { channelId: new Uint8Array(0), updateId: 0n };
-const LAST_UPDATE_ID = 2n ** 63n - 1n;
-/** Greater than every channel id, which has 32 bytes. */
-const BEYOND_CHANNELS = new Uint8Array(33).fill(0xff);
-
-/** The stretches of the log between the channels that are passed over: each is a range of the index, and no row of theirs is read. */
-function gapsBetween(
-  after: port.MonitorLogPosition,
-  passedOver: readonly Uint8Array[],
-): readonly { readonly after: port.MonitorLogPosition; readonly untilChannelId: Uint8Array }[] {
-  const later = passedOver.filter((id) => compareBytes(id, after.channelId) >= 0).sort(compareBytes);
-  return [...later, BEYOND_CHANNELS].map((untilChannelId, at) => {
-    const previous = later[at - 1];
-    return {
-      after: previous === undefined ? after : { channelId: previous, updateId: LAST_UPDATE_ID },
-      untilChannelId,
-    };
-  });
-}
-
-function readLoaded(row: Columns): port.LoadedMonitor {
-  return {
-    channelId: row['channel_id'] as Uint8Array,
-    updateId: (row['update_id'] as bigint | null) ?? 0n,
-    snapshot: (row['snapshot'] as Uint8Array | null) ?? undefined,
-    birth: (row['parameters'] as Uint8Array | null | undefined) ?? undefined,
-    closeState: (row['close_state'] as port.CloseState | null) ?? 'open',
-  };
 }
 
 async function insertBroadcast(session: Session, record: port.BroadcastRecord): Promise<boolean> {

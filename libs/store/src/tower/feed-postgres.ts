@@ -1,4 +1,6 @@
 /** The node's side of towers on Postgres: queues beside the manager's tables, filled by triggers. */
+import type { MonitorChunk } from '../chain/chain-store.ts';
+import { readMonitor } from '../chain/monitor-rows.ts';
 import { CHAIN_SCHEMA } from '../chain/postgres.ts';
 import { MANAGER_SCHEMA } from '../manager/postgres/store.ts';
 import { byteaArray, int8Array, textArray } from '../pg/binary.ts';
@@ -178,11 +180,32 @@ export class PostgresTowerFeedStore implements port.TowerFeedStore {
   async monitor(
     channelId: Uint8Array,
   ): Promise<{ readonly updateId: bigint; readonly snapshot: Uint8Array } | undefined> {
-    const [row] = await this.#database.read<{ update_id: bigint; snapshot: Uint8Array }>(
-      `SELECT update_id, snapshot FROM ${CHAIN_SCHEMA}.monitor WHERE channel_id = $1`,
-      [channelId],
+    return readMonitor(this.#database, CHAIN_SCHEMA, channelId);
+  }
+
+  async measureChunks(
+    channelId: Uint8Array,
+    kind: MonitorChunk['kind'],
+    count: number,
+  ): Promise<{ readonly found: number; readonly bytes: bigint }> {
+    const [row] = await this.#database.read<{ found: bigint; bytes: bigint }>(
+      `SELECT count(*) AS found, coalesce(sum(octet_length(bytes)), 0) AS bytes FROM ${CHAIN_SCHEMA}.monitor_chunk
+       WHERE channel_id = $1 AND kind = $2 AND number < $3`,
+      [channelId, kind, count],
     );
-    return row === undefined ? undefined : { updateId: row.update_id, snapshot: row.snapshot };
+    return { found: Number(row?.found ?? 0n), bytes: row?.bytes ?? 0n };
+  }
+
+  async readChunks(
+    channelId: Uint8Array,
+    kind: MonitorChunk['kind'],
+    { from, until }: { readonly from: number; readonly until: number },
+  ): Promise<readonly Uint8Array[]> {
+    const rows = await this.#database.read<{ bytes: Uint8Array }>(
+      `SELECT bytes FROM ${CHAIN_SCHEMA}.monitor_chunk WHERE channel_id = $1 AND kind = $2 AND number >= $3 AND number < $4 ORDER BY number`,
+      [channelId, kind, from, until],
+    );
+    return rows.map(({ bytes }) => bytes);
   }
 
   async acknowledge(towerId: string, report: port.TowerReport): Promise<readonly port.ChannelFault[]> {

@@ -2,8 +2,9 @@
  * The tower's side on Postgres. A tower's database has the schemas of a node:
  * what the node's managers write there, the feed writes here.
  */
-import { CHAIN_SCHEMA, holdLease } from '../chain/postgres.ts';
 import type { ChainLease } from '../chain/chain-store.ts';
+import { putChunks } from '../chain/monitor-rows.ts';
+import { CHAIN_SCHEMA, holdLease } from '../chain/postgres.ts';
 import { MANAGER_SCHEMA } from '../manager/postgres/store.ts';
 import { byteaArray, int4Array, int8Array } from '../pg/binary.ts';
 import { Database, type Session } from '../pg/database.ts';
@@ -92,18 +93,25 @@ export class PostgresTowerInbox implements port.TowerInbox {
     origin: port.ReceivedOrigin,
     watch: port.ReceivedWatch,
   ): Promise<port.ReceivedMonitorResult> {
-    const { channelId, updateId, snapshot } = monitor;
+    const { channelId, updateId, snapshot, chunks } = monitor;
     return this.#database.transaction(async (session) => {
       await holdLease(session, lease);
       await this.#putOrigins(session, [origin], [watch]);
       const [had] = await held(session, [channelId]);
       if (had !== undefined && had.updateId >= updateId) return { outcome: 'had', progress: had };
-      await session.query(
+      const replaced = await session.query(
         `INSERT INTO ${CHAIN_SCHEMA}.monitor AS m (channel_id, update_id, close_state, snapshot) VALUES ($1, $2, 'open', $3)
          ON CONFLICT (channel_id) DO UPDATE SET update_id = excluded.update_id, snapshot = excluded.snapshot
-         WHERE m.update_id < excluded.update_id`,
+         WHERE m.update_id < excluded.update_id RETURNING 1`,
         [channelId, updateId, snapshot],
       );
+      // The node may have sealed the same HTLCs in another order: its chunks replace all of what was sealed here.
+      if (replaced.length > 0)
+        await putChunks(
+          session,
+          CHAIN_SCHEMA,
+          chunks.map((chunk) => ({ channelId, ...chunk })),
+        );
       await session.query('DELETE FROM monitor_update WHERE channel_id = $1 AND update_id <= $2', [
         channelId,
         updateId,

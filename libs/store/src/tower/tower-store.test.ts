@@ -128,7 +128,24 @@ describe('a node’s queues for towers', () => {
     await step(6, 3);
     const page = await feed.pull('late', 10);
     expect(page).toMatchObject({ updates: [], monitorsDue: [id(6)] });
-    expect(await feed.monitor(id(6))).toEqual({ updateId: 2n, snapshot: payload(2) });
+    expect(await feed.monitor(id(6))).toMatchObject({ updateId: 2n, snapshot: payload(2) });
+    for (const [kind, number] of [
+      ['htlc', 0],
+      ['state', 0],
+      ['state', 1],
+      ['state', 2],
+    ] as const)
+      await admin.write(`INSERT INTO ${CHAIN_SCHEMA}.monitor_chunk VALUES ($1, $2, $3, 0, 255, $4)`, [
+        id(6),
+        kind,
+        number,
+        payload(number + 10),
+      ]);
+    expect(await feed.measureChunks(id(6), 'state', 2)).toEqual({ found: 2, bytes: 2n });
+    expect(await feed.measureChunks(id(6), 'state', 9)).toEqual({ found: 3, bytes: 3n });
+    expect(await feed.measureChunks(id(7), 'state', 9)).toEqual({ found: 0, bytes: 0n });
+    expect(await feed.readChunks(id(6), 'state', { from: 1, until: 3 })).toEqual([payload(11), payload(12)]);
+    expect(await feed.readChunks(id(6), 'htlc', { from: 0, until: 9 })).toEqual([payload(10)]);
     await feed.acknowledge('late', { ...NOTHING, progress: [{ channelId: id(6), updateId: 2n }] });
     expect(await ids('late')).toEqual(['6:3']);
     expect(await feed.tidy(3)).toEqual({ cut: 0, due: 0 });
@@ -324,17 +341,37 @@ describe('a tower’s inbox', () => {
     };
     const lease = await writes('one');
     await receive(3, 1, 2, 3);
+    const chunk = (number: number, updateId: bigint) => ({
+      kind: 'state' as const,
+      number,
+      firstNumber: 256n * BigInt(number),
+      lastNumber: 256n * BigInt(number) + 255n,
+      bytes: payload(updateId),
+    });
     const whole = (updateId: bigint, of = lease) =>
       inbox.receiveMonitor(
         of,
-        { channelId: id(3), updateId, snapshot: payload(updateId) },
+        {
+          channelId: id(3),
+          updateId,
+          snapshot: payload(updateId),
+          chunks: updateId < 3n ? [chunk(0, updateId)] : [chunk(0, updateId), chunk(1, updateId)],
+        },
         origin(3),
         watch(3),
       );
+    const chunks = () =>
+      admin.read(`SELECT number, bytes FROM ${CHAIN_SCHEMA}.monitor_chunk ORDER BY number`);
     // An older one does not take away what is here: the answer is what the tower has.
     expect(await whole(2n)).toEqual({ outcome: 'had', progress: { channelId: id(3), updateId: 3n } });
     expect(await whole(3n)).toMatchObject({ outcome: 'had' });
     expect(await logOf(3)).toEqual([1n, 2n, 3n]);
+    expect(await chunks()).toEqual([]);
+    // As the tower had sealed it by itself.
+    await admin.write(`INSERT INTO ${CHAIN_SCHEMA}.monitor_chunk VALUES ($1, 'state', 0, 0, 255, $2)`, [
+      id(3),
+      payload(1),
+    ]);
     expect(await whole(7n)).toEqual({ outcome: 'taken', progress: { channelId: id(3), updateId: 7n } });
     expect(await logOf(3)).toEqual([]);
     // Whoever settles now would not hear of it.
@@ -345,6 +382,10 @@ describe('a tower’s inbox', () => {
     expect(await receive(3, 8)).toEqual({ progress: [{ channelId: id(3), updateId: 8n }], missing: [] });
     expect(await admin.read(`SELECT update_id, snapshot FROM ${CHAIN_SCHEMA}.monitor`)).toEqual([
       { update_id: 7n, snapshot: payload(7) },
+    ]);
+    expect(await chunks()).toEqual([
+      { number: 0, bytes: payload(7) },
+      { number: 1, bytes: payload(7) },
     ]);
   });
 });

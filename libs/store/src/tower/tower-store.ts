@@ -7,6 +7,8 @@
  */
 import type { ChainLease } from '../chain/chain-store.ts';
 
+import type { MonitorChunk } from '../chain/chain-store.ts';
+
 /** Encoded `ChannelMonitorUpdate` of one channel. */
 export interface TowerUpdate {
   readonly channelId: Uint8Array;
@@ -99,10 +101,22 @@ export interface TowerFeedStore extends TowerAcknowledgements {
   seen(towerId: string): Promise<void>;
   origins(towerId: string, channelIds: readonly Uint8Array[]): Promise<readonly TowerOrigin[]>;
   putSealedKey(towerId: string, channelId: Uint8Array, sealedKey: Uint8Array): Promise<void>;
-  /** The node's own monitor as drained; undefined before its first update was. */
+  /** The node's own monitor as drained and stored; undefined before its first update was. */
   monitor(
     channelId: Uint8Array,
   ): Promise<{ readonly updateId: bigint; readonly snapshot: Uint8Array } | undefined>;
+  /** How many there are of a monitor's first `count` chunks of a kind, and their bytes. */
+  measureChunks(
+    channelId: Uint8Array,
+    kind: MonitorChunk['kind'],
+    count: number,
+  ): Promise<{ readonly found: number; readonly bytes: bigint }>;
+  /** The bytes of a monitor's chunks of a kind with numbers from `from` to before `until`, in their order. */
+  readChunks(
+    channelId: Uint8Array,
+    kind: MonitorChunk['kind'],
+    range: { readonly from: number; readonly until: number },
+  ): Promise<readonly Uint8Array[]>;
   /**
    * Takes a tower's report. Progress beyond what the node itself knows is a fault: the node's database was set back.
    * @returns the faults that are new
@@ -120,8 +134,10 @@ export interface TowerFeedStore extends TowerAcknowledgements {
 export interface ReceivedMonitor {
   readonly channelId: Uint8Array;
   readonly updateId: bigint;
-  /** Encoded `ChannelMonitor`. */
+  /** Encoded `ChannelMonitor`, as it is stored. */
   readonly snapshot: Uint8Array;
+  /** Every chunk of it. */
+  readonly chunks: readonly MonitorChunk[];
 }
 
 /** A tower's part of a channel that does not come with each update. */

@@ -10,6 +10,7 @@ import { toHex } from '@fulmen/codec';
 import type { ChannelMonitor } from '@fulmen/monitor';
 import type { Logger } from '@fulmen/service';
 import type { FundingRecord, LoadedMonitor } from '@fulmen/store/chain/chain-store';
+import { eachMonitor } from '@fulmen/store/chain/chain-store';
 import { MonitorFaultError, monitorOf } from '../monitors/drain.ts';
 import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
@@ -24,17 +25,16 @@ export async function settleLostFundings(writer: Writer, logger: Pick<Logger, 'i
   });
   if (lost.length === 0) return 0;
   const closed = await writer.store.closedChannels(lost.map(({ channelId }) => channelId));
-  const monitors = await writer.store.loadMonitors(closed);
   const own = new Set(
     lost.flatMap(({ funder, channelId }) => (funder === 'holder' ? [toHex(channelId)] : [])),
   );
-  const over = new Map(
-    monitors
-      // What waits for the signer would be ordered afterwards.
-      .filter(({ closeState }) => closeState !== 'pending')
-      .filter((loaded) => own.has(toHex(loaded.channelId)) || isWorthless(loaded))
-      .map(({ channelId }) => [toHex(channelId), channelId]),
-  );
+  const over = new Map<string, Uint8Array>();
+  for await (const loaded of eachMonitor(writer.store, closed)) {
+    const id = toHex(loaded.channelId);
+    // What waits for the signer would be ordered afterwards.
+    if (loaded.closeState === 'pending') continue;
+    if (own.has(id) || isWorthless(loaded)) over.set(id, loaded.channelId);
+  }
   if (over.size === 0) return 0;
   await writer.turn((draft) => {
     const height = draft.view.tip?.height ?? 0;

@@ -10,19 +10,14 @@ import { type ChannelMonitor, htlcKey } from '@fulmen/monitor';
 import type { CommitmentSpec, HolderCommitment } from '@fulmen/proto/signer/v1/signer';
 import { RpcError } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
-import type {
-  BroadcastRecord,
-  ChainEvent,
-  LoadedMonitor,
-  PendingClose,
-} from '@fulmen/store/chain/chain-store';
+import type { BroadcastRecord, ChainEvent, PendingClose } from '@fulmen/store/chain/chain-store';
 import { orderIdOf } from '../broadcast/order-id.ts';
 import { BURIAL_DEPTH } from '../follower/orders.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import type { SignerClient } from '../ports.ts';
 import { chainEvent } from '../settlement/events.ts';
 import type { Writer } from '../state/writer.ts';
-import { monitorOf } from './drain.ts';
+import { MonitorFaultError, monitorOf } from './drain.ts';
 
 /** Closes read at once. */
 const PAGE = 64;
@@ -70,14 +65,15 @@ export class Closer {
     });
     // Somebody's transaction spent the funding output already; only a reorg would make ours useful.
     if (spentDepth > 0 && spentDepth < BURIAL_DEPTH) return 'later';
-    const transaction = spentDepth > 0 ? undefined : await this.#sign(loaded);
+    const monitor = await this.#monitor(loaded.channelId);
+    const transaction = spentDepth > 0 ? undefined : await this.#sign(loaded.channelId, monitor);
     if (spentDepth === 0 && transaction === undefined) {
       this.#retryAtMs.set(id, runtime.monotonicMs() + RETRY_MS);
       return 'later';
     }
     await writer.exclusive(async (view, lease) => {
       const record = transaction === undefined ? undefined : recordOf(loaded.channelId, transaction);
-      const event = record === undefined ? undefined : this.#broadcastEvent(loaded, record);
+      const event = record === undefined ? undefined : this.#broadcastEvent(loaded, monitor, record);
       await writer.store.commitClose(lease, loaded.channelId, 'ordered', record, event);
       if (record !== undefined && !view.broadcasts.has(toHex(record.orderId))) view.putBroadcast(record);
     });
@@ -110,8 +106,18 @@ export class Closer {
     return 'later';
   }
 
-  #broadcastEvent(loaded: PendingClose, record: BroadcastRecord): ChainEvent {
-    const { forceClose, holderCommitment } = monitorOf(loaded);
+  /** @throws MonitorFaultError */
+  async #monitor(channelId: Uint8Array): Promise<ChannelMonitor> {
+    const [loaded] = await this.#ports.writer.store.loadMonitors([channelId]);
+    if (loaded === undefined) throw new MonitorFaultError('a pending close without its monitor');
+    return monitorOf(loaded);
+  }
+
+  #broadcastEvent(
+    loaded: PendingClose,
+    { forceClose, holderCommitment }: ChannelMonitor,
+    record: BroadcastRecord,
+  ): ChainEvent {
     const [raw] = record.transactions;
     const tx = decodeTx(raw ?? new Uint8Array(0));
     return chainEvent(
@@ -125,12 +131,11 @@ export class Closer {
     );
   }
 
-  async #sign(loaded: LoadedMonitor): Promise<Uint8Array | undefined> {
+  async #sign(channelId: Uint8Array, monitor: ChannelMonitor): Promise<Uint8Array | undefined> {
     const { signer, logger, metrics } = this.#ports;
-    const monitor = monitorOf(loaded);
     const holderCommitment = holderCommitmentOf(monitor);
     if (holderCommitment === undefined) {
-      logger.error({ channelId: loaded.channelId }, 'force close without a holder commitment');
+      logger.error({ channelId }, 'force close without a holder commitment');
       metrics.closeFailures.inc();
       return undefined;
     }
@@ -143,7 +148,7 @@ export class Closer {
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
       logger.error(
-        { channelId: loaded.channelId, code: error.code, reason: error.message },
+        { channelId, code: error.code, reason: error.message },
         'the signer did not sign a holder commitment; tried again',
       );
       metrics.closeFailures.inc();

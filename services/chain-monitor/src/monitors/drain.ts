@@ -10,8 +10,9 @@ import {
   decodeChannelMonitorUpdate,
   decodeMonitor,
   decodeMonitorParameters,
-  encodeMonitor,
   newMonitor,
+  splitMonitor,
+  withoutChunks,
 } from '@fulmen/monitor';
 import type { Logger } from '@fulmen/service';
 import type {
@@ -20,6 +21,7 @@ import type {
   LoadedMonitor,
   MonitorLogEntry,
 } from '@fulmen/store/chain/chain-store';
+import { eachMonitor } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
 import { nextDeadlineOf } from '../settlement/deadlines.ts';
 import type { Writer } from '../state/writer.ts';
@@ -28,6 +30,9 @@ import type { Writer } from '../state/writer.ts';
 const PAGE = 256;
 /** Pages before a block is processed all the same: new updates keep coming, and the block must not wait for ever. */
 const MAX_PAGES = 64;
+
+/** Bytes of monitors and their chunks in one commit, but for a single one that has more. */
+const COMMIT_BYTES = 8 * 1024 * 1024;
 
 /** A monitor's log contradicts it. */
 export class MonitorFaultError extends Error {
@@ -38,8 +43,18 @@ export interface DrainPorts {
   readonly writer: Writer;
   readonly logger: Logger;
   readonly metrics: ChainMetrics;
-  /** A monitor moved, and its new state is stored. */
+  /** A monitor moved, and its new state is stored; without its chunks. */
   readonly onMoved: (channelId: Uint8Array, monitor: ChannelMonitor, closeState: CloseState) => void;
+}
+
+interface Advanced {
+  readonly drained: DrainedMonitor;
+  /** Without its chunks. */
+  readonly monitor: ChannelMonitor;
+}
+
+function lengthOf({ snapshot, chunks = [] }: DrainedMonitor): number {
+  return chunks.reduce((sum, { bytes }) => sum + bytes.length, snapshot.length);
 }
 
 export class MonitorDrain {
@@ -98,34 +113,39 @@ export class MonitorDrain {
     if (byChannel.size === 0) return 0;
     const { writer, metrics } = this.#ports;
     return writer.exclusive(async (_, lease) => {
-      const loaded = await writer.store.loadMonitors(
-        [...byChannel.values()].flatMap(([first]) => (first === undefined ? [] : [first.channelId])),
+      const ids = [...byChannel.values()].flatMap(([first]) =>
+        first === undefined ? [] : [first.channelId],
       );
-      const results: { drained: DrainedMonitor; monitor: ChannelMonitor }[] = [];
+      let results: Advanced[] = [];
+      let bytes = 0;
       let count = 0;
-      for (const monitor of loaded) {
-        const updates = byChannel.get(toHex(monitor.channelId)) ?? [];
-        const result = this.#advance(monitor, updates);
-        if (result === undefined) continue;
-        results.push(result);
+      const commit = async (): Promise<void> => {
+        results.sort((a, b) => compareBytes(a.drained.channelId, b.drained.channelId));
+        await writer.store.commitMonitors(
+          lease,
+          results.map(({ drained }) => drained),
+        );
+        for (const { drained, monitor } of results)
+          this.#ports.onMoved(drained.channelId, monitor, drained.closeState);
+        results = [];
+        bytes = 0;
+      };
+      for await (const loaded of eachMonitor(writer.store, ids)) {
+        const updates = byChannel.get(toHex(loaded.channelId)) ?? [];
+        const advanced = this.#advance(loaded, updates);
+        if (advanced === undefined) continue;
+        results.push(advanced);
         count += updates.length;
+        bytes += lengthOf(advanced.drained);
+        if (bytes >= COMMIT_BYTES) await commit();
       }
-      results.sort((a, b) => compareBytes(a.drained.channelId, b.drained.channelId));
-      await writer.store.commitMonitors(
-        lease,
-        results.map(({ drained }) => drained),
-      );
-      for (const { drained, monitor } of results)
-        this.#ports.onMoved(drained.channelId, monitor, drained.closeState);
+      await commit();
       metrics.drained.inc(count);
       return count;
     });
   }
 
-  #advance(
-    loaded: LoadedMonitor,
-    updates: readonly MonitorLogEntry[],
-  ): { readonly drained: DrainedMonitor; readonly monitor: ChannelMonitor } | undefined {
+  #advance(loaded: LoadedMonitor, updates: readonly MonitorLogEntry[]): Advanced | undefined {
     const key = toHex(loaded.channelId);
     try {
       const monitor = updates.reduce(applyEntry, monitorOf(loaded));
@@ -135,11 +155,12 @@ export class MonitorDrain {
         channelId: loaded.channelId,
         expectedUpdateId: loaded.updateId,
         updateId: monitor.updateId,
-        snapshot: encodeMonitor(monitor),
+        // What is at hand was sealed by these updates, or comes from a release that kept monitors whole.
+        ...splitMonitor(monitor),
         closeState: nextCloseState(loaded.closeState, monitor),
         ...(nextDeadlineHeight !== undefined && { nextDeadlineHeight }),
       };
-      return { drained, monitor };
+      return { drained, monitor: withoutChunks(monitor) };
     } catch (error) {
       if (!(error instanceof MonitorFaultError)) throw error;
       if (this.#broken.get(key) !== error.message)
@@ -156,7 +177,7 @@ export class MonitorDrain {
   }
 }
 
-/** The monitor as stored, or as born. @throws MonitorFaultError */
+/** The monitor as stored, or as born; without its chunks unless it is stored whole. @throws MonitorFaultError */
 export function monitorOf({ snapshot, birth }: LoadedMonitor): ChannelMonitor {
   if (snapshot !== undefined) {
     const decoded = decodeMonitor(snapshot);

@@ -6,9 +6,13 @@ import {
   type ChannelMonitorUpdateStep,
   decodeMonitor,
   encodeChannelMonitorUpdate,
+  encodeMonitor,
   encodeMonitorParameters,
+  withChunks,
 } from '@fulmen/monitor';
 import { type Move, play } from '@fulmen/monitor/testing/history';
+import { longChannel } from '@fulmen/settlement/testing/scale';
+import type { DrainedMonitor } from '@fulmen/store/chain/chain-store';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
 import { storeRawTx } from '@fulmen/testing/devchain';
 import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
@@ -134,6 +138,61 @@ describe('draining', () => {
     await harness.turn();
     expect(harness.manager.monitorLog.get(KEY)).toHaveLength(1);
     expect(harness.clock.failures).toEqual([]);
+  });
+});
+
+describe('a channel with a long past', () => {
+  const { monitor } = longChannel(5_000);
+  const { channelId } = monitor.parameters;
+  const key = toHex(channelId);
+
+  /** The log's next entry, whatever it says. */
+  function entryAfter(harness: Harness, updateId: bigint): void {
+    const update = {
+      channelId,
+      updateId: updateId + 1n,
+      steps: [{ type: 'shutdown_script' as const, scriptPubKey: Uint8Array.of(0x6a) }],
+    };
+    harness.manager.monitorLog.set(key, [
+      { updateId: update.updateId, payload: encodeChannelMonitorUpdate(update) },
+    ]);
+  }
+
+  test('writes as much for an update as a young one; one that is stored whole is split when it moves', async () => {
+    const written: DrainedMonitor[] = [];
+    const harness = await startHarness({
+      wrapStore: (store) =>
+        new Proxy(store, {
+          get: (target, name) =>
+            name === 'commitMonitors'
+              ? (...parameters: Parameters<typeof target.commitMonitors>) => {
+                  written.push(...parameters[1]);
+                  return target.commitMonitors(...parameters);
+                }
+              : (target[name as keyof typeof target] as (...parameters: never[]) => unknown).bind(target),
+        }),
+    });
+    open.push(harness);
+    const whole = encodeMonitor(monitor);
+    expect(whole.length).toBeGreaterThan(150_000);
+    const { updateId } = monitor;
+    harness.state.monitors.set(key, { channelId, updateId, snapshot: whole, closeState: 'open' });
+    entryAfter(harness, updateId);
+    await harness.turn();
+    entryAfter(harness, updateId + 1n);
+    await harness.turn();
+    const [split, next] = written;
+    expect(next?.updateId).toBe(updateId + 2n);
+    expect(next?.snapshot.length).toBeLessThan(100_000);
+    expect(next?.chunks).toEqual([]);
+    // 19 chunks of states and 19 of HTLCs.
+    expect(split?.chunks).toHaveLength(38);
+    const stored = decodeMonitor(harness.state.monitors.get(key)?.snapshot ?? new Uint8Array(0));
+    const chunks = [...(harness.state.monitorChunks.get(key)?.values() ?? [])];
+    if (!stored.ok) throw stored.error;
+    expect(encodeMonitor(withChunks(stored.value, [], chunks))).toEqual(
+      encodeMonitor({ ...monitor, updateId: updateId + 2n, shutdownScript: Uint8Array.of(0x6a) }),
+    );
   });
 });
 

@@ -13,6 +13,7 @@ import { encodeFailureMessage } from '@fulmen/onion';
 import type { ChannelMonitor } from '@fulmen/monitor';
 import type { Logger, Runtime } from '@fulmen/service';
 import type { CloseState, LoadedMonitor } from '@fulmen/store/chain/chain-store';
+import { eachMonitor } from '@fulmen/store/chain/chain-store';
 import { type FeeEstimator, NoFeeEstimateError } from '../fees/estimator.ts';
 import type { ChainMetrics } from '../metrics.ts';
 import { MonitorFaultError, monitorOf } from '../monitors/drain.ts';
@@ -86,7 +87,7 @@ export class DeadlineKeeper {
       const preimages = new Set(
         (await writer.store.preimages(ids)).map(({ channelId, htlcId }) => `${toHex(channelId)}:${htlcId}`),
       );
-      for (const loaded of await writer.store.loadMonitors(ids)) {
+      for await (const loaded of eachMonitor(writer.store, ids)) {
         const id = toHex(loaded.channelId);
         const monitor = readable(loaded);
         if (monitor === undefined || loaded.closeState !== 'open') {
@@ -131,11 +132,10 @@ export class DeadlineKeeper {
         if (height === 'unknown') unknown.push(channelId);
         else this.#deadlines.set(toHex(channelId), height);
       }
-      for (let start = 0; start < unknown.length; start += BATCH)
-        for (const loaded of await store.loadMonitors(unknown.slice(start, start + BATCH))) {
-          const monitor = readable(loaded);
-          if (monitor !== undefined) this.monitorMoved(loaded.channelId, monitor, loaded.closeState);
-        }
+      for await (const loaded of eachMonitor(store, unknown)) {
+        const monitor = readable(loaded);
+        if (monitor !== undefined) this.monitorMoved(loaded.channelId, monitor, loaded.closeState);
+      }
       after = page.at(-1)?.channelId;
       if (page.length < PAGE) break;
     }

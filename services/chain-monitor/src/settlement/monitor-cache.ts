@@ -1,21 +1,22 @@
 /** Decoded monitors of the channels that are being settled: read once, and again when they moved. */
 import { fromHex, toHex } from '@fulmen/codec';
-import type { ChannelMonitor } from '@fulmen/monitor';
+import { type ChannelMonitor, isAtHand, withChunks } from '@fulmen/monitor';
 import type { Logger } from '@fulmen/service';
 import type { ChainStore } from '@fulmen/store/chain/chain-store';
+import { eachMonitor } from '@fulmen/store/chain/chain-store';
 import { MonitorFaultError, monitorOf } from '../monitors/drain.ts';
 
 /** Monitors kept; the least recently used goes, and is read again when it is needed. */
 const MAX_MONITORS = 2_000;
 
 export class MonitorCache {
-  readonly #store: Pick<ChainStore, 'loadMonitors'>;
+  readonly #store: Pick<ChainStore, 'loadMonitors' | 'monitorChunks'>;
   readonly #logger: Logger;
   readonly #monitors = new Map<string, ChannelMonitor>();
   /** Those that cannot be read, told once. */
   readonly #faulty = new Set<string>();
 
-  constructor(store: Pick<ChainStore, 'loadMonitors'>, logger: Logger) {
+  constructor(store: Pick<ChainStore, 'loadMonitors' | 'monitorChunks'>, logger: Logger) {
     this.#store = store;
     this.#logger = logger;
   }
@@ -52,7 +53,7 @@ export class MonitorCache {
       }
     }
     if (missing.length === 0) return found;
-    for (const loaded of await this.#store.loadMonitors(missing.map(fromHex))) {
+    for await (const loaded of eachMonitor(this.#store, missing.map(fromHex))) {
       const id = toHex(loaded.channelId);
       if (loaded.snapshot === undefined && loaded.birth === undefined) continue;
       try {
@@ -71,5 +72,22 @@ export class MonitorCache {
       }
     }
     return found;
+  }
+
+  /**
+   * The monitor with whatever rebuilds these commitments, should they be revoked ones. The channel keeps that at hand: its
+   * close is looked at in every block.
+   * @throws store errors
+   */
+  async withRevoked(
+    channelId: string,
+    monitor: ChannelMonitor,
+    commitmentNumbers: readonly bigint[],
+  ): Promise<ChannelMonitor> {
+    if (commitmentNumbers.every((number) => isAtHand(monitor, number))) return monitor;
+    const chunks = await this.#store.monitorChunks(fromHex(channelId), commitmentNumbers);
+    const ready = withChunks(monitor, commitmentNumbers, chunks);
+    this.updated(channelId, ready);
+    return ready;
   }
 }

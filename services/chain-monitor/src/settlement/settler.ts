@@ -10,7 +10,13 @@ import { fromHex, toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import type { ChannelMonitor } from '@fulmen/monitor';
 import type { Logger, Runtime } from '@fulmen/service';
-import { type OutPoint, type Settlement, type SettlementFacts, settle } from '@fulmen/settlement';
+import {
+  type OutPoint,
+  type Settlement,
+  type SettlementFacts,
+  commitmentNumbers,
+  settle,
+} from '@fulmen/settlement';
 import type { SpendRecord } from '@fulmen/store/chain/chain-store';
 import { type FeeEstimator, NoFeeEstimateError } from '../fees/estimator.ts';
 import type { ChainMetrics } from '../metrics.ts';
@@ -125,14 +131,14 @@ export class Settler {
     const monitors = await this.#monitors.get([...view.spends.keys()]);
     for (const [id, monitor] of monitors) {
       const records = [...(view.spends.get(id)?.values() ?? [])];
-      this.#watch(id, monitor, this.#facts.of(id, records));
+      await this.#watch(id, monitor, this.#facts.of(id, records));
     }
     this.#view = view;
   }
 
-  #watch(id: string, monitor: ChannelMonitor, confirmed: SettlementFacts['confirmed']): void {
+  async #watch(id: string, monitor: ChannelMonitor, confirmed: SettlementFacts['confirmed']): Promise<void> {
     const bestHeight = confirmed.at(-1)?.height ?? 0;
-    const settlement = this.#settle(id, monitor, {
+    const settlement = await this.#settle(id, monitor, {
       confirmed,
       unconfirmed: [],
       bestHeight,
@@ -148,7 +154,7 @@ export class Settler {
 
   async #rewatch(draft: Draft, ids: ReadonlySet<string>): Promise<void> {
     for (const [id, monitor] of await this.#monitors.get([...ids]))
-      this.#watch(id, monitor, this.#facts.of(id, draft.settlement.spends(id)));
+      await this.#watch(id, monitor, this.#facts.of(id, draft.settlement.spends(id)));
   }
 
   /**
@@ -165,7 +171,7 @@ export class Settler {
     const settlement =
       monitor === undefined
         ? undefined
-        : this.#settle(id, monitor, { confirmed, unconfirmed: [], bestHeight, preimages: new Map() });
+        : await this.#settle(id, monitor, { confirmed, unconfirmed: [], bestHeight, preimages: new Map() });
     const spent = new Set(
       confirmed.flatMap(({ tx }) => tx.inputs.map((input) => outPointKey(input.txid, input.vout))),
     );
@@ -190,7 +196,7 @@ export class Settler {
         const more: WatchedOutPoint[] = [];
         const monitors = await this.#monitors.get([...found.keys()]);
         for (const [channelId, monitor] of monitors) {
-          const settlement = this.#settle(channelId, monitor, {
+          const settlement = await this.#settle(channelId, monitor, {
             confirmed: this.#facts.of(channelId, [...(view.spends.get(channelId)?.values() ?? [])]),
             unconfirmed: found.get(channelId) ?? [],
             bestHeight: view.tip?.height ?? 0,
@@ -272,7 +278,7 @@ export class Settler {
           closing.set(id, before);
           continue;
         }
-        const settlement = this.#settle(id, monitor, facts);
+        const settlement = await this.#settle(id, monitor, facts);
         if (settlement === undefined) continue;
         closing.set(id, { channelId: fromHex(id), monitor, settlement });
         if (facts.confirmed.length > 0)
@@ -338,12 +344,17 @@ export class Settler {
     return result;
   }
 
-  /** A fault in one channel's settlement is told, and never stops the others. */
-  #settle(id: string, monitor: ChannelMonitor, facts: SettlementFacts): Settlement | undefined {
+  /** A fault in one channel's settlement is told, and never stops the others. @throws store errors */
+  async #settle(
+    id: string,
+    monitor: ChannelMonitor,
+    facts: SettlementFacts,
+  ): Promise<Settlement | undefined> {
     const { secp, logger, metrics, holderPoints } = this.#ports;
+    const ready = await this.#monitors.withRevoked(id, monitor, commitmentNumbers(monitor, facts));
     try {
       const holderPoint = (number: bigint): Uint8Array | undefined => holderPoints?.of(id, number);
-      const settlement = settle({ secp, holderPoint }, monitor, facts);
+      const settlement = settle({ secp, holderPoint }, ready, facts);
       this.#faulty.delete(id);
       return settlement;
     } catch (error) {

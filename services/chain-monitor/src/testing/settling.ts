@@ -8,7 +8,7 @@ import type { ChainBlock, ChainOutPoint, MempoolSpend } from '@fulmen/chain';
 import { toHex } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { type ChannelMonitor, encodeMonitor, encodeMonitorParameters } from '@fulmen/monitor';
+import { type ChannelMonitor, encodeMonitorParameters, splitMonitor, withoutChunks } from '@fulmen/monitor';
 import { Metrics, silentLogger } from '@fulmen/service';
 import { MemoryChainState, MemoryChainStore, emptyManagerTables } from '@fulmen/store/chain/memory';
 import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding';
@@ -139,13 +139,13 @@ export class Settling {
           channelId,
           expectedUpdateId: known?.updateId ?? 0n,
           updateId: monitor.updateId,
-          snapshot: encodeMonitor(monitor),
+          ...splitMonitor(monitor),
           closeState: known?.closeState ?? 'open',
           ...(nextDeadlineHeight !== undefined && { nextDeadlineHeight }),
         },
       ]),
     );
-    this.settler.monitorMoved(channelId, monitor);
+    this.settler.monitorMoved(channelId, withoutChunks(monitor));
   }
 
   get height(): number {

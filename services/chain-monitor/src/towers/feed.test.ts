@@ -1,10 +1,12 @@
 import { MemoryBusHub } from '@fulmen/bus';
-import { encodeMonitorParameters } from '@fulmen/monitor';
+import { concatBytes } from '@fulmen/codec';
+import { type ArchiveChunk, encodeMonitor, encodeMonitorParameters, splitMonitor } from '@fulmen/monitor';
 import { TowerAdminServiceService, TowerFeedServiceService } from '@fulmen/proto/tower/v1/tower';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import { MemoryNetwork, RpcError } from '@fulmen/rpc';
 import { Metrics, nodeRuntime, silentLogger } from '@fulmen/service';
 import type { TowerFeedStore, TowerPage, TowerReport } from '@fulmen/store/tower/tower-store';
+import { longChannel } from '@fulmen/settlement/testing/scale';
 import { afterEach, expect, test } from 'vitest';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
 import { serveTowers } from './serve.ts';
@@ -26,6 +28,7 @@ async function startFeed() {
     page: EMPTY,
     sealedKey: undefined as Uint8Array | undefined,
     snapshot: new Uint8Array(0),
+    chunks: [] as readonly ArchiveChunk[],
     signer: 'trusts' as 'trusts' | 'refuses' | 'is away',
     reports: [] as TowerReport[],
     pulls: 0,
@@ -51,6 +54,14 @@ async function startFeed() {
     putSealedKey: async (_tower, _channel, key) => void (state.sealedKey = key),
     monitor: async () =>
       state.snapshot.length === 0 ? undefined : { updateId: 9n, snapshot: state.snapshot },
+    measureChunks: async (_channel, kind, count) => {
+      const chunks = state.chunks.filter((chunk) => chunk.kind === kind && chunk.number < count);
+      return { found: chunks.length, bytes: BigInt(concatBytes(...chunks.map(({ bytes }) => bytes)).length) };
+    },
+    readChunks: async (_channel, kind, { from, until }) =>
+      state.chunks
+        .filter((chunk) => chunk.kind === kind && chunk.number >= from && chunk.number < until)
+        .map(({ bytes }) => bytes),
     acknowledge: async (_tower, report) => {
       state.reports.push(report);
       return report.faults;
@@ -173,6 +184,26 @@ test('an answer has a bound of bytes, and a monitor comes in pieces', async () =
   }
   expect(lengths).toEqual([1_048_576, 1_048_576, 402_848]);
   expect(origins).toBe(1);
+});
+
+test('a monitor that is stored in chunks comes whole, as towers of every release take it', async () => {
+  const { state, feed } = await startFeed();
+  const { monitor } = longChannel(2_000);
+  const { snapshot, chunks } = splitMonitor(monitor);
+  // What was sealed after this snapshot is not part of it.
+  const later = chunks.map((chunk) => ({ ...chunk, number: chunk.number + chunks.length }));
+  Object.assign(state, { snapshot, chunks: [...chunks, ...later] });
+  const pieces: Uint8Array[] = [];
+  const read = async (): Promise<void> => {
+    for await (const piece of feed.getMonitor({ towerId: 'home', channelId: CHANNEL })) {
+      expect(piece.totalBytes).toBe(BigInt(encodeMonitor(monitor).length));
+      pieces.push(Uint8Array.from(piece.snapshot));
+    }
+  };
+  await read();
+  expect(concatBytes(...pieces)).toEqual(encodeMonitor(monitor));
+  state.chunks = chunks.slice(1);
+  await expect(read()).rejects.toMatchObject({ code: 'internal' });
 });
 
 test('a question waits for news, and a hint ends the wait', async () => {

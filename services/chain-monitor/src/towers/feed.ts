@@ -27,11 +27,12 @@ import type {
   TowerUpdate,
 } from '@fulmen/store/tower/tower-store';
 import { Doorbell } from './doorbell.ts';
+import { inPieces, wholeMonitor } from './whole-monitor.ts';
 
 /** Rows of a kind in one answer, and bytes of updates. */
 const PAGE = 512;
 const PAGE_BYTES = 1024 * 1024;
-/** Of a monitor's snapshot. */
+/** Of a monitor. */
 const PIECE_BYTES = 1024 * 1024;
 /** A hint may be lost: the rows are looked at this often all the same. */
 const POLL_MS = 250;
@@ -214,17 +215,15 @@ export class TowerFeed {
     const tower = await this.#tower(request.towerId, context);
     const channelId = fixed32(request.channelId);
     const [origin] = (await this.#sealed(tower, [channelId])).values();
-    const monitor = await this.#ports.store.monitor(channelId);
+    const monitor = await wholeMonitor(this.#ports.store, channelId);
     if (origin === undefined || monitor === undefined)
       throw new RpcError('not_found', 'there is no monitor of this channel to send yet');
-    const { updateId, snapshot } = monitor;
-    for (let at = 0; at < snapshot.length; at += PIECE_BYTES)
-      yield {
-        updateId,
-        totalBytes: BigInt(snapshot.length),
-        snapshot: snapshot.subarray(at, at + PIECE_BYTES),
-        origin: at === 0 ? { parameters: origin.parameters, sealedKey: origin.sealedKey } : undefined,
-      };
+    const { updateId, totalBytes, parts } = monitor;
+    let first: MonitorPiece['origin'] = { parameters: origin.parameters, sealedKey: origin.sealedKey };
+    for await (const snapshot of inPieces(parts, PIECE_BYTES)) {
+      yield { updateId, totalBytes, snapshot, origin: first };
+      first = undefined;
+    }
   }
 
   async #acknowledge(request: AcknowledgeRequest, context: CallContext): Promise<void> {

@@ -3,7 +3,7 @@
  * one takes, and whatever becomes of it, it holds up its own channel only.
  */
 import { equalBytes, toHex } from '@fulmen/codec';
-import { type ChannelMonitor, decodeMonitor } from '@fulmen/monitor';
+import { type ChannelMonitor, decodeMonitor, splitMonitor, withoutChunks } from '@fulmen/monitor';
 import type { MonitorOrigin, TowerFeedServiceService } from '@fulmen/proto/tower/v1/tower';
 import { type Client, RpcError } from '@fulmen/rpc';
 import type { Logger, Metrics, Runtime } from '@fulmen/service';
@@ -138,9 +138,9 @@ export class MonitorFetcher {
     const { origin, watch } = await checkOrigin(justice, channelId, wire);
     // Alone: a channel that is being settled goes on from this monitor, and from none that was read before.
     return writer.exclusive(async (_, lease) => {
-      const whole = { channelId, updateId, snapshot };
+      const whole = { channelId, updateId, ...splitMonitor(monitor) };
       const { outcome, progress } = await inbox.receiveMonitor(lease, whole, origin, watch);
-      if (outcome === 'taken') onMoved(channelId, monitor);
+      if (outcome === 'taken') onMoved(channelId, withoutChunks(monitor));
       return progress;
     });
   }

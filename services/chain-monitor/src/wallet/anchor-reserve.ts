@@ -11,6 +11,7 @@ import type {
   LoadedMonitor,
   SettlementRecord,
 } from '@fulmen/store/chain/chain-store';
+import { eachMonitor } from '@fulmen/store/chain/chain-store';
 import { MonitorFaultError, monitorOf } from '../monitors/drain.ts';
 import { type SummaryOutput, decodeSummary } from '../settlement/summary.ts';
 import { outPointKey } from '../state/keys.ts';
@@ -62,8 +63,7 @@ export class AnchorReserve {
     for (let from = 0; from < open.length && count < enough; from += PAGE) {
       const page = open.slice(from, from + PAGE);
       const unknown = page.filter(([id]) => !this.#formats.has(id)).map(([, { channelId }]) => channelId);
-      const loaded = unknown.length === 0 ? [] : await this.#store.loadMonitors(unknown);
-      for (const monitor of loaded) {
+      for await (const monitor of eachMonitor(this.#store, unknown)) {
         const format = formatOf(monitor);
         if (format !== undefined) this.#formats.set(toHex(monitor.channelId), format);
       }
