@@ -32,6 +32,12 @@ export interface CloserPorts {
   readonly metrics: ChainMetrics;
 }
 
+/** A holder commitment, and the monitor that it is of. */
+interface SignedClose {
+  readonly monitor: ChannelMonitor;
+  readonly transaction: Uint8Array;
+}
+
 export class Closer {
   readonly #ports: CloserPorts;
   readonly #retryAtMs = new Map<string, number>();
@@ -65,20 +71,19 @@ export class Closer {
     });
     // Somebody's transaction spent the funding output already; only a reorg would make ours useful.
     if (spentDepth > 0 && spentDepth < BURIAL_DEPTH) return 'later';
-    const monitor = await this.#monitor(loaded.channelId);
-    const transaction = spentDepth > 0 ? undefined : await this.#sign(loaded.channelId, monitor);
-    if (spentDepth === 0 && transaction === undefined) {
+    const signed = spentDepth > 0 ? undefined : await this.#sign(loaded.channelId);
+    if (spentDepth === 0 && signed === undefined) {
       this.#retryAtMs.set(id, runtime.monotonicMs() + RETRY_MS);
       return 'later';
     }
     await writer.exclusive(async (view, lease) => {
-      const record = transaction === undefined ? undefined : recordOf(loaded.channelId, transaction);
-      const event = record === undefined ? undefined : this.#broadcastEvent(loaded, monitor, record);
+      const record = signed === undefined ? undefined : recordOf(loaded.channelId, signed.transaction);
+      const event = signed === undefined ? undefined : this.#broadcastEvent(loaded, signed);
       await writer.store.commitClose(lease, loaded.channelId, 'ordered', record, event);
       if (record !== undefined && !view.broadcasts.has(toHex(record.orderId))) view.putBroadcast(record);
     });
     this.#retryAtMs.delete(id);
-    logger.warn({ channelId: loaded.channelId, broadcast: transaction !== undefined }, 'force close ordered');
+    logger.warn({ channelId: loaded.channelId, broadcast: signed !== undefined }, 'force close ordered');
     return 'ordered';
   }
 
@@ -106,20 +111,28 @@ export class Closer {
     return 'later';
   }
 
-  /** @throws MonitorFaultError */
-  async #monitor(channelId: Uint8Array): Promise<ChannelMonitor> {
-    const [loaded] = await this.#ports.writer.store.loadMonitors([channelId]);
-    if (loaded === undefined) throw new MonitorFaultError('a pending close without its monitor');
-    return monitorOf(loaded);
+  /** Undefined: it cannot be read. */
+  async #monitor(channelId: Uint8Array): Promise<ChannelMonitor | undefined> {
+    const { writer, logger, metrics } = this.#ports;
+    const [loaded] = await writer.store.loadMonitors([channelId]);
+    try {
+      return loaded === undefined ? undefined : monitorOf(loaded);
+    } catch (error) {
+      if (!(error instanceof MonitorFaultError)) throw error;
+      logger.error(
+        { channelId, reason: error.message },
+        'ALARM: the monitor of a channel cannot be read: it is not closed',
+      );
+      metrics.closeFailures.inc();
+      return undefined;
+    }
   }
 
   #broadcastEvent(
     loaded: PendingClose,
-    { forceClose, holderCommitment }: ChannelMonitor,
-    record: BroadcastRecord,
+    { monitor: { forceClose, holderCommitment }, transaction }: SignedClose,
   ): ChainEvent {
-    const [raw] = record.transactions;
-    const tx = decodeTx(raw ?? new Uint8Array(0));
+    const tx = decodeTx(transaction);
     return chainEvent(
       'commitment_broadcast',
       { channelId: loaded.channelId, timeUnixMs: this.#ports.runtime.wallClockMs() },
@@ -131,8 +144,10 @@ export class Closer {
     );
   }
 
-  async #sign(channelId: Uint8Array, monitor: ChannelMonitor): Promise<Uint8Array | undefined> {
+  async #sign(channelId: Uint8Array): Promise<SignedClose | undefined> {
     const { signer, logger, metrics } = this.#ports;
+    const monitor = await this.#monitor(channelId);
+    if (monitor === undefined) return undefined;
     const holderCommitment = holderCommitmentOf(monitor);
     if (holderCommitment === undefined) {
       logger.error({ channelId }, 'force close without a holder commitment');
@@ -144,7 +159,7 @@ export class Closer {
         channelKeysId: Buffer.from(monitor.parameters.channelKeysId),
         holderCommitment,
       });
-      return Uint8Array.from(transaction);
+      return { monitor, transaction: Uint8Array.from(transaction) };
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;
       logger.error(

@@ -227,6 +227,26 @@ describe('force close', () => {
     expect(harness.signer.calls.closes).toHaveLength(2);
   });
 
+  test('a monitor that cannot be read is an alarm, and its close waits; the others go on', async () => {
+    const harness = await funded();
+    const channelId = new Uint8Array(32);
+    const unreadable = {
+      channelId,
+      updateId: 1n,
+      snapshot: Uint8Array.of(99),
+      closeState: 'pending',
+    } as const;
+    harness.state.monitors.set(toHex(channelId), unreadable);
+    const commitment = payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 20_000n }]);
+    log(harness, CLOSE('broadcast'));
+    harness.signer.answers.holderCommitment = commitment.raw;
+    await harness.turn();
+    expect(harness.clock.failures).toEqual([]);
+    expect(harness.state.monitors.get(KEY)?.closeState).toBe('ordered');
+    expect(harness.state.monitors.get(toHex(channelId))?.closeState).toBe('pending');
+    expect(await harness.metrics.registry.metrics()).toMatch(/force_close_failures_total\{[^}]*\} 1/);
+  });
+
   test('passive is never broadcast', async () => {
     const harness = await funded();
     log(harness, CLOSE('passive'));
