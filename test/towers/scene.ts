@@ -17,7 +17,7 @@ import {
   type ChannelMonitor,
   decodeChannelMonitorUpdate,
   decodeMonitorParameters,
-  encodeMonitor,
+  splitMonitor,
   newMonitor,
 } from '@fulmen/monitor';
 import { JusticeSignerServiceService, TowerFeedServiceService } from '@fulmen/proto/tower/v1/tower';
@@ -25,6 +25,7 @@ import { MemoryNetwork, type RpcServer } from '@fulmen/rpc';
 import { type Logger, Metrics, nodeRuntime, silentLogger } from '@fulmen/service';
 import { startJusticeSigner } from '@fulmen/signer/justice/start';
 import { type Harness as SignerHarness, startSigner } from '@fulmen/signer/testing/harness';
+import { putChunks } from '@fulmen/store/chain/monitor-rows';
 import { CHAIN_MIGRATIONS, CHAIN_SCHEMA, PostgresChainStore } from '@fulmen/store/chain/postgres';
 import { MANAGER_MIGRATIONS, MANAGER_SCHEMA } from '@fulmen/store/manager/postgres/store';
 import type { Database } from '@fulmen/store/pg/database';
@@ -194,10 +195,19 @@ export class Scene {
 
   /** The node's own chain-monitor applies its log up to this update. */
   async drain(to: bigint): Promise<void> {
-    await this.#admin.write(
-      `INSERT INTO ${CHAIN_SCHEMA}.monitor (channel_id, update_id, close_state, snapshot) VALUES ($1, $2, 'open', $3)`,
-      [this.scenario.channelId, to, encodeMonitor(this.monitorAt(to))],
-    );
+    const { channelId } = this.scenario;
+    const { snapshot, chunks } = splitMonitor(this.monitorAt(to));
+    await this.#admin.transaction(async (session) => {
+      await session.query(
+        `INSERT INTO ${CHAIN_SCHEMA}.monitor (channel_id, update_id, close_state, snapshot) VALUES ($1, $2, 'open', $3)`,
+        [channelId, to, snapshot],
+      );
+      await putChunks(
+        session,
+        CHAIN_SCHEMA,
+        chunks.map((chunk) => ({ channelId, ...chunk })),
+      );
+    });
     await this.#admin.write('DELETE FROM monitor_update WHERE update_id <= $1', [to]);
   }
 
