@@ -1,13 +1,16 @@
 /** Funding outputs whose watch comes long after their spend: channels that were recovered from a backup. */
-import { type Tx, encodeTx, p2wshScript, txid as txidOf } from '@fulmen/bitcoin';
+import { NETWORKS, type Tx, encodeTx, p2wshScript, txid as txidOf } from '@fulmen/bitcoin';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import { toHex } from '@fulmen/codec';
+import { secp256k1 } from '@fulmen/crypto/default';
 import { encodeMonitorParameters } from '@fulmen/monitor';
+import { RpcError } from '@fulmen/rpc';
 import type { FundingRecord } from '@fulmen/store/chain/chain-store';
 import { emptyManagerTables } from '@fulmen/store/chain/memory';
-import { storeRawTx } from '@fulmen/testing/devchain';
+import { type StoredTx, storeRawTx } from '@fulmen/testing/devchain';
 import { afterEach, expect, test } from 'vitest';
-import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
+import { type FakeSigner, fakeSigner } from '../testing/fake-signer.ts';
+import { type Harness, type HarnessOptions, SEED, payFrom, startHarness } from '../testing/harness.ts';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
 import { BlockGate } from '../testing/source.ts';
 
@@ -37,25 +40,32 @@ function spendOf(fundingTxid: Uint8Array): Tx {
   };
 }
 
+function stored(raw: Uint8Array): StoredTx {
+  const tx = storeRawTx(raw);
+  if (tx === undefined) throw new TypeError('no transaction');
+  return tx;
+}
+
 /** A funding output confirmed at 111 and spent at 112; and then, as many blocks as given before anybody watches it. */
-async function watchedLate(blocksAfter: number, searchFromHeight: number | undefined) {
+async function watchedLate(
+  blocksAfter: number,
+  searchFromHeight: number | undefined,
+  options: HarnessOptions = {},
+) {
   const { channelId } = TEST_PARAMETERS;
   const manager = {
     ...emptyManagerTables(),
     fundingSearches: new Map(searchFromHeight === undefined ? [] : [[toHex(channelId), searchFromHeight]]),
   };
-  const harness = await startHarness({ manager });
+  const harness = await startHarness({ ...options, manager });
   open.push(harness);
   await harness.mine(110);
   const funding = payFrom(harness.devChain, 1, [
     { script: p2wshScript(WITNESS_SCRIPT), valueSat: VALUE_SAT },
   ]);
   const spend = spendOf(funding.txid);
-  for (const raw of [funding.raw, encodeTx(spend)]) {
-    const stored = storeRawTx(raw);
-    if (stored === undefined) throw new TypeError('no transaction');
-    harness.devChain.mineWith([stored], ANYONE_SCRIPT);
-  }
+  const transactions = [funding.raw, encodeTx(spend)];
+  for (const raw of transactions) harness.devChain.mineWith([stored(raw)], ANYONE_SCRIPT);
   await harness.mine(blocksAfter);
   const watch = {
     channelId,
@@ -74,7 +84,7 @@ async function watchedLate(blocksAfter: number, searchFromHeight: number | undef
   manager.monitorBirths.set(toHex(channelId), encodeMonitorParameters(parameters));
   harness.watch(watch);
   for (let turn = 0; turn < 10; turn += 1) await harness.turn();
-  return { harness, watch, spend, key: toHex(channelId) };
+  return { harness, watch, transactions, spend, key: toHex(channelId) };
 }
 
 test('the blocks since the backup are searched, and the close is settled from them', async () => {
@@ -125,6 +135,36 @@ test('a spend in recent blocks is a fact too, without any search asked for', asy
   const { harness, watch, spend } = await watchedLate(2, undefined);
   expect(harness.status(watch)).toMatchObject({ type: 'spent', txid: txidOf(spend), height: 112, depth: 3 });
   expect(harness.state.settlement.spends.size).toBe(1);
+});
+
+/** A signer that does not tell what the wallet is: no old block is scanned meanwhile. */
+function silentSigner(): FakeSigner {
+  return {
+    ...fakeSigner(secp256k1, SEED, NETWORKS.regtest),
+    getWalletDescriptors: () => Promise.reject(new RpcError('unavailable', 'the signer is away')),
+  };
+}
+
+/** A reorganisation puts the spend into the block of the funding, one lower than it was. */
+async function spendsOneLower(harness: Harness, transactions: readonly Uint8Array[]): Promise<void> {
+  const { devChain } = harness;
+  const [from, tipHeight] = [devChain.chain.at(111), devChain.chain.tip.height];
+  if (from === undefined) throw new TypeError('no block');
+  devChain.invalidate(from);
+  devChain.mineWith(transactions.map(stored), ANYONE_SCRIPT);
+  while (devChain.chain.tip.height <= tipHeight) devChain.mineWith([], ANYONE_SCRIPT);
+  for (let turn = 0; turn < 10; turn += 1) await harness.turn();
+}
+
+test('a spend in recent blocks asks for no scan, and none hides it when a reorganisation puts it lower', async () => {
+  const { harness, watch, transactions, spend, key } = await watchedLate(2, undefined, {
+    signer: silentSigner(),
+  });
+  expect(harness.state.settlement.settlements.get(key)).toMatchObject({ closeHeight: 112 });
+  await spendsOneLower(harness, transactions);
+  expect(harness.status(watch)).toMatchObject({ type: 'spent', txid: txidOf(spend), height: 111 });
+  expect(harness.state.settlement.settlements.get(key)).toMatchObject({ closeHeight: 111 });
+  expect(harness.state.rescanFrom).toBeUndefined();
 });
 
 test('without a search old blocks are not read', async () => {

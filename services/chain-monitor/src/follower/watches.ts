@@ -60,12 +60,11 @@ function sinceBefore(record: FundingRecord, before: FundingRecord | undefined): 
 }
 
 /**
- * Where old blocks must be read for a watch that comes late. An output that was spent already is settled from the
- * transactions themselves; one that is nowhere to be seen was spent since, when its channel comes from a backup.
+ * Where old blocks must be scanned for a watch that comes late: when its channel comes from a backup and the output is
+ * nowhere to be seen, it was spent since. Of a spend that is known, `MissingFacts` reads what followed.
  */
 function searchFrom({ seen, spent }: FundingRecord, { searchFromHeight }: FundingWatch): number | undefined {
-  if (spent !== undefined) return spent.height;
-  return seen === undefined ? searchFromHeight : undefined;
+  return seen === undefined && spent === undefined ? searchFromHeight : undefined;
 }
 
 async function look(
