@@ -27,6 +27,7 @@ import type { BlockScanner } from './block-scanner.ts';
 import { reportFundings, reportLostFundings, unscanFundings } from './fundings.ts';
 import { type ChainHealth, ContradictionError } from './health.ts';
 import { finishOrders, unscanOrders } from './orders.ts';
+import { unscanOldBlocks } from './rescan.ts';
 
 /**
  * The first start is so many blocks below the best one, so that no reorganisation takes all that is stored: the block
@@ -174,6 +175,7 @@ export class Follower {
     this.#ports.health.replaced(tip.height - fork.height, tip.height);
     await writer.turn((draft) => {
       draft.block = { type: 'disconnect', hash: tip.hash };
+      unscanOldBlocks(draft, tip.height);
       unscanFundings(draft, tip.height);
       unscanOrders(draft, tip.height);
       unscanWallet(draft, tip.height);

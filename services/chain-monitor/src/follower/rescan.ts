@@ -9,6 +9,7 @@
 import { isWithin, union, type ChainSource } from '@fulmen/chain';
 import type { Logger, Runtime } from '@fulmen/service';
 import type { ChainMetrics } from '../metrics.ts';
+import type { Draft } from '../state/draft.ts';
 import type { Writer } from '../state/writer.ts';
 import type { AddressBook } from '../wallet/address-book.ts';
 import type { BlockScanner } from './block-scanner.ts';
@@ -17,6 +18,12 @@ import { type ChainHealth, ContradictionError } from './health.ts';
 
 /** Old blocks scanned in one turn. */
 const BLOCKS_A_TURN = 20;
+
+/** Takes back a disconnected block: what comes in its place comes as new blocks do, and the scan has passed none of it. */
+export function unscanOldBlocks(draft: Draft, height: number): void {
+  const { rescanFrom } = draft.view;
+  if (rescanFrom !== undefined && rescanFrom > height) draft.rescanFrom = height;
+}
 
 export interface RescanPorts {
   readonly runtime: Pick<Runtime, 'monotonicMs'>;

@@ -167,6 +167,17 @@ test('a spend in recent blocks asks for no scan, and none hides it when a reorga
   expect(harness.state.rescanFrom).toBeUndefined();
 });
 
+test('a scan under way knows nothing of blocks that a reorganisation brought', async () => {
+  const { harness, transactions, key } = await watchedLate(2, undefined, { signer: silentSigner() });
+  harness.state.rescanFrom = 114;
+  open.splice(open.indexOf(harness), 1);
+  const again = await harness.restart();
+  open.push(again);
+  await spendsOneLower(again, transactions);
+  expect(again.state.settlement.settlements.get(key)).toMatchObject({ closeHeight: 111 });
+  expect(again.state.rescanFrom).toBe(111);
+});
+
 test('without a search old blocks are not read', async () => {
   const { harness, watch } = await watchedLate(30, undefined);
   expect(harness.status(watch)).toEqual({ type: 'unconfirmed' });
