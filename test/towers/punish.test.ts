@@ -259,6 +259,42 @@ test.each(['data_loss', 'counterparty'] as const)(
   },
 );
 
+test.each([
+  { name: 'whatever a reorganisation does to it', leavesScan: 'no' },
+  { name: 'whatever scan another release left', leavesScan: 'from_above' },
+] as const)('a tower that joins after the breach punishes it, $name', async ({ leavesScan }) => {
+  const { scene, kept, last } = await begin(caseOf({ commitment: 'revoked_100', htlcs: 'received' }));
+  const { world } = scene;
+  const keys = stolenOutputs(kept).map(({ key }) => key);
+  world.mine();
+  world.mine([kept.tx]);
+  world.mine();
+  const closeHeight = world.height - 1;
+  if (leavesScan === 'from_above') await scene.leaveScan(world.height);
+  await scene.addTower();
+  await scene.startTower();
+  await caughtUp(scene);
+  await scene.live(1n, last);
+  await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(last);
+  await scene.loseNode();
+  await untilSpent(scene, keys);
+  expect((await scene.settlement()).found).toMatchObject({ closeHeight, closeType: 'revoked' });
+  const replaced = world.chain.chain.at(closeHeight - 1);
+  if (replaced === undefined) throw new TypeError('no block');
+  world.chain.invalidate(replaced);
+  world.forget(kept.tx);
+  world.mine([kept.tx]);
+  for (let blocks = 0; blocks < 3; blocks += 1) world.mine();
+  await caughtUp(scene);
+  await untilSpent(scene, keys);
+  await mineUntilResolved(scene);
+  expect((await scene.settlement()).found).toMatchObject({
+    closeHeight: closeHeight - 1,
+    closeType: 'revoked',
+  });
+  await nothingPending(scene);
+});
+
 test('a node whose database was set back is told so, and gets no acknowledgement for what contradicts', async () => {
   const { scene, last } = await begin(caseOf({ commitment: 'revoked_1' }));
   await scene.addTower();

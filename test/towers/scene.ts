@@ -279,6 +279,12 @@ export class Scene {
       },
     });
     return overriding(new MemoryChainSource(this.world.chain), counted, () => true);
+
+  /** The tower's rows say that old blocks are to be scanned from this height on. */
+  async leaveScan(fromHeight: number): Promise<void> {
+    const chain = this.#towerServer.open({ schema: CHAIN_SCHEMA });
+    await chain.write('UPDATE progress SET rescan_from = $1', [fromHeight]);
+    await chain.close();
   }
 
   async stopTower(): Promise<void> {

@@ -12,7 +12,7 @@ import type { BlockIndex } from './follower/block-index.ts';
 import type { Follower } from './follower/follower.ts';
 import type { ChainHealth, Halt } from './follower/health.ts';
 import { settleLostFundings } from './follower/lost-fundings.ts';
-import type { Rescan } from './follower/rescan.ts';
+import { type Rescan, dropScan } from './follower/rescan.ts';
 import { WATCH_BATCH, takeWatches } from './follower/watches.ts';
 import type { ChainMetrics } from './metrics.ts';
 import type { Closer } from './monitors/closer.ts';
@@ -256,7 +256,8 @@ export class Worker {
 
   async #turn(): Promise<'more' | 'idle'> {
     const { drain, follower, config, settler, sweeper, ownDuties, writer } = this.#parts;
-    if (ownDuties !== undefined) await this.#learnDescriptors(ownDuties);
+    if (ownDuties === undefined) await dropScan(writer);
+    else await this.#learnDescriptors(ownDuties);
     await drain.run();
     await ownDuties?.closer.run();
     const orders = (await ownDuties?.broadcaster.takeOrders()) ?? 0;
