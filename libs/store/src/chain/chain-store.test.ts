@@ -198,10 +198,17 @@ describe('on Postgres', () => {
     databases.push(database);
     const admin = database.open({ schema: CHAIN_SCHEMA });
     const store = new PostgresChainStore(admin);
-    await store.acquireLease(request('a'));
-    await admin.write('UPDATE lease SET doubt = NULL');
-    expect(await store.acquireLease(request('b'))).toMatchObject({
+    const outcome = await store.acquireLease(request('a'));
+    if (outcome.type !== 'acquired') throw new TypeError('the lease is held');
+    await store.releaseLease(outcome.lease);
+    // Such a writer leaves what it does not know of as the one before wrote it.
+    await admin.write(
+      "UPDATE lease SET holder = 'b', address = 'b:1', epoch = epoch + 1, lease_until = clock_timestamp() + interval '1 minute'",
+    );
+    expect(await store.acquireLease(request('c'))).toEqual({
       type: 'held',
+      holder: 'b',
+      address: 'b:1',
       doubt: expect.stringMatching(/does not say/) as string,
     });
     await store.close();

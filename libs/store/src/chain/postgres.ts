@@ -80,9 +80,10 @@ export class PostgresChainStore implements port.ChainStore {
     doubt = '',
   }: port.LeaseRequest): Promise<port.LeaseOutcome> {
     const [row] = await this.#database.write<{ epoch: bigint }>(
-      `INSERT INTO lease AS l (name, holder, address, epoch, lease_until, doubt)
-       VALUES ($1, $2, $3, 1, clock_timestamp() + $4::int4 * interval '1 millisecond', $5)
-       ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, address = excluded.address, doubt = excluded.doubt,
+      `INSERT INTO lease AS l (name, holder, address, epoch, lease_until, doubt, doubt_of)
+       VALUES ($1, $2, $3, 1, clock_timestamp() + $4::int4 * interval '1 millisecond', $5, $2)
+       ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, address = excluded.address,
+         doubt = excluded.doubt, doubt_of = excluded.doubt_of,
          epoch = l.epoch + (l.holder <> excluded.holder)::int, lease_until = clock_timestamp() + $4::int4 * interval '1 millisecond'
        WHERE l.holder = excluded.holder OR l.lease_until < clock_timestamp()
        RETURNING epoch`,
@@ -90,7 +91,7 @@ export class PostgresChainStore implements port.ChainStore {
     );
     if (row !== undefined) return { type: 'acquired', lease: { holder, epoch: row.epoch } };
     const [held] = await this.#database.read<{ holder: string; address: string; doubt: string | null }>(
-      'SELECT holder, address, doubt FROM lease WHERE name = $1',
+      'SELECT holder, address, CASE WHEN doubt_of = holder THEN doubt END AS doubt FROM lease WHERE name = $1',
       [LEASE_NAME],
     );
     if (held === undefined) throw new StoreError('unavailable', 'the lease vanished');
