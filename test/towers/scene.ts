@@ -279,6 +279,7 @@ export class Scene {
       },
     });
     return overriding(new MemoryChainSource(this.world.chain), counted, () => true);
+  }
 
   /** The tower's rows say that old blocks are to be scanned from this height on. */
   async leaveScan(fromHeight: number): Promise<void> {
