@@ -22,6 +22,30 @@ export function scidsOf(state: EstablishedChannel): bigint[] {
 }
 
 /**
+ * Whether a channel is more than its counterparty's word: a block has its funding, or had it as deep as it must be, or this
+ * node trusts the funder, or pays itself. An opening costs a peer nothing until then.
+ */
+export function isBacked(state: EstablishedChannel): boolean {
+  if (state.parameters.funder === 'holder' || realScid(state) !== undefined) return true;
+  const { phase } = state;
+  switch (phase.type) {
+    case 'awaiting_channel_ready':
+    case 'open':
+    // Only this node's own doing, or a proof of the counterparty's that there were later states.
+    case 'passive':
+      return true;
+    case 'shutting_down':
+    case 'negotiating_closing':
+      return phase.channelReady === 'sent';
+    case 'awaiting_funding_confirmations':
+    case 'closing_mutual':
+    case 'closing_force':
+    case 'closed':
+      return false;
+  }
+}
+
+/**
  * Stores the terms of a channel_update from the peer itself, and resolves with the channel that they are of; one that
  * is not its own, or of another channel, changes nothing.
  */

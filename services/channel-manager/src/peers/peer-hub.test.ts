@@ -1,5 +1,8 @@
 /** What a peer sends costs this replica no more at a time than the peer's credit allows for. */
+import type { EstablishedChannel } from '@fulmen/channel';
+import { Pair } from '@fulmen/channel/testing/pair';
 import { secp256k1 } from '@fulmen/crypto/default';
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { sha256 } from '@fulmen/crypto';
 import { utf8Encode } from '@fulmen/codec';
 import type { GatewayToManager, ManagerToGateway } from '@fulmen/proto/link/v1/link';
@@ -8,7 +11,8 @@ import { silentLogger } from '@fulmen/service';
 import { shardOfPeer } from '@fulmen/keys/shard';
 import { MemoryManagerDatabase, type MemoryManagerStore, type ManagerStore } from '@fulmen/store';
 import { encodeMessage, make } from '@fulmen/wire';
-import { expect, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import type { ChannelActor } from '../engine/channel-actor.ts';
 import type { EnginePorts } from '../engine/ports.ts';
 import { PeerHub, type PeerHubHandler } from './peer-hub.ts';
 
@@ -171,6 +175,47 @@ test('a connection that is announced twice on one link stands, in its generation
   await vi.waitFor(() => expect(gateway.heard('peerAccepted')).toHaveLength(2));
   expect(gateway.heard('peerAccepted').map(({ generation }) => generation)).toEqual([1n, 1n]);
   expect(gateway.heard('disconnect')).toEqual([]);
+});
+
+describe('the scids by which a gateway tells a peer with a channel from a stranger', () => {
+  const told = async (state: EstablishedChannel): Promise<readonly bigint[] | undefined> => {
+    const { hub } = await owning();
+    const actor = { state, post: () => undefined } as unknown as ChannelActor;
+    hub.peerOf(peerNodeId)?.channels.set('channel', actor);
+    const gateway = gatewayOf(hub);
+    gateway.announce(1n);
+    await vi.waitFor(() => expect(gateway.heard('ownScids')).toHaveLength(1));
+    return gateway.heard('ownScids')[0]?.shortChannelIds;
+  };
+  const unconfirmed = () => new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
+  /** The peer of `bob` is who funds. */
+  const awaiting = (): EstablishedChannel => {
+    const { channel } = unconfirmed().bob;
+    return { ...channel, phase: { type: 'awaiting_funding_confirmations' } };
+  };
+
+  test('a channel whose funding nobody but the peer has spoken of gives none, also as it fails', async () => {
+    const channel = awaiting();
+    expect(await told(channel)).toEqual([]);
+    expect(await told({ ...channel, phase: { type: 'closing_force', reason: 'an error' } })).toEqual([]);
+  });
+
+  test('one that is confirmed, trusted without, or funded by this node gives them', async () => {
+    const confirmed = new Pair(fakeSecp256k1).bob.channel;
+    expect(await told({ ...confirmed, phase: { type: 'closing_force', reason: 'an error' } })).not.toEqual(
+      [],
+    );
+    const pair = unconfirmed();
+    const ready = pair.bob.channel;
+    expect(ready.phase).toEqual({ type: 'open' });
+    expect(await told(ready)).not.toEqual([]);
+    pair.alice.must({ type: 'shutdown' });
+    pair.deliver('bob');
+    expect(pair.bob.channel.phase).toMatchObject({ type: 'negotiating_closing', channelReady: 'sent' });
+    expect(await told(pair.bob.channel)).not.toEqual([]);
+    const { channel: ours } = unconfirmed().alice;
+    expect(await told({ ...ours, phase: { type: 'awaiting_funding_confirmations' } })).not.toEqual([]);
+  });
 });
 
 test.each([

@@ -4,7 +4,7 @@ import { FeatureBits, toHex, utf8Encode } from '@fulmen/codec';
 import type { Fence } from '@fulmen/store';
 import { encodeMessage, make } from '@fulmen/wire';
 import type { ChannelActor } from '../engine/channel-actor.ts';
-import { scidsOf } from '../engine/counterparty-terms.ts';
+import { isBacked, scidsOf } from '../engine/counterparty-terms.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { GatewayStream } from '../link/outbound.ts';
 import type { CommitmentBatch } from './batch.ts';
@@ -85,12 +85,15 @@ export class Peer {
     return true;
   }
 
-  /** Tells the gateway which channel_updates of the peer are for this replica; frames queued before are read before. */
+  /**
+   * Tells the gateway which channel_updates of the peer are for this replica; frames queued before are read before. A peer
+   * without any makes room for others: what it has only spoken of is none.
+   */
   tellScids(): void {
     const { connection } = this;
     if (connection === undefined) return;
     const shortChannelIds = [...this.channels.values()].flatMap(({ state }) =>
-      state.type === 'established' ? scidsOf(state) : [],
+      state.type === 'established' && isBacked(state) ? scidsOf(state) : [],
     );
     connection.gateway.send({
       $case: 'ownScids',
