@@ -275,6 +275,23 @@ describe('limits', () => {
     expect(await fleet.value('disconnects_total')).toBe(0);
   });
 
+  test('where all connections are taken a stranger makes room; where none is a stranger the newcomer goes', async () => {
+    await begin({ limits: { maxConnections: 2, maxUnwantedPeers: 2 } });
+    for (const name of ['carol', 'dave']) fleet.manager.scids.set(toHex(nodeIdOf(name)), [7n]);
+    const alice = await fleet.peer('alice');
+    await fleet.peer('carol');
+    // Only its manager knows whether there is a channel with it.
+    await fleet.peer('dave');
+    await alice.closed;
+    expect(await fleet.value('disconnects_total', { cause: 'limit' })).toBe(1);
+    const erin = await fleet.connect('erin');
+    await erin.closed;
+    expect(await fleet.value('refused_connections_total', { limit: 'connections' })).toBe(1);
+    await fleet.runtime.advance(1_000);
+    expect(await fleet.value('accepted_peers')).toBe(2);
+    expect(await fleet.value('disconnects_total')).toBe(1);
+  });
+
   test('handshakes are bounded', async () => {
     await begin({ limits: { maxPendingHandshakes: 2 } });
     const silent = await Promise.all(

@@ -136,9 +136,8 @@ export class Gateway {
 
   #onSocket(socket: Socket): void {
     const { host } = socket.counterpartyAddress;
-    const refusal = this.#stopping
-      ? 'connections'
-      : this.#admission.admit(host, this.#ports.runtime.monotonicMs());
+    if (this.#stopping) return socket.reset();
+    const refusal = this.#admission.admit(host, this.#ports.runtime.monotonicMs());
     if (refusal !== undefined) {
       this.#ports.metrics.refused.inc({ limit: refusal });
       socket.reset();
@@ -225,9 +224,14 @@ export class Gateway {
     const key = toHex(established.nodeId);
     const inbound = direction === 'inbound';
     const older = this.#router.get(key);
-    if (this.#stopping || (inbound && older === undefined && !this.#makeRoomFor(key))) {
-      this.#ports.metrics.refused.inc({ limit: 'unwanted_peers' });
-      this.#ports.wireLog?.ended(established.nodeId, 'unwanted_peers');
+    if (this.#stopping) {
+      established.socket.reset();
+      return 'the gateway stops';
+    }
+    const limit = inbound && older === undefined ? this.#makeRoomFor(key) : undefined;
+    if (limit !== undefined) {
+      this.#ports.metrics.refused.inc({ limit });
+      this.#ports.wireLog?.ended(established.nodeId, limit);
       established.socket.reset();
       return 'no room for this peer';
     }
@@ -312,20 +316,23 @@ export class Gateway {
 
   /**
    * Peers that nobody asked for and that have no channel are bounded, apart from all connections. Whether a newcomer has
-   * one only its manager can say: one of those that have none goes for it. False when no peer is known to have none.
+   * one only its manager can say: at either bound one of those that have none goes for it. The bound when no peer is known
+   * to have none.
    */
-  #makeRoomFor(key: string): boolean {
-    if (this.#dialer.isWanted(key)) return true;
+  #makeRoomFor(key: string): 'connections' | 'unwanted_peers' | undefined {
+    const { isFull } = this.#admission;
+    if (!isFull && this.#dialer.isWanted(key)) return undefined;
     const unwanted = [...this.#router.peers].filter(
       ({ key: other, inbound, ownScids }) =>
         inbound && (ownScids?.size ?? 0) === 0 && !this.#dialer.isWanted(other),
     );
-    if (unwanted.length < this.#options.limits.maxUnwantedPeers) return true;
+    if (!isFull && unwanted.length < this.#options.limits.maxUnwantedPeers) return undefined;
     const strangers = unwanted.filter(({ ownScids }) => ownScids !== undefined);
     // By chance, so that nobody can choose who goes by when they come.
     const stranger = strangers[Math.floor(randomFraction(this.#ports.runtime) * strangers.length)];
     stranger?.connection.reset('limit', 'another peer needs its place');
-    return stranger !== undefined;
+    if (stranger !== undefined) return undefined;
+    return isFull ? 'connections' : 'unwanted_peers';
   }
 
   async #clock(signal: AbortSignal): Promise<void> {

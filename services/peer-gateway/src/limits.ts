@@ -1,13 +1,13 @@
 /** Every bound of the gateway, with its default. What is not here is not bounded by number. */
 
 export interface GatewayLimits {
-  /** TCP connections, in every state. At the limit new ones are closed at once. */
+  /** TCP connections, inbound handshakes under way apart. At the limit one of the peers below goes for a new one. */
   readonly maxConnections: number;
   /** Inbound peers that no manager asked for, and that have no channel. At the limit one of them, by chance, goes for a new one. */
   readonly maxUnwantedPeers: number;
   /** Connections from one address, which is of IPv6 a network of 64 bits: here and below. */
   readonly maxConnectionsPerAddress: number;
-  /** Handshakes and init exchanges in flight. */
+  /** Inbound handshakes and init exchanges in flight, beside the connections. */
   readonly maxPendingHandshakes: number;
   /** New connections a second from one address; ten times that at once. */
   readonly handshakesPerSecondPerAddress: number;

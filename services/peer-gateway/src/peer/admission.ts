@@ -1,11 +1,11 @@
-/** Which inbound connections may begin a handshake: bounds in all and for each address. */
+/** Which inbound connections may begin a handshake, and whether there is room for a peer: bounds in all and for each address. */
 import { toHex } from '@fulmen/codec';
 import { ipAddress } from '@fulmen/wire';
 import { type GatewayLimits, MAX_RATED_ADDRESSES } from '../limits.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 /** The bound that was reached. */
-export type Refusal = 'connections' | 'per_address' | 'pending_handshakes' | 'handshake_rate';
+export type Refusal = 'per_address' | 'pending_handshakes' | 'handshake_rate';
 
 /** Room for bursts: as many seconds' worth of handshakes at once. */
 const BURST_SECONDS = 10;
@@ -39,9 +39,15 @@ export class Admission {
     return this.#pending;
   }
 
+  /**
+   * Whether peers take up all connections. Handshakes are bounded apart from them: who is there can be told only after one.
+   */
+  get isFull(): boolean {
+    return this.#connections - this.#pending >= this.#limits.maxConnections;
+  }
+
   /** Counts a new inbound connection in, or names the bound that forbids it. */
   admit(host: string, nowMs: number): Refusal | undefined {
-    if (this.#connections >= this.#limits.maxConnections) return 'connections';
     if (this.#pending >= this.#limits.maxPendingHandshakes) return 'pending_handshakes';
     const key = addressKey(host);
     if ((this.#perAddress.get(key) ?? 0) >= this.#limits.maxConnectionsPerAddress) return 'per_address';
