@@ -194,6 +194,8 @@ export interface LoadedChannel {
     readonly source: HtlcSource;
     readonly sourceShard: number;
     readonly incomingAmountMsat: bigint;
+    /** Of a forward: whether its source was fulfilled, which is known for good. */
+    readonly preimage: 'awaited' | 'heard';
   }[];
   /** Own inbound HTLCs whose intent is already written (so that a restart does not write it twice). */
   readonly intentsWritten: readonly bigint[];

@@ -333,6 +333,15 @@ export class MemoryManagerState {
     );
   }
 
+  /** Whether a preimage came for it, also when only its history is left. */
+  isFulfilled(source: HtlcSource): boolean {
+    const key = sourceKey(source);
+    return (
+      this.resolutions.get(key)?.resolution.outcome.type === 'fulfilled' ||
+      this.forwardHistory.get(key)?.status === 'settled'
+    );
+  }
+
   forwardOf(intent: Intent): ForwardRow | undefined {
     const { source } = intent;
     if (source.type !== 'htlc' || intent.target.type !== 'scid') return undefined;

@@ -488,6 +488,7 @@ function loadedChannel(state: MemoryManagerState, entry: ChannelEntry): port.Loa
         source,
         sourceShard,
         incomingAmountMsat,
+        preimage: state.isFulfilled(source) ? 'heard' : 'awaited',
       })),
     intentsWritten: intents,
     preimages: preimages.map(({ htlcId, preimage }) => ({ htlcId, preimage })),

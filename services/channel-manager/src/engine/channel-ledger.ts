@@ -56,6 +56,7 @@ export class ChannelLedger {
       Object.values(forwarding).every((rows) => rows.length === 0) &&
       equalBytes(previous.hot, delta.hot);
     if (unchanged) return undefined;
+    const outgoing = forwarding.outgoing.filter(({ preimage }) => preimage === 'awaited');
     const { context, generation, broadcasts } = surroundings;
     const summarised = summary(context, state);
     this.#outboundLiquidityMsat = summarised.outboundLiquidityMsat;
@@ -70,7 +71,7 @@ export class ChannelLedger {
         ? {}
         : { monitorBirth: encodeMonitorParameters(result.monitorBirth) }),
       monitorUpdates: result.monitorUpdates,
-      forwarding,
+      forwarding: { ...forwarding, outgoing },
       broadcasts: [...result.broadcasts, ...broadcasts],
       watches: result.watches,
       ...(generation === undefined || number === 0n ? {} : { consumedThrough: { generation, number } }),

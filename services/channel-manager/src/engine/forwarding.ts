@@ -10,6 +10,8 @@ export interface OutgoingLink {
   readonly source: HtlcSource;
   readonly sourceShard: number;
   readonly incomingAmountMsat: bigint;
+  /** Of a forward: whether it came from downstream, on this connection or one before. It went upstream, and stays known. */
+  readonly preimage: 'awaited' | 'heard';
 }
 
 /** The forwarding rows of a commit, growing. */
@@ -19,6 +21,7 @@ export interface GrowingForwarding {
   resolutions: Resolution[];
   resolutionsTaken: { source: HtlcSource; outcome: Resolution['outcome']['type'] }[];
   preimages: { channelId: Uint8Array; htlcId: bigint; preimage: Uint8Array }[];
+  /** Those that are new, and those whose preimage was heard, which the store tells by how their sources ended. */
   outgoing: ({ channelId: Uint8Array; htlcId: bigint } & OutgoingLink)[];
   onionReplays: { sharedSecretHash: Uint8Array; channelId: Uint8Array; htlcId: bigint }[];
   events: StoreEvent[];

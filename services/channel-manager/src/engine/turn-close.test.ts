@@ -32,7 +32,15 @@ function run(pair: Pair, state: EstablishedChannel, ...items: Item[]): TurnResul
     isTakenUp: () => true,
     decisions: new Map(),
     outgoing: new Map([
-      [0n, { source: { type: 'htlc', channelId: TXID, htlcId: 9n }, sourceShard: 3, incomingAmountMsat: 1n }],
+      [
+        0n,
+        {
+          source: { type: 'htlc', channelId: TXID, htlcId: 9n },
+          sourceShard: 3,
+          incomingAmountMsat: 1n,
+          preimage: 'awaited',
+        },
+      ],
     ]),
     sharedSecretOf: () => new Uint8Array(32).fill(7),
     refuseForward: () => undefined,

@@ -15,7 +15,12 @@ const GENERATION = 1n;
 const SHARED_SECRET = new Uint8Array(32).fill(5);
 const AMOUNT_MSAT = 10_000_000n;
 const UPSTREAM = { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId: 9n } as const;
-const LINK: OutgoingLink = { source: UPSTREAM, sourceShard: 3, incomingAmountMsat: AMOUNT_MSAT + 1_000n };
+const LINK: OutgoingLink = {
+  source: UPSTREAM,
+  sourceShard: 3,
+  incomingAmountMsat: AMOUNT_MSAT + 1_000n,
+  preimage: 'awaited',
+};
 
 /** The fleet's side is Bob, turn by turn. Each offered an HTLC with id 0: Alice's came to stay, Bob's is a forward. */
 class Bench {
@@ -54,6 +59,8 @@ class Bench {
       this.state,
     ).run(items);
     this.state = result.state;
+    for (const { htlcId, channelId: _, ...link } of result.forwarding.outgoing)
+      this.outgoing.set(htlcId, link);
     for (const id of result.removedOutgoing) this.outgoing.delete(id);
     return result;
   }
@@ -207,6 +214,27 @@ describe('a forward is written into the event log', () => {
     const close: Item = { kind: 'closing_decided', reason: 'an HTLC cannot wait' };
     const results = [bench.turn(...bench.fromAlice()), bench.turn(close), bench.turn(close)];
     expect(forwards(...results)).toMatchObject([{ outboundHtlcId: '0', feeEarnedMsat: '1000' }]);
+  });
+
+  test.each([
+    ['turn by turn', (bench: Bench, items: readonly Item[]) => items.map((item) => bench.turn(item))],
+    ['in one turn', (bench: Bench, items: readonly Item[]) => [bench.turn(...items)]],
+  ])(
+    'once, when the loss of the connection took the removal back before its channel is closed: %s',
+    (_how, run) => {
+      const bench = new Bench();
+      bench.pair.alice.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) });
+      const results = run(bench, [
+        ...bench.fromAlice(),
+        { kind: 'disconnected', generation: GENERATION },
+        { kind: 'closing_decided', reason: 'the peer stays away' },
+      ]);
+      expect(forwards(...results)).toMatchObject([{ outboundHtlcId: '0', feeEarnedMsat: '1000' }]);
+    },
+  );
+
+  test('not, when its channel is closed before a preimage came', () => {
+    expect(forwards(new Bench().turn({ kind: 'closing_decided', reason: 'enough' }))).toEqual([]);
   });
 
   test('not, when it failed', () => {

@@ -40,7 +40,8 @@ export class TurnHtlcs {
   readonly postponed: HtlcSource[] = [];
   readonly #core: TurnCore;
   readonly #context: TurnContext;
-  readonly #added = new Map<bigint, OutgoingLink>();
+  /** Links that this turn made, or changed. */
+  readonly #links = new Map<bigint, OutgoingLink>();
   /** Inbound HTLCs whose intent this turn writes. */
   readonly #takenUp = new Set<bigint>();
   /** Places in `forwarding.resolutions`, by source. */
@@ -180,13 +181,17 @@ export class TurnHtlcs {
     }
     this.forwarding.intentClaims.push(claim);
     this.#core.apply(result.value);
-    const link: OutgoingLink = { source, sourceShard, incomingAmountMsat: intent.incomingAmountMsat };
-    this.#added.set(htlcId, link);
+    const { incomingAmountMsat } = intent;
+    this.#link(htlcId, { source, sourceShard, incomingAmountMsat, preimage: 'awaited' });
+  }
+
+  #link(htlcId: bigint, link: OutgoingLink): void {
+    this.#links.set(htlcId, link);
     this.forwarding.outgoing.push({ channelId: this.#context.channelId, htlcId, ...link });
   }
 
   #linkOf(htlcId: bigint): OutgoingLink | undefined {
-    return this.#added.get(htlcId) ?? this.#context.outgoing.get(htlcId);
+    return this.#links.get(htlcId) ?? this.#context.outgoing.get(htlcId);
   }
 
   /** A preimage came from downstream. */
@@ -195,23 +200,26 @@ export class TurnHtlcs {
     if (link === undefined) return;
     const { source, sourceShard } = link;
     // The transaction that learns a preimage makes it enforceable upstream, whichever shard owns that channel.
-    if (source.type === 'htlc')
+    if (source.type === 'htlc') {
       this.forwarding.preimages.push({ channelId: source.channelId, htlcId: source.htlcId, preimage });
+      if (link.preimage === 'awaited') this.#link(htlc.id, { ...link, preimage: 'heard' });
+    }
     this.#resolution(source, sourceShard, { type: 'fulfilled', preimage });
   }
 
   /**
    * Outbound HTLCs leave the channel: a forward that was fulfilled is an event now. Its preimage was heard before, and would
-   * be again after each loss of the connection that took the removal back.
+   * be again after each loss of the connection that took the removal back. Where all leave, the channel is closed, and one
+   * whose removal is taken back is not told again.
    */
   left(before: ChannelState, which: bigint | 'all'): void {
     if (before.type !== 'established') return;
     for (const htlc of before.changes.htlcs) {
       const { body } = htlc;
-      if (body.direction !== 'outbound' || !isFulfilled(htlc) || (which !== 'all' && body.id !== which))
-        continue;
+      if (body.direction !== 'outbound' || (which !== 'all' && body.id !== which)) continue;
       const link = this.#linkOf(body.id);
       if (link?.source.type !== 'htlc') continue;
+      if (!isFulfilled(htlc) && (which !== 'all' || link.preimage === 'awaited')) continue;
       this.event('payment_forwarded', {
         inboundChannelId: link.source.channelId,
         inboundHtlcId: link.source.htlcId,
@@ -229,7 +237,7 @@ export class TurnHtlcs {
       type: 'failed_here',
       failure: encodeFailureMessage(TEMPORARY_CHANNEL_FAILURE),
     });
-    this.#added.delete(htlc.id);
+    this.#links.delete(htlc.id);
     this.forwarding.outgoing = this.forwarding.outgoing.filter((link) => link.htlcId !== htlc.id);
   }
 

@@ -124,7 +124,7 @@ export function commitCompliance(
         },
         nextMonitorUpdateId: 3n,
         fundingStatus: { type: 'unconfirmed' },
-        outgoing: [{ htlcId: 0n, source, sourceShard: 7, incomingAmountMsat: 11n }],
+        outgoing: [{ htlcId: 0n, source, sourceShard: 7, incomingAmountMsat: 11n, preimage: 'awaited' }],
         intentsWritten: [],
         preimages: [{ htlcId: 1n, preimage: bytes(32, 3) }],
       } satisfies LoadedChannel);

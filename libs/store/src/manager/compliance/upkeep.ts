@@ -55,9 +55,19 @@ export function upkeepCompliance(a: () => ManagerStore, b: () => ManagerStore): 
               { source: failed.source, sourceShard: 70, outcome: { type: 'failed', reason: bytes(5, 1) } },
             ],
             preimages: [{ channelId: channelIdOf(upNumber), htlcId: 0n, preimage: bytes(32, 1) }],
+            outgoing: [settled, failed].map(({ source }, id) => ({
+              channelId: channelIdOf(downNumber),
+              htlcId: BigInt(id),
+              source,
+              sourceShard: 70,
+              incomingAmountMsat: 1_001n,
+            })),
           },
         }),
       ]);
+      const linked = async () =>
+        (await load(b(), down, downNumber))?.outgoing.map(({ preimage }) => preimage);
+      expect(await linked()).toEqual(['heard', 'awaited']);
       const taken = [
         { source: settled.source, outcome: 'fulfilled' as const },
         { source: failed.source, outcome: 'failed' as const },
@@ -115,6 +125,8 @@ export function upkeepCompliance(a: () => ManagerStore, b: () => ManagerStore): 
       ]);
       expect(await drain(0)).toBe(3);
       expect(await forwards()).toEqual(expected);
+      // The HTLC downstream may be there longer than the one upstream.
+      expect(await linked()).toEqual(['heard', 'awaited']);
       const loaded = await load(a(), up, upNumber);
       expect([loaded?.intentsWritten, loaded?.preimages]).toEqual([[3n], []]);
       expect(await b().pendingIntents([71], 10)).toEqual([open]);

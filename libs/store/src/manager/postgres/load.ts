@@ -69,6 +69,7 @@ async function readChannels(
         source: Uint8Array;
         source_shard: number;
         incoming_amount_msat: bigint;
+        fulfilled: boolean;
       }
     >('load_outgoing'),
   );
@@ -109,6 +110,7 @@ async function readChannels(
         source: decodeSource(link.source),
         sourceShard: link.source_shard,
         incomingAmountMsat: link.incoming_amount_msat,
+        preimage: link.fulfilled ? 'heard' : 'awaited',
       })),
       intentsWritten: intents.get(key) ?? [],
       preimages: (preimages.get(key) ?? []).map(({ htlc_id, preimage }) => ({

@@ -29,7 +29,7 @@ export class LoneActor {
   #frame = 0n;
 
   /** The channel of `node`, as if it were loaded and its peer connected. */
-  constructor(node: TestNode) {
+  constructor(node: TestNode, outgoing: LoadedChannel['outgoing'] = []) {
     const { channel: state, rows, signer } = node;
     if (rows === undefined) throw new InternalError('nothing was committed');
     const policy = new PolicyDefaults({
@@ -80,7 +80,7 @@ export class LoneActor {
       version: 1n,
       persisted: rows,
       nextMonitorUpdateId: state.monitor.updateId + 1n,
-      outgoing: [],
+      outgoing,
       intentsWritten: [],
       preimages: [],
     } as unknown as LoadedChannel;

@@ -1,0 +1,28 @@
+/** What is written of a channel's turns, and what only stays in mind between them. */
+import { Pair, addCommand, preimageOf } from '@fulmen/channel/testing/pair';
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { expect, test } from 'vitest';
+import { LoneActor } from './testing/lone-actor.ts';
+
+test('a link is written once; that its preimage was heard stays known when the connection takes the removal back', async () => {
+  const pair = new Pair(fakeSecp256k1);
+  const { alice, bob } = pair;
+  bob.must(addCommand(2, 10_000_000n));
+  pair.settle();
+  const source = { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId: 9n } as const;
+  const lone = new LoneActor(bob, [
+    { htlcId: 0n, source, sourceShard: 3, incomingAmountMsat: 10_001_000n, preimage: 'awaited' },
+  ]);
+  alice.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) });
+  lone.receive(...alice.outbox);
+  await lone.idle();
+  lone.actor.post({ kind: 'disconnected', generation: 1n });
+  await lone.idle();
+  lone.actor.post({ kind: 'closing_decided', reason: 'the peer stays away' });
+  await lone.idle();
+  const writes = lone.commits.map(({ commit }) => commit.forwarding);
+  expect(writes.map(({ resolutions }) => resolutions.length)).toEqual([1, 0, 0]);
+  expect(writes.flatMap(({ outgoing }) => outgoing)).toEqual([]);
+  const types = writes.map(({ events }) => events.map(({ type }) => type));
+  expect(types).toEqual([[], [], ['channel_closed', 'payment_forwarded']]);
+});
