@@ -1,6 +1,6 @@
 /** What only a real Postgres can show: locks, late commits, lost connections, HOT updates, plans. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { bytes, event, htlcSource, intent, owner, step, types } from '../compliance/fixtures.ts';
+import { bytes, channelIdOf, event, htlcSource, intent, owner, step, types } from '../compliance/fixtures.ts';
 import type { Fence, ManagerStore } from '../manager-store.ts';
 import { encodeSource } from '../source.ts';
 import { openManagerStore, prepareManagerDatabase } from './store.ts';
@@ -153,6 +153,33 @@ describe('manager store on Postgres', () => {
     });
     const loaded = await a.loadShard(fence);
     expect(loaded.type === 'loaded' && loaded.channels.map(({ version }) => version)).toEqual([1n]);
+  });
+
+  test('a replica of the release before finds the channel that a commit of this one confirms', async () => {
+    const fence = await owner(a, 'roll', 8);
+    const [first, second, third] = [800, 801, 802];
+    const commit = async (number: number, version: bigint, shortChannelId?: bigint) =>
+      types(
+        await a.commitSteps([
+          step(fence, number, version, shortChannelId === undefined ? {} : { row: { shortChannelId } }),
+        ]),
+      );
+    /** As that release asks, by names that its commits wrote. */
+    const found = (scid: bigint) =>
+      database.admin.read<{ channel_id: Uint8Array }>(
+        'SELECT c.channel_id FROM scid AS s JOIN channel AS c USING (channel_id) WHERE s.scid = $1',
+        [scid],
+      );
+    for (const number of [first, second]) expect(await commit(number, 0n)).toEqual(['committed']);
+    expect(await commit(first, 1n, 80_001n)).toEqual(['committed']);
+    expect(await found(80_001n)).toMatchObject([{ channel_id: channelIdOf(first) }]);
+    // While both say that they are there, the name stays: that release's next commit of the first would be refused without.
+    expect(await commit(second, 1n, 80_001n)).toEqual(['committed']);
+    expect(await found(80_001n)).toMatchObject([{ channel_id: channelIdOf(first) }]);
+    expect(await commit(first, 2n, 80_002n)).toEqual(['committed']);
+    expect(await found(80_002n)).toMatchObject([{ channel_id: channelIdOf(first) }]);
+    expect(await commit(third, 0n, 80_001n)).toEqual(['committed']);
+    expect(await found(80_001n)).toMatchObject([{ channel_id: channelIdOf(third) }]);
   });
 
   test('steps update the hot row in place (HOT), inside its page, and by index', async () => {
