@@ -105,6 +105,29 @@ describe('the reserve for channels with anchors', () => {
     expect((await harness.wallet.getAnchorReserve({})).missingSat).toBe(0n);
   });
 
+  test('change that came, and was spent, does not come again', async () => {
+    const harness = await walletWith(100_000n, []);
+    const channelKeysId = new Uint8Array(32).fill(9);
+    const { transaction } = await harness.wallet.fundChannel({
+      channelKeysId: Buffer.from(channelKeysId),
+      scriptPubkey: Buffer.from(FUNDING_SCRIPT),
+      valueSat: 80_000n,
+      feerateSatPerKw: 253,
+    });
+    const transactions = [Uint8Array.from(transaction)];
+    harness.manager.broadcasts.push({ kind: 'funding', channelId: channelKeysId, transactions });
+    await harness.turn();
+    await harness.mine(1);
+    expect((await harness.wallet.getAnchorReserve({})).missingSat).toBe(0n);
+    // Leaves too little for change.
+    expect(await send(harness, 19_500n)).toBe('done');
+    await harness.mine(1);
+    expect((await harness.wallet.getAnchorReserve({})).missingSat).toBe(10_000n);
+    // The spent change is buried and forgotten.
+    for (let blocks = 0; blocks < 300; blocks += 50) await harness.mine(50);
+    expect((await harness.wallet.getAnchorReserve({})).missingSat).toBe(10_000n);
+  });
+
   test('it does not grow without end; one more channel needs it before it is accepted', async () => {
     const harness = await walletWith(
       200_000n,

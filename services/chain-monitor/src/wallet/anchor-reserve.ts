@@ -10,6 +10,7 @@ import type {
   FundingRecord,
   LoadedMonitor,
   SettlementRecord,
+  WalletOutPoint,
 } from '@fulmen/store/chain/chain-store';
 import { eachMonitor } from '@fulmen/store/chain/chain-store';
 import { MonitorFaultError, monitorOf } from '../monitors/drain.ts';
@@ -104,19 +105,26 @@ function formatOf(loaded: LoadedMonitor): 'anchors' | 'other' | undefined {
   }
 }
 
-/** Change of payments that are not seen yet: it comes back, and must not seem to be missing meanwhile. */
+/**
+ * Change of payments that are not seen yet: it comes back, and must not seem to be missing meanwhile. Once an input is
+ * spent the change is an output of the wallet, perhaps spent in its turn, or never comes.
+ */
 function comingChangeSat(view: ChainView): bigint {
   let sum = 0n;
   for (const reservation of view.reservations.values()) {
-    const { changeScript, txid } = reservation;
-    if (changeScript === undefined) continue;
+    const { changeScript, inputs } = reservation;
+    if (changeScript === undefined || !inputs.every((input) => isUnspent(view, input))) continue;
     const tx = decodeTx(transactionOf(reservation));
     if (!tx.ok) continue;
-    for (const [outputIndex, { script, valueSat }] of tx.value.outputs.entries())
-      if (equalBytes(script, changeScript) && !view.utxos.has(outPointKey(txid, outputIndex)))
-        sum += valueSat;
+    for (const { script, valueSat } of tx.value.outputs)
+      if (equalBytes(script, changeScript)) sum += valueSat;
   }
   return sum;
+}
+
+function isUnspent(view: ChainView, { txid, outputIndex }: WalletOutPoint): boolean {
+  const utxo = view.utxos.get(outPointKey(txid, outputIndex));
+  return utxo !== undefined && utxo.spentBy === undefined;
 }
 
 /** What the wallet could spend now, but for these outputs. */
