@@ -286,6 +286,7 @@ export class Worker {
     }
     if (height !== this.#expiredAtHeight) {
       await ownDuties?.housekeeping.expireReservations();
+      await ownDuties?.housekeeping.forgetReservations();
       if (ownDuties !== undefined) await settleLostFundings(writer, this.#logger);
       this.#expiredAtHeight = height;
     }

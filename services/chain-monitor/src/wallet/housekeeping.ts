@@ -1,14 +1,20 @@
-/** What the wallet learns between blocks: payments that wait in the mempool, and reservations that came to nothing. */
+/** What the wallet learns between blocks: payments that wait in the mempool, and reservations that are over. */
 import { decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
 import { equalBytes, toHex } from '@fulmen/codec';
 import type { Logger } from '@fulmen/service';
+import type { ReservationRecord } from '@fulmen/store/chain/chain-store';
 import { registerWallet, registered } from '../follower/registered.ts';
 import { Draft } from '../state/draft.ts';
+import { outPointKey } from '../state/keys.ts';
+import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
 import type { AddressBook } from './address-book.ts';
 import { type Sighting, forgetTransaction } from './observe.ts';
 import { isSpentByItself, releaseReservation } from './wallet.ts';
+
+/** A payment is remembered for so long at least: until then the same idempotency key does not pay again. */
+const REMEMBERED_BLOCKS = 2_016;
 
 export interface HousekeepingPorts {
   readonly source: ChainSource;
@@ -117,4 +123,21 @@ export class Housekeeping {
     });
     logger.warn({ count: orphans.length }, 'reservations of fundings that never happened are freed');
   }
+
+  /** Forgets payments that were buried long ago, and those whose inputs others spent. */
+  async forgetReservations(): Promise<void> {
+    await this.#ports.writer.turn((draft) => {
+      for (const record of draft.view.reservations.values())
+        if (isHistory(draft.view, record)) releaseReservation(draft, record);
+    });
+  }
+}
+
+/** Nothing of it is broadcast any more, and an input was spent so long ago that the wallet has forgotten it. */
+function isHistory(view: ChainView, { createdHeight, inputs, txid }: ReservationRecord): boolean {
+  return (
+    (view.tip?.height ?? 0) - createdHeight >= REMEMBERED_BLOCKS &&
+    !view.ordersByTxid.has(toHex(txid)) &&
+    inputs.some((input) => !view.utxos.has(outPointKey(input.txid, input.outputIndex)))
+  );
 }

@@ -98,6 +98,39 @@ describe('locked coins survive a restart', () => {
   });
 });
 
+test('what was paid is remembered for two weeks, so that its key does not pay again, and then forgotten', async () => {
+  const harness = await withTwoCoins();
+  const { transaction } = await harness.wallet.fundChannel({
+    channelKeysId: keysId(1),
+    scriptPubkey: FUNDING_SCRIPT,
+    valueSat: 900_000n,
+  });
+  const transactions = [Uint8Array.from(transaction)];
+  harness.manager.broadcasts.push({ kind: 'funding', channelId: keysId(1), transactions });
+  harness.manager.channels.set('x', { row: { channelKeysId: keysId(1) } });
+  await harness.turn();
+  const payment = {
+    address: 'bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080',
+    valueSat: 50_000n,
+    idempotencyKey: 'a',
+  };
+  const sent = await harness.wallet.sendCoins(payment);
+  await harness.turn();
+  const unpaid = await harness.wallet.fundChannel({
+    channelKeysId: keysId(2),
+    scriptPubkey: FUNDING_SCRIPT,
+    valueSat: 50_000n,
+  });
+  harness.manager.channels.set('y', { row: { channelKeysId: keysId(2) } });
+  for (let blocks = 0; blocks < 2_000; blocks += 50) await harness.mine(50);
+  expect(await harness.wallet.sendCoins(payment)).toEqual(sent);
+  expect(harness.state.reservations.size).toBe(3);
+  await harness.mine(16);
+  expect([...harness.state.reservations.values()].map(({ txid }) => txid)).toEqual([
+    Uint8Array.from(unpaid.txid),
+  ]);
+});
+
 test('a funding that nobody waits for any more sets no coins apart, though its inputs were released before', async () => {
   let answered = Promise.resolve();
   const harness = await withTwoCoins({
