@@ -36,6 +36,7 @@ export interface FakeSigner extends SignerClient {
   answers: {
     holderCommitment: Uint8Array | undefined;
     signing: 'yes' | 'unavailable' | 'refused';
+    maximumFeeSat: bigint | undefined;
     claim: ((request: SignClaimRequest) => SignClaimResponse) | undefined;
   };
 }
@@ -62,11 +63,12 @@ export function fakeSigner(secp: Secp256k1, seed: Uint8Array, network: Network):
   );
   const signer: FakeSigner = {
     calls: { psbts: [], closes: [], claims: [] },
-    answers: { holderCommitment: undefined, signing: 'yes', claim: undefined },
+    answers: { holderCommitment: undefined, signing: 'yes', maximumFeeSat: undefined, claim: undefined },
     getWalletDescriptors: async () => ({
       bip84AccountXpub: xpub(tree.segwitAccount),
       bip86AccountXpub: xpub(tree.taprootAccount),
       fingerprint: '0a0b0c0d',
+      maximumFeeSat: signer.answers.maximumFeeSat,
     }),
     getPerCommitmentPoints: async ({ channelKeysId, commitmentNumbers }) => {
       if (signer.answers.signing === 'unavailable') throw new RpcError('unavailable', 'not now');

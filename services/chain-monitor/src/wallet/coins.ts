@@ -20,8 +20,8 @@ import type { AddressBook, KeyOrigin } from './address-book.ts';
 /** The wallet cannot pay this. */
 export class CoinSelectionError extends Error {
   override readonly name = 'CoinSelectionError';
-  readonly code: 'insufficient_funds' | 'dust';
-  constructor(code: 'insufficient_funds' | 'dust', message: string) {
+  readonly code: 'insufficient_funds' | 'dust' | 'fee_too_high';
+  constructor(code: CoinSelectionError['code'], message: string) {
     super(message);
     this.code = code;
   }
@@ -51,6 +51,8 @@ export interface PaymentRequest {
   readonly candidates: readonly UtxoRecord[];
   readonly change: AddressRecord;
   readonly feerateSatPerKw: number;
+  /** Beyond it the signer refuses; absent: it did not tell. */
+  readonly maximumFeeSat: bigint | undefined;
   readonly network: Network;
   readonly book: AddressBook;
   readonly addressOf: (script: Uint8Array) => AddressRecord | undefined;
@@ -58,7 +60,7 @@ export interface PaymentRequest {
 
 /** @throws CoinSelectionError */
 export function planPayment(request: PaymentRequest): PaymentPlan {
-  const { output, change, feerateSatPerKw } = request;
+  const { output, change, feerateSatPerKw, maximumFeeSat } = request;
   if (output.valueSat < dustThresholdSat(output.script))
     throw new CoinSelectionError('dust', `${output.valueSat} sat are too few to be relayed`);
   const chosen = selectInputs(request);
@@ -73,6 +75,12 @@ export function planPayment(request: PaymentRequest): PaymentPlan {
   const withChange = feeForWeightRoundedUpSat(weightOf(chosen, [output, changeOutput]), feerateSatPerKw);
   const changeSat = totalSat - output.valueSat - withChange;
   const hasChange = changeSat >= dustThresholdSat(change.script);
+  const feeSat = hasChange ? withChange : totalSat - output.valueSat;
+  if (maximumFeeSat !== undefined && feeSat > maximumFeeSat)
+    throw new CoinSelectionError(
+      'fee_too_high',
+      `it would cost a fee of ${feeSat} sat, and the signer signs for ${maximumFeeSat} sat at most`,
+    );
   const outputs = hasChange ? [output, { ...changeOutput, valueSat: changeSat }] : [output];
   const psbt = describe(request, chosen, outputs);
   const unsigned = psbtUnsignedTx(psbt);
@@ -81,7 +89,7 @@ export function planPayment(request: PaymentRequest): PaymentPlan {
     psbt,
     txid: txidOf(unsigned.value),
     outputIndex: 0,
-    feeSat: hasChange ? withChange : totalSat - output.valueSat,
+    feeSat,
     inputs: chosen,
     changeScript: hasChange ? change.script : undefined,
   };

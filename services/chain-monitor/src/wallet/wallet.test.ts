@@ -181,6 +181,33 @@ test('a funding that the signer refuses is asked for again later, and holds up n
   expect(isBroadcast(refused)).toBe(true);
 });
 
+describe('what the signer refuses', () => {
+  const payment = {
+    address: 'bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080',
+    valueSat: 50_000n,
+    idempotencyKey: 'a',
+  };
+  const scriptOf = (n: number): Uint8Array => p2wshScript(Uint8Array.of(0x50 + n));
+  const planFunding = (harness: Harness, n: number) =>
+    harness.wallet.fundChannel({
+      channelKeysId: keysId(n),
+      scriptPubkey: scriptOf(n),
+      valueSat: 900_000n,
+    });
+  const reservedSat = async (harness: Harness): Promise<bigint> =>
+    (await harness.wallet.getBalance({})).reservedSat;
+
+  test('for its fee is not planned', async () => {
+    const harness = await withTwoCoins();
+    harness.signer.answers.maximumFeeSat = 100n;
+    expect(await codeOf(planFunding(harness, 1))).toBe('failed_precondition');
+    expect(await codeOf(harness.wallet.sendCoins(payment))).toBe('failed_precondition');
+    expect([await reservedSat(harness), harness.signer.calls.psbts.length]).toEqual([0n, 0]);
+    harness.signer.answers.maximumFeeSat = 100_000n;
+    expect(await codeOf(planFunding(harness, 1))).toBe('ok');
+  });
+});
+
 test('descriptors of every branch, with checksums, and where each stands', async () => {
   const harness = await startHarness();
   open.push(harness);

@@ -21,14 +21,14 @@ import type { SignerClient } from '../ports.ts';
 import { orderIdOf } from '../broadcast/order-id.ts';
 import type { AddressBook, ExportedDescriptor } from './address-book.ts';
 import { type AnchorReserve, spendableSat } from './anchor-reserve.ts';
-import { CoinSelectionError, type PaymentPlan, planPayment } from './coins.ts';
+import { CoinSelectionError, type PaymentPlan, type PaymentRequest, planPayment } from './coins.ts';
 import { signReservation, transactionOf } from './sign-reservation.ts';
 import { isMature, spendable } from './spendable.ts';
 import { WalletError } from './wallet-error.ts';
 
 export interface WalletPorts {
   readonly writer: Writer;
-  readonly signer: Pick<SignerClient, 'signPsbt'>;
+  readonly signer: Pick<SignerClient, 'getWalletDescriptors' | 'signPsbt'>;
   readonly fees: Pick<FeeEstimator, 'estimateSatPerKw'>;
   readonly network: Network;
   /** Undefined until the signer told the wallet's descriptors. */
@@ -199,6 +199,8 @@ export class Wallet {
     if (existing !== undefined) return sameRequest(existing, requestDigest);
     const feerateSatPerKw =
       order.feerateSatPerKw ?? (await this.#ports.fees.estimateSatPerKw('output_spending_fee'));
+    // Asked each time: the signer may have started anew with another bound.
+    const { maximumFeeSat } = await this.#ports.signer.getWalletDescriptors({});
     return this.#ports.writer.turn(async (draft) => {
       if (order.signal?.aborted === true)
         throw new WalletError('cancelled', 'nobody waits for this payment any more');
@@ -207,7 +209,7 @@ export class Wallet {
       if (concurrent !== undefined) return sameRequest(concurrent, requestDigest);
       if (view.rescanFrom !== undefined)
         throw new WalletError('not_ready', `old blocks are being scanned, from ${view.rescanFrom} on`);
-      const plan = this.#plan(draft, book, output, feerateSatPerKw);
+      const plan = this.#plan(draft, book, { output, feerateSatPerKw, maximumFeeSat });
       const keptSat = await this.#ports.reserve.requiredSat(view, purpose === 'funding' ? 1 : 0);
       requireReserve(view, plan, output.valueSat, keptSat);
       const reservation: ReservationRecord = {
@@ -230,15 +232,13 @@ export class Wallet {
   #plan(
     draft: Draft,
     book: AddressBook,
-    output: PaymentOrder['output'],
-    feerateSatPerKw: number,
+    request: Pick<PaymentRequest, 'output' | 'feerateSatPerKw' | 'maximumFeeSat'>,
   ): PaymentPlan {
     book.extend(draft);
     const change = book.handOut(draft, 'p2wpkh', 'change');
     return planPayment({
-      output,
+      ...request,
       change,
-      feerateSatPerKw,
       book,
       network: this.#ports.network,
       candidates: spendable(draft.view),

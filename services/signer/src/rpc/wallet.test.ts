@@ -101,6 +101,19 @@ describe('the wallet', () => {
     expect(fingerprint).toMatch(/^[0-9a-f]{8}$/);
   });
 
+  test('whoever plans a payment is told above which fee it is refused', async () => {
+    const { client } = await startAlice({ onchain: { maximumFeeSat: 10_000n } });
+    const { maximumFeeSat } = await client.getWalletDescriptors({});
+    expect(maximumFeeSat).toBe(10_000n);
+    const ask = (feeSat: bigint) =>
+      client.signPsbt({
+        delayedOutputs: [],
+        psbt: psbt([{ ...change, valueSat: 2_000_000n - feeSat }]),
+      });
+    await ask(10_000n);
+    await expect(ask(10_001n)).rejects.toMatchObject(refused('policy-onchain-fee-range'));
+  });
+
   test('both kinds of inputs are signed, and the transaction is whole', async () => {
     const { client } = await startAlice();
     const { psbt: signed } = await client.signPsbt({

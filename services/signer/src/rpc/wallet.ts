@@ -28,7 +28,7 @@ import type { PsbtOrigins } from '../wallet/psbt-origins.ts';
 const MAX_INPUTS = 500;
 const ACCOUNT_DEPTH = 3;
 
-/** Account keys of BIP 84 and BIP 86, public. */
+/** Account keys of BIP 84 and BIP 86, public, and what a transaction of theirs may cost. */
 export async function getWalletDescriptors(
   signer: Signer,
   context: CallContext,
@@ -52,6 +52,7 @@ export async function getWalletDescriptors(
       keys.coinType,
     ),
     fingerprint: keys.masterFingerprint.toString(16).padStart(8, '0'),
+    maximumFeeSat: signer.onchain.maximumFeeSat,
   };
 }
 
