@@ -35,7 +35,7 @@ export interface FakeSigner extends SignerClient {
   /** What the next calls do. */
   answers: {
     holderCommitment: Uint8Array | undefined;
-    signing: 'yes' | 'unavailable' | 'refused';
+    signing: 'yes' | 'unavailable' | 'refused' | 'forbidden';
     maximumFeeSat: bigint | undefined;
     claim: ((request: SignClaimRequest) => SignClaimResponse) | undefined;
   };
@@ -79,6 +79,7 @@ export function fakeSigner(secp: Secp256k1, seed: Uint8Array, network: Network):
       signer.calls.psbts.push(Uint8Array.from(psbt));
       if (signer.answers.signing === 'unavailable') throw new RpcError('unavailable', 'not now');
       if (signer.answers.signing === 'refused') throw new RpcError('failed_precondition', 'never');
+      if (signer.answers.signing === 'forbidden') throw new RpcError('permission_denied', 'not this caller');
       const signed = signPsbt(
         Uint8Array.from(psbt),
         ({ inputIndex, spent, kind, sighash }): PsbtInputSignature | undefined => {

@@ -2,7 +2,8 @@
  * The signatures of fundings. A manager gets its funding unsigned and opens the
  * channel with the txid alone; what it orders in the commit that makes the
  * channel is signed here, when the signer has validated the first holder
- * commitment. Before that nobody could broadcast the funding.
+ * commitment. Before that nobody could broadcast the funding: one that the
+ * signer refuses never was, and is given up.
  */
 import { toHex } from '@fulmen/codec';
 import { RpcError } from '@fulmen/rpc';
@@ -12,13 +13,14 @@ import type { ChainMetrics } from '../metrics.ts';
 import type { SignerClient } from '../ports.ts';
 import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
-import { signReservation } from './sign-reservation.ts';
+import { isRefusal, signReservation } from './sign-reservation.ts';
 import { WalletError } from './wallet-error.ts';
+import { isSpentByItself, releaseReservation } from './wallet.ts';
 
 /** The manager may not have shown the signer its first commitment yet. */
 const UNAVAILABLE_RETRY_MS = 500;
-/** A definite no; an operator may change the signer's limits. */
-const REFUSED_RETRY_MS = 30_000;
+/** Something else is wrong, which an operator may repair. */
+const FAILED_RETRY_MS = 30_000;
 
 export interface FundingSignaturesPorts {
   readonly writer: Writer;
@@ -42,7 +44,7 @@ export class FundingSignatures {
     this.#ports = ports;
   }
 
-  /** Signs what is ordered, until the signer says no once. Gives how many can be broadcast now. */
+  /** Signs what is ordered, or gives it up, until the signer fails once. Gives how many can be broadcast now. */
   async run(): Promise<number> {
     const { writer, runtime, metrics } = this.#ports;
     const waiting = await writer.exclusive((view) => Promise.resolve([...unsignedFundings(view)]));
@@ -54,19 +56,25 @@ export class FundingSignatures {
     due.sort(([a], [b]) => againMs(a) - againMs(b));
     let signed = 0;
     for (const [id, reservation] of due) {
-      if ((await this.#sign(id, reservation)) === 'failed') break;
-      signed += 1;
+      const outcome = await this.#sign(id, reservation);
+      if (outcome === 'failed') break;
+      if (outcome === 'signed') signed += 1;
     }
     return signed;
   }
 
-  async #sign(id: string, reservation: ReservationRecord): Promise<'signed' | 'failed'> {
-    const { writer, signer } = this.#ports;
+  async #sign(id: string, reservation: ReservationRecord): Promise<'signed' | 'given_up' | 'failed'> {
+    const { writer, signer, logger } = this.#ports;
     let transaction: Uint8Array;
     try {
       transaction = await signReservation(signer, reservation);
     } catch (error) {
       if (!(error instanceof RpcError) && !(error instanceof WalletError)) throw error;
+      if (isRefusal(error) && (await this.#giveUp(id, reservation, error.message)) === 'given_up') {
+        const facts = { order: id, txid: toHex(reservation.txid), reason: error.message };
+        logger.error(facts, 'the signer refused a funding: its channel ends');
+        return 'given_up';
+      }
       this.#failed(id, reservation, error);
       return 'failed';
     }
@@ -80,6 +88,31 @@ export class FundingSignatures {
     return 'signed';
   }
 
+  /** Nobody has a signature, and none will be: the manager hears that the funding is lost, and the coins are free. */
+  async #giveUp(
+    id: string,
+    { key, txid, outputIndex }: ReservationRecord,
+    refusal: string,
+  ): Promise<'given_up' | 'waits'> {
+    return this.#ports.writer.turn((draft) => {
+      const order = draft.broadcast(id);
+      const reservation = draft.view.reservations.get(toHex(key));
+      if (order?.channelId === undefined || reservation === undefined) return 'waits';
+      // A watch that is taken up later would tell the manager that the funding is only unconfirmed.
+      const isWatched = draft.funding(toHex(order.channelId))?.funder === 'holder';
+      if (!isWatched || isSpentByItself(draft.view, reservation)) return 'waits';
+      draft.report({
+        channelId: order.channelId,
+        fundingTxid: txid,
+        fundingOutputIndex: outputIndex,
+        status: { type: 'lost', reason: `the signer refused the funding transaction: ${refusal}` },
+      });
+      draft.finishBroadcast(order.orderId);
+      releaseReservation(draft, reservation);
+      return 'given_up';
+    });
+  }
+
   #failed(id: string, { txid }: ReservationRecord, error: RpcError | WalletError): void {
     const { runtime, logger } = this.#ports;
     const isForNow = error.code === 'unavailable';
@@ -88,7 +121,7 @@ export class FundingSignatures {
       if (isForNow) logger.info(facts, 'a funding is not signed yet');
       else logger.error(facts, 'a funding was not signed: its channel waits');
     }
-    const againMs = runtime.monotonicMs() + (isForNow ? UNAVAILABLE_RETRY_MS : REFUSED_RETRY_MS);
+    const againMs = runtime.monotonicMs() + (isForNow ? UNAVAILABLE_RETRY_MS : FAILED_RETRY_MS);
     this.#failures.set(id, { reason: error.message, againMs });
   }
 }

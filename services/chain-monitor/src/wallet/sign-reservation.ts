@@ -2,6 +2,7 @@
 import { encodeTx, txid as txidOf } from '@fulmen/bitcoin';
 import { extractPsbt, finalizePsbt, psbtUnsignedTx } from '@fulmen/bitcoin/psbt';
 import { equalBytes } from '@fulmen/codec';
+import { RpcError } from '@fulmen/rpc';
 import type { ReservationRecord } from '@fulmen/store/chain/chain-store';
 import type { SignerClient } from '../ports.ts';
 import { WalletError } from './wallet-error.ts';
@@ -12,6 +13,11 @@ export function transactionOf({ psbt, transaction }: ReservationRecord): Uint8Ar
   const unsigned = psbtUnsignedTx(psbt);
   if (!unsigned.ok) throw unsigned.error;
   return encodeTx(unsigned.value);
+}
+
+/** Whether the signer refused for good: repeated, the call would be refused again. */
+export function isRefusal(error: unknown): error is RpcError {
+  return error instanceof RpcError && error.code === 'failed_precondition';
 }
 
 /** The whole transaction. @throws RpcError, and WalletError when the signer gives another one. */

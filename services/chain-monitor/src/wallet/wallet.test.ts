@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { displayHash, p2wshScript } from '@fulmen/bitcoin';
 import { descriptorChecksum } from '@fulmen/bitcoin/descriptor';
+import { toHex } from '@fulmen/codec';
 import { RpcError } from '@fulmen/rpc';
+import type { FundingWatch } from '@fulmen/store';
 import { storeRawTx } from '@fulmen/testing/devchain';
 import {
   type Harness,
@@ -154,33 +156,6 @@ test('a funding that nobody waits for any more sets no coins apart, though its i
   expect((await harness.wallet.getBalance({})).reservedSat).toBe(0n);
 });
 
-test('a funding that the signer refuses is asked for again later, and holds up no other', async () => {
-  const harness = await withTwoCoins();
-  const order = async (n: number): Promise<string> => {
-    const { transaction, txid } = await harness.wallet.fundChannel({
-      channelKeysId: keysId(n),
-      scriptPubkey: FUNDING_SCRIPT,
-      valueSat: 900_000n,
-    });
-    const transactions = [Uint8Array.from(transaction)];
-    harness.manager.broadcasts.push({ kind: 'funding', channelId: keysId(n), transactions });
-    await harness.turn();
-    return displayHash(Uint8Array.from(txid));
-  };
-  const isBroadcast = (txid: string): boolean => harness.devChain.mempool.get(txid) !== undefined;
-  harness.signer.answers.signing = 'refused';
-  const refused = await order(1);
-  harness.signer.answers.signing = 'yes';
-  const other = await order(2);
-  expect([isBroadcast(refused), isBroadcast(other)]).toEqual([false, true]);
-  await harness.clock.advance(29_000);
-  await harness.turn();
-  expect(harness.signer.calls.psbts).toHaveLength(2);
-  await harness.clock.advance(1_000);
-  await harness.turn();
-  expect(isBroadcast(refused)).toBe(true);
-});
-
 describe('what the signer refuses', () => {
   const payment = {
     address: 'bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080',
@@ -197,6 +172,28 @@ describe('what the signer refuses', () => {
   const reservedSat = async (harness: Harness): Promise<bigint> =>
     (await harness.wallet.getBalance({})).reservedSat;
 
+  /** A channel whose funding is planned, watched and ordered. */
+  async function ordered(harness: Harness, n: number) {
+    const planned = await planFunding(harness, n);
+    const fundingTxid = Uint8Array.from(planned.txid);
+    const watch: FundingWatch = {
+      channelId: keysId(n),
+      fundingTxid,
+      fundingOutputIndex: planned.outputIndex,
+      fundingValueSat: 900_000n,
+      scriptPubKey: scriptOf(n),
+      minimumDepth: 3,
+    };
+    harness.manager.channels.set(toHex(keysId(n)), {
+      row: { channelKeysId: keysId(n), holderIsFunder: true },
+    });
+    harness.watch(watch);
+    const transactions = [Uint8Array.from(planned.transaction)];
+    harness.manager.broadcasts.push({ kind: 'funding', channelId: keysId(n), transactions });
+    await harness.turn();
+    return { watch, isBroadcast: () => harness.devChain.mempool.get(displayHash(fundingTxid)) !== undefined };
+  }
+
   test('for its fee is not planned', async () => {
     const harness = await withTwoCoins();
     harness.signer.answers.maximumFeeSat = 100n;
@@ -205,6 +202,47 @@ describe('what the signer refuses', () => {
     expect([await reservedSat(harness), harness.signer.calls.psbts.length]).toEqual([0n, 0]);
     harness.signer.answers.maximumFeeSat = 100_000n;
     expect(await codeOf(planFunding(harness, 1))).toBe('ok');
+  });
+
+  test('as a funding is lost: its channel hears so, its coins are free, and no other is held up', async () => {
+    const harness = await withTwoCoins();
+    harness.signer.answers.signing = 'refused';
+    const refused = await ordered(harness, 1);
+    expect(harness.status(refused.watch)).toEqual({
+      type: 'lost',
+      reason: 'the signer refused the funding transaction: never',
+    });
+    expect([harness.state.broadcasts.size, await reservedSat(harness)]).toEqual([0, 0n]);
+    expect(harness.state.reservations.size).toBe(0);
+    harness.signer.answers.signing = 'yes';
+    const other = await ordered(harness, 2);
+    await harness.mine(1);
+    expect(harness.status(other.watch)).toMatchObject({ type: 'confirmed' });
+    expect(harness.status(refused.watch)).toMatchObject({ type: 'lost' });
+    expect(refused.isBroadcast()).toBe(false);
+    expect(harness.signer.calls.psbts).toHaveLength(2);
+  });
+
+  test('not for good is asked for again: a channel waits for its funding', async () => {
+    const harness = await withTwoCoins();
+    harness.signer.answers.signing = 'forbidden';
+    const { watch, isBroadcast } = await ordered(harness, 1);
+    await harness.clock.advance(29_000);
+    await harness.turn();
+    expect(harness.signer.calls.psbts).toHaveLength(1);
+    harness.signer.answers.signing = 'yes';
+    await harness.clock.advance(1_000);
+    await harness.turn();
+    expect([isBroadcast(), harness.status(watch)?.type]).toEqual([true, 'unconfirmed']);
+  });
+
+  test('as a payment sets nothing apart, and may be asked for again', async () => {
+    const harness = await withTwoCoins();
+    harness.signer.answers.signing = 'refused';
+    expect(await codeOf(harness.wallet.sendCoins(payment))).toBe('failed_precondition');
+    expect(await reservedSat(harness)).toBe(0n);
+    harness.signer.answers.signing = 'yes';
+    expect(await codeOf(harness.wallet.sendCoins(payment))).toBe('ok');
   });
 });
 

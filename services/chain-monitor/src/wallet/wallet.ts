@@ -22,7 +22,7 @@ import { orderIdOf } from '../broadcast/order-id.ts';
 import type { AddressBook, ExportedDescriptor } from './address-book.ts';
 import { type AnchorReserve, spendableSat } from './anchor-reserve.ts';
 import { CoinSelectionError, type PaymentPlan, type PaymentRequest, planPayment } from './coins.ts';
-import { signReservation, transactionOf } from './sign-reservation.ts';
+import { isRefusal, signReservation, transactionOf } from './sign-reservation.ts';
 import { isMature, spendable } from './spendable.ts';
 import { WalletError } from './wallet-error.ts';
 
@@ -160,7 +160,7 @@ export class Wallet {
     });
   }
 
-  /** Pays an address, broadcast until it is buried. */
+  /** Pays an address, broadcast until it is buried. What the signer refuses for good sets nothing apart. */
   async sendCoins(request: {
     readonly address: string;
     readonly valueSat: bigint;
@@ -180,7 +180,7 @@ export class Wallet {
     });
     const paid =
       reservation.transaction === undefined
-        ? await this.#complete(reservation, await signReservation(this.#ports.signer, reservation))
+        ? await this.#complete(reservation, await this.#sign(reservation))
         : paymentOf(reservation);
     this.#ports.wake();
     return paid;
@@ -244,6 +244,20 @@ export class Wallet {
       candidates: spendable(draft.view),
       addressOf: (script) => draft.address(toHex(script)),
     });
+  }
+
+  async #sign(reservation: ReservationRecord): Promise<Uint8Array> {
+    try {
+      return await signReservation(this.#ports.signer, reservation);
+    } catch (error) {
+      if (isRefusal(error))
+        await this.#ports.writer.turn((draft) => {
+          const current = draft.view.reservations.get(toHex(reservation.key));
+          const isUnsigned = current !== undefined && current.transaction === undefined;
+          if (isUnsigned && equalBytes(current.txid, reservation.txid)) releaseReservation(draft, current);
+        });
+      throw error;
+    }
   }
 
   /** Stores the signed payment with the order to broadcast it; the first one counts. */
