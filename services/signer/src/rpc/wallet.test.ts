@@ -8,7 +8,7 @@ import { channelSecrets, decodeExtendedPublic, hardened, walletPublicKey } from 
 import { afterEach, describe, expect, test } from 'vitest';
 import { holderDelayedScriptPubKey } from '../enforcement/claim.ts';
 import { DEFAULT_LIMITS } from '../enforcement/limits.ts';
-import { FUNDING_SAT, registrationOf } from '../testing/channel.ts';
+import { type Content, FUNDING_SAT, KEPT, registrationOf, START } from '../testing/channel.ts';
 import type { Harness, HarnessOptions } from '../testing/harness.ts';
 import { SignerPairs } from '../testing/pair.ts';
 import { wireRegistration } from '../testing/wire.ts';
@@ -188,7 +188,7 @@ describe('the wallet', () => {
     ] as const;
 
     /** A channel that is registered with the transaction of these outputs, at a signer that lets nothing else go. */
-    async function registeredWith(outputs: Parameters<typeof psbt>[0]) {
+    async function registeredWith(outputs: Parameters<typeof psbt>[0], content = KEPT) {
       const whole = psbt(outputs, { inputs });
       const unsigned = psbtUnsignedTx(whole);
       if (!unsigned.ok) throw unsigned.error;
@@ -196,6 +196,7 @@ describe('the wallet', () => {
         fundingTxid: txid(unsigned.value),
         alice: { options: { onchain: { velocitySat: 1_000n } } },
       });
+      channel.content = content;
       const fund = (bytes: Uint8Array) =>
         harness.alice.client.signPsbt({ delayedOutputs: [], psbt: bytes, channelKeysId });
       return { whole, channel, fund };
@@ -208,7 +209,13 @@ describe('the wallet', () => {
         code: 'unavailable',
         ...refused('policy-commitment-initial-not-validated'),
       });
-      await channel.open();
+      const opened = await channel.run('alice', channel.counterpartyCommitment('alice', KEPT, 0n));
+      const answered = await channel.run('bob', {
+        ...channel.holderCommitment('bob', KEPT, 0n, opened),
+        ...channel.counterpartyCommitment('bob', KEPT, 0n),
+      });
+      await expect(fund(whole)).rejects.toMatchObject({ code: 'unavailable' });
+      await channel.run('alice', channel.holderCommitment('alice', KEPT, 0n, answered));
       const { psbt: signed } = await fund(whole);
       expect(finalizePsbt(signed).ok).toBe(true);
       // The commitment spends no other transaction.
@@ -233,6 +240,34 @@ describe('the wallet', () => {
       ]);
       await channel.open();
       await expect(fund(whole)).rejects.toMatchObject(refused('policy-onchain-destination'));
+    });
+
+    const pushing = (pushedMsat: bigint): Content => ({
+      ...START,
+      toHolderMsat: 1_000n * FUNDING_SAT - pushedMsat,
+      toCounterpartyMsat: pushedMsat,
+    });
+
+    test('gives the counterparty no more than the velocity lets go, from one funding to the next', async () => {
+      const { whole, channel, fund } = await registeredWith([funding, rest], pushing(500_000_000n));
+      await channel.open();
+      await expect(fund(whole)).rejects.toMatchObject(refused('policy-onchain-velocity'));
+      const within = await registeredWith([funding, rest], pushing(999_001n));
+      await within.channel.open();
+      expect(finalizePsbt((await within.fund(whole)).psbt).ok).toBe(true);
+      // What was pushed is spent.
+      await expect(within.fund(whole)).rejects.toMatchObject(refused('policy-onchain-velocity'));
+    });
+
+    test('gives what the commitment says that gives the most, whoever owns it', async () => {
+      const { whole, channel, fund } = await registeredWith([funding, rest]);
+      const given = pushing(500_000_000n);
+      const answered = await channel.run('bob', channel.counterpartyCommitment('bob', KEPT, 0n));
+      await channel.run('alice', channel.holderCommitment('alice', KEPT, 0n, answered));
+      // The counterparty's could still give everything away.
+      await expect(fund(whole)).rejects.toMatchObject({ code: 'unavailable' });
+      await channel.run('alice', channel.counterpartyCommitment('alice', given, 0n));
+      await expect(fund(whole)).rejects.toMatchObject(refused('policy-onchain-velocity'));
     });
 
     test('pays what the channel was registered with', async () => {

@@ -16,7 +16,7 @@ import type { CallContext } from '@fulmen/rpc';
 import { MalformedRequestError, commitmentNumber, decoding, fixed } from '../decode.ts';
 import { holderDelayedScriptPubKey } from '../enforcement/claim.ts';
 import { refuse } from '../enforcement/refuse.ts';
-import type { Refusal } from '../enforcement/types.ts';
+import type { Refusal, SignerChannelState } from '../enforcement/types.ts';
 import type { LaneView } from '../lane.ts';
 import { contextOf, orRefuse, requireCapability, runUnary, unregistered } from '../signer.ts';
 import type { Signer } from '../signer.ts';
@@ -121,7 +121,7 @@ function parse(request: SignPsbtRequest): Result<ParsedPsbt, Refusal> {
  * alone: they bring money of their own, which counts for the fee. Every output
  * is the wallet's own (by its origin), the funding of a channel, the delayed
  * output of a second stage of the holder's, or a payment that the velocity
- * limit allows.
+ * limit allows. So is what a channel gives to its counterparty from the start.
  */
 export async function signPsbt(
   signer: Signer,
@@ -168,17 +168,18 @@ function checkOutputs(
   const outSat = transaction.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   if (outSat > inSat || inSat - outSat > signer.onchain.maximumFeeSat)
     return refuse('policy-onchain-fee-range', `fee of ${inSat - outSat} sat`);
-  const funded = fundingOutputIndex(view, psbt);
+  const funded = fundingOf(view, psbt);
   if (!funded.ok) return funded;
   let foreignSat = 0n;
   for (const [index, output] of transaction.outputs.entries()) {
     if (isOwn(signer, output.script, origins.outputs[index] ?? [])) continue;
-    if (index === funded.value || isSecondStage(signer, view, psbt, index)) continue;
+    if (index === funded.value?.outputIndex || isSecondStage(signer, view, psbt, index)) continue;
     foreignSat += output.valueSat;
   }
   if (foreignSat > 0n && funded.value !== undefined)
     return refuse('policy-onchain-destination', 'a funding pays nobody else');
-  return foreignSat === 0n ? ok(undefined) : spend(signer, view.velocity, foreignSat);
+  const leavingSat = foreignSat + (funded.value?.givenSat ?? 0n);
+  return leavingSat === 0n ? ok(undefined) : spend(signer, view.velocity, leavingSat);
 }
 
 function isOwn(signer: Signer, script: Uint8Array, origins: PsbtOrigins['inputs'][number]): boolean {
@@ -186,17 +187,24 @@ function isOwn(signer: Signer, script: Uint8Array, origins: PsbtOrigins['inputs'
   return walletKeyOf(signer.secp, signer.keys, script, origins) !== undefined;
 }
 
+interface Funding {
+  readonly outputIndex: number;
+  /** What is not the holder's in the commitment that leaves it least: a push, which is a payment like any other. */
+  readonly givenSat: bigint;
+}
+
 /**
- * Where a transaction that funds a channel pays it; undefined for all others.
+ * How a transaction that funds a channel pays it; undefined for all others.
  * Nothing but the registered funding is one: the word of whoever holds the
  * wallet would take any amount to anybody. BOLT 2: "MUST NOT broadcast the
  * funding transaction before receipt of a valid funding_signed"; before that
- * there is no signature to broadcast it with either.
+ * there is no signature to broadcast it with either. Both sides' commitments
+ * are known by then: what one that came later gave away could not be counted.
  */
-function fundingOutputIndex(
+function fundingOf(
   { channel }: LaneView,
   { channelKeysId, transaction }: ParsedPsbt,
-): Result<number | undefined, Refusal> {
+): Result<Funding | undefined, Refusal> {
   if (channelKeysId === undefined) return ok(undefined);
   if (channel === undefined) return unregistered();
   const { funding } = channel.registration;
@@ -210,12 +218,23 @@ function fundingOutputIndex(
     return refuse('policy-onchain-destination', 'not the funding with which this channel was registered');
   if (channel.lock.type === 'frozen')
     return refuse('policy-commitment-not-closed', 'the channel is frozen: nothing would come back');
-  if (channel.nextHolderCommitment > 0n) return ok(funding.fundingOutputIndex);
-  return err({
-    kind: 'unavailable',
-    policy: 'policy-commitment-initial-not-validated',
-    reason: 'no holder commitment is validated yet',
-  });
+  const { nextHolderCommitment, nextCounterpartyCommitment } = channel;
+  if (nextHolderCommitment === 0n || nextCounterpartyCommitment === 0n)
+    return err({
+      kind: 'unavailable',
+      policy: 'policy-commitment-initial-not-validated',
+      reason: 'the first commitments are not validated and signed yet',
+    });
+  return ok({ outputIndex: funding.fundingOutputIndex, givenSat: givenSat(channel) });
+}
+
+/** Rounded up: a commitment rounds every output down. */
+function givenSat({ registration, holderCommitments, counterpartyCommitments }: SignerChannelState): bigint {
+  const fundingMsat = 1000n * registration.funding.fundingValueSat;
+  return [...holderCommitments, ...counterpartyCommitments].reduce((mostSat, { toHolderMsat }) => {
+    const sat = (fundingMsat - toHolderMsat + 999n) / 1000n;
+    return sat > mostSat ? sat : mostSat;
+  }, 0n);
 }
 
 /** The output pays the delayed script of the holder commitment that the request names for it. */

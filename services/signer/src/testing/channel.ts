@@ -94,6 +94,13 @@ export const START: Content = {
   htlcs: [],
 };
 
+/** The same, with everything on Alice's side. */
+export const KEPT: Content = {
+  ...START,
+  toHolderMsat: START.toHolderMsat + START.toCounterpartyMsat,
+  toCounterpartyMsat: 0n,
+};
+
 /** The content as a side's spec with a number. */
 export function specFor(side: Side, content: Content, commitmentNumber: bigint): CommitmentSpec {
   if (side === 'alice') return { ...content, commitmentNumber };
