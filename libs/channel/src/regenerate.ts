@@ -5,7 +5,7 @@
  */
 import type { ChannelContext } from './context.ts';
 import type { ChannelEffect, OutboundMessage } from './effect.ts';
-import { advanceClosing, shutdownMessage } from './close/shutdown.ts';
+import { advanceClosing, shutdownAgain } from './close/shutdown.ts';
 import { commitmentMessage, revocationMessage } from './commit.ts';
 import type { EstablishedChannel, OwedMessages } from './state.ts';
 import type { Step } from './step.ts';
@@ -65,9 +65,7 @@ export function regenerate(
       ? [...commitment, ...revocation]
       : [...revocation, ...commitment]),
   );
-  if (owed.shutdown && state.phase.type === 'shutting_down' && state.phase.holder.type === 'sent') {
-    effects.push(sendReady(shutdownMessage(state.channelId, state.phase.holder.script)));
-  }
+  if (owed.shutdown) effects.push(...shutdownAgain(state));
   const queued = sendQueuedRemovals(state);
   return andThen({ state: queued.state, effects: [...effects, ...queued.effects] }, (next) =>
     advanceClosing(ctx, next),

@@ -73,6 +73,22 @@ test('a funder makes its offer when it thaws, once', () => {
   expectClosed(pair);
 });
 
+test.each([
+  { who: 'funder', receiver: 'alice', held: ['shutdown', 'closing_signed'] },
+  { who: 'fundee', receiver: 'bob', held: ['shutdown'] },
+] as const)('a $who of an idle channel answers shutdown when it thaws', ({ receiver, held }) => {
+  const pair = new Pair(fakeSecp256k1);
+  const [own, peer] = [pair.node(receiver), pair.node(pair.other(receiver))];
+  own.monitor = 'in_progress';
+  peer.must({ type: 'shutdown' });
+  pair.deliver(receiver);
+  expect(isFrozen(own.channel)).toBe(true);
+  expect(typesOf(own.outbox)).toEqual([]);
+  own.completeMonitor();
+  expect(typesOf(own.outbox)).toEqual(held);
+  expectClosed(pair);
+});
+
 test('a reconnection before the thaw begins anew', () => {
   const pair = lastRevocation('alice', { bob: { feerates: { closeMinimumSatPerKw: 1500 } } });
   pair.deliver('bob');

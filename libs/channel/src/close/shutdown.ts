@@ -167,8 +167,20 @@ export function advanceClosing(ctx: ChannelContext, state: EstablishedChannel): 
     : { state, effects: [] };
 }
 
-export function shutdownMessage(channelId: Uint8Array, scriptpubkey: Uint8Array): MessageOf<'shutdown'> {
+function shutdownMessage(channelId: Uint8Array, scriptpubkey: Uint8Array): MessageOf<'shutdown'> {
   return make('shutdown', { channelId, scriptpubkey });
+}
+
+/**
+ * The holder's shutdown for a counterparty that has not heard it. One that is held starts the negotiation on this side, so
+ * that it may be owed in that phase, too.
+ */
+export function shutdownAgain({ channelId, phase }: EstablishedChannel): readonly ChannelEffect[] {
+  if (phase.type === 'negotiating_closing')
+    return [sendReady(shutdownMessage(channelId, phase.holderScript))];
+  return phase.type === 'shutting_down' && phase.holder.type === 'sent'
+    ? [sendReady(shutdownMessage(channelId, phase.holder.script))]
+    : [];
 }
 
 /** After a disconnect: both shutdowns are exchanged again and the negotiation restarts. */
