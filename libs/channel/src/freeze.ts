@@ -5,7 +5,7 @@
  */
 import type { ChannelContext } from './context.ts';
 import type { ChannelEffect, OutboundMessage } from './effect.ts';
-import { heldOffer } from './close/negotiate.ts';
+import { heldClosing } from './close/negotiate.ts';
 import { NOTHING_OWED, owe, regenerate } from './regenerate.ts';
 import type { EstablishedChannel, OwedMessages } from './state.ts';
 import type { Step } from './step.ts';
@@ -84,7 +84,7 @@ export function thaw(
   // Whoever is gone learns it from the reestablish.
   if (state.connection.type !== 'connected') return { state: thawed, effects: [] };
   const step = regenerate(ctx, thawed, durability.owed);
-  return { state: step.state, effects: [...step.effects, ...heldOffer(state)] };
+  return { state: step.state, effects: [...step.effects, ...heldClosing(state)] };
 }
 
 /** After a disconnect nothing is owed until the peer's channel_reestablish says so. */

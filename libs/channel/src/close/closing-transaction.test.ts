@@ -33,8 +33,8 @@ test('a closing_signed is answered for the transaction that the counterparty’s
   expect(agreedTxids(pair.bob)).toEqual(agreedTxids(pair.alice));
 });
 
-/** The funder signs a close without its own output; it has `leftSat` before the fee. */
-function withoutFunder(leftSat: bigint) {
+/** The funder signs a close without its own output; it has `leftSat` before the fee. The fundee is prepared before. */
+function withoutFunder(leftSat: bigint, prepare: (fundee: TestNode) => void = () => undefined) {
   const fundingSat = 100_000n;
   const pair = new Pair(fakeSecp256k1, {
     fundingSat,
@@ -53,19 +53,30 @@ function withoutFunder(leftSat: bigint) {
     feeSat: offer.feeSatoshis,
   };
   const signature = pair.alice.signer.signClosing(pair.alice.registration, closing);
+  prepare(pair.bob);
   return { pair, closing, error: receive(pair.bob, { ...offer, signature }) };
 }
 
-test('a closing_signed is answered for the transaction without the output that its owner gives up', () => {
-  const { pair, closing, error } = withoutFunder(9_000n);
-  expect(error).toBeUndefined();
-  const funding = primaryFunding(pair.alice.channel);
-  const built = buildClosingTransaction({ funding, closing, dustLimitSat: 354n });
-  const { signature } = take(pair.bob, 'closing_signed');
-  expect(
-    built.ok && fakeSecp256k1.verify(built.value.sighash, signature, funding.counterpartyFundingPubkey),
-  ).toBe(true);
-});
+test.each([
+  { when: 'at once', prepare: () => undefined },
+  {
+    when: 'when it thaws',
+    prepare: (fundee: TestNode) => fundee.must({ type: 'monitor_update_in_progress', held: [] }),
+  },
+])(
+  '$when, a closing_signed is answered for the transaction without the output that its owner gives up',
+  ({ prepare }) => {
+    const { pair, closing, error } = withoutFunder(9_000n, prepare);
+    expect(error).toBeUndefined();
+    pair.bob.completeMonitor();
+    const funding = primaryFunding(pair.alice.channel);
+    const built = buildClosingTransaction({ funding, closing, dustLimitSat: 354n });
+    const { signature } = take(pair.bob, 'closing_signed');
+    expect(
+      built.ok && fakeSecp256k1.verify(built.value.sighash, signature, funding.counterpartyFundingPubkey),
+    ).toBe(true);
+  },
+);
 
 test('a closing_signed without an output that nobody gives up is not the close that was asked for', () => {
   const { pair, error } = withoutFunder(11_000n);

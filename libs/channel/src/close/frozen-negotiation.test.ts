@@ -1,9 +1,9 @@
 /** The negotiation of a closing fee whose beginning waits for a monitor update to be durable everywhere. */
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { expect, test } from 'vitest';
-import { effectsOf, receive, take, typesOf } from '../testing/expect.ts';
+import { effectsOf, forged, receive, take, typesOf } from '../testing/expect.ts';
 import type { NodeOptions } from '../testing/node.ts';
-import { Pair, type Side, addCommand, preimageOf } from '../testing/pair.ts';
+import { Pair, type Side, addCommand, preimageOf, testScript } from '../testing/pair.ts';
 import { isFrozen } from '../updates/ready.ts';
 
 /**
@@ -62,6 +62,20 @@ test('so it does to an offer without a range, of which it remembers the fee', ()
   expect(receive(pair.bob, farther)).toMatchObject({ code: 'closing_fee', reaction: 'warning_disconnect' });
 });
 
+test('a fundee answers an offer that it accepts when it thaws', () => {
+  const pair = lastRevocation('alice');
+  pair.deliver('bob');
+  const offer = take(pair.alice, 'closing_signed');
+  expect(receive(pair.bob, offer)).toBeUndefined();
+  expect(pair.bob.channel.phase.type).toBe('closing_mutual');
+  expect(typesOf(pair.bob.outbox)).toEqual([]);
+  pair.bob.restart();
+  pair.bob.completeMonitor();
+  expect(typesOf(pair.bob.outbox)).toEqual(['closing_signed']);
+  expect(pair.bob.outbox).toMatchObject([{ feeSatoshis: offer.feeSatoshis }]);
+  expectClosed(pair);
+});
+
 test('a funder makes its offer when it thaws, once', () => {
   const pair = lastRevocation('bob');
   expect(typesOf(pair.bob.outbox)).toEqual(['revoke_and_ack']);
@@ -87,6 +101,31 @@ test.each([
   own.completeMonitor();
   expect(typesOf(own.outbox)).toEqual(held);
   expectClosed(pair);
+});
+
+test('a close that is agreed on before its shutdown has left is answered with both when it thaws', () => {
+  const pair = new Pair(fakeSecp256k1);
+  pair.bob.monitor = 'in_progress';
+  pair.alice.must({ type: 'shutdown' });
+  pair.deliver('bob');
+  // The peer knows the script from elsewhere, and does not wait to hear it.
+  expect(
+    receive(pair.alice, forged(pair.alice, 'shutdown', { scriptpubkey: testScript(2) })),
+  ).toBeUndefined();
+  pair.deliver('bob');
+  expect(pair.bob.channel.phase.type).toBe('closing_mutual');
+  pair.bob.completeMonitor();
+  expect(typesOf(pair.bob.outbox)).toEqual(['shutdown', 'closing_signed']);
+});
+
+test('a close that was agreed on is not answered on the next connection', () => {
+  const pair = lastRevocation('alice');
+  pair.deliver('bob');
+  pair.deliver('bob');
+  pair.disconnect();
+  pair.connect();
+  pair.bob.completeMonitor();
+  expect(typesOf(pair.bob.outbox)).toEqual([]);
 });
 
 test('a reconnection before the thaw begins anew', () => {

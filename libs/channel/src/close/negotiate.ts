@@ -16,7 +16,7 @@ import { fault } from '../errors.ts';
 import type { ClosingOffer, EstablishedChannel, Phase } from '../state.ts';
 import { primaryFunding } from '../state.ts';
 import type { Step, StepResult } from '../step.ts';
-import { stepOf } from '../step.ts';
+import { send, stepOf } from '../step.ts';
 
 type Negotiating = Extract<Phase, { type: 'negotiating_closing' }>;
 interface FeeRange {
@@ -193,24 +193,28 @@ function offer(
   made: ClosingOffer,
   closing: ClosingSpec = specFor(state, phase, made.feeSat),
 ): Step<EstablishedChannel> {
-  const message = {
-    kind: 'closing_signed',
-    channelId: state.channelId,
-    closing,
-    ...(made.feeRange && { feeRange: made.feeRange }),
-  } as const;
   return {
     state: { ...state, phase: { ...phase, holderOffer: made } },
-    effects: [{ type: 'send', message }],
+    effects: [closingSigned(state, closing, made.feeRange)],
   };
 }
 
+function closingSigned(
+  { channelId }: EstablishedChannel,
+  closing: ClosingSpec,
+  feeRange?: FeeRange,
+): ChannelEffect {
+  return send({ kind: 'closing_signed', channelId, closing, ...(feeRange && { feeRange }) });
+}
+
 /**
- * The closing_signed that a frozen channel did not send. The last update before a negotiation is the revocation that lets it
- * begin: whatever was offered while frozen was held.
+ * The closing_signed that a frozen channel did not send: its offer, or its answer to an offer that it accepts. The last
+ * update before a negotiation is what lets it begin, and a close that is agreed on ends with its connection: whatever was
+ * said while frozen was held, and the counterparty waits for it.
  */
-export function heldOffer(state: EstablishedChannel): readonly ChannelEffect[] {
+export function heldClosing(state: EstablishedChannel): readonly ChannelEffect[] {
   const { phase } = state;
+  if (phase.type === 'closing_mutual') return [closingSigned(state, phase.closing)];
   return phase.type === 'negotiating_closing' && phase.holderOffer !== undefined
     ? offer(state, phase, phase.holderOffer).effects
     : [];

@@ -173,14 +173,30 @@ function shutdownMessage(channelId: Uint8Array, scriptpubkey: Uint8Array): Messa
 
 /**
  * The holder's shutdown for a counterparty that has not heard it. One that is held starts the negotiation on this side, so
- * that it may be owed in that phase, too.
+ * that it may be owed in the phases after, too.
  */
 export function shutdownAgain({ channelId, phase }: EstablishedChannel): readonly ChannelEffect[] {
-  if (phase.type === 'negotiating_closing')
-    return [sendReady(shutdownMessage(channelId, phase.holderScript))];
-  return phase.type === 'shutting_down' && phase.holder.type === 'sent'
-    ? [sendReady(shutdownMessage(channelId, phase.holder.script))]
-    : [];
+  const script = sentScript(phase);
+  return script === undefined ? [] : [sendReady(shutdownMessage(channelId, script))];
+}
+
+/** Where the holder's shutdown says that the close pays it; undefined when there is none, or none any more. */
+function sentScript(phase: Phase): Uint8Array | undefined {
+  switch (phase.type) {
+    case 'shutting_down':
+      return phase.holder.type === 'sent' ? phase.holder.script : undefined;
+    case 'negotiating_closing':
+      return phase.holderScript;
+    case 'closing_mutual':
+      return phase.closing.holderScript;
+    case 'awaiting_funding_confirmations':
+    case 'awaiting_channel_ready':
+    case 'open':
+    case 'closing_force':
+    case 'passive':
+    case 'closed':
+      return undefined;
+  }
 }
 
 /** After a disconnect: both shutdowns are exchanged again and the negotiation restarts. */
