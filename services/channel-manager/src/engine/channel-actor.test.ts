@@ -210,4 +210,24 @@ describe('a peer that goes on sending channel_reestablish', () => {
     expect(lone.sent.map(({ type }) => type)).toEqual(['error', 'error', 'error', 'error']);
     expect(lone.disconnects).toEqual([]);
   });
+
+  test('on more connections than the signer gives points at once, all within one turn, leaves the channel in service', async () => {
+    const pair = new Pair(fakeSecp256k1);
+    const lone = new LoneActor(pair.bob);
+    const messages = reestablishes(pair, future).slice(0, 17);
+    // The first item begins a turn; what comes until that ends is the next.
+    lone.actor.post({ kind: 'block', height: 500 });
+    for (const [n, message] of messages.entries()) {
+      const generation = BigInt(n + 2);
+      lone.actor.post({ kind: 'disconnected', generation: generation - 1n });
+      lone.actor.post({ kind: 'connected', generation, features: pair.features });
+      const input = { type: 'message', message } as const;
+      lone.actor.post({ kind: 'message', input, generation, frame: generation });
+    }
+    await lone.idle();
+    expect(lone.quarantines).toEqual([]);
+    expect(lone.askedPoints).toHaveLength(messages.length);
+    expect(lone.consumed).toHaveLength(messages.length);
+    expect(lone.phase).toBe('closing_force');
+  });
 });

@@ -17,6 +17,8 @@ import type { ActorHost } from './actor-host.ts';
 import type { ChannelActor } from './channel-actor.ts';
 
 const SIGN_RETRY_MS = 100;
+/** The signer refuses a call for more. */
+const MAX_POINTS_IN_CALL = 16;
 
 export class ChannelSigner {
   readonly #host: ActorHost;
@@ -79,20 +81,26 @@ export class ChannelSigner {
     if (state.type === 'established') this.#progress = signerProgress(state);
   }
 
-  /** Adds the holder's points of these commitments. */
+  /**
+   * Adds the holder's points of these commitments, however many: every connection that lies in one turn may ask for one.
+   * @throws AbortedError when the actor stops meanwhile; RpcError for a definitive no.
+   */
   async fetchPoints(numbers: readonly bigint[], points: Map<bigint, Uint8Array>): Promise<void> {
     const { runtime, signer } = this.#host.ports;
     const missing = [...new Set(numbers)];
-    const request = { channelKeysId: this.#actor.channelKeysId, commitmentNumbers: missing };
-    const answer = await patiently(
-      runtime,
-      () => this.#actor.stopped,
-      () => signer.getPerCommitmentPoints(request),
-    );
-    for (const [at, number] of missing.entries()) {
-      const point = answer.points[at];
-      if (point === undefined) throw new InternalError(`the signer gave no point of commitment ${number}`);
-      points.set(number, point);
+    for (let from = 0; from < missing.length; from += MAX_POINTS_IN_CALL) {
+      const commitmentNumbers = missing.slice(from, from + MAX_POINTS_IN_CALL);
+      const request = { channelKeysId: this.#actor.channelKeysId, commitmentNumbers };
+      const answer = await patiently(
+        runtime,
+        () => this.#actor.stopped,
+        () => signer.getPerCommitmentPoints(request),
+      );
+      for (const [at, number] of commitmentNumbers.entries()) {
+        const point = answer.points[at];
+        if (point === undefined) throw new InternalError(`the signer gave no point of commitment ${number}`);
+        points.set(number, point);
+      }
     }
   }
 }

@@ -5,6 +5,7 @@
 import { type ChannelInput, type ChannelState, type PeerMessage, signerProgress } from '@fulmen/channel';
 import type { TestNode } from '@fulmen/channel/testing/node';
 import { InternalError } from '@fulmen/codec';
+import { RpcError } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
 import type { CommitUnit, LoadedChannel, Verdict } from '@fulmen/store';
 import type { ActorHost } from '../actor-host.ts';
@@ -13,6 +14,8 @@ import { PolicyDefaults } from '../policy.ts';
 import type { OtherSignatures } from '../../signing/sign-item.ts';
 
 const GENERATION = 1n;
+/** What the signer answers in one call. */
+const MAX_POINTS = 16;
 
 export class LoneActor {
   readonly actor: ChannelActor;
@@ -46,6 +49,8 @@ export class LoneActor {
         runtime: { wallClockMs: () => 0, monotonicMs: () => 0, sleep: () => never },
         signer: {
           getPerCommitmentPoints: ({ commitmentNumbers }: { commitmentNumbers: bigint[] }) => {
+            if (commitmentNumbers.length > MAX_POINTS)
+              return Promise.reject(new RpcError('invalid_argument', `at most ${MAX_POINTS} points at once`));
             this.askedPoints.push(...commitmentNumbers);
             return Promise.resolve({ points: commitmentNumbers.map((number) => signer.point(number)) });
           },
