@@ -1,10 +1,13 @@
 /** The negotiation of a closing fee whose beginning waits for a monitor update to be durable everywhere. */
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { canCommit } from '../commit.ts';
 import { effectsOf, forged, receive, take, typesOf } from '../testing/expect.ts';
 import type { NodeOptions } from '../testing/node.ts';
 import { Pair, type Side, addCommand, preimageOf, testScript } from '../testing/pair.ts';
 import { isFrozen } from '../updates/ready.ts';
+
+const SIDES: readonly Side[] = ['alice', 'bob'];
 
 /**
  * Both have sent shutdown, and the last HTLC is off both commitments with what `from` says next; its receiver is frozen by
@@ -139,4 +142,51 @@ test('a reconnection before the thaw begins anew', () => {
   expect(typesOf(pair.bob.outbox)).toEqual([]);
   pair.bob.completeMonitor();
   expectClosed(pair);
+});
+
+/** One message, or one commitment; false when both are silent. */
+function move(pair: Pair): boolean {
+  for (const side of SIDES) if (pair.deliver(side)) return true;
+  for (const node of [pair.alice, pair.bob]) {
+    if (!canCommit(node.channel)) continue;
+    node.must({ type: 'commit' });
+    return true;
+  }
+  return false;
+}
+
+interface Close {
+  readonly closer: Side;
+  /** Of an HTLC that is fulfilled meanwhile. */
+  readonly offerer: Side | 'nobody';
+  readonly frozen: Side;
+}
+
+/** What follows the first `moves` of a close freezes one side. Whether there were so many. */
+function closeFrozenAfter(moves: number, { closer, offerer, frozen }: Close): boolean {
+  const pair = new Pair(fakeSecp256k1);
+  if (offerer !== 'nobody') pair.node(offerer).must(addCommand(1, 1_000_000n));
+  pair.settle();
+  pair.node(closer).must({ type: 'shutdown' });
+  if (offerer !== 'nobody')
+    pair.node(pair.other(offerer)).must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(1) });
+  let made = 0;
+  while (made < moves && move(pair)) made += 1;
+  pair.node(frozen).monitor = 'in_progress';
+  while (move(pair));
+  pair.node(frozen).completeMonitor();
+  pair.settle();
+  expectClosed(pair);
+  return made === moves;
+}
+
+describe.each(['nobody', ...SIDES] as const)('a close while an HTLC of %s is fulfilled', (offerer) => {
+  test.each(SIDES.flatMap((closer) => SIDES.map((frozen) => ({ closer, frozen }))))(
+    'that $closer asks for is agreed on, wherever in the middle of it $frozen is frozen',
+    ({ closer, frozen }) => {
+      let moves = 0;
+      while (closeFrozenAfter(moves, { closer, offerer, frozen })) moves += 1;
+      expect(moves).toBeGreaterThan(2);
+    },
+  );
 });
