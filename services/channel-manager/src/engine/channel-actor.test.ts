@@ -125,6 +125,22 @@ describe('a mutual close that the signer refuses', () => {
   });
 });
 
+test('the time for a negotiation begins when its first message is no longer held', async () => {
+  const pair = new Pair(fakeSecp256k1);
+  pair.bob.monitor = 'in_progress';
+  pair.alice.must({ type: 'shutdown' });
+  pair.deliver('bob');
+  const lone = new LoneActor(pair.bob);
+  lone.actor.post({ kind: 'block', height: 500 });
+  await lone.idle();
+  expect(lone.phase).toBe('negotiating_closing');
+  expect(lone.sleepsMs).toEqual([]);
+  lone.actor.post({ kind: 'monitor_completed', updateId: pair.bob.channel.monitor.updateId });
+  await lone.idle();
+  expect(lone.sent.map(({ type }) => type)).toEqual(['shutdown']);
+  expect(lone.sleepsMs).toEqual([120_000]);
+});
+
 describe('a peer that goes on sending channel_reestablish', () => {
   const COUNT = 1_000;
   const SECOND = 'a second channel_reestablish';

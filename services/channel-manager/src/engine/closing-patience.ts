@@ -1,12 +1,13 @@
 /** How long the negotiation of a closing fee may take. */
 import type { ChannelState } from '@fulmen/channel';
+import { isFrozen } from '@fulmen/channel/updates/ready';
 import type { ActorHost } from './actor-host.ts';
 import type { ChannelActor } from './channel-actor.ts';
 
 /**
  * BOLT 2: "if it doesn't receive a closing_signed response after a reasonable amount of time: MUST fail the channel", and
  * "MUST fail the channel if it doesn't receive a satisfying fee_range after a reasonable amount of time". A lost connection
- * begins the negotiation, and the time for it, anew.
+ * begins the negotiation, and the time for it, anew; of a frozen channel the peer has heard nothing that it could answer.
  */
 const CLOSING_PATIENCE_MS = 120_000;
 
@@ -25,7 +26,8 @@ export class ClosingPatience {
     const negotiates =
       state.type === 'established' &&
       state.phase.type === 'negotiating_closing' &&
-      state.connection.type === 'connected';
+      state.connection.type === 'connected' &&
+      !isFrozen(state);
     if (negotiates) this.#timer ??= this.#start();
     else this.stop();
   }

@@ -27,6 +27,8 @@ export class LoneActor {
   /** Frames that were acknowledged. */
   readonly consumed: bigint[] = [];
   readonly commits: CommitUnit[] = [];
+  /** What is waited for, none of which ends. */
+  readonly sleepsMs: number[] = [];
   signClosing: OtherSignatures['closing'] = () => Promise.resolve(new Uint8Array(64));
   readonly #work: Promise<void>[] = [];
   #frame = 0n;
@@ -46,7 +48,14 @@ export class LoneActor {
         logger: silentLogger,
         secp: node.secp,
         bus: { publish: () => undefined },
-        runtime: { wallClockMs: () => 0, monotonicMs: () => 0, sleep: () => never },
+        runtime: {
+          wallClockMs: () => 0,
+          monotonicMs: () => 0,
+          sleep: (ms: number) => {
+            this.sleepsMs.push(ms);
+            return never;
+          },
+        },
         signer: {
           getPerCommitmentPoints: ({ commitmentNumbers }: { commitmentNumbers: bigint[] }) => {
             if (commitmentNumbers.length > MAX_POINTS)
