@@ -65,10 +65,7 @@ export class LndRest {
   }
 
   async #request(method: string, route: string, body: Json | undefined): Promise<string> {
-    const request = this.#open(method, route);
-    request.setTimeout(CALL_TIMEOUT_MS, () => request.destroy(new PeerError(`${route}: no answer`)));
-    request.end(body === undefined ? undefined : JSON.stringify(body));
-    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    const response = await this.#responseTo(method, route, body);
     const parts: Buffer[] = [];
     for await (const part of response) parts.push(part as Buffer);
     const text = Buffer.concat(parts).toString();
@@ -77,6 +74,22 @@ export class LndRest {
       throw new PeerError(`${this.#name} refuses ${route}: ${message}`);
     }
     return text;
+  }
+
+  /** Asks again on a new connection where LND had ended the idle one: it has not seen the call then. */
+  async #responseTo(method: string, route: string, body: Json | undefined): Promise<IncomingMessage> {
+    for (;;) {
+      const request = this.#open(method, route);
+      request.setTimeout(CALL_TIMEOUT_MS, () => request.destroy(new PeerError(`${route}: no answer`)));
+      request.end(body === undefined ? undefined : JSON.stringify(body));
+      try {
+        const [response] = (await once(request, 'response')) as [IncomingMessage];
+        return response;
+      } catch (error) {
+        const isReset = error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
+        if (!isReset || !request.reusedSocket) throw error;
+      }
+    }
   }
 
   #open(method: string, route: string): ReturnType<typeof https.request> {
