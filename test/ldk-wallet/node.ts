@@ -1,7 +1,8 @@
 // The LDK node: its parts, its chain, its saved state, and the loop that drives it.
 //
 // Every input (bytes of a peer, a block, a request) ends in one turn of the loop: events are handled,
-// messages are made, the state is saved, and only then do the messages leave.
+// messages are made, the state is saved, and only then do the messages leave. That is why all of it is
+// one class: what marks the state as changed, and the turn that saves it, must not come apart.
 import fs from 'node:fs';
 import path from 'node:path';
 import { randomBytes } from 'node:crypto';

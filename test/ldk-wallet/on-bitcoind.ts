@@ -28,13 +28,17 @@ const ended = new Promise<string>((resolve) => {
 
 const url = `http://fulmen:fulmen@127.0.0.1:${port}`;
 const rpc = new ChainRpc(url);
+const START_TIMEOUT_MS = 60_000;
 
 async function answers(): Promise<void> {
+  const deadline = Date.now() + START_TIMEOUT_MS;
   for (;;) {
     try {
       await rpc.call('getblockcount');
       return;
-    } catch {
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      // Nothing tells when bitcoind begins to serve: it is asked.
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }

@@ -3,6 +3,8 @@
  * over Noise through a gateway's socket. It has one channel with the fleet, never
  * crashes, reconnects for ever, pays through the fleet and answers as the last
  * hop. What an honest fleet must never do to it is a violation.
+ *
+ * One class, for every part of it acts on the one core and its effects: the connection, the messages, the blocks.
  */
 import {
   acceptChannel,

@@ -111,7 +111,7 @@ interface Whole {
   readonly others: 'follow' | 'go_at_once';
 }
 
-/** Undefined: it is better together, for now. */
+/** Undefined: as fees and coins are, it is better left together. */
 function takeApart(
   input: SweepPlanInput,
   { parts, when }: Split,
