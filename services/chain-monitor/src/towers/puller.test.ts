@@ -13,6 +13,7 @@ import { ChainView } from '../state/view.ts';
 import { ManualClock, settle } from '../testing/harness.ts';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
 import { TowerPuller } from './puller.ts';
+import { EMPTY_SNAPSHOT } from '../testing/empty-snapshot.ts';
 
 const [UPDATED, DUE, LATER_DUE] = [0x01, 0x02, 0x03].map((byte) => new Uint8Array(32).fill(byte)) as [
   Uint8Array,
@@ -20,20 +21,7 @@ const [UPDATED, DUE, LATER_DUE] = [0x01, 0x02, 0x03].map((byte) => new Uint8Arra
   Uint8Array,
 ];
 const LEASE = { holder: 'tower', epoch: 1n };
-const EMPTY_VIEW = new ChainView({
-  blocks: [],
-  fundings: [],
-  broadcasts: [],
-  addresses: [],
-  utxos: [],
-  reservations: [],
-  spends: [],
-  settlements: [],
-  claims: [],
-  sweeps: [],
-  rescanFrom: undefined,
-  scannedFrom: undefined,
-});
+const EMPTY_VIEW = new ChainView(EMPTY_SNAPSHOT);
 
 const stops: (() => Promise<void>)[] = [];
 afterEach(async () => {

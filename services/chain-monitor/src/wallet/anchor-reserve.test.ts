@@ -10,6 +10,7 @@ import { ChainView } from '../state/view.ts';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
 import { type Harness, payFrom, settle, startHarness } from '../testing/harness.ts';
 import { AnchorReserve } from './anchor-reserve.ts';
+import { EMPTY_SNAPSHOT } from '../testing/empty-snapshot.ts';
 
 const open: Harness[] = [];
 afterEach(async () => {
@@ -202,21 +203,6 @@ describe('a channel that closes', () => {
       expect(await reservedSat({ ...open, closeType })).toBe(0n);
   });
 });
-
-const EMPTY_SNAPSHOT = {
-  blocks: [],
-  fundings: [],
-  broadcasts: [],
-  addresses: [],
-  utxos: [],
-  reservations: [],
-  spends: [],
-  settlements: [],
-  claims: [],
-  sweeps: [],
-  rescanFrom: undefined,
-  scannedFrom: undefined,
-};
 
 function fundingOf(channelId: Uint8Array): FundingRecord {
   return {
