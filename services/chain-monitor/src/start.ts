@@ -114,7 +114,6 @@ export async function start(
     health,
     network: config.network,
     rescanHeight: config.rescanHeight,
-    book: bookOf,
     scanner,
     facts: settler,
     drainMonitors: async () => void (await drain.run()),

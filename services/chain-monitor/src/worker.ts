@@ -302,7 +302,7 @@ export class Worker {
     try {
       const descriptors = await signer.getWalletDescriptors({}, { deadlineMs: DESCRIPTORS_DEADLINE_MS });
       const made = new AddressBook(ports.secp, config.network, descriptors);
-      await writer.turn((draft) => void made.extend(draft));
+      await writer.turn((draft) => made.introduce(draft));
       setBook(made);
     } catch (error) {
       if (!(error instanceof RpcError)) throw error;

@@ -148,7 +148,7 @@ export class Gateway {
       try {
         await this.#establish(socket, 'inbound', () => establishInbound(socket, this.#ports.establish));
       } finally {
-        this.#admission.established();
+        this.#admission.established(host);
       }
     });
   }

@@ -24,6 +24,8 @@ export const DEFAULT_LIMITS: GatewayLimits = {
   maxWantedPeers: 10_000,
 };
 
+/** One address has at most one in so many of the handshakes in flight: a silent stranger leaves room for others. */
+export const PENDING_HANDSHAKES_SHARE = 8;
 /** The Noise handshake, from the first byte to the last. */
 export const HANDSHAKE_DEADLINE_MS = 10_000;
 /** The init exchange after it. */

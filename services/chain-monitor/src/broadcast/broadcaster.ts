@@ -11,7 +11,7 @@ import type { ChainMetrics } from '../metrics.ts';
 import { type Draft } from '../state/draft.ts';
 import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
-import type { AddressBook } from '../wallet/address-book.ts';
+import { type AddressBook, observeTransactions } from '../wallet/address-book.ts';
 import { unsignedFundings } from '../wallet/funding-signatures.ts';
 import { orderIdOf } from './order-id.ts';
 
@@ -176,7 +176,7 @@ export class Broadcaster {
       const tx = decodeTx(raw);
       return tx.ok ? [{ tx: tx.value, txid: txidOf(tx.value), sighting: { type: 'mempool' as const } }] : [];
     });
-    this.#ports.book()?.observe(draft, decoded);
+    observeTransactions(draft, decoded, this.#ports.book());
   }
 
   /** Of a refused order: what confirmed before the order came. */

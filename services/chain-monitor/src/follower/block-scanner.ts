@@ -5,7 +5,7 @@ import type { Settler } from '../settlement/settler.ts';
 import { Draft } from '../state/draft.ts';
 import type { Writer } from '../state/writer.ts';
 import { scanSweeps } from '../sweeper/scan.ts';
-import type { AddressBook } from '../wallet/address-book.ts';
+import { type AddressBook, observeTransactions } from '../wallet/address-book.ts';
 import { scanFundings } from './fundings.ts';
 import { ContradictionError } from './health.ts';
 import { scanOrders } from './orders.ts';
@@ -67,13 +67,14 @@ export class BlockScanner {
     scanFundings(draft, block, height);
     scanOrders(draft, block, height);
     scanSweeps(draft, block, height);
-    this.#ports.book()?.observe(
+    observeTransactions(
       draft,
       block.transactions.map((tx, at) => ({
         tx,
         txid: block.txids[at] as Uint8Array,
         sighting: { type: 'block', height, isCoinbase: block.txIndexes[at] === 0 },
       })),
+      this.#ports.book(),
     );
     await this.#ports.facts.scan(draft, block, height);
   }

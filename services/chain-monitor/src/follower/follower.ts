@@ -20,7 +20,6 @@ import type { ChainMetrics } from '../metrics.ts';
 import type { Settler } from '../settlement/settler.ts';
 import type { Writer } from '../state/writer.ts';
 import { finishSweeps, unscanSweeps } from '../sweeper/scan.ts';
-import type { AddressBook } from '../wallet/address-book.ts';
 import { pruneSpent, unscanWallet } from '../wallet/observe.ts';
 import type { BlockIndex } from './block-index.ts';
 import type { BlockScanner } from './block-scanner.ts';
@@ -44,7 +43,6 @@ export interface FollowerPorts {
   readonly health: ChainHealth;
   readonly rescanHeight: number | undefined;
   readonly index: BlockIndex;
-  readonly book: () => AddressBook | undefined;
   readonly scanner: BlockScanner;
   /** Spends of what closed channels watch. */
   readonly facts: Pick<Settler, 'unscan'>;
@@ -147,7 +145,6 @@ export class Follower {
     await writer.turn((draft) => {
       draft.block = { type: 'connect', block };
       draft.scannedFrom = height + 1;
-      this.#ports.book()?.extend(draft);
     });
     this.#ports.logger.info({ height }, 'following the chain from here');
     this.#ports.onBlock();

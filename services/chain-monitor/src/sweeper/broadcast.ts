@@ -7,7 +7,7 @@ import { type ChannelClaims, isFeeRefusal, outPointKeyOf } from '@fulmen/settlem
 import type { SweepRecord } from '@fulmen/store/chain/chain-store';
 import type { ChainMetrics } from '../metrics.ts';
 import type { Writer } from '../state/writer.ts';
-import type { AddressBook } from '../wallet/address-book.ts';
+import { type AddressBook, observeTransactions } from '../wallet/address-book.ts';
 
 /** The longest of its words that are kept. */
 const MAX_REASON_LENGTH = 500;
@@ -98,7 +98,8 @@ export class SweepBroadcaster {
       const tx = decodeTx(sweep.transaction);
       if (reason !== undefined || !tx.ok || isSeen(draft.view.utxos.values(), sweep.txid)) return;
       // The wallet sees what comes home, and what it paid, at once.
-      this.#ports.book()?.observe(draft, [{ tx: tx.value, txid: sweep.txid, sighting: { type: 'mempool' } }]);
+      const seen = [{ tx: tx.value, txid: sweep.txid, sighting: { type: 'mempool' as const } }];
+      observeTransactions(draft, seen, this.#ports.book());
     });
     if (reason === undefined) return 'accepted';
     return isFeeRefusal(reason) ? 'fee' : 'refused';

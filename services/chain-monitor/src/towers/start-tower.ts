@@ -88,7 +88,6 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     health,
     network: config.network,
     rescanHeight: undefined,
-    book: () => undefined,
     scanner,
     facts: settler,
     drainMonitors: async () => void (await drain.run()),

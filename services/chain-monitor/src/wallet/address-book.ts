@@ -4,7 +4,6 @@
  * beyond it is given away: a wallet restored from the seed finds everything.
  */
 import { type Network, type Tx, p2trScript, p2wpkhScript, withChecksum } from '@fulmen/bitcoin';
-import { toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { type ExtendedPublic, decodeExtendedPublic, taprootOutputKey, walletPublicKey } from '@fulmen/keys';
 import type { AddressChain, AddressKind, AddressRecord } from '@fulmen/store/chain/chain-store';
@@ -107,6 +106,17 @@ export class AddressBook {
     return { script, kind, chain, index, state: 'unused' };
   }
 
+  /**
+   * For a book that was just made. Where no address was known before, blocks that came already are read again: the seed
+   * may have been used in an earlier life.
+   */
+  introduce(draft: Draft): void {
+    const { addresses, scannedFrom, rescanFrom } = draft.view;
+    if (addresses.size === 0 && scannedFrom !== undefined)
+      draft.rescanFrom = Math.min(rescanFrom ?? scannedFrom, scannedFrom);
+    this.extend(draft);
+  }
+
   /** Derives what the gap limit asks for. */
   extend(draft: Draft): 'extended' | 'complete' {
     let outcome: 'extended' | 'complete' = 'complete';
@@ -120,19 +130,6 @@ export class AddressBook {
       }
     }
     return outcome;
-  }
-
-  /** Observes transactions, again if one of them used an address so that later ones came into sight. */
-  observe(
-    draft: Draft,
-    transactions: readonly { readonly tx: Tx; readonly txid: Uint8Array; readonly sighting: Sighting }[],
-  ): readonly Uint8Array[] {
-    const touched = new Map<string, Uint8Array>();
-    do {
-      for (const { tx, txid, sighting } of transactions)
-        if (observeTransaction(draft, tx, txid, sighting) === 'touched') touched.set(toHex(txid), txid);
-    } while (this.extend(draft) === 'extended');
-    return [...touched.values()];
   }
 
   /**
@@ -149,6 +146,21 @@ export class AddressBook {
     this.extend(draft);
     return handedOut;
   }
+}
+
+/**
+ * Notes what transactions do to the wallet, again if one of them used an address so that later ones came into sight.
+ * While the signer has not told who the wallet is there is no book, and what is stored is enough: whoever gave an address
+ * away stored those behind it.
+ */
+export function observeTransactions(
+  draft: Draft,
+  transactions: readonly { readonly tx: Tx; readonly txid: Uint8Array; readonly sighting: Sighting }[],
+  book: AddressBook | undefined,
+): void {
+  do {
+    for (const { tx, txid, sighting } of transactions) observeTransaction(draft, tx, txid, sighting);
+  } while (book?.extend(draft) === 'extended');
 }
 
 interface Branch {

@@ -9,7 +9,7 @@ import { Draft } from '../state/draft.ts';
 import { outPointKey } from '../state/keys.ts';
 import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
-import type { AddressBook } from './address-book.ts';
+import { type AddressBook, observeTransactions } from './address-book.ts';
 import { type Sighting, forgetTransaction } from './observe.ts';
 import { isSpentByItself, releaseReservation } from './wallet.ts';
 
@@ -40,8 +40,6 @@ export class Housekeeping {
    */
   async lookIntoMempool(): Promise<void> {
     const { source, writer, mempoolScanLimit } = this.#ports;
-    const book = this.#ports.book();
-    if (book === undefined) return;
     const { raws, seen } = await this.#unseen(source, mempoolScanLimit);
     const fresh = raws.flatMap((raw) => {
       const tx = decodeTx(raw);
@@ -54,7 +52,7 @@ export class Housekeeping {
       // A block came meanwhile: what left the mempool may be in it.
       if (draft.view.tip === undefined || displayHash(draft.view.tip.hash) !== best.hash) return;
       for (const txid of vanished) forgetTransaction(draft, txid);
-      book.observe(draft, fresh);
+      observeTransactions(draft, fresh, this.#ports.book());
     });
     this.#seen = seen;
   }

@@ -14,12 +14,7 @@ export type Sighting =
   | { readonly type: 'block'; readonly height: number; readonly isCoinbase: boolean };
 
 /** Notes what a transaction does to the wallet. */
-export function observeTransaction(
-  draft: Draft,
-  tx: Tx,
-  txid: Uint8Array,
-  sighting: Sighting,
-): 'touched' | 'foreign' {
+export function observeTransaction(draft: Draft, tx: Tx, txid: Uint8Array, sighting: Sighting): void {
   const height = sighting.type === 'block' ? sighting.height : undefined;
   const spends = tx.inputs.map((input) => draft.utxo(outPointKey(input.txid, input.vout)));
   // A block has decided otherwise.
@@ -27,7 +22,7 @@ export function observeTransaction(
     height === undefined &&
     spends.some((utxo) => utxo?.spentBy?.height !== undefined && !equalBytes(utxo.spentBy.txid, txid))
   )
-    return 'foreign';
+    return;
   let amountSat = 0n;
   let touched = false;
   for (const utxo of spends) {
@@ -65,7 +60,7 @@ export function observeTransaction(
       ...(known?.spentBy !== undefined && { spentBy: known.spentBy }),
     });
   }
-  if (!touched) return 'foreign';
+  if (!touched) return;
   const outSat = tx.outputs.reduce((sum, { valueSat }) => sum + valueSat, 0n);
   const feeSat = isOwn ? spends.reduce((sum, utxo) => sum + (utxo?.valueSat ?? 0n), 0n) - outSat : 0n;
   draft.putTransaction({
@@ -75,7 +70,6 @@ export function observeTransaction(
     label: labelOf(draft, tx, txid),
     ...(height !== undefined && { height }),
   });
-  return 'touched';
 }
 
 function labelOf(draft: Draft, tx: Tx, txid: Uint8Array): string {

@@ -1,11 +1,15 @@
 /** Which inbound connections may begin a handshake, and whether there is room for a peer: bounds in all and for each address. */
 import { toHex } from '@fulmen/codec';
 import { ipAddress } from '@fulmen/wire';
-import { type GatewayLimits, MAX_RATED_ADDRESSES } from '../limits.ts';
+import { type GatewayLimits, MAX_RATED_ADDRESSES, PENDING_HANDSHAKES_SHARE } from '../limits.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 /** The bound that was reached. */
-export type Refusal = 'per_address' | 'pending_handshakes' | 'handshake_rate';
+export type Refusal =
+  | 'per_address'
+  | 'pending_handshakes'
+  | 'pending_handshakes_per_address'
+  | 'handshake_rate';
 
 /** Room for bursts: as many seconds' worth of handshakes at once. */
 const BURST_SECONDS = 10;
@@ -20,9 +24,29 @@ function addressKey(host: string): string {
   return parsed?.kind === 'ipv6' ? toHex(parsed.address.subarray(0, IPV6_NETWORK_BYTES)) : host;
 }
 
+/** How many there are of each address; of one without any nothing is kept. */
+class Tally {
+  readonly #counts = new Map<string, number>();
+
+  of(key: string): number {
+    return this.#counts.get(key) ?? 0;
+  }
+
+  add(key: string): void {
+    this.#counts.set(key, this.of(key) + 1);
+  }
+
+  remove(key: string): void {
+    const left = this.of(key) - 1;
+    if (left <= 0) this.#counts.delete(key);
+    else this.#counts.set(key, left);
+  }
+}
+
 export class Admission {
   readonly #limits: GatewayLimits;
-  readonly #perAddress = new Map<string, number>();
+  readonly #perAddress = new Tally();
+  readonly #pendingPerAddress = new Tally();
   readonly #rates = new Map<string, TokenBucket>();
   #connections = 0;
   #pending = 0;
@@ -50,32 +74,32 @@ export class Admission {
   admit(host: string, nowMs: number): Refusal | undefined {
     if (this.#pending >= this.#limits.maxPendingHandshakes) return 'pending_handshakes';
     const key = addressKey(host);
-    if ((this.#perAddress.get(key) ?? 0) >= this.#limits.maxConnectionsPerAddress) return 'per_address';
+    if (this.#perAddress.of(key) >= this.#limits.maxConnectionsPerAddress) return 'per_address';
+    const share = Math.ceil(this.#limits.maxPendingHandshakes / PENDING_HANDSHAKES_SHARE);
+    if (this.#pendingPerAddress.of(key) >= share) return 'pending_handshakes_per_address';
     if (!this.#rate(key, nowMs)) return 'handshake_rate';
     this.opened(host);
     this.#pending += 1;
+    this.#pendingPerAddress.add(key);
     return undefined;
   }
 
   /** An outbound connection: counted, never refused. */
   opened(host: string): void {
-    const key = addressKey(host);
     this.#connections += 1;
-    this.#perAddress.set(key, (this.#perAddress.get(key) ?? 0) + 1);
+    this.#perAddress.add(addressKey(host));
   }
 
   /** Handshake and init of an admitted connection ended, well or not. */
-  established(): void {
+  established(host: string): void {
     this.#pending -= 1;
+    this.#pendingPerAddress.remove(addressKey(host));
   }
 
   /** The connection is closed. */
   closed(host: string): void {
-    const key = addressKey(host);
     this.#connections -= 1;
-    const left = (this.#perAddress.get(key) ?? 1) - 1;
-    if (left <= 0) this.#perAddress.delete(key);
-    else this.#perAddress.set(key, left);
+    this.#perAddress.remove(addressKey(host));
   }
 
   #rate(key: string, nowMs: number): boolean {

@@ -121,11 +121,20 @@ test('addresses without end are not remembered without end', () => {
   });
   for (let i = 0; i < 6_000; i += 1) {
     expect(admission.admit(`host ${i}`, 0)).toBeUndefined();
-    admission.established();
+    admission.established(`host ${i}`);
     admission.closed(`host ${i}`);
   }
   expect(admission.connections).toBe(0);
   expect(admission.pendingHandshakes).toBe(0);
+});
+
+test('a stranger who is silent in all handshakes that an address may have leaves room for those of others', () => {
+  const admission = new Admission({ ...DEFAULT_LIMITS, maxPendingHandshakes: 24 });
+  const refusals = Array.from({ length: 4 }, () => admission.admit('192.0.2.1', 0));
+  expect(refusals).toEqual([undefined, undefined, undefined, 'pending_handshakes_per_address']);
+  expect(admission.admit('192.0.2.2', 0)).toBeUndefined();
+  admission.established('192.0.2.1');
+  expect(admission.admit('192.0.2.1', 0)).toBeUndefined();
 });
 
 test('the addresses of one IPv6 network are one, however they are written; those of IPv4 are apart', () => {
