@@ -28,6 +28,8 @@ export interface MissingFactsPorts {
 interface Search {
   readonly record: FundingRecord;
   nextHeight: number;
+  /** Of the last block that was read, which the next one must follow: facts of replaced blocks are none. */
+  lastHash: string | undefined;
   readonly facts: SpendRecord[];
   /** Keys of outputs whose spend is looked for. */
   watched: ReadonlyMap<string, { readonly txid: Uint8Array; readonly outputIndex: number }>;
@@ -74,6 +76,7 @@ export class MissingFacts {
         : {
             record,
             nextHeight: spent.height,
+            lastHash: undefined,
             facts: [],
             watched: new Map([[outPointKey(txid, outputIndex), { txid, outputIndex }]]),
           };
@@ -104,6 +107,8 @@ export class MissingFacts {
       const reading = await readBlock(source, network, { hash, height }, () => filter);
       if (reading.kind !== 'block') return 'absent';
       const { block } = reading;
+      if (search.lastHash !== undefined && displayHash(block.header.prevHash) !== search.lastHash)
+        return 'absent';
       await scanFacts(placed(block), height, {
         channelsOf: (key) => (search.watched.has(key) ? [id] : []),
         put: (fact) => {
@@ -114,19 +119,25 @@ export class MissingFacts {
         },
       });
       const isWider = [...search.watched.keys()].some((key) => !asked.has(key));
-      if (block.coverage === 'whole' || !isWider) return 'read';
+      if (block.coverage === 'whole' || !isWider) {
+        search.lastHash = hash;
+        return 'read';
+      }
     }
   }
 
-  async #store(id: string, { facts }: Search, tip: StoredBlock): Promise<void> {
-    const { writer, logger } = this.#ports;
-    if (facts.length === 0) return this.#giveUp(id, tip);
-    await writer.turn((draft) => {
+  async #store(id: string, { facts, nextHeight, lastHash }: Search, tip: StoredBlock): Promise<void> {
+    const { source, writer, logger } = this.#ports;
+    if (facts.length === 0 || (await source.getBlockHash(nextHeight - 1)) !== lastHash)
+      return this.#giveUp(id, tip);
+    const isStored = await writer.turn((draft) => {
       const current = draft.view.tip;
-      if (current === undefined || !equalBytes(current.hash, tip.hash)) return;
+      if (current === undefined || !equalBytes(current.hash, tip.hash)) return false;
       for (const fact of facts) draft.settlement.putSpend(fact);
+      return true;
     });
     this.#searches.delete(id);
+    if (!isStored) return;
     logger.info(
       { channel: id, facts: facts.length, tip: displayHash(tip.hash) },
       'facts of a closed channel were found in old blocks',
