@@ -54,11 +54,8 @@ async function closedLongAgo() {
   const devChain = newDevChain();
   devChain.mine(110, ANYONE_SCRIPT);
   const funding = spendAnyone([coinAt(devChain, 1)], [VALUE_SAT]);
-  const close = spendAnyone([{ txid: txidHex(funding), vout: 0, valueSat: VALUE_SAT }], [VALUE_SAT - 1_000n]);
-  const child = spendAnyone(
-    [{ txid: txidHex(close), vout: 0, valueSat: VALUE_SAT - 1_000n }],
-    [VALUE_SAT - 2_000n],
-  );
+  const close = spendAnyone([{ txid: txidHex(funding), vout: 0 }], [VALUE_SAT - 1_000n]);
+  const child = spendAnyone([{ txid: txidHex(close), vout: 0 }], [VALUE_SAT - 2_000n]);
   mineWith(devChain, funding);
   mineWith(devChain, close);
   while (devChain.chain.tip.height < 149) mineWith(devChain);
