@@ -67,7 +67,7 @@ describe('gossip in', () => {
       ...Array<string>(4).fill('node_announcement'),
     ]);
     expect(first.typesTo(alice)).not.toContain('channel_announcement');
-    expect(first.misbehaviours(alice)).toEqual([]);
+    expect(first.verdicts(alice)).toEqual([]);
 
     await router.stop();
     const again = await fleet.startRouter('router');
@@ -89,8 +89,8 @@ describe('gossip in', () => {
     const bad = forged.announcement.raw.slice();
     bad[10] = (bad[10] ?? 0) ^ 1;
     await gateway.say(mallory, bad);
-    await until(() => gateway.misbehaviours(mallory).length > 0);
-    expect(gateway.misbehaviours(mallory)).toEqual(['disconnect: invalid signature']);
+    await until(() => gateway.verdicts(mallory).length > 0);
+    expect(gateway.verdicts(mallory)).toEqual(['disconnect: invalid signature']);
     await gateway.say(mallory, unfunded.announcement.raw, stolen.announcement.raw);
     await until(() => fleet.chain.asked === 2);
     await gateway.say(mallory, unfunded.announcement.raw, stolen.announcement.raw, ...good.raw);
@@ -102,10 +102,10 @@ describe('gossip in', () => {
     badUpdate[badUpdate.length - 1] = 7;
     new DataView(badUpdate.buffer).setUint32(2 + 64 + 32 + 8, NOW_SECONDS);
     await gateway.say(mallory, badUpdate, Uint8Array.of(1, 0, 5));
-    await until(() => gateway.misbehaviours(mallory).length === 3);
-    expect(gateway.misbehaviours(mallory).slice(1)).toEqual([
+    await until(() => gateway.verdicts(mallory).length === 3);
+    expect(gateway.verdicts(mallory).slice(1)).toEqual([
       'disconnect: invalid signature',
-      'warn: malformed gossip message',
+      'warning: malformed gossip message',
     ]);
     await router.stop();
   });
@@ -126,7 +126,7 @@ describe('gossip in', () => {
     if (output !== undefined) fleet.chain.outputs.set(unfunded.scid, output);
     await fleet.runtime.advance(40_000);
     await until(async () => (await info(fleet)).updates === 4);
-    expect(gateway.misbehaviours(idOf(fleet, 100))).toEqual([]);
+    expect(gateway.verdicts(idOf(fleet, 100))).toEqual([]);
     await router.stop();
   });
 
@@ -258,7 +258,7 @@ describe('queries', () => {
       encodedShortIds: encodeShortIds([]),
     });
     await gateway.say(wantsNone, ...Array<typeof query>(60).fill(query));
-    await until(() => gateway.misbehaviours(wantsNone).includes('warn: too many queries'));
+    await until(() => gateway.verdicts(wantsNone).includes('warning: too many queries'));
     await router.stop();
   });
 });

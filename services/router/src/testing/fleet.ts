@@ -35,6 +35,10 @@ export class FakeChain {
 }
 
 /** A gateway's end of a gossip stream. */
+/** The message for the peer; empty when it is something else. */
+export const bytesOf = ({ body }: GossipToPeer): Uint8Array =>
+  body?.$case === 'message' ? body.value : new Uint8Array(0);
+
 export class FakeGateway {
   readonly received: GossipToPeer[] = [];
   ended: unknown;
@@ -75,9 +79,9 @@ export class FakeGateway {
   /** What was sent to a peer, decoded. */
   messagesTo(peerNodeId: Uint8Array): Message[] {
     return this.received
-      .filter((item) => item.misbehaviour === '' && nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
+      .filter((item) => nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
       .flatMap((item) => {
-        const decoded = decodeMessage(item.message);
+        const decoded = decodeMessage(bytesOf(item));
         return decoded.ok && decoded.value.type !== 'unknown' ? [decoded.value] : [];
       });
   }
@@ -86,10 +90,13 @@ export class FakeGateway {
     return this.messagesTo(peerNodeId).map((message) => message.type);
   }
 
-  misbehaviours(peerNodeId: Uint8Array): string[] {
+  /** What was said of a peer: `warning: …` and `disconnect: …`. */
+  verdicts(peerNodeId: Uint8Array): string[] {
     return this.received
-      .filter((item) => item.misbehaviour !== '' && nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
-      .map((item) => item.misbehaviour);
+      .filter((item) => nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
+      .flatMap(({ body }) =>
+        body === undefined || body.$case === 'message' ? [] : [`${body.$case}: ${body.value}`],
+      );
   }
 
   close(): void {
