@@ -17,8 +17,11 @@ const MAX_ANSWERS = 4;
 /** Flushes that a slow peer may be behind. */
 const MAX_WINDOWS = 8;
 const BACKLOG_BATCH = 64;
-/** Queries a peer may make at once, and how soon it may make another. */
-const QUERY_BURST = 40;
+/**
+ * Queries a peer may make at once, and how soon it may make another. A new LND asks for the whole network, 500 ids at a
+ * time, as fast as it is answered: some hundred queries. One that is dropped leaves it waiting for its answer.
+ */
+const QUERY_BURST = 200;
 const QUERY_REFILL_MS = 1_000;
 /** The same for filters after which what is stored is sent: each is a walk over the whole graph. */
 const BACKLOG_BURST = 4;
