@@ -120,6 +120,7 @@ describe('a peer and its manager', () => {
         feeBaseMsat: 1,
         feeProportionalMillionths: 1,
         htlcMaximumMsat: 1n,
+        excessData: new Uint8Array(0),
       });
     await peer.send(update(8n));
     await settle();
@@ -210,20 +211,19 @@ describe('gossip', () => {
     fleet.router.send({
       peerNodeId: nodeIdOf('alice'),
       connectionId: 0n,
-    });
       body: { $case: 'message', value: encodeMessage(filter) },
+    });
     expect((await peer.next('gossip_timestamp_filter')).timestampRange).toBe(1);
     fleet.router.send({
       peerNodeId: nodeIdOf('alice'),
       connectionId: 0n,
-    });
       body: { $case: 'disconnect', value: 'bad signature' },
+    });
     expect(text((await peer.next('warning')).data)).toBe('bad signature');
     await peer.closed;
     await settle();
     expect(fleet.router.received.at(-1)).toEqual({ $case: 'peerDown', value: nodeIdOf('alice') });
   });
-});
 
   test('warnings of the router reach the peer, a few of many, and the connection stays', async () => {
     await begin();
@@ -245,6 +245,7 @@ describe('gossip', () => {
     await settle();
     expect(fleet.manager.all('inbound')).toMatchObject([{ number: 1n }]);
   });
+});
 
 describe('ownership', () => {
   test('a peer waits for an owner, and is given up after a while', async () => {

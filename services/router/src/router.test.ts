@@ -1,13 +1,13 @@
 /** The router over its RPCs: gossip in and out, queries, restart, replicas. */
 import { STALE_AFTER_SECONDS } from '@fulmen/graph';
-import { compareBytes } from '@fulmen/codec';
+import { compareBytes, toHex } from '@fulmen/codec';
 import { SYNTHETIC_CHAIN_HASH } from '@fulmen/graph/synthetic';
 import type { MessageOf } from '@fulmen/wire';
 import { decodeShortIds, encodeShortIds, make } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
 import { EVERYTHING_FILTER, HEIGHT, NOW_SECONDS } from './testing/fleet.ts';
 import { until } from './testing/manual-runtime.ts';
-import { fleetOf, idOf, channelOf, lineOf, info, learn } from './testing/questions.ts';
+import { fleetOf, idOf, channelOf, lineOf, info, learn, longer } from './testing/questions.ts';
 
 describe('gossip in', () => {
   test('a network is learnt from a peer, survives a restart, and is relayed to another gateway after a minute', async () => {
@@ -112,6 +112,35 @@ describe('gossip in', () => {
 
   test('an announcement that comes before its blocks is kept until chain-monitor has them', async () => {
     const fleet = await fleetOf();
+  test('what its node signed and nobody can read is kept and relayed byte for byte, and held against no bearer', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const [first, second] = [fleet.gateway('g1', 'router'), fleet.gateway('g2', 'router')];
+    const [honest, other] = [idOf(fleet, 100), idOf(fleet, 101)];
+    await first.peerUp(honest);
+    await second.peerUp(other);
+    await second.say(other, EVERYTHING_FILTER);
+    const { announcement, updates, nodes, keys } = channelOf(fleet, 700_000, [1, 2]);
+    // No record at all, an unknown even one, records out of order, and one cut short.
+    const odd = [
+      longer(fleet, announcement.raw, '00', [...keys, ...keys]),
+      longer(fleet, updates[0]?.raw, '020107', keys.slice(0, 1)),
+      longer(fleet, updates[1]?.raw, '05000300', keys.slice(1)),
+      longer(fleet, nodes[0]?.raw, '0109ff', keys.slice(0, 1)),
+    ];
+    await first.say(honest, ...odd);
+    await until(async () => first.verdicts(honest).length > 0 || (await info(fleet)).updates === 2);
+    expect(first.verdicts(honest)).toEqual([]);
+    await fleet.runtime.advance(60_000);
+    await until(() => second.typesTo(other).includes('node_announcement'));
+    const relayed = second.received.map((item) => toHex(bytesOf(item)));
+    expect(relayed).toEqual(expect.arrayContaining(odd.map(toHex)));
+    await router.stop();
+    const again = await fleet.startRouter('router');
+    expect(await info(fleet)).toMatchObject({ channels: 1, updates: 2 });
+    await again.stop();
+  });
+
     const router = await fleet.startRouter('router');
     const gateway = fleet.gateway('g1', 'router');
     await gateway.peerUp(idOf(fleet, 100));

@@ -31,6 +31,7 @@ const UPDATE = encodeMessage(
     feeBaseMsat: 5,
     feeProportionalMillionths: 6,
     htlcMaximumMsat: 1_000_000n,
+    excessData: new Uint8Array(0),
   }),
 );
 
