@@ -2,6 +2,7 @@
 import { STALE_AFTER_SECONDS } from '@fulmen/graph';
 import { compareBytes, toHex } from '@fulmen/codec';
 import { SYNTHETIC_CHAIN_HASH } from '@fulmen/graph/synthetic';
+import { StoreError } from '@fulmen/store';
 import type { MessageOf } from '@fulmen/wire';
 import { decodeShortIds, encodeShortIds, make } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
@@ -329,6 +330,42 @@ describe('own messages', () => {
     await router.stop();
   });
 });
+
+  test('whose saving failed are sent once they are saved, whether or not they are published again', async () => {
+    const fleet = await fleetOf();
+    const failing = { writes: 2 };
+    const router = await fleet.startRouter('router', {}, (store) => ({
+      ...store,
+      write: (...args) =>
+        failing.writes-- > 0
+          ? Promise.reject(new StoreError('unavailable', 'not now'))
+          : store.write(...args),
+    }));
+    const gateway = fleet.gateway('g1', 'router');
+    const listens = idOf(fleet, 100);
+    await gateway.peerUp(listens);
+    await gateway.say(listens, EVERYTHING_FILTER);
+    await until(() => gateway.typesTo(listens).length > 0);
+    const [channel] = lineOf(fleet, 1);
+    if (channel === undefined) throw new TypeError('no channel');
+    const messages = [channel.announcement.raw];
+    const publish = () => fleet.client('router').publishOwn({ messages });
+    for (let i = 0; i < 2; i++) await expect(publish()).rejects.toMatchObject({ code: 'unavailable' });
+    expect(gateway.typesTo(listens)).not.toContain('channel_announcement');
+    await publish();
+    await until(() => gateway.typesTo(listens).includes('channel_announcement'));
+    // Once heard, it is not said again.
+    await publish();
+    failing.writes = 1;
+    const update = channel.updates[0]?.raw ?? new Uint8Array(0);
+    await expect(fleet.client('router').publishOwn({ messages: [update] })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
+    await fleet.runtime.advance(1_000);
+    await until(() => gateway.typesTo(listens).includes('channel_update'));
+    expect(gateway.typesTo(listens).filter((type) => type === 'channel_announcement')).toHaveLength(1);
+    await router.stop();
+  });
 
 describe('replicas', () => {
   test('a reader follows the writer, passes writes on, refuses streams, and takes over', async () => {

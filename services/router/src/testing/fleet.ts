@@ -15,6 +15,7 @@ import type { Message } from '@fulmen/wire';
 import type { RouterConfig } from '../config.ts';
 import { start } from '../start.ts';
 import { MemoryRouterDisk, memoryRouterStore } from '../store/memory.ts';
+import type { RouterStore } from '../store/router-store.ts';
 import { ManualRuntime } from './manual-runtime.ts';
 
 export const NOW_SECONDS = 1_800_000_000;
@@ -34,11 +35,11 @@ export class FakeChain {
   }
 }
 
-/** A gateway's end of a gossip stream. */
 /** The message for the peer; empty when it is something else. */
 export const bytesOf = ({ body }: GossipToPeer): Uint8Array =>
   body?.$case === 'message' ? body.value : new Uint8Array(0);
 
+/** A gateway's end of a gossip stream. */
 export class FakeGateway {
   readonly received: GossipToPeer[] = [];
   ended: unknown;
@@ -176,7 +177,12 @@ export class Fleet {
     }
   }
 
-  startRouter(name: string, config: Partial<RouterConfig> = {}): Promise<RunningService> {
+  /** @param change what the router has instead of its store. */
+  startRouter(
+    name: string,
+    config: Partial<RouterConfig> = {},
+    change: (store: RouterStore) => RouterStore = (store) => store,
+  ): Promise<RunningService> {
     const metrics = new Metrics('router');
     this.metrics.set(name, metrics);
     return start(
@@ -193,7 +199,7 @@ export class Fleet {
       {
         rpcServer: this.network.server(name),
         connector: this.network.connector(name, []),
-        store: memoryRouterStore(this.disk, this.runtime),
+        store: change(memoryRouterStore(this.disk, this.runtime)),
         bus: this.hub.connect(name),
         runtime: this.runtime,
         logger: silentLogger,
