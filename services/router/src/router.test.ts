@@ -6,7 +6,8 @@ import { StoreError } from '@fulmen/store';
 import type { MessageOf } from '@fulmen/wire';
 import { decodeShortIds, encodeShortIds, make } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
-import { EVERYTHING_FILTER, HEIGHT, NOW_SECONDS } from './testing/fleet.ts';
+import type { RouterStore } from './store/router-store.ts';
+import { bytesOf, EVERYTHING_FILTER, HEIGHT, NOW_SECONDS } from './testing/fleet.ts';
 import { until } from './testing/manual-runtime.ts';
 import { fleetOf, idOf, channelOf, lineOf, info, learn, longer } from './testing/questions.ts';
 
@@ -111,8 +112,6 @@ describe('gossip in', () => {
     await router.stop();
   });
 
-  test('an announcement that comes before its blocks is kept until chain-monitor has them', async () => {
-    const fleet = await fleetOf();
   test('what its node signed and nobody can read is kept and relayed byte for byte, and held against no bearer', async () => {
     const fleet = await fleetOf();
     const router = await fleet.startRouter('router');
@@ -142,6 +141,8 @@ describe('gossip in', () => {
     await again.stop();
   });
 
+  test('an announcement that comes before its blocks is kept until chain-monitor has them', async () => {
+    const fleet = await fleetOf();
     const router = await fleet.startRouter('router');
     const gateway = fleet.gateway('g1', 'router');
     await gateway.peerUp(idOf(fleet, 100));
@@ -329,7 +330,6 @@ describe('own messages', () => {
     });
     await router.stop();
   });
-});
 
   test('whose saving failed are sent once they are saved, whether or not they are published again', async () => {
     const fleet = await fleetOf();
@@ -366,6 +366,7 @@ describe('own messages', () => {
     expect(gateway.typesTo(listens).filter((type) => type === 'channel_announcement')).toHaveLength(1);
     await router.stop();
   });
+});
 
 describe('replicas', () => {
   test('a reader follows the writer, passes writes on, refuses streams, and takes over', async () => {
@@ -393,6 +394,52 @@ describe('replicas', () => {
     await moved.say(idOf(fleet, 100), ...own.updates.map(({ raw }) => raw));
     await until(async () => (await info(fleet, 'reader')).updates === 6);
     await reader.stop();
+    expect(fleet.runtime.failures).toEqual([]);
+  });
+
+  test('a writer whose store is away longer than its lease takes over nothing that is in no store', async () => {
+    const fleet = await fleetOf();
+    const store = { isAway: false };
+    const router = await fleet.startRouter(
+      'router',
+      {},
+      (real) =>
+        Object.fromEntries(
+          Object.entries(real).map(([name, call]) => [
+            name,
+            (...args: never[]) =>
+              store.isAway
+                ? Promise.reject(new StoreError('unavailable', 'away'))
+                : (call as (...rest: never[]) => unknown)(...args),
+          ]),
+        ) as unknown as RouterStore,
+    );
+    const peer = idOf(fleet, 100);
+    const gateway = fleet.gateway('g1', 'router');
+    await gateway.peerUp(peer);
+    const [before, during] = lineOf(fleet, 2);
+    if (before === undefined || during === undefined) throw new TypeError('no channels');
+    await gateway.say(peer, ...before.raw);
+    await until(async () => (await info(fleet)).updates === 2);
+    await fleet.runtime.advance(1_000);
+    expect([...fleet.disk.channels.keys()]).toEqual([before.scid]);
+    store.isAway = true;
+    await gateway.say(peer, ...during.raw);
+    await until(async () => (await info(fleet)).updates === 4);
+    await fleet.runtime.advance(15_000);
+    await until(() => gateway.ended !== undefined);
+    store.isAway = false;
+    await fleet.runtime.advance(5_000);
+    await until(() => fleet.disk.lease.epoch === 2n);
+    expect(await info(fleet)).toMatchObject({ channels: 1 });
+    const again = fleet.gateway('g1', 'router');
+    await again.peerUp(peer);
+    await again.say(peer, ...during.raw);
+    await until(async () => (await info(fleet)).updates === 4);
+    await fleet.runtime.advance(1_000);
+    expect([...fleet.disk.channels.keys()]).toEqual([before.scid, during.scid]);
+    expect(fleet.disk.updates.size).toBe(4);
+    await router.stop();
     expect(fleet.runtime.failures).toEqual([]);
   });
 
