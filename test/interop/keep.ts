@@ -125,11 +125,14 @@ function chooseMessages(conversations: readonly Conversation[]): string {
   return `${[`# ${versions}`, ...sorted].join('\n')}\n`;
 }
 
-/** Types of the records that this node keeps without knowing them. */
+/** Types of the records that this node keeps without knowing them; of what nodes sign, how much. */
 function unknownTypes(message: Uint8Array): string {
   const decoded = decodeMessage(message);
   if (!decoded.ok || decoded.value.type === 'unknown') return '';
-  return decoded.value.unknownTlvs.map(({ type }) => type).join();
+  const { value } = decoded;
+  return 'excessData' in value
+    ? String(value.excessData.length)
+    : value.unknownTlvs.map(({ type }) => type).join();
 }
 
 async function chooseConversation(

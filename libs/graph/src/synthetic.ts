@@ -34,6 +34,7 @@ export interface Signed<M> {
 }
 
 const NO_SIGNATURE = new Uint8Array(64);
+const NOTHING = new Uint8Array(0);
 
 /** A signed channel_announcement between two key indexes. */
 export function syntheticAnnouncement(
@@ -58,6 +59,7 @@ export function syntheticAnnouncement(
     nodeId2: secp.publicKeyOf(secret2),
     bitcoinKey1: secp.publicKeyOf(secret1),
     bitcoinKey2: secp.publicKeyOf(secret2),
+    excessData: NOTHING,
   });
   const hash = sha256d(gossipSignedBytes(unsigned));
   const [signature1, signature2] = [secp.sign(hash, secret1), secp.sign(hash, secret2)];
@@ -91,6 +93,7 @@ export function syntheticUpdate(secp: Secp256k1, key: number, terms: SyntheticTe
     feeBaseMsat: 1000,
     feeProportionalMillionths: 100,
     htlcMaximumMsat: 1_000_000_000n,
+    excessData: NOTHING,
     ...terms,
   });
   const signature = secp.sign(sha256d(gossipSignedBytes(unsigned)), syntheticKey(key));
@@ -112,6 +115,7 @@ export function syntheticNode(
     rgbColor: new Uint8Array(3),
     alias: new Uint8Array(32),
     addresses,
+    excessData: NOTHING,
   });
   const signature = secp.sign(sha256d(gossipSignedBytes(unsigned)), syntheticKey(key));
   return { message: { ...unsigned, signature }, raw: withGossipSignatures(unsigned, [signature]) };
@@ -174,6 +178,7 @@ export function syntheticGraph(
       nodeId2,
       bitcoinKey1: nodeId1,
       bitcoinKey2: nodeId2,
+      excessData: NOTHING,
     });
     applyChannelAnnouncement(graph, announcement, encodeMessage(announcement), { capacitySat }, nowSeconds);
     for (const direction of [0, 1]) {
@@ -190,6 +195,7 @@ export function syntheticGraph(
           feeBaseMsat: pick(2_000),
           feeProportionalMillionths: pick(2_000),
           htlcMaximumMsat: (capacitySat * 1000n * BigInt(50 + pick(50))) / 100n,
+          excessData: NOTHING,
         }),
       );
       const update = decodeChannelUpdate(raw);

@@ -49,6 +49,13 @@ const closingTlvs = {
   closerAndCloseeOutputs: tlv(3, signature),
 } as const;
 
+/**
+ * What follows the fields of a message that its node signed and others pass on: kept as it came, for the signatures cover
+ * it. BOLT 1: "upon receiving a message with an `extension`: MAY ignore the `extension`. Otherwise, if the `extension` is
+ * invalid: MUST close the connection." Whoever passes it on has not written it and, as LDK, need not have read it.
+ */
+const excessData = restBytes;
+
 /** The declarations by BOLT name. */
 export const MESSAGES = {
   // BOLT 1
@@ -234,6 +241,7 @@ export const MESSAGES = {
       nodeId2: point,
       bitcoinKey1: point,
       bitcoinKey2: point,
+      excessData,
     },
   }),
   node_announcement: defineMessage({
@@ -247,6 +255,7 @@ export const MESSAGES = {
       rgbColor: fixedBytes(3),
       alias: fixedBytes(32),
       addresses: bytes16,
+      excessData,
     },
   }),
   channel_update: defineMessage({
@@ -264,6 +273,7 @@ export const MESSAGES = {
       feeBaseMsat: u32,
       feeProportionalMillionths: u32,
       htlcMaximumMsat: u64,
+      excessData,
     },
   }),
   announcement_signatures: defineMessage({

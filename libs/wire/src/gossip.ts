@@ -1,5 +1,5 @@
-// What gossip signatures and checksums cover. A decoded gossip message keeps every byte, its unknown tail
-// included, so its signed bytes can be derived from the message as well as from the raw bytes.
+// What gossip signatures and checksums cover. A decoded gossip message keeps every byte, what follows its
+// fields included, so its signed bytes can be derived from the message as well as from the raw bytes.
 import { InternalError, concatBytes, crc32c } from '@fulmen/codec';
 import { encodeMessage, messageName } from './message.ts';
 import type { MessageOf } from './message.ts';

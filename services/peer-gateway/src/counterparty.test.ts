@@ -177,9 +177,8 @@ describe('what a counterparty may do', () => {
     for (let i = 0; i < 1000; i += 1) {
       fleet.router.send({
         peerNodeId: nodeIdOf('alice'),
-        message: announcement,
-        misbehaviour: '',
         connectionId: 0n,
+        body: { $case: 'message', value: announcement },
       });
     }
     fleet.outbound('alice', 1n);

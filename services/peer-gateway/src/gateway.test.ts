@@ -120,6 +120,7 @@ describe('a peer and its manager', () => {
         feeBaseMsat: 1,
         feeProportionalMillionths: 1,
         htlcMaximumMsat: 1n,
+        excessData: new Uint8Array(0),
       });
     await peer.send(update(8n));
     await settle();
@@ -190,7 +191,7 @@ describe('gossip', () => {
     ]);
   });
 
-  test('goes to the router and back; misbehaviour ends the connection', async () => {
+  test('goes to the router and back; what no honest peer does ends the connection', async () => {
     await begin();
     const peer = await fleet.peer('alice');
     const filter = make('gossip_timestamp_filter', {
@@ -209,21 +210,40 @@ describe('gossip', () => {
     ]);
     fleet.router.send({
       peerNodeId: nodeIdOf('alice'),
-      message: encodeMessage(filter),
-      misbehaviour: '',
       connectionId: 0n,
+      body: { $case: 'message', value: encodeMessage(filter) },
     });
     expect((await peer.next('gossip_timestamp_filter')).timestampRange).toBe(1);
     fleet.router.send({
       peerNodeId: nodeIdOf('alice'),
-      message: new Uint8Array(0),
-      misbehaviour: 'bad signature',
       connectionId: 0n,
+      body: { $case: 'disconnect', value: 'bad signature' },
     });
     expect(text((await peer.next('warning')).data)).toBe('bad signature');
     await peer.closed;
     await settle();
     expect(fleet.router.received.at(-1)).toEqual({ $case: 'peerDown', value: nodeIdOf('alice') });
+  });
+
+  test('warnings of the router reach the peer, a few of many, and the connection stays', async () => {
+    await begin();
+    const peer = await fleet.peer('alice');
+    for (let i = 0; i < 100; i += 1) {
+      fleet.router.send({
+        peerNodeId: nodeIdOf('alice'),
+        connectionId: 0n,
+        body: { $case: 'warning', value: String(i) },
+      });
+    }
+    expect(text((await peer.next('warning')).data)).toBe('0');
+    await fleet.runtime.advance(60_000);
+    const warnings = peer.waiting.filter(({ type }) => type === 'warning').length;
+    expect(warnings).toBeLessThan(10);
+    expect(await fleet.value('dropped_messages_total', { reason: 'gossip_warning' })).toBe(99 - warnings);
+    expect(await fleet.value('disconnects_total')).toBe(0);
+    await peer.send(shutdown(1));
+    await settle();
+    expect(fleet.manager.all('inbound')).toMatchObject([{ number: 1n }]);
   });
 });
 

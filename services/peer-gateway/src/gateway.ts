@@ -2,7 +2,7 @@
  * The gateway: accepts and dials connections, makes peers of them, and keeps
  * one connection for each peer. Where messages go is PeerRouter's business.
  */
-import { toHex } from '@fulmen/codec';
+import { assertNever, toHex } from '@fulmen/codec';
 import { shardOfPeer } from '@fulmen/keys/shard';
 import type { Client } from '@fulmen/rpc';
 import type { GossipServiceService, GossipToPeer } from '@fulmen/proto/router/v1/router';
@@ -11,7 +11,13 @@ import type { Logger, Runtime, Task } from '@fulmen/service';
 import { sanitizeForLog } from '@fulmen/wire';
 import { Dialer, type DialTarget } from './dial/dialer.ts';
 import { GossipLink } from './gossip/gossip-link.ts';
-import { DIAL_DEADLINE_MS, type GatewayLimits, TICK_MS } from './limits.ts';
+import {
+  DIAL_DEADLINE_MS,
+  type GatewayLimits,
+  GOSSIP_WARNING_BURST,
+  GOSSIP_WARNINGS_PER_SECOND,
+  TICK_MS,
+} from './limits.ts';
 import { type LinkInput, ManagerLink } from './link/manager-link.ts';
 import { PeerRouter, type RoutedPeer } from './link/peer-router.ts';
 import type { GatewayMetrics } from './metrics.ts';
@@ -24,8 +30,10 @@ import {
   establishInbound,
   establishOutbound,
   type EstablishPorts,
+  warningMessage,
 } from './peer/establish.ts';
 import { InboundWindow } from './peer/inbound-window.ts';
+import { TokenBucket } from './peer/token-bucket.ts';
 import type { Socket, SocketAddress, SocketListener, SocketPort } from './socket/port.ts';
 import type { WireLog } from './wire-log.ts';
 
@@ -238,6 +246,7 @@ export class Gateway {
     // BOLT 1 has one connection for each peer; the newer wins, since the older may be half dead unnoticed.
     older?.connection.reset('replaced', 'the counterparty connected again');
     const { host, port } = established.socket.counterpartyAddress;
+    const nowMs = this.#ports.runtime.monotonicMs();
     const connection = new PeerConnection(established, this.#ports, {
       channelMessage: (message) => this.#router.channelMessage(peer, message),
       gossip: (message) => {
@@ -261,7 +270,12 @@ export class Gateway {
       remoteAddress: `${host}:${port}`,
       connection,
       window: new InboundWindow(),
-      route: { type: 'awaiting_owner', sinceMs: this.#ports.runtime.monotonicMs() },
+      warnings: new TokenBucket({
+        burst: GOSSIP_WARNING_BURST,
+        perSecond: GOSSIP_WARNINGS_PER_SECOND,
+        nowMs,
+      }),
+      route: { type: 'awaiting_owner', sinceMs: nowMs },
       queuedThrough: 0n,
       timestampFilter: undefined,
       ownScids: undefined,
@@ -302,16 +316,28 @@ export class Gateway {
     if (this.#router.get(key)?.route.type === 'accepted') this.#dialer.accepted(key);
   }
 
-  #onGossip({ peerNodeId, message, misbehaviour, connectionId }: GossipToPeer): void {
+  #onGossip({ peerNodeId, body, connectionId }: GossipToPeer): void {
     const peer = this.#router.get(toHex(peerNodeId));
     // 0: a router that knows no grants.
     if (peer === undefined || (connectionId !== 0n && connectionId !== peer.connectionId)) return;
-    if (message.length > 0) {
-      this.#gossip?.received(peer, message.length);
-      if (peer.connection.sendGossip(message)) this.#ports.metrics.outboundMessages.inc({ origin: 'router' });
-      else this.#ports.metrics.dropped.inc({ reason: 'gossip_slow_reader' });
+    const { metrics, runtime } = this.#ports;
+    switch (body?.$case) {
+      case undefined:
+        return;
+      case 'message':
+        this.#gossip?.received(peer, body.value.length);
+        if (peer.connection.sendGossip(body.value)) metrics.outboundMessages.inc({ origin: 'router' });
+        else metrics.dropped.inc({ reason: 'gossip_slow_reader' });
+        return;
+      case 'warning':
+        if (peer.warnings.take(runtime.monotonicMs())) peer.connection.send(warningMessage(body.value));
+        else metrics.dropped.inc({ reason: 'gossip_warning' });
+        return;
+      case 'disconnect':
+        return peer.connection.close('gossip', body.value, body.value);
+      default:
+        assertNever(body);
     }
-    if (misbehaviour.length > 0) peer.connection.close('gossip', misbehaviour, misbehaviour);
   }
 
   /**

@@ -79,6 +79,9 @@ export const COMPLAINTS_PER_SECOND = 0.1;
 /** Gossip taken from one peer: a whole graph at once, and then bytes each second. */
 export const GOSSIP_BURST_BYTES = 64 * 1024 * 1024;
 export const GOSSIP_BYTES_PER_SECOND = 2 * 1024 * 1024;
+/** Warnings about its gossip that a peer is sent: at once, and then each second. */
+export const GOSSIP_WARNING_BURST = 5;
+export const GOSSIP_WARNINGS_PER_SECOND = 0.1;
 /** Gossip waiting for the router; the oldest is dropped first. */
 export const GOSSIP_QUEUE_BYTES = 8 * 1024 * 1024;
 /** Peers coming and going that wait for the router; beyond it the stream starts again. */

@@ -45,7 +45,7 @@ describe('bytes', () => {
     await gateway.say(mallory, unfunded(fleet, 1, 60_000), update, node);
     await until(async () => (await fleet.value('dropped_total', { what: 'oversized_gossip' })) === 3);
     expect(fleet.chain.asked).toBe(1);
-    expect(gateway.misbehaviours(mallory)).toEqual([]);
+    expect(gateway.verdicts(mallory)).toEqual([]);
     await router.stop();
   });
 

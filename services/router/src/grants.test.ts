@@ -4,7 +4,7 @@ import { SYNTHETIC_CHAIN_HASH, syntheticGraph } from '@fulmen/graph/synthetic';
 import { decodeMessage, encodeMessage, encodeQueryFlags, encodeShortIds, make } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
 import type { FakeGateway, Fleet } from './testing/fleet.ts';
-import { EVERYTHING_FILTER, NOW_SECONDS } from './testing/fleet.ts';
+import { bytesOf, EVERYTHING_FILTER, NOW_SECONDS } from './testing/fleet.ts';
 import { until } from './testing/manual-runtime.ts';
 import { fleetOf, idOf } from './testing/questions.ts';
 
@@ -53,12 +53,13 @@ async function rest(gateway: FakeGateway): Promise<void> {
 }
 
 const bytesTo = (gateway: FakeGateway): number =>
-  gateway.received.reduce((sum, { message }) => sum + message.length, 0);
+  gateway.received.reduce((sum, item) => sum + bytesOf(item).length, 0);
 
 /** `full_information` of each reply_short_channel_ids_end to a peer; others are not decoded. */
 function ends(gateway: FakeGateway, peer: Uint8Array): number[] {
-  return gateway.received.flatMap(({ peerNodeId, message }) => {
-    if (message[0] !== 1 || message[1] !== 6 || nodeKey(peerNodeId) !== nodeKey(peer)) return [];
+  return gateway.received.flatMap((item) => {
+    const message = bytesOf(item);
+    if (message[0] !== 1 || message[1] !== 6 || nodeKey(item.peerNodeId) !== nodeKey(peer)) return [];
     const decoded = decodeMessage(Uint8Array.from(message));
     return decoded.ok && decoded.value.type === 'reply_short_channel_ids_end'
       ? [decoded.value.fullInformation]
@@ -96,7 +97,7 @@ describe('grants', () => {
     await gateway.peerUp(peer);
     await gateway.say(peer, ...Array<typeof ALL_BLOCKS>(5).fill(ALL_BLOCKS));
     await until(() => gateway.received.length === 1);
-    expect(gateway.misbehaviours(peer)).toEqual(['warn: a query before the answer to the last']);
+    expect(gateway.verdicts(peer)).toEqual(['warning: a query before the answer to the last']);
     await stop();
   });
 });

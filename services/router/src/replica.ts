@@ -26,7 +26,8 @@ export class Replica {
   #writer: Writer | undefined;
   /** Where the writer listens, when it is not this replica. */
   #writerAddress = '';
-  #revision: bigint;
+  /** From which to follow; undefined: the graph holds what was never saved, and is read anew. */
+  #revision: bigint | undefined;
   /** Monotonic time at which the lease, if not renewed, may be another's. */
   #leaseEndMs = Number.NEGATIVE_INFINITY;
   readonly #tasks: Task[] = [];
@@ -99,7 +100,7 @@ export class Replica {
     if (this.#writer?.epoch === outcome.epoch) return;
     await this.#stepDown();
     // What the writer before wrote last.
-    this.#revision = await followGraph(this.#context, this.#revision);
+    await this.#catchUp();
     await loadScores(this.#context);
     const writer = new Writer(this.#context, outcome.epoch, () => {
       this.#leaseEndMs = Number.NEGATIVE_INFINITY;
@@ -111,15 +112,22 @@ export class Replica {
     this.#context.logger.info({ epoch: outcome.epoch }, 'this replica writes');
   }
 
-  /** From writer to reader: what was not saved is another's to learn, so the graph is read anew. */
+  /** From writer to reader. What was not saved is another's to learn, or this one's once more: the graph is not to have it. */
   async #stepDown(): Promise<void> {
     const writer = this.#writer;
     if (writer === undefined) return;
     this.#writer = undefined;
     this.#context.metrics.isWriter.set(0);
     this.#context.logger.warn({ epoch: writer.epoch }, 'this replica no longer writes');
+    this.#revision = undefined;
     await writer.stop('abandon');
-    this.#revision = await loadGraph(this.#context);
+  }
+
+  /** Brings the graph to what is in the store. */
+  async #catchUp(): Promise<void> {
+    const revision = this.#revision;
+    this.#revision =
+      revision === undefined ? await loadGraph(this.#context) : await followGraph(this.#context, revision);
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
@@ -127,7 +135,7 @@ export class Replica {
       await sleepUntilHint(this.#context, 'fulmen.gossip', FOLLOW_MS, signal);
       this.#turn = this.#turn
         .then(async () => {
-          if (this.#writer === undefined) this.#revision = await followGraph(this.#context, this.#revision);
+          if (this.#writer === undefined) await this.#catchUp();
         })
         .catch((error: unknown) => {
           if (!(error instanceof StoreError)) throw error;

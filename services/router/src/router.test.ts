@@ -1,13 +1,15 @@
 /** The router over its RPCs: gossip in and out, queries, restart, replicas. */
 import { STALE_AFTER_SECONDS } from '@fulmen/graph';
-import { compareBytes } from '@fulmen/codec';
+import { compareBytes, toHex } from '@fulmen/codec';
 import { SYNTHETIC_CHAIN_HASH } from '@fulmen/graph/synthetic';
+import { StoreError } from '@fulmen/store';
 import type { MessageOf } from '@fulmen/wire';
 import { decodeShortIds, encodeShortIds, make } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
-import { EVERYTHING_FILTER, HEIGHT, NOW_SECONDS } from './testing/fleet.ts';
+import type { RouterStore } from './store/router-store.ts';
+import { bytesOf, EVERYTHING_FILTER, HEIGHT, NOW_SECONDS } from './testing/fleet.ts';
 import { until } from './testing/manual-runtime.ts';
-import { fleetOf, idOf, channelOf, lineOf, info, learn } from './testing/questions.ts';
+import { fleetOf, idOf, channelOf, lineOf, info, learn, longer } from './testing/questions.ts';
 
 describe('gossip in', () => {
   test('a network is learnt from a peer, survives a restart, and is relayed to another gateway after a minute', async () => {
@@ -67,7 +69,7 @@ describe('gossip in', () => {
       ...Array<string>(4).fill('node_announcement'),
     ]);
     expect(first.typesTo(alice)).not.toContain('channel_announcement');
-    expect(first.misbehaviours(alice)).toEqual([]);
+    expect(first.verdicts(alice)).toEqual([]);
 
     await router.stop();
     const again = await fleet.startRouter('router');
@@ -89,8 +91,8 @@ describe('gossip in', () => {
     const bad = forged.announcement.raw.slice();
     bad[10] = (bad[10] ?? 0) ^ 1;
     await gateway.say(mallory, bad);
-    await until(() => gateway.misbehaviours(mallory).length > 0);
-    expect(gateway.misbehaviours(mallory)).toEqual(['disconnect: invalid signature']);
+    await until(() => gateway.verdicts(mallory).length > 0);
+    expect(gateway.verdicts(mallory)).toEqual(['disconnect: invalid signature']);
     await gateway.say(mallory, unfunded.announcement.raw, stolen.announcement.raw);
     await until(() => fleet.chain.asked === 2);
     await gateway.say(mallory, unfunded.announcement.raw, stolen.announcement.raw, ...good.raw);
@@ -102,12 +104,41 @@ describe('gossip in', () => {
     badUpdate[badUpdate.length - 1] = 7;
     new DataView(badUpdate.buffer).setUint32(2 + 64 + 32 + 8, NOW_SECONDS);
     await gateway.say(mallory, badUpdate, Uint8Array.of(1, 0, 5));
-    await until(() => gateway.misbehaviours(mallory).length === 3);
-    expect(gateway.misbehaviours(mallory).slice(1)).toEqual([
+    await until(() => gateway.verdicts(mallory).length === 3);
+    expect(gateway.verdicts(mallory).slice(1)).toEqual([
       'disconnect: invalid signature',
-      'warn: malformed gossip message',
+      'warning: malformed gossip message',
     ]);
     await router.stop();
+  });
+
+  test('what its node signed and nobody can read is kept and relayed byte for byte, and held against no bearer', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router');
+    const [first, second] = [fleet.gateway('g1', 'router'), fleet.gateway('g2', 'router')];
+    const [honest, other] = [idOf(fleet, 100), idOf(fleet, 101)];
+    await first.peerUp(honest);
+    await second.peerUp(other);
+    await second.say(other, EVERYTHING_FILTER);
+    const { announcement, updates, nodes, keys } = channelOf(fleet, 700_000, [1, 2]);
+    // No record at all, an unknown even one, records out of order, and one cut short.
+    const odd = [
+      longer(fleet, announcement.raw, '00', [...keys, ...keys]),
+      longer(fleet, updates[0]?.raw, '020107', keys.slice(0, 1)),
+      longer(fleet, updates[1]?.raw, '05000300', keys.slice(1)),
+      longer(fleet, nodes[0]?.raw, '0109ff', keys.slice(0, 1)),
+    ];
+    await first.say(honest, ...odd);
+    await until(async () => first.verdicts(honest).length > 0 || (await info(fleet)).updates === 2);
+    expect(first.verdicts(honest)).toEqual([]);
+    await fleet.runtime.advance(60_000);
+    await until(() => second.typesTo(other).includes('node_announcement'));
+    const relayed = second.received.map((item) => toHex(bytesOf(item)));
+    expect(relayed).toEqual(expect.arrayContaining(odd.map(toHex)));
+    await router.stop();
+    const again = await fleet.startRouter('router');
+    expect(await info(fleet)).toMatchObject({ channels: 1, updates: 2 });
+    await again.stop();
   });
 
   test('an announcement that comes before its blocks is kept until chain-monitor has them', async () => {
@@ -126,7 +157,7 @@ describe('gossip in', () => {
     if (output !== undefined) fleet.chain.outputs.set(unfunded.scid, output);
     await fleet.runtime.advance(40_000);
     await until(async () => (await info(fleet)).updates === 4);
-    expect(gateway.misbehaviours(idOf(fleet, 100))).toEqual([]);
+    expect(gateway.verdicts(idOf(fleet, 100))).toEqual([]);
     await router.stop();
   });
 
@@ -257,8 +288,16 @@ describe('queries', () => {
       chainHash: SYNTHETIC_CHAIN_HASH,
       encodedShortIds: encodeShortIds([]),
     });
-    await gateway.say(wantsNone, ...Array<typeof query>(60).fill(query));
-    await until(() => gateway.misbehaviours(wantsNone).includes('warn: too many queries'));
+    const answers = () =>
+      gateway.typesTo(wantsNone).filter((type) => type === 'reply_short_channel_ids_end').length;
+    // As many as LND asks for to learn 50,000 channels, each after the answer to the last.
+    for (let asked = 1; asked <= 100; asked++) {
+      await gateway.say(wantsNone, query);
+      await until(() => answers() === asked);
+    }
+    expect(gateway.verdicts(wantsNone)).toEqual([]);
+    await gateway.say(wantsNone, ...Array<typeof query>(120).fill(query));
+    await until(() => gateway.verdicts(wantsNone).includes('warning: too many queries'));
     await router.stop();
   });
 });
@@ -291,6 +330,42 @@ describe('own messages', () => {
     });
     await router.stop();
   });
+
+  test('whose saving failed are sent once they are saved, whether or not they are published again', async () => {
+    const fleet = await fleetOf();
+    const failing = { writes: 2 };
+    const router = await fleet.startRouter('router', {}, (store) => ({
+      ...store,
+      write: (...args) =>
+        failing.writes-- > 0
+          ? Promise.reject(new StoreError('unavailable', 'not now'))
+          : store.write(...args),
+    }));
+    const gateway = fleet.gateway('g1', 'router');
+    const listens = idOf(fleet, 100);
+    await gateway.peerUp(listens);
+    await gateway.say(listens, EVERYTHING_FILTER);
+    await until(() => gateway.typesTo(listens).length > 0);
+    const [channel] = lineOf(fleet, 1);
+    if (channel === undefined) throw new TypeError('no channel');
+    const messages = [channel.announcement.raw];
+    const publish = () => fleet.client('router').publishOwn({ messages });
+    for (let i = 0; i < 2; i++) await expect(publish()).rejects.toMatchObject({ code: 'unavailable' });
+    expect(gateway.typesTo(listens)).not.toContain('channel_announcement');
+    await publish();
+    await until(() => gateway.typesTo(listens).includes('channel_announcement'));
+    // Once heard, it is not said again.
+    await publish();
+    failing.writes = 1;
+    const update = channel.updates[0]?.raw ?? new Uint8Array(0);
+    await expect(fleet.client('router').publishOwn({ messages: [update] })).rejects.toMatchObject({
+      code: 'unavailable',
+    });
+    await fleet.runtime.advance(1_000);
+    await until(() => gateway.typesTo(listens).includes('channel_update'));
+    expect(gateway.typesTo(listens).filter((type) => type === 'channel_announcement')).toHaveLength(1);
+    await router.stop();
+  });
 });
 
 describe('replicas', () => {
@@ -319,6 +394,52 @@ describe('replicas', () => {
     await moved.say(idOf(fleet, 100), ...own.updates.map(({ raw }) => raw));
     await until(async () => (await info(fleet, 'reader')).updates === 6);
     await reader.stop();
+    expect(fleet.runtime.failures).toEqual([]);
+  });
+
+  test('a writer whose store is away longer than its lease takes over nothing that is in no store', async () => {
+    const fleet = await fleetOf();
+    const store = { isAway: false };
+    const router = await fleet.startRouter(
+      'router',
+      {},
+      (real) =>
+        Object.fromEntries(
+          Object.entries(real).map(([name, call]) => [
+            name,
+            (...args: never[]) =>
+              store.isAway
+                ? Promise.reject(new StoreError('unavailable', 'away'))
+                : (call as (...rest: never[]) => unknown)(...args),
+          ]),
+        ) as unknown as RouterStore,
+    );
+    const peer = idOf(fleet, 100);
+    const gateway = fleet.gateway('g1', 'router');
+    await gateway.peerUp(peer);
+    const [before, during] = lineOf(fleet, 2);
+    if (before === undefined || during === undefined) throw new TypeError('no channels');
+    await gateway.say(peer, ...before.raw);
+    await until(async () => (await info(fleet)).updates === 2);
+    await fleet.runtime.advance(1_000);
+    expect([...fleet.disk.channels.keys()]).toEqual([before.scid]);
+    store.isAway = true;
+    await gateway.say(peer, ...during.raw);
+    await until(async () => (await info(fleet)).updates === 4);
+    await fleet.runtime.advance(15_000);
+    await until(() => gateway.ended !== undefined);
+    store.isAway = false;
+    await fleet.runtime.advance(5_000);
+    await until(() => fleet.disk.lease.epoch === 2n);
+    expect(await info(fleet)).toMatchObject({ channels: 1 });
+    const again = fleet.gateway('g1', 'router');
+    await again.peerUp(peer);
+    await again.say(peer, ...during.raw);
+    await until(async () => (await info(fleet)).updates === 4);
+    await fleet.runtime.advance(1_000);
+    expect([...fleet.disk.channels.keys()]).toEqual([before.scid, during.scid]);
+    expect(fleet.disk.updates.size).toBe(4);
+    await router.stop();
     expect(fleet.runtime.failures).toEqual([]);
   });
 

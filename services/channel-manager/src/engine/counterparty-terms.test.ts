@@ -52,6 +52,7 @@ async function hear(
     feeBaseMsat: 5,
     feeProportionalMillionths: 6,
     htlcMaximumMsat: 1_000_000n,
+    excessData: new Uint8Array(0),
     ...over,
   });
   const signature = secp256k1.sign(sha256d(gossipSignedBytes(encodeMessage(unsigned))), signer);

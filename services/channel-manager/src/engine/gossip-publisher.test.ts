@@ -269,6 +269,7 @@ test('an announcement that was cut short, or not taken, is made again with the n
     nodeId2: second,
     bitcoinKey1: first,
     bitcoinKey2: second,
+    excessData: new Uint8Array(0),
   });
   const signature = secp256k1.sign(sha256d(gossipSignedBytes(encodeMessage(unsigned))), PEER.secret);
   const [funding] = state.fundings;

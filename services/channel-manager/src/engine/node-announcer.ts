@@ -64,6 +64,7 @@ export class NodeAnnouncer {
       rgbColor: this.#identity.rgbColor,
       alias: padded(this.#identity.alias),
       addresses: encodeAddresses(this.#identity.addresses),
+      excessData: new Uint8Array(0),
     });
     const { nodeSignature } = await signer.signGossip({
       message: { $case: 'nodeAnnouncement', value: gossipSignedBytes(encodeMessage(unsigned)) },

@@ -110,6 +110,7 @@ export async function signedUpdate(
     messageFlags: state.parameters.announce ? MUST_BE_ONE : MUST_BE_ONE | DONT_FORWARD,
     channelFlags: ownDirection(node, state) | (isDisabled ? DISABLE : 0),
     ...terms,
+    excessData: new Uint8Array(0),
   });
   const { nodeSignature } = await patiently(
     ports.runtime,
@@ -158,6 +159,7 @@ function unsignedAnnouncement(
     nodeId2,
     bitcoinKey1,
     bitcoinKey2,
+    excessData: new Uint8Array(0),
   });
   return { message, holderIsFirst };
 }

@@ -31,12 +31,15 @@ const UPDATE = encodeMessage(
     feeBaseMsat: 5,
     feeProportionalMillionths: 6,
     htlcMaximumMsat: 1_000_000n,
+    excessData: new Uint8Array(0),
   }),
 );
 
+type ToGateway = NonNullable<ManagerToGateway['body']>;
+
 /** A gateway's stream to the hub, and what it says and hears on it. */
-function gatewayOf(hub: PeerHub) {
-  const sent: NonNullable<ManagerToGateway['body']>[] = [];
+function gatewayOf(hub: PeerHub, gatewayId = 'g', hears: (body: ToGateway) => void = () => undefined) {
+  const sent: ToGateway[] = [];
   const inbox: GatewayToManager[] = [];
   let wake = (): void => undefined;
   let over = false;
@@ -45,7 +48,11 @@ function gatewayOf(hub: PeerHub) {
     wake();
   };
   const stream = {
-    send: async ({ body }: ManagerToGateway) => void (body !== undefined && sent.push(body)),
+    send: async ({ body }: ManagerToGateway) => {
+      if (body === undefined) return;
+      sent.push(body);
+      hears(body);
+    },
     cancel: end,
     async *[Symbol.asyncIterator]() {
       while (!over) {
@@ -60,7 +67,7 @@ function gatewayOf(hub: PeerHub) {
     wake();
   };
   void hub.serve(stream);
-  say({ $case: 'hello', value: { gatewayId: 'g', incarnation: 1n } });
+  say({ $case: 'hello', value: { gatewayId, incarnation: 1n } });
   return {
     end,
     say,
@@ -78,11 +85,11 @@ function gatewayOf(hub: PeerHub) {
         },
       }),
     /** Everything of one kind that the hub sent. */
-    heard: <C extends NonNullable<ManagerToGateway['body']>['$case']>($case: C) =>
+    heard: <C extends ToGateway['$case']>($case: C) =>
       sent.flatMap((body) =>
         body.$case === $case
           ? // The case selected the variant.
-            [body.value as Extract<NonNullable<ManagerToGateway['body']>, { $case: C }>['value']]
+            [body.value as Extract<ToGateway, { $case: C }>['value']]
           : [],
       ),
   };
@@ -106,7 +113,13 @@ async function owning(change: (store: MemoryManagerStore) => Partial<ManagerStor
     listPeers: () => memory.listPeers(),
     ...changed,
   };
-  const ports = { logger: silentLogger, lease: { isValid: () => true }, store } as unknown as EnginePorts;
+  /** Time stands still. */
+  const runtime = {
+    sleep: (_ms: number, signal: AbortSignal) =>
+      new Promise<void>((_resolve, reject) => signal.addEventListener('abort', reject)),
+  };
+  const lease = { isValid: () => true };
+  const ports = { logger: silentLogger, lease, store, runtime } as unknown as EnginePorts;
   const handler = {
     keptFor: async () => undefined,
     connected: () => undefined,
@@ -242,6 +255,54 @@ test.each([
   answer(undefined);
   await vi.waitFor(async () => expect(await presence()).toBeUndefined());
   expect(hub.find(peerNodeId)?.connection).toBeUndefined();
+});
+
+describe('a peer that two gateways were told to keep connected', () => {
+  /** As a gateway does: what it is to keep connected it dials again as soon as its connection ends. */
+  function dialling(hub: PeerHub, gatewayId: string) {
+    const connections: bigint[] = [];
+    let wanted = false;
+    const gateway = gatewayOf(hub, gatewayId, (body) => {
+      if (body.$case === 'connect') wanted = true;
+      if (body.$case === 'forget') wanted = false;
+      if ((body.$case === 'connect' || body.$case === 'disconnect') && wanted) setImmediate(dial);
+    });
+    function dial(): void {
+      connections.push(BigInt(connections.length + 1));
+      gateway.announce(connections.at(-1) ?? 0n);
+    }
+    return { ...gateway, connections, dial, want: () => (wanted = true) };
+  }
+  const turns = async (): Promise<void> => {
+    for (let i = 0; i < 200; i += 1) await new Promise((resolve) => setImmediate(resolve));
+  };
+
+  test('stays where it was accepted last, and is dialled by no other any more', async () => {
+    const { hub, presence } = await owning();
+    const [first, second] = [dialling(hub, 'g1'), dialling(hub, 'g2')];
+    for (const gateway of [first, second]) {
+      gateway.want();
+      gateway.dial();
+    }
+    await turns();
+    expect(first.connections.length + second.connections.length).toBe(2);
+    expect((await presence())?.connected).toMatchObject({ gatewayId: 'g2' });
+    // The one that has it dials it again when it is away.
+    expect(second.heard('forget')).toHaveLength(1);
+    expect(first.heard('forget').length).toBeGreaterThan(0);
+  });
+
+  test('counts as connected, for who asked one of them, when it is so at the other', async () => {
+    const { hub } = await owning();
+    const asked = gatewayOf(hub, 'g1');
+    await vi.waitFor(() => expect(asked.heard('hello')).toHaveLength(1));
+    const connected = hub.connect(peerNodeId, 'bob', 9735);
+    await vi.waitFor(() => expect(asked.heard('connect')).toHaveLength(1));
+    const other = gatewayOf(hub, 'g2');
+    other.announce(1n);
+    await connected;
+    expect(asked.heard('forget')).toHaveLength(1);
+  });
 });
 
 test('whoever came once, and has nothing here, is not remembered', async () => {

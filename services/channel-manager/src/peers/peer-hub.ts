@@ -40,7 +40,10 @@ export class PeerHub {
   readonly #dispatcher: Dispatcher;
   readonly #gateways = new Map<string, GatewayStream>();
   readonly #peers = new Map<string, Peer>();
-  readonly #connecting = new Map<bigint, { resolve: () => void; reject: (error: Error) => void }>();
+  readonly #connecting = new Map<
+    bigint,
+    { readonly peerKey: string; readonly resolve: () => void; readonly reject: (error: Error) => void }
+  >();
   readonly #fences: () => readonly Fence[];
   readonly #fenceOf: (shard: number) => Fence | undefined;
   #nextRequest = 1n;
@@ -201,6 +204,7 @@ export class PeerHub {
     if (outcome.type === 'fence_lost') return;
     const { generation } = outcome;
     if (this.#peers.get(peer.key) !== peer || gateway.broken) return this.#dropPresence(peer, generation);
+    this.#leaveTo(gateway, peer);
     const before = peer.connection;
     if (before !== undefined) {
       peer.disconnect('a newer connection of this peer');
@@ -224,6 +228,16 @@ export class PeerHub {
       peer.sendBytes(encodeMessage(make('peer_storage_retrieval', { blob: kept })), generation);
     for (const actor of peer.channels.values()) actor.post({ kind: 'connected', generation, features });
     this.#handler.connected(peer);
+  }
+
+  /**
+   * Has no gateway but this one dial the peer, and that before the other's connection is closed: two that keep a peer
+   * connected would take it from each other for ever. If it is away again, `reconnectWanted` asks one of them.
+   */
+  #leaveTo(gateway: GatewayStream, peer: Peer): void {
+    for (const { peerKey, resolve } of this.#connecting.values()) if (peerKey === peer.key) resolve();
+    for (const other of this.#gateways.values())
+      if (other !== gateway) other.send({ $case: 'forget', value: { peerNodeId: peer.nodeId } });
   }
 
   #tellAccepted(peer: Peer, { gateway, connectionId, generation }: Connection): void {
@@ -315,7 +329,7 @@ export class PeerHub {
     const requestId = this.#nextRequest;
     this.#nextRequest += 1n;
     const result = new Promise<void>((resolve, reject) =>
-      this.#connecting.set(requestId, { resolve, reject }),
+      this.#connecting.set(requestId, { peerKey: toHex(nodeId), resolve, reject }),
     );
     gateway.send({ $case: 'connect', value: { peerNodeId: nodeId, host, port, requestId } });
     const timeout = new AbortController();

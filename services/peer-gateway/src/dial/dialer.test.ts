@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { MAX_CONCURRENT_DIALS, MAX_PENDING_REQUESTS, REDIAL_MAX_MS, REDIAL_MIN_MS } from '../limits.ts';
+import {
+  DIAL_DEADLINE_MS,
+  MAX_CONCURRENT_DIALS,
+  MAX_PENDING_REQUESTS,
+  REDIAL_MAX_MS,
+  REDIAL_MIN_MS,
+  TICK_MS,
+} from '../limits.ts';
 import { Dialer, type DialTarget, redialDelayMs } from './dialer.ts';
 
 const target = (key: string, host = key): DialTarget => ({
@@ -83,6 +90,33 @@ test('a new address is tried at once', () => {
   dialer.dialled(target('a'), 'refused');
   dialer.want(target('a', 'elsewhere'), 2);
   expect(state.attempts.map(({ host }) => host)).toEqual(['a', 'elsewhere']);
+});
+
+test('peers that cannot be reached, however many, keep no other from being dialled, nor each other', () => {
+  const { state, dialer } = harness(1_000);
+  const ends: { atMs: number; dead: DialTarget }[] = [];
+  let begun = 0;
+  const pass = (ms: number): void => {
+    for (const untilMs = state.nowMs + ms; state.nowMs < untilMs; state.nowMs += TICK_MS) {
+      for (; begun < state.attempts.length; begun += 1) {
+        const dead = state.attempts[begun];
+        if (dead !== undefined) ends.push({ atMs: state.nowMs + DIAL_DEADLINE_MS, dead });
+      }
+      while ((ends[0]?.atMs ?? Infinity) <= state.nowMs) {
+        const end = ends.shift();
+        if (end !== undefined) dialer.dialled(end.dead, 'no answer');
+      }
+      dialer.tick();
+    }
+  };
+  for (let i = 0; i < 250; i += 1) dialer.want(target(`dead ${i}`), i);
+  pass(1_200_000);
+  const before = state.attempts.length;
+  dialer.want(target('new'), 1_000);
+  pass(20_000);
+  expect(state.attempts.slice(before).map(({ key }) => key)).toContain('new');
+  pass(580_000);
+  expect(new Set(state.attempts.slice(before).map(({ key }) => key)).size).toBe(251);
 });
 
 test('dials at once, wanted peers and requests are bounded', () => {

@@ -40,6 +40,11 @@ interface Wanted<R> {
   requests: R[];
 }
 
+function isBefore(a: Wanted<unknown>, b: Wanted<unknown>): boolean {
+  const [aFailed, bFailed] = [a.failures > 0, b.failures > 0];
+  return aFailed === bFailed ? a.nextAttemptMs < b.nextAttemptMs : bFailed;
+}
+
 /** Milliseconds before the next dial after so many failures in a row; `random` in [0, 1). */
 export function redialDelayMs(failures: number, random: number): number {
   if (failures === 0) return 0;
@@ -145,14 +150,25 @@ export class Dialer<R> {
 
   /** Starts what is due. */
   tick(): void {
-    const nowMs = this.#ports.monotonicMs();
-    for (const [key, wanted] of this.#wanted) {
-      if (this.#dialing >= MAX_CONCURRENT_DIALS) return;
-      if (wanted.dialing || wanted.nextAttemptMs > nowMs || this.#ports.hasConnection(key)) continue;
+    while (this.#dialing < MAX_CONCURRENT_DIALS) {
+      const wanted = this.#next();
+      if (wanted === undefined) return;
       wanted.dialing = true;
       this.#dialing += 1;
       this.#ports.attempt(wanted.target);
     }
+  }
+
+  /** Who has not failed goes before who has, and then whoever is due longest: those that cannot be reached starve nobody. */
+  #next(): Wanted<R> | undefined {
+    const nowMs = this.#ports.monotonicMs();
+    let first: Wanted<R> | undefined;
+    for (const [key, wanted] of this.#wanted) {
+      if (wanted.dialing || wanted.nextAttemptMs > nowMs) continue;
+      if (first !== undefined && !isBefore(wanted, first)) continue;
+      if (!this.#ports.hasConnection(key)) first = wanted;
+    }
+    return first;
   }
 
   #fail(wanted: Wanted<R>, error: string): void {

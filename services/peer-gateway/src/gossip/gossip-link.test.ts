@@ -22,9 +22,8 @@ const reply = (firstBlocknum: number) =>
 
 const toAlice = (message: Uint8Array, connectionId: bigint): GossipToPeer => ({
   peerNodeId: nodeIdOf('alice'),
-  message,
-  misbehaviour: '',
   connectionId,
+  body: { $case: 'message', value: message },
 });
 
 const grantsOf = (connectionId: bigint): number[] =>

@@ -12,6 +12,7 @@ import { ACCEPT_WAIT_MS, OWNER_WAIT_MS } from '../limits.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 import type { DisconnectCause, PeerConnection } from '../peer/connection.ts';
 import type { InboundWindow } from '../peer/inbound-window.ts';
+import type { TokenBucket } from '../peer/token-bucket.ts';
 import type { LinkHandler, LinkInput, ManagerLink } from './manager-link.ts';
 import { RoutingTable, type ShardOwner } from './routing-table.ts';
 
@@ -46,6 +47,8 @@ export interface RoutedPeer {
   readonly remoteAddress: string;
   readonly connection: PeerConnection;
   readonly window: InboundWindow;
+  /** Of the router, about its gossip, that it may be sent. */
+  readonly warnings: TokenBucket;
   route: Route;
   /** The manager's last number that was queued. */
   queuedThrough: bigint;

@@ -20,13 +20,13 @@ export function answerScids(
   const { queryFlags } = query.tlvs;
   const flags = queryFlags === undefined ? undefined : decodeQueryFlags(queryFlags);
   if (!scids.ok || (flags !== undefined && !flags.ok)) {
-    peer.misbehaved('warn: query_short_channel_ids is malformed');
+    peer.warn('query_short_channel_ids is malformed');
     return;
   }
   if (flags !== undefined && flags.value.length !== scids.value.length) {
     // BOLT 7: "if `encoded_query_flags` […] does not decode to exactly one flag per `short_channel_id`: MAY send a
     // `warning`. MAY close the connection."
-    peer.misbehaved('warn: not one query flag for each short channel id');
+    peer.warn('not one query flag for each short channel id');
     return;
   }
   // BOLT 7: "If does not maintain up-to-date channel information for `chain_hash`: MUST set `full_information` to 0."
@@ -40,7 +40,7 @@ export function answerScids(
     case 'queued':
       return;
     case 'too_many':
-      peer.misbehaved('warn: a query before the answer to the last');
+      peer.warn('a query before the answer to the last');
       return;
     case 'no_memory':
       peer.send(end(0));
@@ -74,7 +74,7 @@ export function answerRange(graph: NetworkGraph, peer: Peer, query: MessageOf<'q
     tlvs: query.tlvs.queryOption === undefined ? {} : { queryOption: query.tlvs.queryOption },
   });
   if (peer.answer(rangeAnswer(graph, asked), 0) === 'too_many') {
-    peer.misbehaved('warn: a query before the answer to the last');
+    peer.warn('a query before the answer to the last');
   }
 }
 

@@ -17,16 +17,18 @@ const MAX_ANSWERS = 4;
 /** Flushes that a slow peer may be behind. */
 const MAX_WINDOWS = 8;
 const BACKLOG_BATCH = 64;
-/** Queries a peer may make at once, and how soon it may make another. */
-const QUERY_BURST = 40;
+/**
+ * Queries a peer may make at once, and how soon it may make another. A new LND asks for the whole network, 500 ids at a
+ * time, as fast as it is answered: some hundred queries. One that is dropped leaves it waiting for its answer.
+ */
+const QUERY_BURST = 200;
 const QUERY_REFILL_MS = 1_000;
 /** The same for filters after which what is stored is sent: each is a walk over the whole graph. */
 const BACKLOG_BURST = 4;
 const BACKLOG_REFILL_MS = 60_000;
-const NOTHING = new Uint8Array(0);
 
-/** How a gateway is told what a peer deserves: the word before the colon says what to do. */
-export type Misbehaviour = `warn: ${string}` | `disconnect: ${string}`;
+/** A message for the peer, or what the gateway shall do about it. */
+type ToPeer = NonNullable<GossipToPeer['body']>;
 
 /** What the peers of all streams share with the writer. */
 export interface PeerPorts {
@@ -49,7 +51,7 @@ export class Peer {
   /** Bytes of this peer's messages in the pipeline's queue. */
   pendingBytes = 0;
   readonly #ports: PeerPorts;
-  readonly #verdicts: Misbehaviour[] = [];
+  readonly #verdicts: ToPeer[] = [];
   readonly #urgent: Uint8Array[] = [];
   readonly #answers: Answer[] = [];
   readonly #windows: Iterator<Uint8Array>[] = [];
@@ -84,10 +86,14 @@ export class Peer {
     return true;
   }
 
-  misbehaved(misbehaviour: Misbehaviour): void {
-    if (!this.#hasRoom(this.#verdicts)) return;
-    this.#verdicts.push(misbehaviour);
-    this.#ports.wake();
+  /** Has the peer told what it did wrong. */
+  warn(what: string): void {
+    this.#judge({ $case: 'warning', value: what });
+  }
+
+  /** For what an honest peer never does: it is told, and the connection ends. */
+  disconnect(what: string): void {
+    this.#judge({ $case: 'disconnect', value: what });
   }
 
   /**
@@ -164,18 +170,18 @@ export class Peer {
    */
   next(): GossipToPeer | 'idle' | 'later' {
     const verdict = this.#verdicts.shift();
-    // Of no bytes: a peer that reads nothing hears of it all the same.
-    if (verdict !== undefined) return this.#toPeer(NOTHING, verdict);
+    // Beside the grants: a peer that reads nothing hears of it all the same.
+    if (verdict !== undefined) return this.#toPeer(verdict);
     if (this.#sentBytes >= this.#grantedThroughBytes) return 'idle';
     const message = this.#urgent.shift() ?? this.#nextAnswer() ?? this.#nextRelayed();
-    if (message !== undefined) return this.#toPeer(message, '');
+    if (message !== undefined) return this.#message(message);
     if (this.#backlog === undefined) return 'idle';
     const stored = this.#backlog.next();
     if (stored.done === true) {
       this.#backlog = undefined;
       return 'idle';
     }
-    return stored.value === undefined ? 'later' : this.#toPeer(stored.value, '');
+    return stored.value === undefined ? 'later' : this.#message(stored.value);
   }
 
   #nextAnswer(): Uint8Array | undefined {
@@ -197,9 +203,19 @@ export class Peer {
     return undefined;
   }
 
-  #toPeer(message: Uint8Array, misbehaviour: string): GossipToPeer {
-    this.#sentBytes += message.length;
-    return { peerNodeId: this.nodeId, message, misbehaviour, connectionId: this.#connectionId };
+  #judge(verdict: ToPeer): void {
+    if (!this.#hasRoom(this.#verdicts)) return;
+    this.#verdicts.push(verdict);
+    this.#ports.wake();
+  }
+
+  #message(value: Uint8Array): GossipToPeer {
+    this.#sentBytes += value.length;
+    return this.#toPeer({ $case: 'message', value });
+  }
+
+  #toPeer(body: ToPeer): GossipToPeer {
+    return { peerNodeId: this.nodeId, connectionId: this.#connectionId, body };
   }
 
   #hasRoom(queue: readonly unknown[]): boolean {

@@ -10,13 +10,25 @@ export class Persister {
   readonly #context: RouterContext;
   readonly #journal: Journal;
   readonly #epoch: bigint;
+  readonly #onSaved: () => void;
   readonly #onFenced: () => void;
   #running: Promise<void> = Promise.resolve();
 
-  constructor(context: RouterContext, journal: Journal, epoch: bigint, onFenced: () => void) {
+  /**
+   * @param onSaved all that was ever in the journal is in the store.
+   * @param onFenced another replica writes.
+   */
+  constructor(
+    context: RouterContext,
+    journal: Journal,
+    epoch: bigint,
+    onSaved: () => void,
+    onFenced: () => void,
+  ) {
     this.#context = context;
     this.#journal = journal;
     this.#epoch = epoch;
+    this.#onSaved = onSaved;
     this.#onFenced = onFenced;
   }
 
@@ -62,5 +74,6 @@ export class Persister {
       bus.publish('fulmen.gossip');
     }
     metrics.journal.set(0);
+    this.#onSaved();
   }
 }

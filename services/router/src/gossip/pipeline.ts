@@ -147,7 +147,7 @@ export class Pipeline {
     const decoded = decodeMessage(item.raw);
     if (!decoded.ok) {
       this.#report('undecodable', 'malformed');
-      item.peer.misbehaved('warn: malformed gossip message');
+      item.peer.warn('malformed gossip message');
       return;
     }
     const message = decoded.value;
@@ -309,8 +309,8 @@ export class Pipeline {
 
   #refuse(item: Queued, rejection: Rejection): Outcome {
     const reason = rejection.code.replaceAll('_', ' ');
-    if (rejection.action === 'warn') item.peer.misbehaved(`warn: ${reason}`);
-    if (rejection.action === 'warn_and_disconnect') item.peer.misbehaved(`disconnect: ${reason}`);
+    if (rejection.action === 'warn') item.peer.warn(reason);
+    if (rejection.action === 'warn_and_disconnect') item.peer.disconnect(reason);
     return rejection.code;
   }
 

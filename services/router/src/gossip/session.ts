@@ -139,7 +139,7 @@ export class GatewaySession {
     }
     const decoded = decodeMessage(raw);
     if (!decoded.ok) {
-      peer.misbehaved('warn: malformed gossip message');
+      peer.warn('malformed gossip message');
       return;
     }
     const { state, runtime, metrics } = this.#context;
@@ -149,7 +149,7 @@ export class GatewaySession {
       case 'query_channel_range':
         if (!peer.mayQuery(runtime.monotonicMs())) {
           metrics.dropped.inc({ what: 'query' });
-          peer.misbehaved('warn: too many queries');
+          peer.warn('too many queries');
         } else if (message.type === 'query_channel_range') answerRange(state.graph, peer, message);
         else answerScids(state.graph, peer, message);
         return;

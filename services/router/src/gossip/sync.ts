@@ -120,14 +120,14 @@ export class GossipSync {
     const { timestamps } = reply.tlvs;
     const pairs = timestamps === undefined ? undefined : decodeTimestamps(timestamps);
     if (!scids.ok || (pairs !== undefined && !pairs.ok)) {
-      peer.misbehaved('warn: reply_channel_range is malformed');
+      peer.warn('reply_channel_range is malformed');
       this.#finish(peer);
       return;
     }
     sync.listed += scids.value.length;
     sync.replies += 1;
     if (sync.listed > MAX_LISTED || sync.replies > MAX_REPLIES) {
-      peer.misbehaved('warn: too many short channel ids');
+      peer.warn('too many short channel ids');
       this.#finish(peer);
       return;
     }

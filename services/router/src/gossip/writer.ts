@@ -34,6 +34,8 @@ export class Writer {
   readonly #relay = new Relay();
   readonly #sync: GossipSync;
   readonly #answerMemory: AnswerMemory;
+  /** Messages of our own that are in the graph, and perhaps not yet in the store: durable before heard. */
+  readonly #unheard: Uint8Array[] = [];
   readonly #sessions = new Set<GatewaySession>();
   readonly #stopping = new AbortController();
   readonly #tasks: Task[] = [];
@@ -45,7 +47,7 @@ export class Writer {
     this.#sync = new GossipSync(context);
     this.#answerMemory = new AnswerMemory(context.metrics);
     this.lookups = new UtxoLookups(context, this.#stopping.signal);
-    this.persister = new Persister(context, this.journal, epoch, onFenced);
+    this.persister = new Persister(context, this.journal, epoch, () => this.#relayOwn(), onFenced);
     this.pipeline = new Pipeline(context, this.journal, this.#relay, this.lookups, (peer) =>
       this.#sync.heard(peer),
     );
@@ -85,8 +87,13 @@ export class Writer {
     showSize(this.#context);
   }
 
-  /** Sends messages of our own at once. */
-  relayOwn(messages: readonly Uint8Array[]): void {
+  /** Sends a message of our own, which the graph has taken, as soon as it is saved: whoever made it need not be there any more. */
+  sendOnceSaved(message: Uint8Array): void {
+    this.#unheard.push(message);
+  }
+
+  #relayOwn(): void {
+    const messages = this.#unheard.splice(0);
     for (const session of this.#sessions) for (const peer of session.peers.values()) peer.relayOwn(messages);
   }
 

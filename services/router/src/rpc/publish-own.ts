@@ -1,4 +1,4 @@
-/** PublishOwn: messages that this node signed are checked, kept, and sent to all peers at once. */
+/** PublishOwn: messages that this node signed are checked, kept, and then sent to all peers at once. */
 import { equalBytes } from '@fulmen/codec';
 import type { ChannelAnnouncement, Rejection } from '@fulmen/graph';
 import {
@@ -26,8 +26,8 @@ const KNOWN: ReadonlySet<Outcome> = new Set<Outcome>(['accepted', 'duplicate', '
 /**
  * Answers when all are in the store.
  * @throws RpcError `invalid_argument` for bytes that are no gossip or a wrong signature, `failed_precondition` for
- * what the graph or the chain refuses, `unavailable` while the chain or the store cannot be asked; earlier messages of
- * the request may have been published then, and an identical retry is harmless
+ * what the graph or the chain refuses, `unavailable` while the chain or the store cannot be asked; messages of the
+ * request may have been published then, or are once the store is back, and an identical retry is harmless
  */
 export async function publishOwnRpc(
   context: RouterContext,
@@ -35,16 +35,13 @@ export async function publishOwnRpc(
   request: PublishOwnRequest,
 ): Promise<void> {
   if (request.messages.length > MAX_MESSAGES) throw new RpcError('invalid_argument', 'too many messages');
-  const fresh: Uint8Array[] = [];
   for (const message of request.messages) {
     const raw = Uint8Array.from(message);
     const outcome = await publish(context, writer, raw);
     if (!KNOWN.has(outcome)) throw new RpcError('failed_precondition', outcome.replaceAll('_', ' '));
-    if (outcome === 'accepted') fresh.push(raw);
+    if (outcome === 'accepted') writer.sendOnceSaved(raw);
   }
-  // Durable before heard.
   await writer.persister.flush();
-  writer.relayOwn(fresh);
 }
 
 async function publish(context: RouterContext, writer: Writer, raw: Uint8Array): Promise<Outcome> {

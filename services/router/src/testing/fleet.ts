@@ -15,6 +15,7 @@ import type { Message } from '@fulmen/wire';
 import type { RouterConfig } from '../config.ts';
 import { start } from '../start.ts';
 import { MemoryRouterDisk, memoryRouterStore } from '../store/memory.ts';
+import type { RouterStore } from '../store/router-store.ts';
 import { ManualRuntime } from './manual-runtime.ts';
 
 export const NOW_SECONDS = 1_800_000_000;
@@ -33,6 +34,10 @@ export class FakeChain {
     this.outputs.set(announcement.shortChannelId, { valueSat, scriptPubkey });
   }
 }
+
+/** The message for the peer; empty when it is something else. */
+export const bytesOf = ({ body }: GossipToPeer): Uint8Array =>
+  body?.$case === 'message' ? body.value : new Uint8Array(0);
 
 /** A gateway's end of a gossip stream. */
 export class FakeGateway {
@@ -75,9 +80,9 @@ export class FakeGateway {
   /** What was sent to a peer, decoded. */
   messagesTo(peerNodeId: Uint8Array): Message[] {
     return this.received
-      .filter((item) => item.misbehaviour === '' && nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
+      .filter((item) => nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
       .flatMap((item) => {
-        const decoded = decodeMessage(item.message);
+        const decoded = decodeMessage(bytesOf(item));
         return decoded.ok && decoded.value.type !== 'unknown' ? [decoded.value] : [];
       });
   }
@@ -86,10 +91,13 @@ export class FakeGateway {
     return this.messagesTo(peerNodeId).map((message) => message.type);
   }
 
-  misbehaviours(peerNodeId: Uint8Array): string[] {
+  /** What was said of a peer: `warning: …` and `disconnect: …`. */
+  verdicts(peerNodeId: Uint8Array): string[] {
     return this.received
-      .filter((item) => item.misbehaviour !== '' && nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
-      .map((item) => item.misbehaviour);
+      .filter((item) => nodeKey(item.peerNodeId) === nodeKey(peerNodeId))
+      .flatMap(({ body }) =>
+        body === undefined || body.$case === 'message' ? [] : [`${body.$case}: ${body.value}`],
+      );
   }
 
   close(): void {
@@ -169,7 +177,12 @@ export class Fleet {
     }
   }
 
-  startRouter(name: string, config: Partial<RouterConfig> = {}): Promise<RunningService> {
+  /** @param change what the router has instead of its store. */
+  startRouter(
+    name: string,
+    config: Partial<RouterConfig> = {},
+    change: (store: RouterStore) => RouterStore = (store) => store,
+  ): Promise<RunningService> {
     const metrics = new Metrics('router');
     this.metrics.set(name, metrics);
     return start(
@@ -186,7 +199,7 @@ export class Fleet {
       {
         rpcServer: this.network.server(name),
         connector: this.network.connector(name, []),
-        store: memoryRouterStore(this.disk, this.runtime),
+        store: change(memoryRouterStore(this.disk, this.runtime)),
         bus: this.hub.connect(name),
         runtime: this.runtime,
         logger: silentLogger,

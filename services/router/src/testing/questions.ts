@@ -1,8 +1,9 @@
 /** What the tests of the router ask and announce. */
-import { compareBytes } from '@fulmen/codec';
+import { compareBytes, concatBytes, fromHex } from '@fulmen/codec';
+import { sha256d } from '@fulmen/crypto';
 import { syntheticAnnouncement, syntheticKey, syntheticNode, syntheticUpdate } from '@fulmen/graph/synthetic';
 import type { FindRouteRequest } from '@fulmen/proto/router/v1/router';
-import { shortChannelId } from '@fulmen/wire';
+import { gossipSignedBytes, shortChannelId } from '@fulmen/wire';
 import { type FakeGateway, Fleet, HEIGHT, NOW_SECONDS } from '../testing/fleet.ts';
 import { until } from '../testing/manual-runtime.ts';
 
@@ -36,11 +37,27 @@ export function channelOf(
   const nodes = sorted.map((key) => syntheticNode(fleet.secp, key, NOW_SECONDS - 50));
   return {
     scid,
+    /** In the order of the node ids. */
+    keys: sorted,
     announcement,
     updates,
     nodes,
     raw: [announcement, ...updates, ...nodes].map(({ raw }) => raw),
   };
+}
+
+/** A gossip message with more at its end, signed anew by these keys. */
+export function longer(
+  fleet: Fleet,
+  raw: Uint8Array | undefined,
+  tailHex: string,
+  keys: readonly number[],
+): Uint8Array {
+  const bytes = concatBytes(raw ?? new Uint8Array(0), fromHex(tailHex));
+  const hash = sha256d(gossipSignedBytes(bytes));
+  for (const [index, key] of keys.entries())
+    bytes.set(fleet.secp.sign(hash, syntheticKey(key)), 2 + 64 * index);
+  return bytes;
 }
 
 /** A line of channels 1-2, 2-3, …: node 1 is the first counterparty of a payer. */
