@@ -39,6 +39,8 @@ export interface Evaluation<T> {
 export interface LaneRequest<T> {
   readonly priority: 'claim' | 'channel';
   readonly channelKeysId: Uint8Array | undefined;
+  /** What it costs to evaluate: HTLCs to sign and to verify for, and ECDHs. Default 1. */
+  readonly weight?: number;
   readonly evaluate: (view: LaneView) => Evaluation<T>;
 }
 
@@ -57,7 +59,7 @@ export interface LaneOptions {
   /** The database is not ours any more, or cannot be used: the process must end. */
   readonly onFatal: (error: Error) => void;
   readonly onCommitted: (generation: bigint) => void;
-  /** Requests evaluated in one turn, which bounds how long the event loop is held. */
+  /** Requests evaluated in one turn. */
   readonly maxTurn?: number;
   readonly maxQueued?: number;
   readonly maxCachedChannels?: number;
@@ -70,6 +72,12 @@ interface Queued {
 }
 
 const RELOAD_PAUSE_MS = 200;
+/**
+ * HTLCs and ECDHs of one turn, which bounds how long the event loop is held: a few tenths of a second at some 0.3 ms each.
+ * A minute of them, which 64 channels full of HTLCs take, would let keepalives and handshakes time out: the connections
+ * break, and the same requests come again.
+ */
+const MAX_TURN_WEIGHT = 1_000;
 
 export class SigningLane {
   readonly #options: LaneOptions;
@@ -144,26 +152,42 @@ export class SigningLane {
     });
   }
 
+  /** Claims, then the others, as many as a turn holds; one that is heavier than a turn has one of its own. */
   #take(): Queued[] {
     const limit = this.#options.maxTurn ?? 64;
-    const claims = this.#claims.splice(0, limit);
-    return [...claims, ...this.#channel.splice(0, limit - claims.length)];
+    const turn: Queued[] = [];
+    let weight = 0;
+    for (const queue of [this.#claims, this.#channel]) {
+      for (let next = queue[0]; next !== undefined && turn.length < limit; next = queue[0]) {
+        weight += next.request.weight ?? 1;
+        if (turn.length > 0 && weight > MAX_TURN_WEIGHT) return turn;
+        turn.push(next);
+        queue.shift();
+      }
+    }
+    return turn;
   }
 
   async #serve(turn: readonly Queued[]): Promise<void> {
     let done: (() => void)[] = [];
+    let committed = false;
     try {
       if (this.#mustReload) await this.#reload();
       await this.#load(turn);
       const effects = new Effects(this.#cache, this.#head);
       done = turn.map((queued) => this.#evaluate(queued, effects));
       this.#options.metrics.batchSize.observe(turn.length);
-      if (effects.any) await this.#commit(effects);
+      if (effects.any) {
+        await this.#commit(effects);
+        committed = true;
+      }
     } catch (error) {
       this.#fail(turn, error);
       return;
     }
     for (const answer of done) answer();
+    // A turn without a commit waits for nothing: the next one would begin before anything else of the process did.
+    if (!committed) await this.#options.runtime.sleep(0);
   }
 
   #fail(turn: readonly Queued[], error: unknown): void {

@@ -6,7 +6,8 @@ import type { RefusalRow } from './store/port.ts';
 
 const MAX_PENDING = 1_000;
 const MAX_PER_COMMIT = 200;
-const MAX_REASON_LENGTH = 200;
+/** Characters of a refusal's reason, as it is stored and as a batch's answer tells it. */
+export const MAX_REASON_LENGTH = 200;
 
 export class RefusalLog {
   readonly #runtime: Runtime;

@@ -168,8 +168,7 @@ async function settle<T>(
   if (signer.health.state === 'unreconciled') return { ok: false, error: UNRECONCILED };
   try {
     return await signer.lane.submit<Result<T, Refusal>>({
-      priority: request.priority,
-      channelKeysId: request.channelKeysId,
+      ...request,
       evaluate: (view) => {
         const evaluated = request.evaluate(view);
         if (!evaluated.ok) return { answer: evaluated };

@@ -248,6 +248,12 @@ export class ChannelActor {
     this.#host.consumed(this, this.#mailbox.stop());
   }
 
+  /** Before the shard is given away: begins nothing more. Resolves when the turn under way has ended. */
+  drain(): Promise<void> {
+    this.#mailbox.drain();
+    return this.#mailbox.idle();
+  }
+
   /** Resolves when nothing is under way. */
   idle(): Promise<void> {
     return this.#mailbox.idle();

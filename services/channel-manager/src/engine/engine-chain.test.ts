@@ -23,6 +23,8 @@ class OneChannel {
   readonly units: CommitUnit[] = [];
   /** What the store answers a question about fundings with; the last stands. */
   readonly statuses: (() => Promise<readonly never[]>)[] = [async () => []];
+  /** What happens while something is committed. */
+  onCommit: () => Promise<void> = async () => undefined;
   readonly node = {
     chainHash: NETWORKS.regtest.chainHash,
     channelConfig: {},
@@ -82,6 +84,7 @@ class OneChannel {
       committer: {
         submit: async (unit: CommitUnit) => {
           this.units.push(unit);
+          await this.onCommit();
           return { verdict: { type: 'committed' } };
         },
       },
@@ -132,4 +135,29 @@ test('the channels of a shard that comes after a block hear of it', async () => 
   await one.engine.followChain(LONG_AFTER);
   await one.gain();
   expect((await one.phases()).at(-1)).toBe('closing_force');
+});
+
+test('a channel that never runs out of work comes to rest with the turn under way', async () => {
+  const one = new OneChannel();
+  await one.gain();
+  await one.phases();
+  const [actor] = one.engine.channels();
+  const more = (): boolean | undefined =>
+    actor?.post({
+      kind: 'broadcast',
+      order: { kind: 'mutual_close', transactions: [], channelId: actor.channelId },
+    });
+  one.onCommit = async () => {
+    more();
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  const { length } = one.units;
+  expect(more()).toBe(true);
+  await one.engine.drained(one.shard);
+  expect(one.units.length).toBe(length + 1);
+  more();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(one.units.length).toBe(length + 1);
+  one.engine.lost(one.shard, 'released');
+  expect(more()).toBe(false);
 });

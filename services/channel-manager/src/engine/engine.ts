@@ -206,7 +206,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     if (!this.#fences.delete(shard)) return;
     this.ports.logger.info({ shard, reason }, 'a shard left this replica');
     for (const peer of this.peers.dropShard(shard)) {
-      for (const actor of [...peer.channels.values(), ...peer.openings.values()]) {
+      for (const actor of peer.actors()) {
         actor.stop();
         this.openings.lost(actor);
       }
@@ -217,9 +217,14 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
     this.peers.announceOwnership();
   }
 
+  /**
+   * What is queued and not begun comes again to the next owner, as after a crash: peers reestablish on a new connection,
+   * intents, resolutions and what chain-monitor says are rows, blocks are looked at anew. Commands are answered by `lost`.
+   */
   async drained(shard: number): Promise<void> {
-    const actors = this.channels().filter((actor) => actor.fence.shard === shard);
-    await Promise.all([...actors.map((actor) => actor.idle()), this.payments.idle(shard)]);
+    const peers = this.peers.peers().filter((peer) => peer.fence.shard === shard);
+    const actors = peers.flatMap((peer) => peer.actors());
+    await Promise.all([...actors.map((actor) => actor.drain()), this.payments.idle(shard)]);
   }
 
   dropShard(fence: Fence, reason: string): void {
@@ -251,8 +256,7 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   #pendingChannels(): { ofPeer: (peer: Peer) => number; total: number } {
     const ofPeer = (peer: Peer): number =>
-      peer.beginning.size +
-      [...peer.channels.values(), ...peer.openings.values()].filter((actor) => isPending(actor.state)).length;
+      peer.beginning.size + peer.actors().filter((actor) => isPending(actor.state)).length;
     return { ofPeer, total: this.peers.peers().reduce((sum, peer) => sum + ofPeer(peer), 0) };
   }
 

@@ -15,6 +15,7 @@ export class Mailbox {
   #items: Item[] = [];
   #running = false;
   #stopped = false;
+  #draining = false;
   #idleWaiters: (() => void)[] = [];
 
   /** `turn` works on a batch; what it throws ends the run and goes to `failed`. */
@@ -34,10 +35,18 @@ export class Mailbox {
 
   push(item: Item): void {
     this.#items.push(item);
-    if (!this.#running) {
+    if (!this.#running && !this.#draining) {
       this.#running = true;
       void this.#run();
     }
+  }
+
+  /**
+   * No turn begins any more: one that is under way ends, and what lies here waits for `stop`. Peers and blocks never pause,
+   * so that a mailbox which went on would perhaps never be empty.
+   */
+  drain(): void {
+    this.#draining = true;
   }
 
   /** Forgets everything. Commands waiting hear that the shard moved. Returns the frames that nobody will work on. */
@@ -70,7 +79,7 @@ export class Mailbox {
 
   async #run(): Promise<void> {
     try {
-      while (this.#items.length > 0 && !this.#stopped)
+      while (this.#items.length > 0 && !this.#stopped && !this.#draining)
         await this.#turn(this.#items.splice(0, MAX_ITEMS_PER_TURN));
     } catch (error) {
       this.#failed(error);

@@ -23,7 +23,7 @@ export interface ShardHandler {
   gained(fence: Fence): Promise<void>;
   /** Forget everything of the shard at once; nothing of it may leave the process any more. */
   lost(shard: number, reason: string): void;
-  /** Come to rest, so that the shard can be given away cleanly. */
+  /** Come to rest, so that the shard can be given away cleanly: what is under way ends, and nothing new begins. `lost` follows. */
   drained(shard: number): Promise<void>;
 }
 
@@ -31,6 +31,12 @@ export interface ShardHandler {
 const TROUBLE_PAUSE_MS = 250;
 /** Takeovers at once: each loads a shard's channels. */
 const PARALLEL_ACQUISITIONS = 8;
+/**
+ * Longest wait for the actors of a shard that is given away. A turn takes some tens of milliseconds; one that takes longer
+ * waits for a signer or a store that is away, and may wait for hours. What it has committed its next owner goes on from,
+ * as after a crash. A clean stop, which may wait twice, has 15 s.
+ */
+const DRAIN_MS = 2_000;
 
 export class ShardKeeper {
   readonly #store: ManagerStore;
@@ -53,6 +59,7 @@ export class ShardKeeper {
   #hinted = false;
   /** The last turn left something to be tried again, after a pause. */
   #troubled = false;
+  #leaving = false;
   #unsubscribe: () => void = () => undefined;
 
   constructor(
@@ -86,6 +93,7 @@ export class ShardKeeper {
   /** Gives every shard back after its actors came to rest, and leaves: the others need not wait for its lease to run out. */
   async stop(): Promise<void> {
     this.#unsubscribe();
+    this.#leaving = true;
     const [heartbeat, placement] = this.#tasks;
     await placement?.stop();
     await Promise.all([...this.#owned.keys()].map((shard) => this.#release(shard)));
@@ -188,6 +196,7 @@ export class ShardKeeper {
       .map((replica) => replica.replicaId);
     const ownerOf = new Map(owners.map((owner) => [owner.shard, owner]));
     const wanted: number[] = [];
+    const unwanted: number[] = [];
     const placement = this.#placementOver(alive);
     for (let shard = 0; shard < SHARD_COUNT; shard += 1) {
       const preferred = placement[shard];
@@ -196,7 +205,7 @@ export class ShardKeeper {
       if (held !== undefined) {
         if (owner !== undefined && (owner.replicaId !== replicaId || owner.epoch !== held.epoch))
           this.drop(shard, held.epoch, 'another replica took it');
-        else if (preferred !== undefined && preferred !== replicaId) await this.#release(shard);
+        else if (preferred !== undefined && preferred !== replicaId) unwanted.push(shard);
       } else if (preferred === replicaId) {
         const ownerAlive =
           owner?.replicaId !== undefined && owner.replicaId !== replicaId && alive.includes(owner.replicaId);
@@ -207,12 +216,13 @@ export class ShardKeeper {
       }
     }
     const next = wanted.values();
-    await Promise.all(
-      Array.from({ length: PARALLEL_ACQUISITIONS }, async () => {
+    await Promise.all([
+      ...unwanted.map((shard) => this.#release(shard)),
+      ...Array.from({ length: PARALLEL_ACQUISITIONS }, async () => {
         for (const shard of next) await this.#acquire(shard);
       }),
-    );
-    if (wanted.length > 0) {
+    ]);
+    if (wanted.length + unwanted.length > 0) {
       this.#owners = await this.#store.listShards();
       this.#bus.publish('fulmen.lease');
     }
@@ -230,7 +240,7 @@ export class ShardKeeper {
   }
 
   async #acquire(shard: number): Promise<void> {
-    if (!this.#lease.isValid()) return;
+    if (this.#leaving || !this.#lease.isValid()) return;
     const { replicaId } = this.#options;
     let outcome: AcquireOutcome;
     try {
@@ -259,10 +269,24 @@ export class ShardKeeper {
     }
   }
 
+  /** Resolves when the shard's actors are at rest, or are not to be waited for any longer. */
+  async #drain(shard: number): Promise<void> {
+    const timer = new AbortController();
+    const late = this.#runtime.sleep(DRAIN_MS, timer.signal).then(
+      () => this.#logger.warn({ shard }, 'a shard does not come to rest: it is given away as it is'),
+      () => undefined,
+    );
+    try {
+      await Promise.race([this.#handler.drained(shard), late]);
+    } finally {
+      timer.abort();
+    }
+  }
+
   async #release(shard: number): Promise<void> {
     const fence = this.#owned.get(shard);
     if (fence === undefined) return;
-    await this.#handler.drained(shard);
+    await this.#drain(shard);
     this.#owned.delete(shard);
     this.#handler.lost(shard, 'released');
     await this.#store.releaseShard(fence).catch((error: unknown) => {

@@ -12,7 +12,11 @@ const dispatcher = new Dispatcher(silentLogger, {} as unknown as MessageHandler)
 
 function peerWith(takes: boolean): Peer {
   const actor = { channelId: ID, stopped: !takes, post: () => takes };
-  return { channels: new Map([[toHex(ID), actor]]), openings: new Map() } as unknown as Peer;
+  return {
+    channels: new Map([[toHex(ID), actor]]),
+    openings: new Map(),
+    actors: () => [actor],
+  } as unknown as Peer;
 }
 
 test.each(['error', 'warning'] as const)('%s: the frame is an actor’s if one takes it', (type) => {

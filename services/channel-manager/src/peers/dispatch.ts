@@ -148,7 +148,7 @@ export class Dispatcher {
   /** BOLT 1: an all-zero channel_id speaks of all channels with the peer. */
   #toAll(peer: Peer, message: MessageOf<'error' | 'warning'>, generation: bigint, frame: bigint): boolean {
     const actors = isAllChannels(message.channelId)
-      ? [...peer.channels.values(), ...peer.openings.values()]
+      ? peer.actors()
       : [actorOf(peer, message.channelId)].filter((actor) => actor !== undefined);
     // One that is out of service takes nothing, and would never report the frame.
     const taken = actors.filter((actor) => {

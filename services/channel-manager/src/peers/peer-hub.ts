@@ -259,7 +259,7 @@ export class PeerHub {
     const { connection } = peer;
     if (connection === undefined) return;
     peer.connection = undefined;
-    for (const actor of [...peer.channels.values(), ...peer.openings.values()])
+    for (const actor of peer.actors())
       actor.post({ kind: 'disconnected', generation: connection.generation });
     this.#dropPresence(peer, connection.generation);
   }

@@ -54,6 +54,11 @@ export class Peer {
     this.#lease = lease;
   }
 
+  /** Of its channels, and of those that are being opened. */
+  actors(): readonly ChannelActor[] {
+    return [...this.channels.values(), ...this.openings.values()];
+  }
+
   /** Whether nothing here would be missed. */
   isStranger(): boolean {
     const { connection, connectionsToAccept, channels, openings, beginning } = this;

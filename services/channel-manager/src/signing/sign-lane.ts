@@ -13,16 +13,21 @@ import {
 } from '@fulmen/proto/signer/v1/signer';
 import type { Client, DuplexStream } from '@fulmen/rpc';
 import { AbortedError, type Logger, type Runtime, type Task } from '@fulmen/service';
+import { batchesOf } from './batches.ts';
 
-/** Requests in flight at once; more wait in the caller's turn. */
+/** Requests in flight at once; more wait for their turn. */
 const MAX_IN_FLIGHT = 64;
 const FIRST_BACKOFF_MS = 20;
 const LAST_BACKOFF_MS = 1_000;
 
-interface Pending {
-  readonly request: SignBatchRequest;
+interface Batch {
+  readonly items: SignItem[];
   readonly resolve: (results: readonly SignResult[]) => void;
   readonly reject: (error: Error) => void;
+}
+
+interface Pending extends Batch {
+  readonly request: SignBatchRequest;
 }
 
 export class SignLane {
@@ -30,8 +35,8 @@ export class SignLane {
   readonly #runtime: Runtime;
   readonly #logger: Logger;
   readonly #pending = new Map<bigint, Pending>();
+  readonly #queue: Batch[] = [];
   readonly #task: Task;
-  #waiting: (() => void)[] = [];
   #stream: DuplexStream<SignBatchResponse, SignBatchRequest> | undefined;
   #wake: (() => void) | undefined;
   #nextId = 1n;
@@ -46,21 +51,35 @@ export class SignLane {
     this.#task = runtime.spawn('sign lane', (signal) => this.#run(signal));
   }
 
-  /** One message, one result per item, in order. Waits as long as the signer is away; rejects with AbortedError after `close`. */
+  /**
+   * One result per item, in order; one message, unless it would be too long. Waits as long as the signer is away; rejects
+   * with AbortedError after `close`.
+   */
   async sign(items: readonly SignItem[]): Promise<readonly SignResult[]> {
-    while (this.#pending.size >= MAX_IN_FLIGHT && !this.#closed) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
     if (this.#closed) throw new AbortedError('the sign lane is closed');
-    const batchId = this.#nextId;
-    this.#nextId += 1n;
-    this.calls += 1;
-    const request = SignBatchRequest.fromPartial({ batchId, items: [...items] as SignItem[] });
-    return new Promise((resolve, reject) => {
-      this.#pending.set(batchId, { request, resolve, reject });
+    const answers = batchesOf(items).map(
+      (batch) =>
+        new Promise<readonly SignResult[]>((resolve, reject) => {
+          this.#queue.push({ items: batch, resolve, reject });
+        }),
+    );
+    this.#fill();
+    return (await Promise.all(answers)).flat();
+  }
+
+  /** Sends what waits, in its order, as far as there is room: a channel's items reach the signer as they were given. */
+  #fill(): void {
+    while (this.#pending.size < MAX_IN_FLIGHT) {
+      const batch = this.#queue.shift();
+      if (batch === undefined) return;
+      const batchId = this.#nextId;
+      this.#nextId += 1n;
+      this.calls += 1;
+      const request = SignBatchRequest.fromPartial({ batchId, items: batch.items });
+      this.#pending.set(batchId, { ...batch, request });
       this.#transmit(request);
       this.#wake?.();
-    });
+    }
   }
 
   async close(): Promise<void> {
@@ -68,9 +87,8 @@ export class SignLane {
     this.#stream?.cancel('closing');
     this.#wake?.();
     const error = new AbortedError('the sign lane is closed');
-    for (const pending of this.#pending.values()) pending.reject(error);
+    for (const { reject } of [...this.#pending.values(), ...this.#queue.splice(0)]) reject(error);
     this.#pending.clear();
-    this.#release();
     await this.#task.stop();
   }
 
@@ -114,14 +132,8 @@ export class SignLane {
     // An answer to a request that was sent on two streams comes twice.
     if (pending === undefined) return;
     this.#pending.delete(response.batchId);
-    this.#release();
-    if (response.results.length === pending.request.items.length) pending.resolve(response.results);
+    this.#fill();
+    if (response.results.length === pending.items.length) pending.resolve(response.results);
     else pending.reject(new AbortedError('the signer answered another number of items than asked'));
-  }
-
-  #release(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const wake of waiting) wake();
   }
 }

@@ -12,7 +12,7 @@ import type { Result } from '@fulmen/codec';
 import { type CallContext, type DuplexStream, RpcError } from '@fulmen/rpc';
 import { decodeSignItem, decoding } from '../decode.ts';
 import { signItem } from '../enforcement/sign-item.ts';
-import type { Refusal, SignItemAnswer, SignerChannelState } from '../enforcement/types.ts';
+import type { Refusal, SignItemAnswer, SignItemRequest, SignerChannelState } from '../enforcement/types.ts';
 import {
   checkShard,
   contextOf,
@@ -21,6 +21,7 @@ import {
   runInLane,
   unregistered,
 } from '../signer.ts';
+import { MAX_REASON_LENGTH } from '../refusal-log.ts';
 import type { Signer } from '../signer.ts';
 
 /** Batches of one stream that are under way; reading stops above. */
@@ -72,6 +73,7 @@ function runItem(signer: Signer, item: SignItem): Promise<Result<SignItemAnswer,
   return runInLane<SignItemAnswer>(signer, 'sign_item', {
     priority: 'channel',
     channelKeysId,
+    weight: weightOf(request),
     evaluate: (view) => {
       const { channel } = view;
       if (channel === undefined) return unregistered();
@@ -92,6 +94,11 @@ function runItem(signer: Signer, item: SignItem): Promise<Result<SignItemAnswer,
       };
     },
   });
+}
+
+function weightOf({ holderCommitment, counterpartyCommitment, ecdhs }: SignItemRequest): number {
+  const htlcs = (holderCommitment?.spec.htlcs.length ?? 0) + (counterpartyCommitment?.spec.htlcs.length ?? 0);
+  return 1 + htlcs + ecdhs.length;
 }
 
 /** The four numbers after the step: which signatures and secrets left the signer follows from them. */
@@ -122,5 +129,7 @@ const KINDS = {
 } as const;
 
 function toRefusal(refusal: Refusal): WireRefusal {
-  return { policy: refusal.policy, reason: refusal.reason, kind: KINDS[refusal.kind] };
+  // Of any length where it is an error of the database: a batch's answers have to fit into one message.
+  const reason = refusal.reason.slice(0, MAX_REASON_LENGTH);
+  return { policy: refusal.policy, reason, kind: KINDS[refusal.kind] };
 }

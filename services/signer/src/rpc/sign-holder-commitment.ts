@@ -28,6 +28,7 @@ export async function holderCommitment(
   return runUnary<SignHolderCommitmentResponse>(signer, operation, {
     priority: 'claim',
     channelKeysId,
+    weight: 1 + commitment.spec.htlcs.length,
     evaluate: ({ channel }) => {
       if (channel === undefined) return unregistered();
       const signed = signHolderCommitment(contextOf(signer, channelKeysId), channel, commitment);
