@@ -8,7 +8,7 @@ import type { CommitmentFormatName } from '../parameters.ts';
 import type { EstablishedChannel } from '../state.ts';
 import type { StepResult } from '../step.ts';
 import { sendReady, stepOf } from '../step.ts';
-import { checkCounterpartyFeeIncrease } from './check-counterparty.ts';
+import { checkCounterpartyFee } from './check-counterparty.ts';
 import { checkHolderFee } from './check-holder.ts';
 import { isFrozen, requireReceivable } from './ready.ts';
 import { newestFeerate } from './spec.ts';
@@ -77,11 +77,8 @@ export function receiveFee(
     );
   }
   const next = withFeerate(state, message.feeratePerKw);
-  if (message.feeratePerKw > newestFeerate(state.changes)) {
-    const allowed = checkCounterpartyFeeIncrease(ctx, next);
-    if (!allowed.ok) return allowed;
-  }
-  return stepOf(next);
+  const allowed = checkCounterpartyFee(ctx, state, next);
+  return allowed.ok ? stepOf(next) : allowed;
 }
 
 /** Whether a feerate that the counterparty chose is neither too low to confirm nor absurdly high. */
