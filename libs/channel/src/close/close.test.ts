@@ -450,6 +450,20 @@ describe('a force close', () => {
     });
   });
 
+  test('while frozen leaves nothing owed', () => {
+    const pair = open();
+    pair.alice.must(addCommand(1, 10_000_000n));
+    pair.alice.must({ type: 'commit' });
+    pair.bob.monitor = 'in_progress';
+    pair.deliver('bob');
+    pair.deliver('bob');
+    pair.bob.must({ type: 'commit' });
+    expect(typesOf(pair.bob.outbox)).toEqual([]);
+    pair.bob.must({ type: 'force_close', reason: 'the user wants it' });
+    pair.bob.completeMonitor();
+    expect(typesOf(pair.bob.outbox)).toEqual(['error']);
+  });
+
   test('after which messages are ignored', () => {
     const pair = open();
     pair.alice.must({ type: 'force_close', reason: 'x' });
