@@ -268,6 +268,26 @@ export const CLOSING_RULES: readonly Rule[] = [
     reaction: 'warning_disconnect',
   },
   {
+    name: 'closing_signed: after a reconnection update_fee in its place',
+    section: 'Closing Initiation: `shutdown`',
+    sentence:
+      'if no HTLCs remain in either commitment transaction (including dust HTLCs) and neither side has a pending `revoke_and_ack` to send: MUST NOT send any `update` message after that point.',
+    stage: BY_PEER,
+    act: async (scene) => {
+      scene.change('closing_signed', () => offerOf(scene, { feeSat: 5n, range: [1n, 5_000n] }));
+      scene.lose('closing_signed');
+      scene.hostile.close();
+      await scene.until('the fleet answers', () => scene.heard.some(({ type }) => type === 'closing_signed'));
+      scene.heard.length = 0;
+      scene.change('shutdown', () => [], 'closing_signed');
+      await scene.reconnect();
+      await scene.until('the fleet is back', () => scene.heard.some(({ type }) => type === 'shutdown'));
+      scene.send(make('update_fee', { channelId: scene.channelId, feeratePerKw: 1_100 }));
+    },
+    reaction: 'warning_disconnect',
+    hears: ['warning: update_fee after the last update'],
+  },
+  {
     name: 'closing_signed: anew after a reconnection',
     section: 'Message Retransmission',
     sentence: 'if it has sent a previous `shutdown`: MUST retransmit `shutdown`.',

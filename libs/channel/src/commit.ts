@@ -4,6 +4,7 @@ import { insertSecret } from '@fulmen/keys';
 import type { HolderCommitmentSignatures, MonitorHtlc } from '@fulmen/monitor';
 import type { MessageOf } from '@fulmen/wire';
 import { buildCommitment } from './commitment/build.ts';
+import { paysForRelay } from './commitment/fees.ts';
 import { verifyCommitmentSignatures } from './commitment/sign.ts';
 import type { ChannelContext } from './context.ts';
 import type { ChannelEffect } from './effect.ts';
@@ -115,11 +116,21 @@ export function receiveCommitment(
         'fail_channel',
         'commitment_signed is missing for a funding transaction',
       );
+    const { parameters } = state;
+    const spec = currentSpec(unsigned, 'holder', funding);
+    // Updates of both sides that crossed may ask for more than the funder has: "In this case, the fee will be less than the
+    // fee rate" (BOLT 2). What is not even relayed is no commitment to go on with: the one before still is one.
+    if (!paysForRelay({ parameters, owner: 'holder', spec }))
+      return fault(
+        'cannot_afford_commitment_fee',
+        'fail_channel',
+        'commitment_signed: the funder cannot pay a fee that is relayed',
+      );
     const commitment = buildCommitment(ctx.secp, {
-      parameters: state.parameters,
+      parameters,
       funding,
       owner: 'holder',
-      spec: currentSpec(unsigned, 'holder', funding),
+      spec,
       perCommitmentPoint,
     });
     const verified = verifyCommitmentSignatures(ctx.secp, commitment, message);

@@ -5,6 +5,7 @@
  */
 import type { ChannelContext } from './context.ts';
 import type { ChannelEffect, OutboundMessage } from './effect.ts';
+import { isLeft } from './close/force.ts';
 import { heldClosing } from './close/negotiate.ts';
 import { NOTHING_OWED, owe, regenerate } from './regenerate.ts';
 import type { EstablishedChannel, OwedMessages } from './state.ts';
@@ -81,8 +82,8 @@ export function thaw(
     ...state,
     monitor: { ...state.monitor, durability: { type: 'complete' } },
   };
-  // Whoever is gone learns it from the reestablish.
-  if (state.connection.type !== 'connected') return { state: thawed, effects: [] };
+  // Whoever is gone learns it from the reestablish; of a channel that was left meanwhile nothing is owed.
+  if (state.connection.type !== 'connected' || isLeft(state)) return { state: thawed, effects: [] };
   const step = regenerate(ctx, thawed, durability.owed);
   return { state: step.state, effects: [...step.effects, ...heldClosing(state)] };
 }

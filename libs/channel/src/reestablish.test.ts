@@ -233,6 +233,14 @@ describe('channel_reestablish', () => {
   });
 });
 
+test('a channel that is frozen when the peer is back sends its half of the announcement', () => {
+  const pair = new Pair(fakeSecp256k1, { announce: true, confirmations: 'zero_conf' });
+  pair.alice.must(pair.confirmation(pair.alice, 6));
+  expect(typesOf(pair.alice.outbox)).toEqual(['announcement_signatures']);
+  pair.alice.must({ type: 'monitor_update_in_progress', held: [] });
+  expect(reconnect(pair).alice).toEqual(['announcement_signatures']);
+});
+
 describe('a state that the signer has left behind', () => {
   const REASON = 'state was lost: please close the channel';
 

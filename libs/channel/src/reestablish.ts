@@ -201,16 +201,19 @@ export function receiveReestablish(
     ...state,
     connection: { type: 'connected', features: connection.features },
   };
-  if (isFrozen(connected)) {
-    const frozen = freeze(connected, []);
+  const announced = announcementOnReconnect(connected);
+  if (isFrozen(announced.state)) {
+    const frozen = freeze(announced.state, []);
     const { durability } = frozen.monitor;
     const before = durability.type === 'in_progress' ? durability.owed : NOTHING_OWED;
-    return stepOf({
-      ...frozen,
-      monitor: { ...frozen.monitor, durability: { type: 'in_progress', owed: owe(before, owed) } },
-    });
+    return stepOf(
+      {
+        ...frozen,
+        monitor: { ...frozen.monitor, durability: { type: 'in_progress', owed: owe(before, owed) } },
+      },
+      ...announced.effects,
+    );
   }
-  const announced = announcementOnReconnect(connected);
   const step = regenerate(ctx, announced.state, owed);
   return stepOf(step.state, ...step.effects, ...announced.effects);
 }

@@ -1,5 +1,5 @@
 /** What the API and routing want to know of a channel. */
-import { funderCostSat, pessimisticSpec, OWNERS } from './updates/limits.ts';
+import { dearestCostSat, pessimisticSpec, OWNERS } from './updates/limits.ts';
 import type { ChannelContext } from './context.ts';
 import type { HtlcBody } from './htlc.ts';
 import type { ChannelState, EstablishedChannel } from './state.ts';
@@ -84,10 +84,10 @@ function outboundLiquidity(ctx: ChannelContext, state: EstablishedChannel): bigi
       const spec = pessimisticSpec(state, owner, i);
       const options = { extraHtlcs: 2, feerateMultiple: ctx.config.feeSpikeMultiple };
       const keepSat =
-        funding.holderReserveSat + (funder === 'holder' ? funderCostSat(state, owner, spec, options) : 0n);
+        funding.holderReserveSat + (funder === 'holder' ? dearestCostSat(state, owner, spec, options) : 0n);
       most = smaller(most, spec.toHolderMsat - keepSat * 1000n);
       const counterpartyKeepsSat =
-        funding.counterpartyReserveSat + funderCostSat(state, owner, spec, { extraHtlcs: 1 });
+        funding.counterpartyReserveSat + dearestCostSat(state, owner, spec, { extraHtlcs: 1 });
       if (funder === 'counterparty' && spec.toCounterpartyMsat < counterpartyKeepsSat * 1000n) return 0n;
     }
     const offered = pessimisticSpec(state, 'counterparty', i).htlcs.filter(isOffered('outbound'));
@@ -104,7 +104,7 @@ function inboundLiquidity(ctx: ChannelContext, state: EstablishedChannel): bigin
     const spec = pessimisticSpec(state, 'holder', i);
     const costSat =
       funder === 'counterparty'
-        ? funderCostSat(state, 'holder', spec, {
+        ? dearestCostSat(state, 'holder', spec, {
             extraHtlcs: 2,
             feerateMultiple: ctx.config.feeSpikeMultiple,
           })

@@ -145,6 +145,36 @@ describe('shutdown', () => {
   });
 });
 
+describe('after a reconnection', () => {
+  test('update_fee is refused where the close had begun, before the shutdown comes again', () => {
+    const pair = open({ bob: { feerates: { closeMinimumSatPerKw: 1500 } } });
+    pair.alice.must({ type: 'shutdown' });
+    pair.deliver('bob');
+    pair.deliver('alice');
+    pair.deliver('bob');
+    expect(typesOf(pair.bob.outbox)).toEqual(['closing_signed']);
+    pair.disconnect();
+    pair.connect();
+    pair.deliver('bob');
+    expect(receive(pair.bob, forged(pair.bob, 'update_fee', { feeratePerKw: 1100 }))).toMatchObject({
+      code: 'update_after_shutdown',
+      reaction: 'warning_disconnect',
+    });
+  });
+
+  test('update_fee is taken while an HTLC is there', () => {
+    const pair = open();
+    pair.bob.must(addCommand(1, 5_000_000n));
+    pair.settle();
+    pair.alice.must({ type: 'shutdown' });
+    pair.deliverAll();
+    pair.disconnect();
+    pair.connect();
+    pair.deliver('bob');
+    expect(receive(pair.bob, forged(pair.bob, 'update_fee', { feeratePerKw: 1100 }))).toBeUndefined();
+  });
+});
+
 describe('closing_signed', () => {
   test('makes a transaction that an interpreter accepts', () => {
     const pair = new Pair(secp256k1);
@@ -418,6 +448,20 @@ describe('a force close', () => {
       type: 'closing_force',
       reason: 'the peer failed the channel: hi???',
     });
+  });
+
+  test('while frozen leaves nothing owed', () => {
+    const pair = open();
+    pair.alice.must(addCommand(1, 10_000_000n));
+    pair.alice.must({ type: 'commit' });
+    pair.bob.monitor = 'in_progress';
+    pair.deliver('bob');
+    pair.deliver('bob');
+    pair.bob.must({ type: 'commit' });
+    expect(typesOf(pair.bob.outbox)).toEqual([]);
+    pair.bob.must({ type: 'force_close', reason: 'the user wants it' });
+    pair.bob.completeMonitor();
+    expect(typesOf(pair.bob.outbox)).toEqual(['error']);
   });
 
   test('after which messages are ignored', () => {

@@ -17,8 +17,12 @@ export function warningMessage(channelId: Uint8Array, text: string): MessageOf<'
 
 /** Whether the channel is past the point where another close could start. */
 export function isClosing(state: EstablishedChannel): boolean {
-  const { type } = state.phase;
-  return type === 'closing_force' || type === 'passive' || type === 'closed' || type === 'closing_mutual';
+  return isLeft(state) || state.phase.type === 'closing_mutual';
+}
+
+/** Whether it ends, or has ended, without the counterparty: nothing but the reason is said of it any more. */
+export function isLeft({ phase }: EstablishedChannel): boolean {
+  return phase.type === 'closing_force' || phase.type === 'passive' || phase.type === 'closed';
 }
 
 /**
@@ -26,9 +30,7 @@ export function isClosing(state: EstablishedChannel): boolean {
  * committed are given back; the others are the chain's.
  */
 export function forceClose(state: EstablishedChannel, reason: string): Step<EstablishedChannel> {
-  if (state.phase.type === 'closing_force' || state.phase.type === 'passive' || state.phase.type === 'closed')
-    return { state, effects: [] };
-  return leave(state, reason, 'broadcast');
+  return isLeft(state) ? { state, effects: [] } : leave(state, reason, 'broadcast');
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 import { feeForWeightSat } from '@fulmen/bitcoin';
 import type { CommitmentHtlc, CommitmentSpec } from '../commitment-spec.ts';
+import { MIN_FEERATE_SAT_PER_KW } from '../config.ts';
 import type { HtlcDirection } from '../htlc.ts';
 import type { CommitmentFormatName } from '../parameters.ts';
 import { commitmentFormat } from './format.ts';
@@ -133,6 +134,13 @@ function trimmedOn(
   });
 }
 
+/** A commitment, as far as its amounts depend on it. */
+interface CommitmentCase {
+  readonly parameters: CommitmentParameters;
+  readonly owner: CommitmentOwner;
+  readonly spec: CommitmentSpec;
+}
+
 /** Who gets what from a commitment, in satoshis. */
 export interface CommitmentAmounts {
   readonly untrimmedHtlcs: readonly CommitmentHtlc[];
@@ -151,11 +159,7 @@ export interface CommitmentAmounts {
  * BOLT 3, "Commitment Transaction Construction", steps 2 to 8. A funder that
  * cannot pay the whole fee has no output; the fee is then what there is.
  */
-export function commitmentAmounts(inputs: {
-  readonly parameters: CommitmentParameters;
-  readonly owner: CommitmentOwner;
-  readonly spec: CommitmentSpec;
-}): CommitmentAmounts {
+export function commitmentAmounts(inputs: CommitmentCase): CommitmentAmounts {
   const { parameters, owner, spec } = inputs;
   const format = parameters.commitmentFormat;
   const { anchorSat } = commitmentFormat(format);
@@ -197,4 +201,14 @@ export function commitmentAmounts(inputs: {
     otherAnchor,
     feeSat: totalMsat / 1000n - outputsSat,
   };
+}
+
+/**
+ * Whether a commitment pays enough to be relayed, whatever its feerate says and its funder has. One that does not is worth
+ * nothing to its owner: no miner hears of it, and with anchors, too, the parent must pay this much by itself.
+ */
+export function paysForRelay(inputs: CommitmentCase): boolean {
+  const { feeSat, untrimmedHtlcs } = commitmentAmounts(inputs);
+  const { commitmentFormat: format } = inputs.parameters;
+  return feeSat >= commitmentFeeSat(format, MIN_FEERATE_SAT_PER_KW, untrimmedHtlcs.length);
 }

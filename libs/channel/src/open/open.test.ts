@@ -147,6 +147,8 @@ describe('open_channel', () => {
     ['feerate', { feeratePerKw: 4_000_000_000 >>> 0, pushMsat: 0n, fundingSatoshis: 15_000_000n }],
     ['upfront_shutdown_script', { tlvs: { ...base.tlvs, upfrontShutdownScript: new Uint8Array(25) } }],
     ['above its reserve', { fundingSatoshis: 2_100n, channelReserveSatoshis: 1_500n, pushMsat: 0n }],
+    // 284 sat are the fee, and 660 sat the anchors: 341 sat are left.
+    ['above its reserve', { fundingSatoshis: 1_285n, channelReserveSatoshis: 1_000n, feeratePerKw: 253 }],
   ])('is refused for its %s', (text, changes) => {
     expect(accepted({ ...base, ...changes }).text ?? 'accepted').toMatch(
       text === 'fee' || text === 'feerate' || text === 'above its reserve' ? /fee|reserve/ : new RegExp(text),

@@ -3,7 +3,7 @@ import type { Result } from '@fulmen/codec';
 import { equalBytes, ok } from '@fulmen/codec';
 import type { MessageOf } from '@fulmen/wire';
 import { isShutdownScript } from '../close/shutdown.ts';
-import { commitmentFeeSat, funderCommitmentCostSat } from '../commitment/fees.ts';
+import { funderCommitmentCostSat } from '../commitment/fees.ts';
 import { LARGE_CHANNEL_SAT, MAX_ACCEPTED_HTLCS_LIMIT, MAX_MONEY_SAT, MIN_DUST_LIMIT_SAT } from '../config.ts';
 import type { ChannelConfig } from '../config.ts';
 import type { ChannelContext, NegotiatedFeatures } from '../context.ts';
@@ -187,8 +187,7 @@ export function checkAmounts(
   // BOLT 2: "the funder's amount for the initial commitment transaction is not sufficient for full fee payment".
   if (funderSat < costSat) return 'the funder cannot pay the fee of the first commitment';
   // BOLT 2: "both to_local and to_remote amounts for the initial commitment transaction are less than or equal to channel_reserve_satoshis".
-  const afterFee = funderSat - commitmentFeeSat(format, feerateSatPerKw, 0);
-  if (afterFee <= reserves.funderSat && pushMsat / 1000n <= reserves.fundeeSat)
+  if (funderSat - costSat <= reserves.funderSat && pushMsat / 1000n <= reserves.fundeeSat)
     return 'neither side is above its reserve';
   return undefined;
 }

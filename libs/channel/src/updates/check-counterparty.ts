@@ -1,6 +1,7 @@
 /** Whether the counterparty was allowed to make an update. */
 import type { Result } from '@fulmen/codec';
 import { ok } from '@fulmen/codec';
+import { paysForRelay } from '../commitment/fees.ts';
 import type { ChannelContext } from '../context.ts';
 import type { ChannelError } from '../errors.ts';
 import { fault } from '../errors.ts';
@@ -12,6 +13,7 @@ import {
   lenientCounterpartySpec,
   nextHolderSpec,
 } from './limits.ts';
+import { newestFeerate } from './spec.ts';
 
 /**
  * `state` already holds the new HTLC.
@@ -22,7 +24,9 @@ import {
  * the connection, or send an error and fail the channel."
  *
  * A holder that is the funder and cannot pay for the counterparty's HTLC dips
- * below its reserve: the fee is then less than the feerate asks for.
+ * below its reserve: the fee is then less than the feerate asks for. It ends
+ * where the commitment would not be relayed: all that is on the next one the
+ * counterparty knew when it added.
  */
 export function checkCounterpartyAdd(state: Part): Result<void, ChannelError> {
   const { holder, funder } = state.parameters;
@@ -43,6 +47,12 @@ export function checkCounterpartyAdd(state: Part): Result<void, ChannelError> {
         );
       }
     }
+    if (funder === 'holder' && !paysForRelay({ parameters: state.parameters, owner: 'holder', spec: next }))
+      return fault(
+        'cannot_afford_commitment_fee',
+        'warning_disconnect',
+        'update_add_htlc: the funder cannot pay for it',
+      );
     const inbound = next.htlcs.filter((htlc) => htlc.direction === 'inbound');
     // BOLT 2: "if a sending node adds more than receiver max_accepted_htlcs HTLCs to its local commitment transaction,
     // OR adds more than receiver max_htlc_value_in_flight_msat worth of offered HTLCs: SHOULD send a warning and close
@@ -60,14 +70,26 @@ export function checkCounterpartyAdd(state: Part): Result<void, ChannelError> {
   return ok(undefined);
 }
 
-/** `state` already holds the new feerate, which is higher than the last; the counterparty is the funder. */
-export function checkCounterpartyFeeIncrease(ctx: ChannelContext, state: Part): Result<void, ChannelError> {
+/**
+ * `state` already holds the new feerate, `before` does not; the counterparty is the funder.
+ *
+ * A fall is what mends a reserve that was dipped into, and is taken below it, too. But where it gives outputs to HTLCs that
+ * were trimmed, it may be the dearer feerate, and must then be paid for.
+ */
+export function checkCounterpartyFee(
+  ctx: ChannelContext,
+  before: Part,
+  state: Part,
+): Result<void, ChannelError> {
+  const rises = newestFeerate(state.changes) > newestFeerate(before.changes);
   for (const [i] of state.fundings.entries()) {
     const next = nextHolderSpec(state, i);
-    const needed = fundingAt(state, i).counterpartyReserveSat + funderCostSat(state, 'holder', next);
+    const costSat = funderCostSat(state, 'holder', next);
+    const isDearer = costSat > funderCostSat(before, 'holder', nextHolderSpec(before, i));
+    const neededSat = costSat + (rises ? fundingAt(state, i).counterpartyReserveSat : 0n);
     // BOLT 2: "if the sender cannot afford the new fee rate on the receiving node's current commitment transaction:
     // SHOULD send a warning and close the connection, or send an error and fail the channel".
-    if (next.toCounterpartyMsat < needed * 1000n)
+    if ((rises || isDearer) && next.toCounterpartyMsat < neededSat * 1000n)
       return fault(
         'cannot_afford_commitment_fee',
         'warning_disconnect',
@@ -76,7 +98,7 @@ export function checkCounterpartyFeeIncrease(ctx: ChannelContext, state: Part): 
   }
   // BOLT 2: "if the dust balance ... at the updated feerate_per_kw is greater than max_dust_htlc_exposure_msat: MAY fail
   // the channel". The update is refused and the connection closed; the channel itself stays.
-  if (excessiveDustOn(ctx, state) !== undefined)
+  if (rises && excessiveDustOn(ctx, state) !== undefined)
     return fault('dust_exposure', 'warning_disconnect', 'update_fee: exposure to dust exceeds its cap');
   return ok(undefined);
 }

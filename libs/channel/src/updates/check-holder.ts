@@ -7,9 +7,9 @@ import { refuse } from '../errors.ts';
 import type { Part } from './limits.ts';
 import {
   OWNERS,
+  dearestCostSat,
   excessiveDustOn,
   fundingAt,
-  funderCostSat,
   isDustAnywhere,
   pessimisticSpec,
 } from './limits.ts';
@@ -30,15 +30,17 @@ export function checkHolderAdd(
       const reserveMsat = funding.holderReserveSat * 1000n;
       if (spec.toHolderMsat < reserveMsat)
         return refuse('channel_reserve', 'the balance would fall below the channel reserve');
-      const costMsat = funderCostSat(state, owner, spec) * 1000n;
+      const costMsat = dearestCostSat(state, owner, spec) * 1000n;
       if (isFunder) {
         // BOLT 2: "MUST NOT offer amount_msat if, after adding that HTLC to its commitment transaction, it cannot
         // pay the fee for either the local or remote commitment transaction at the current feerate_per_kw while
         // maintaining its channel reserve", and the anchors above it.
         // "SHOULD NOT offer ... 'fee spike buffer' can handle twice the current feerate_per_kw".
         const spikeMsat =
-          funderCostSat(state, owner, spec, { extraHtlcs: 1, feerateMultiple: ctx.config.feeSpikeMultiple }) *
-          1000n;
+          dearestCostSat(state, owner, spec, {
+            extraHtlcs: 1,
+            feerateMultiple: ctx.config.feeSpikeMultiple,
+          }) * 1000n;
         if (spec.toHolderMsat < reserveMsat + spikeMsat)
           return refuse('cannot_afford_commitment_fee', 'the fee spike buffer would not be kept');
       } else if (spec.toCounterpartyMsat < funding.counterpartyReserveSat * 1000n + costMsat) {
@@ -72,7 +74,7 @@ export function checkHolderFee(ctx: ChannelContext, state: Part): Result<void, C
   for (const [i] of state.fundings.entries()) {
     for (const owner of OWNERS) {
       const spec = pessimisticSpec(state, owner, i);
-      const needed = fundingAt(state, i).holderReserveSat + funderCostSat(state, owner, spec);
+      const needed = fundingAt(state, i).holderReserveSat + dearestCostSat(state, owner, spec);
       if (spec.toHolderMsat < needed * 1000n)
         return refuse('cannot_afford_commitment_fee', 'the feerate is not affordable');
     }

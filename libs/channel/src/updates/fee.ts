@@ -8,10 +8,10 @@ import type { CommitmentFormatName } from '../parameters.ts';
 import type { EstablishedChannel } from '../state.ts';
 import type { StepResult } from '../step.ts';
 import { sendReady, stepOf } from '../step.ts';
-import { checkCounterpartyFeeIncrease } from './check-counterparty.ts';
+import { checkCounterpartyFee } from './check-counterparty.ts';
 import { checkHolderFee } from './check-holder.ts';
 import { isFrozen, requireReceivable } from './ready.ts';
-import { newestFeerate } from './spec.ts';
+import { isQuiet, newestFeerate } from './spec.ts';
 import { compactFeerates } from './transitions.ts';
 
 /** A counterparty's feerate this many times above the highest estimate is unreasonable. */
@@ -66,6 +66,8 @@ export function receiveFee(
   // send an error and fail the channel."
   if (state.parameters.funder !== 'counterparty')
     return fault('not_the_funder', 'warning_disconnect', 'update_fee from the fundee');
+  if (isFeerateFinal(state))
+    return fault('update_after_shutdown', 'warning_disconnect', 'update_fee after the last update');
   if (!isAcceptableFeerate(ctx, state.parameters.commitmentFormat, message.feeratePerKw)) {
     // BOLT 2: "if the update_fee is too low for timely processing, OR is unreasonably large: MUST send a warning and close the
     // connection, or send an error and fail the channel." With anchors a feerate alone never closes a channel.
@@ -77,11 +79,23 @@ export function receiveFee(
     );
   }
   const next = withFeerate(state, message.feeratePerKw);
-  if (message.feeratePerKw > newestFeerate(state.changes)) {
-    const allowed = checkCounterpartyFeeIncrease(ctx, next);
-    if (!allowed.ok) return allowed;
-  }
-  return stepOf(next);
+  const allowed = checkCounterpartyFee(ctx, state, next);
+  return allowed.ok ? stepOf(next) : allowed;
+}
+
+/**
+ * BOLT 2: "if no HTLCs remain in either commitment transaction (including dust HTLCs) and neither side has a pending
+ * revoke_and_ack to send: MUST NOT send any update message after that point." Both shutdowns were exchanged, on an earlier
+ * connection perhaps, and a closing transaction may be signed, which holds for the balances as they are.
+ */
+function isFeerateFinal(state: EstablishedChannel): boolean {
+  const { phase } = state;
+  return (
+    phase.type === 'shutting_down' &&
+    phase.holder.type === 'sent' &&
+    phase.counterparty.type !== 'awaited' &&
+    isQuiet(state)
+  );
 }
 
 /** Whether a feerate that the counterparty chose is neither too low to confirm nor absurdly high. */

@@ -7,7 +7,8 @@
  * has a reason to refuse them. The counterparty's are checked against exactly
  * the next holder commitment, and against what it must have known of its own:
  * two honest nodes that add at the same time may dip into the reserve
- * (BOLT 2, "There is a possibility of a race"), and that is tolerated.
+ * (BOLT 2, "There is a possibility of a race"), and that is tolerated for as
+ * long as the holder's commitment is relayed.
  */
 import { InternalError } from '@fulmen/codec';
 import {
@@ -32,17 +33,40 @@ export type Part = Pick<EstablishedChannel, 'changes' | 'fundings' | 'parameters
 
 export const OWNERS: readonly CommitmentOwner[] = ['holder', 'counterparty'];
 
-/** What the funder pays for a commitment beyond its balance: fee and anchors, in sat. */
+interface CostOptions {
+  readonly extraHtlcs?: number;
+  readonly feerateMultiple?: number;
+}
+
+/** What the funder pays for a commitment at the feerate of `spec`: fee and anchors, in sat. */
 export function funderCostSat(
   state: Part,
   owner: CommitmentOwner,
   spec: CommitmentSpec,
-  options?: { readonly extraHtlcs?: number; readonly feerateMultiple?: number },
+  options?: CostOptions,
 ): bigint {
   const format = state.parameters.commitmentFormat;
   const untrimmed = countUntrimmed(format, onCommitment(state, owner, spec, spec.feerateSatPerKw));
   const feerate = spec.feerateSatPerKw * (options?.feerateMultiple ?? 1);
   return commitmentFeeSat(format, feerate, untrimmed + (options?.extraHtlcs ?? 0)) + anchorsSat(format);
+}
+
+/**
+ * The most that the funder may have to pay of what is under way. Each feerate trims for itself: without anchors a lower one
+ * gives outputs to more HTLCs, and may be the dearer one.
+ */
+export function dearestCostSat(
+  state: Part,
+  owner: CommitmentOwner,
+  spec: CommitmentSpec,
+  options?: CostOptions,
+): bigint {
+  let dearestSat = 0n;
+  for (const { feerateSatPerKw } of state.changes.feerates) {
+    const costSat = funderCostSat(state, owner, { ...spec, feerateSatPerKw }, options);
+    if (costSat > dearestSat) dearestSat = costSat;
+  }
+  return dearestSat;
 }
 
 function onCommitment(

@@ -3,7 +3,7 @@
  * its fee is sane, and its HTLCs keep to what both sides agreed at the opening: reasons not to go on with a channel, and
  * never reasons not to close it with what the counterparty has signed.
  */
-import { dustExposureMsat } from '@fulmen/channel/commitment/fees';
+import { dustExposureMsat, paysForRelay } from '@fulmen/channel/commitment/fees';
 import type { CommitmentOwner } from '@fulmen/channel/commitment/types';
 import type { CommitmentHtlc, CommitmentSpec } from '@fulmen/channel/commitment-spec';
 import { CLTV_EXPIRY_LIMIT, MAX_ACCEPTED_HTLCS_LIMIT } from '@fulmen/channel/config';
@@ -63,7 +63,12 @@ export function checkSpec(
   if (exposureMsat > 1000n * limits.maximumDustExposureSat) {
     return refuse('policy-commitment-dust-exposure', `${exposureMsat} msat in trimmed HTLCs of the holder`);
   }
-  return checkReserve(registration, owner, spec, previous);
+  const reserve = checkReserve(registration, owner, spec, previous);
+  if (!reserve.ok) return reserve;
+  // The funder may not have what the feerate asks for. To the holder a commitment that is not relayed is none.
+  return owner === 'holder' && !paysForRelay({ parameters: registration, owner, spec })
+    ? refuse('policy-commitment-fee-range', 'its funder cannot pay a fee that is relayed')
+    : ok(undefined);
 }
 
 function checkHtlcs(

@@ -54,6 +54,21 @@ describe('what the counterparty may bring about', () => {
     expect(signer.refusal('alice', { ...EMPTY_ITEM, holderCommitment: request })).toBeUndefined();
   });
 
+  test('a fee that is not relayed does not go on: the funder cannot pay its feerate', async () => {
+    const { signer, request } = await signedByBob(
+      (content) => ({
+        ...content,
+        toHolderMsat: 200_000n,
+        toCounterpartyMsat: content.toCounterpartyMsat + content.toHolderMsat - 200_000n,
+      }),
+      'static_remotekey',
+    );
+    const item = { ...EMPTY_ITEM, holderCommitment: request };
+    expect(signer.refusal('alice', item)).toBe('policy-commitment-fee-range');
+    const signed = signHolderCommitment(signer.contexts.alice, signer.states.alice, request);
+    expect(signed.ok && decodeTx(signed.value.transaction).ok).toBe(true);
+  });
+
   test('a feerate above all bounds does not go on, and closes the channel all the same', async () => {
     const { signer, request } = await signedByBob((content) => ({ ...content, feerateSatPerKw: 250_001 }));
     const item = { ...EMPTY_ITEM, holderCommitment: request };

@@ -351,7 +351,7 @@ describe('closing', () => {
       revocations: channel.pending.alice,
       ...channel.counterpartyCommitment('alice', channel.content, channel.number),
     };
-    expect(signer.refusal('alice', next)).toBe('policy-revoke-not-closed');
+    expect(signer.refusal('alice', next)).toBe('policy-commitment-not-closed');
     expect(signer.refusal('alice', { ...EMPTY_ITEM, releaseSecretNumber: number })).toBe(
       'policy-revoke-new-commitment-signed',
     );
@@ -366,6 +366,25 @@ describe('closing', () => {
     };
     expect(signer.refusal('alice', validate)).toBe('policy-commitment-not-closed');
   });
+
+  test.each([
+    { type: 'mutual_close' },
+    { type: 'closing', commitmentNumber: 3n },
+    { type: 'frozen' },
+  ] as const)(
+    'the counterparty’s secret is taken after a $type, with our own that is said again',
+    async (lock) => {
+      const { signer, channel } = await played(addTwo);
+      const { secrets, nextHolderRevocation } = signer.states.alice;
+      signer.states.alice = { ...signer.states.alice, lock };
+      const revocations = channel.pending.alice;
+      expect(revocations).toHaveLength(1);
+      const again = { ...EMPTY_ITEM, revocations, releaseSecretNumber: nextHolderRevocation - 1n };
+      expect(signer.refusal('alice', again)).toBeUndefined();
+      signer.execute('alice', again);
+      expect(signer.states.alice).toMatchObject({ lock, secrets: { count: secrets.count + 1n } });
+    },
+  );
 
   test('a commitment that only the manager knew is validated and signed; its predecessor then is not revoked', async () => {
     const { signer, channel } = await played(addTwo);

@@ -105,11 +105,11 @@ export interface CounterpartyCommitmentRecord extends CommitmentRecord {
 }
 
 /**
- * Why a channel stands still.
+ * Why a channel stands still: the counterparty's secrets are taken, and nothing new is validated, released or signed.
  * - none: it does not.
  * - mutual_close: a closing transaction was signed; commitments move no more
  *   (the counterparty could broadcast the close at today's balances for ever).
- * - closing: a holder commitment was signed. Nothing moves any more.
+ * - closing: a holder commitment was signed.
  * - frozen: the state was set back with its database, or lost and the channel
  *   restored from a static backup. No commitment is ever signed.
  */
