@@ -63,7 +63,7 @@ export async function startCli(handlers: Partial<ManagerHandlers>) {
       environment: {},
       readFile: (file) =>
         files[file] === undefined ? Promise.reject(new RangeError(file)) : Promise.resolve(files[file]),
-      appendFile: () => Promise.resolve(),
+      appendLine: () => Promise.resolve(),
       readBytes: () => Promise.resolve(undefined),
       replaceBytes: () => Promise.resolve(),
       randomBytes: (length) => new Uint8Array(length).fill(1),
