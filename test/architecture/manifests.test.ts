@@ -45,6 +45,11 @@ test('replicas of a StatefulSet start without each other', () => {
   expect(namesOf((one) => isStateful(one) && replicas(one) > 1 && !isParallel(one))).toEqual([]);
 });
 
+test('the console, which faces the network, is not given the database of those that write', () => {
+  expect(namesOf(({ text }) => text.includes('fulmen-console-database'))).toEqual(['console']);
+  expect(namesOf(({ text }) => text.includes('fulmen-node-database'))).not.toContain('console');
+});
+
 test('a Secret is mounted whole: renewed certificates never reach a subPath', () => {
   expect(namesOf(({ text }) => /^[^#]*\bsubPath/m.test(text))).toEqual([]);
 });

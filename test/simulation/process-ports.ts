@@ -35,6 +35,10 @@ function iteratorFor<T>(process: Incarnation, iterator: AsyncIterator<T>): Async
   };
 }
 
+function requestsFor<T>(process: Incarnation, requests: AsyncIterable<T>): AsyncIterable<T> {
+  return { [Symbol.asyncIterator]: () => iteratorFor(process, requests[Symbol.asyncIterator]()) };
+}
+
 /** The client side; a unary call has the deadline that the real transport gives it. */
 export function connectorFor(process: Incarnation, scheduler: Scheduler, inner: RpcConnector): RpcConnector {
   const unary =
@@ -62,7 +66,7 @@ export function connectorFor(process: Incarnation, scheduler: Scheduler, inner: 
       for (const [name, method] of Object.entries(definition as Record<string, AnyMethod>)) {
         const call = client[name];
         if (call === undefined) continue;
-        if (method.requestStream)
+        if (method.requestStream && method.responseStream)
           guarded[name] = (...given: unknown[]) =>
             duplexFor(process, call(...given) as DuplexStream<unknown, unknown>);
         else if (method.responseStream) {
@@ -92,9 +96,11 @@ export function serverFor(process: Incarnation, inner: RpcServer): RpcServer {
         const handler = (handlers as Record<string, AnyCall | undefined>)[name];
         if (handler === undefined) continue;
         guarded[name] = (request, context) => {
-          const asked = method.requestStream
-            ? duplexFor(process, request as DuplexStream<unknown, unknown>)
-            : request;
+          const asked = !method.requestStream
+            ? request
+            : method.responseStream
+              ? duplexFor(process, request as DuplexStream<unknown, unknown>)
+              : requestsFor(process, request as AsyncIterable<unknown>);
           return new Promise((resolve, reject) => {
             process.enter(() => {
               (handler(asked, contextFor(context as CallContext)) as Promise<unknown>).then(resolve, reject);

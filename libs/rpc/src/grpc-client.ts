@@ -1,5 +1,6 @@
 /** The gRPC adapter of `RpcConnector`: one grpc-js client for each address, made lazily. */
 import { isIP } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import {
   type CallOptions as GrpcCallOptions,
   type ClientDuplexStream,
@@ -56,7 +57,10 @@ export function grpcConnector(options: GrpcConnectorOptions = {}): RpcConnector 
       const result: Record<string, unknown> = {};
       for (const [name, method] of methodsOf(definition as object)) {
         result[name] = method.requestStream
-          ? (call?: CallOptions) => duplex(clientOf(address), method, call)
+          ? method.responseStream
+            ? (call?: CallOptions) => duplex(clientOf(address), method, call)
+            : (requests: Iterable<unknown>, call?: CallOptions) =>
+                clientStream(clientOf(address), method, requests, call)
           : method.responseStream
             ? (request: unknown, call?: CallOptions) => serverStream(clientOf(address), method, request, call)
             : (request: unknown, call?: CallOptions) => unary(clientOf(address), method, request, call);
@@ -108,6 +112,47 @@ function unary(
     );
     call?.signal?.addEventListener('abort', onAbort, { once: true });
   });
+}
+
+async function clientStream(
+  client: GrpcClient,
+  method: AnyMethod,
+  requests: Iterable<unknown>,
+  call?: CallOptions,
+): Promise<unknown> {
+  const over = new AbortController();
+  const { promise: answer, resolve, reject } = Promise.withResolvers<unknown>();
+  const stream = client.makeClientStreamRequest(
+    method.path,
+    serializer(method),
+    method.responseDeserialize,
+    toMetadata(call?.metadata ?? {}),
+    grpcOptions(call, DEFAULT_DEADLINE_MS),
+    (error, response) => {
+      over.abort();
+      if (error === null) resolve(response);
+      else reject(fromServiceError(error));
+    },
+  );
+  const send = async (): Promise<void> => {
+    for (const request of requests) {
+      if (stream.write(request)) continue;
+      await drained(stream, over.signal);
+      // A server that has answered reads no more. A closed stream takes what is written at once: its answer must come between.
+      await setImmediate();
+      if (over.signal.aborted) return;
+    }
+    stream.end();
+  };
+  const onAbort = (): void => stream.cancel();
+  call?.signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    const [response] = await Promise.all([answer, send()]);
+    return response;
+  } finally {
+    call?.signal?.removeEventListener('abort', onAbort);
+    if (!over.signal.aborted) stream.cancel();
+  }
 }
 
 async function* serverStream(

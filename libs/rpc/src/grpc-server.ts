@@ -4,6 +4,7 @@ import {
   Server,
   ServerCredentials,
   type ServerDuplexStream,
+  type ServerReadableStream,
   type ServerUnaryCall,
   type ServerWritableStream,
   type sendUnaryData,
@@ -120,6 +121,16 @@ function adapt(method: AnyMethod, handler: AnyHandler, options: GrpcServerOption
       options.onInternalError?.(method.path, error);
     return toStatus(error);
   };
+  if (method.requestStream && !method.responseStream) {
+    return (call: ServerReadableStream<unknown, unknown>, callback: sendUnaryData<unknown>) => {
+      Promise.resolve()
+        .then(() => handler(requestsOf(call), contextOf(call)))
+        .then(
+          (response) => callback(null, response),
+          (error: unknown) => callback(report(error)),
+        );
+    };
+  }
   if (method.requestStream) {
     return (call: ServerDuplexStream<unknown, unknown>) => {
       const context = contextOf(call);
@@ -155,6 +166,15 @@ function adapt(method: AnyMethod, handler: AnyHandler, options: GrpcServerOption
         (error: unknown) => callback(report(error)),
       );
   };
+}
+
+/** Read as the handler asks for them: nothing is read of a call that is refused. */
+async function* requestsOf(call: ServerReadableStream<unknown, unknown>): AsyncGenerator<unknown> {
+  try {
+    for await (const request of call) yield request;
+  } catch {
+    throw new RpcError('cancelled', 'the caller went away');
+  }
 }
 
 interface WritableCall {

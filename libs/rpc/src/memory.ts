@@ -81,7 +81,10 @@ export class MemoryNetwork {
         const client: Record<string, unknown> = {};
         for (const [name, method] of methodsOf(definition as object)) {
           client[name] = method.requestStream
-            ? (options?: CallOptions) => this.#duplex(caller, address, method, mine, options)
+            ? method.responseStream
+              ? (options?: CallOptions) => this.#duplex(caller, address, method, mine, options)
+              : (requests: Iterable<unknown>, options?: CallOptions) =>
+                  this.#clientStream(caller, address, method, requests, mine, options)
             : method.responseStream
               ? (request: unknown, options?: CallOptions) =>
                   this.#serverStream(caller, address, method, request, mine, options)
@@ -109,7 +112,7 @@ export class MemoryNetwork {
     mine: Set<AbortController>,
     caller: Caller,
     options?: CallOptions,
-  ) {
+  ): Opened {
     const { endpoint, handler } = this.#find(address, method);
     const controller = new AbortController();
     endpoint.connections.add(controller);
@@ -139,17 +142,56 @@ export class MemoryNetwork {
   ): Promise<unknown> {
     const bytes = Buffer.from(method.requestSerialize(request));
     await this.#gate(caller.from, address, method.path);
-    const { handler, controller, context } = this.#open(address, method, mine, caller, options);
+    const opened = this.#open(address, method, mine, caller, options);
+    return this.#answer(caller, address, method, opened, () => method.requestDeserialize(bytes));
+  }
+
+  #clientStream(
+    caller: Caller,
+    address: string,
+    method: AnyMethod,
+    requests: Iterable<unknown>,
+    mine: Set<AbortController>,
+    options?: CallOptions,
+  ): Promise<unknown> {
+    const toServer = new BoundedQueue<unknown>(STREAM_LIMIT);
+    const fail = (error: RpcError): void => toServer.fail(error);
+    const send = pump(toServer, this.#gate, caller.from, address, method.path, fail);
+    const sendAll = async (): Promise<void> => {
+      for (const request of requests) {
+        if (toServer.closed) return;
+        await send(method.requestDeserialize(Buffer.from(method.requestSerialize(request))));
+      }
+      toServer.end();
+    };
+    let opened: Opened;
+    try {
+      opened = this.#open(address, method, mine, caller, options);
+    } catch (error) {
+      return Promise.reject(asRpcError(error));
+    }
+    opened.controller.signal.addEventListener('abort', () =>
+      fail(new RpcError('cancelled', 'the caller went away')),
+    );
+    sendAll().catch((error: unknown) => fail(asRpcError(error)));
+    return this.#answer(caller, address, method, opened, () => toServer);
+  }
+
+  /** Has the handler answer once, and brings its answer back. */
+  async #answer(
+    caller: Caller,
+    address: string,
+    method: AnyMethod,
+    { handler, controller, context }: Opened,
+    request: () => unknown,
+  ): Promise<unknown> {
     const broken = new Promise<never>((_, reject) => {
       controller.signal.addEventListener('abort', () =>
         reject(new RpcError('unavailable', `${address} is gone`)),
       );
     });
     try {
-      const response = await Promise.race([
-        toPromise(() => handler(method.requestDeserialize(bytes), context)),
-        broken,
-      ]);
+      const response = await Promise.race([toPromise(() => handler(request(), context)), broken]);
       const reply = Buffer.from(method.responseSerialize(response));
       await Promise.race([this.#gate(address, caller.from, method.path), broken]);
       return method.responseDeserialize(reply);
@@ -232,6 +274,13 @@ export class MemoryNetwork {
       [Symbol.asyncIterator]: () => toClient[Symbol.asyncIterator](),
     };
   }
+}
+
+/** A call that reached its endpoint. */
+interface Opened {
+  readonly handler: AnyHandler;
+  readonly controller: AbortController;
+  readonly context: CallContext;
 }
 
 interface Caller {

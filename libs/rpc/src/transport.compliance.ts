@@ -24,6 +24,7 @@ const EchoService = {
   echo: method('/test.v1.EchoService/Echo', false as const, false as const),
   count: method('/test.v1.EchoService/Count', false as const, true as const),
   chat: method('/test.v1.EchoService/Chat', true as const, true as const),
+  join: method('/test.v1.EchoService/Join', true as const, false as const),
 } as const;
 
 export interface Wiring {
@@ -49,6 +50,18 @@ export function transportCompliance(name: string, makeWiring: () => Wiring): voi
       },
       count: async function* (request) {
         for (let i = 0; i < Number(request); i += 1) yield String(i);
+      },
+      join: async (requests, context) => {
+        let joined = '';
+        for await (const line of requests) {
+          if (line === 'break') throw new RpcError('aborted', 'asked to', { after: joined });
+          joined += line;
+          if (line === 'hang') {
+            waiting.started?.();
+            await new Promise((resolve) => context.signal.addEventListener('abort', resolve));
+          }
+        }
+        return joined;
       },
       chat: async (stream) => {
         for await (const line of stream) {
@@ -103,6 +116,49 @@ export function transportCompliance(name: string, makeWiring: () => Wiring): voi
       await client.echo('hello', { signal });
       for await (const item of client.count('3', { signal })) expect(item).toBeDefined();
       for await (const item of client.count('500', { signal })) if (item === '1') break;
+      expect(getEventListeners(signal, 'abort')).toEqual([]);
+      await stop();
+    });
+
+    test('client streams arrive in order and are answered once, also when they are empty', async () => {
+      const { client, stop } = await start();
+      const pieces = Array.from({ length: 1000 }, (_, i) => `${i} `);
+      expect(await client.join(pieces)).toBe(pieces.join(''));
+      expect(await client.join([])).toBe('');
+      await stop();
+    });
+
+    test('a client stream that is refused is sent no further', async () => {
+      const { client, stop } = await start();
+      let sent = 0;
+      const endless = function* () {
+        for (;;) {
+          sent += 1;
+          yield sent === 3 ? 'break' : 'x';
+        }
+      };
+      await expect(client.join(endless())).rejects.toMatchObject({
+        code: 'aborted',
+        message: 'asked to',
+        metadata: { after: 'xx' },
+      });
+      const before = sent;
+      expect(await client.join(['still', ' there'])).toBe('still there');
+      expect(sent).toBe(before);
+      await stop();
+    });
+
+    test('a client stream ends with its caller, and leaves nothing with the signal', async () => {
+      const started = Promise.withResolvers<void>();
+      const { client, stop } = await start({ started: started.resolve });
+      const controller = new AbortController();
+      const hanging = client.join(['hang'], { signal: controller.signal }).catch((e: unknown) => e);
+      await started.promise;
+      controller.abort();
+      expect(await hanging).toBeInstanceOf(RpcError);
+      const { signal } = new AbortController();
+      expect(await client.join(['a', 'b'], { signal })).toBe('ab');
+      await expect(client.join(['break'], { signal })).rejects.toBeInstanceOf(RpcError);
       expect(getEventListeners(signal, 'abort')).toEqual([]);
       await stop();
     });

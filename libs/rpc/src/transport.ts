@@ -77,7 +77,7 @@ type Handler<M> = M extends {
   ? QS extends true
     ? RS extends true
       ? (stream: DuplexStream<Q, R>, context: CallContext) => Promise<void>
-      : never
+      : (requests: AsyncIterable<Q>, context: CallContext) => Promise<R>
     : RS extends true
       ? (request: Q, context: CallContext) => AsyncIterable<R>
       : (request: Q, context: CallContext) => Promise<R>
@@ -92,7 +92,7 @@ type ClientMethod<M> = M extends {
   ? QS extends true
     ? RS extends true
       ? (options?: CallOptions) => DuplexStream<R, Q>
-      : never
+      : (requests: Iterable<Q>, options?: CallOptions) => Promise<R>
     : RS extends true
       ? (request: Q, options?: CallOptions) => AsyncIterable<R>
       : (request: Q, options?: CallOptions) => Promise<R>

@@ -162,7 +162,7 @@ test('all databases are lost; the peers close, and every balance comes home', as
     },
     120_000,
   );
-  const { sequence } = await node.backups.verifyBackup({ sealed: kept }, node.auth());
+  const { sequence } = await node.backups.verifyBackup([{ sealed: kept }], node.auth());
   await until('a backup without channels', async () => {
     const newest = await node.backups.getBackup({}, node.auth());
     return newest.channels === 0 && newest.sequence > sequence && newest.fileState !== 'refused'

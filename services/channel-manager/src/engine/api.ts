@@ -55,8 +55,7 @@ export interface EngineApi {
         }
       | { readonly kind: 'force' },
   ): Promise<void>;
-  /** One channel, or every channel of this replica; resolves with how many changed. */
-  updatePolicy(channelId: Uint8Array | undefined, change: PolicyChange): Promise<number>;
+  updatePolicy(channelId: Uint8Array, change: PolicyChange): Promise<void>;
   /** Whether the peer of a channel is connected, as this replica knows. */
   isConnected(nodeId: Uint8Array): boolean;
   /** Throws when another replica owns the shard. */

@@ -103,18 +103,14 @@ export class EngineCommands implements EngineApi {
     }
   }
 
-  async updatePolicy(channelId: Uint8Array | undefined, change: PolicyChange): Promise<number> {
-    const actors =
-      channelId === undefined ? this.#engine.channels() : [await this.#requireChannel(channelId)];
+  async updatePolicy(channelId: Uint8Array, change: PolicyChange): Promise<void> {
+    const actor = await this.#requireChannel(channelId);
     const { store, runtime } = this.#engine.ports;
-    for (const actor of actors) {
-      const policy = changedPolicy(actor.policy, change, runtime.wallClockMs());
-      const outcome = await store.setPolicy(actor.fence, actor.channelId, policy);
-      if (outcome === 'fence_lost') throw this.#engine.notOwner(actor.fence.shard);
-      actor.policy = policy;
-      this.#engine.publishPolicy(actor);
-    }
-    return actors.length;
+    const policy = changedPolicy(actor.policy, change, runtime.wallClockMs());
+    const outcome = await store.setPolicy(actor.fence, actor.channelId, policy);
+    if (outcome === 'fence_lost') throw this.#engine.notOwner(actor.fence.shard);
+    actor.policy = policy;
+    this.#engine.publishPolicy(actor);
   }
 
   isConnected(nodeId: Uint8Array): boolean {
@@ -133,7 +129,8 @@ export class EngineCommands implements EngineApi {
     const actor = this.#engine.channel(channelId);
     if (actor !== undefined) return actor;
     await this.#requireFence(channelId);
-    throw new RpcError('unavailable', 'the channel is out of service on this replica: see its log');
+    // Its shard is here, so no other replica has it, and asking again changes nothing.
+    throw new RpcError('failed_precondition', 'the channel is out of service on this replica: see its log');
   }
 
   /** Of a channel that has no actor here. */

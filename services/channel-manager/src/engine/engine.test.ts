@@ -94,6 +94,18 @@ test('a script that the signer does not allow closes nothing', async () => {
   expect(actor.state.type === 'established' && actor.state.phase.type).toBe('open');
 });
 
+test('a channel that is out of service has no policy to set: that is said, and not that another replica has it', async () => {
+  const { channelId, parameters } = new Pair(fakeSecp256k1).alice.channel;
+  const row = { channelId, shard: shardOfPeer(parameters.counterpartyNodeId), phase: 'open' } as ChannelRow;
+  const { engine } = await engineOf(parameters.counterpartyNodeId, {
+    listChannels: () => Promise.resolve([row]),
+  });
+  await expect(new EngineCommands(engine).updatePolicy(channelId, { feeBaseMsat: 7 })).rejects.toMatchObject({
+    code: 'failed_precondition',
+    metadata: {},
+  });
+});
+
 describe('an operator closes by force', () => {
   const { channel } = new Pair(fakeSecp256k1).alice;
   const { counterpartyNodeId } = channel.parameters;

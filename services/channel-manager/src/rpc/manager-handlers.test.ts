@@ -52,7 +52,7 @@ beforeEach(async () => {
     closeChannel: (channelId, how) => Promise.resolve(void calls.push(['close', channelId, how])),
     updatePolicy: (channelId, change) => {
       calls.push(['policy', channelId, change]);
-      return Promise.resolve(3);
+      return Promise.resolve();
     },
     isConnected: () => false,
     requireShard: (shard) => {
@@ -107,8 +107,9 @@ describe('channels and peers', () => {
       scriptPubkey: new Uint8Array(22),
     });
     await manager.closeChannel({ channelId: new Uint8Array(32), force: false, feerateSatPerKw: 500 });
-    expect(await manager.updateChannelPolicy({ channelId: new Uint8Array(0), feeBaseMsat: 7 })).toEqual({
-      channels: 3,
+    expect(await manager.updateChannelPolicy({ channelId: new Uint8Array(32), feeBaseMsat: 7 })).toEqual({
+      channels: 1,
+      notSet: [],
     });
     expect(plain(calls)).toMatchObject([
       ['connect', PEER.nodeId, '10.0.0.1', 9735],
@@ -118,7 +119,7 @@ describe('channels and peers', () => {
       ['close', new Uint8Array(32), { kind: 'force' }],
       ['close', new Uint8Array(32), { kind: 'cooperative', script: new Uint8Array(22) }],
       ['close', new Uint8Array(32), { kind: 'cooperative', feerates: { targetSatPerKw: 500 } }],
-      ['policy', undefined, { feeBaseMsat: 7 }],
+      ['policy', new Uint8Array(32), { feeBaseMsat: 7 }],
     ]);
   });
 
@@ -299,10 +300,16 @@ test('bad requests are refused with what to send instead', async () => {
       manager.closeChannel({ channelId: new Uint8Array(32), force: false, maxFeerateSatPerKw: 252 }),
       'max_feerate_sat_per_kw',
     ],
-    [manager.updateChannelPolicy({ channelId: new Uint8Array(0) }), 'nothing to change'],
-    [manager.updateChannelPolicy({ channelId: new Uint8Array(0), cltvExpiryDelta: 1 }), 'cltv_expiry_delta'],
+    // "Every channel" is the console's to say: a replica has only some.
+    [manager.updateChannelPolicy({ channelId: new Uint8Array(0), feeBaseMsat: 7 }), 'channel_id'],
+    [manager.updateChannelPolicy({ channelId: new Uint8Array(32) }), 'nothing to change'],
+    [manager.updateChannelPolicy({ channelId: new Uint8Array(32), cltvExpiryDelta: 1 }), 'cltv_expiry_delta'],
     [
-      manager.updateChannelPolicy({ channelId: new Uint8Array(0), htlcMinimumMsat: 5n, htlcMaximumMsat: 4n }),
+      manager.updateChannelPolicy({
+        channelId: new Uint8Array(32),
+        htlcMinimumMsat: 5n,
+        htlcMaximumMsat: 4n,
+      }),
       'htlc_minimum_msat',
     ],
     [manager.createInvoice({ ...INVOICE, amountMsat: 2n ** 64n - 1n }), 'amount_msat'],

@@ -11,12 +11,12 @@ const MAX_CLTV_EXPIRY_DELTA = 2_016;
 /** LDK's MIN_CLTV_EXPIRY_DELTA: below, an upstream HTLC might expire before the downstream one is settled on-chain. */
 const MIN_CLTV_EXPIRY_DELTA = 48;
 
-/** Changes what forwards over one channel, or over every channel of this replica, cost. */
+/** Changes what forwards over one channel cost. */
 export async function updateChannelPolicy(
   { engine }: ManagerDeps,
   request: UpdateChannelPolicyRequest,
 ): Promise<UpdateChannelPolicyResponse> {
-  const channelId = request.channelId.length === 0 ? undefined : require32('channel_id', request.channelId);
+  const channelId = require32('channel_id', request.channelId);
   const { feeBaseMsat, feeProportionalMillionths, cltvExpiryDelta, htlcMinimumMsat, htlcMaximumMsat } =
     request;
   const change: PolicyChange = {
@@ -55,5 +55,6 @@ export async function updateChannelPolicy(
   if (htlcMinimumMsat !== undefined && htlcMaximumMsat !== undefined && htlcMinimumMsat > htlcMaximumMsat) {
     throw invalid('htlc_minimum_msat must not exceed htlc_maximum_msat');
   }
-  return { channels: await engine.updatePolicy(channelId, change) };
+  await engine.updatePolicy(channelId, change);
+  return { channels: 1, notSet: [] };
 }

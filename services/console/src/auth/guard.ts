@@ -34,14 +34,22 @@ export interface GuardPorts {
   readonly limits: Limits;
 }
 
+/** What is put together from pieces is held in memory: some MiB each. */
+const UPLOADS_OF_TOKEN = 2;
 /** Bursts of this many seconds' calls are let through. */
 const BURST_SECONDS = 4;
 /** Lines a second about calls without a valid token: strangers must not fill the log. */
 const REFUSALS_LOGGED_PER_SECOND = 1;
 
+/** Where a request comes from: pieces are read once the caller is let in. */
+type Source<Q> =
+  | { readonly kind: 'whole'; readonly request: Q }
+  | { readonly kind: 'pieces'; readonly collect: () => Promise<Q> };
+
 interface Holder {
   readonly bucket: TokenBucket;
   calls: number;
+  uploads: number;
 }
 
 export class Guard {
@@ -81,28 +89,51 @@ export class Guard {
     rule: Rule<Q, R>,
     handler: (request: Q, call: Call) => Promise<R>,
   ): (request: Q, context: CallContext) => Promise<R> {
-    return async (request, context) => {
-      const begunMs = this.#runtime.monotonicMs();
-      let token = '';
-      let response: R | undefined;
+    return (request, context) => this.#answer(rule, { kind: 'whole', request }, handler, context);
+  }
+
+  /**
+   * Wraps a method whose request comes in pieces, and which answers once. Nothing is read before the caller is let in.
+   * @param collect puts the pieces together, within a bound of its own
+   */
+  upload<P, Q, R>(
+    rule: Rule<Q, R>,
+    collect: (pieces: AsyncIterable<P>) => Promise<Q>,
+    handler: (request: Q, call: Call) => Promise<R>,
+  ): (pieces: AsyncIterable<P>, context: CallContext) => Promise<R> {
+    return (pieces, context) =>
+      this.#answer(rule, { kind: 'pieces', collect: () => collect(pieces) }, handler, context);
+  }
+
+  async #answer<Q, R>(
+    rule: Rule<Q, R>,
+    source: Source<Q>,
+    handler: (request: Q, call: Call) => Promise<R>,
+    context: CallContext,
+  ): Promise<R> {
+    const begunMs = this.#runtime.monotonicMs();
+    let token = '';
+    let request = source.kind === 'whole' ? source.request : undefined;
+    let response: R | undefined;
+    try {
+      const entry = this.#authenticate(context);
+      token = entry.name;
+      this.#authorize(entry, rule);
+      const leave = this.#admit(entry, source.kind);
       try {
-        const entry = this.#authenticate(context);
-        token = entry.name;
-        this.#authorize(entry, rule);
-        const leave = this.#admit(entry);
-        try {
-          response = await handler(request, { token, signal: context.signal, metadata: context.metadata });
-          this.#settle(rule, token, request, response, undefined, begunMs);
-          return response;
-        } finally {
-          leave();
-        }
-      } catch (error) {
-        const told = this.#tell(rule.name, error);
-        this.#settle(rule, token, request, response, told, begunMs);
-        throw told;
+        const taken = source.kind === 'whole' ? source.request : await source.collect();
+        request = taken;
+        response = await handler(taken, { token, signal: context.signal, metadata: context.metadata });
+        this.#settle(rule, token, request, response, undefined, begunMs);
+        return response;
+      } finally {
+        leave();
       }
-    };
+    } catch (error) {
+      const told = this.#tell(rule.name, error);
+      this.#settle(rule, token, request, response, told, begunMs);
+      throw told;
+    }
   }
 
   /** Wraps a method that answers with a stream. */
@@ -125,7 +156,7 @@ export class Guard {
       const entry = this.#authenticate(context);
       this.#authorize(entry, rule);
       leave.push(this.#subscribe());
-      leave.push(this.#admit(entry));
+      leave.push(this.#admit(entry, 'whole'));
       yield* handler(request, { token: entry.name, signal: context.signal, metadata: context.metadata });
     } catch (error) {
       const told = this.#tell(rule.name, error);
@@ -183,12 +214,12 @@ export class Guard {
   }
 
   /** Counts the call in; returns what counts it out. */
-  #admit(entry: TokenEntry): () => void {
+  #admit(entry: TokenEntry, kind: Source<never>['kind']): () => void {
     const nowMs = this.#runtime.monotonicMs();
     let holder = this.#holders.get(entry.name);
     if (holder === undefined) {
       const rate = this.#limits.callsPerSecond;
-      holder = { bucket: new TokenBucket(rate * BURST_SECONDS, rate, nowMs), calls: 0 };
+      holder = { bucket: new TokenBucket(rate * BURST_SECONDS, rate, nowMs), calls: 0, uploads: 0 };
       this.#holders.set(entry.name, holder);
     }
     const admitted = holder;
@@ -204,6 +235,13 @@ export class Guard {
         'The console has too many calls open. Try again soon, or ask another replica.',
       );
     }
+    const uploads = kind === 'pieces' ? 1 : 0;
+    if (admitted.uploads + uploads > UPLOADS_OF_TOKEN) {
+      throw refuse(
+        'resource_exhausted',
+        `The token "${entry.name}" already has ${admitted.uploads} long requests open. Wait for one to end.`,
+      );
+    }
     if (!admitted.bucket.take(nowMs)) {
       throw refuse(
         'resource_exhausted',
@@ -211,9 +249,11 @@ export class Guard {
       );
     }
     admitted.calls += 1;
+    admitted.uploads += uploads;
     this.#calls += 1;
     return () => {
       admitted.calls -= 1;
+      admitted.uploads -= uploads;
       this.#calls -= 1;
     };
   }
@@ -221,7 +261,7 @@ export class Guard {
   #settle<Q, R>(
     rule: Rule<Q, R>,
     token: string,
-    request: Q,
+    request: Q | undefined,
     response: R | undefined,
     error: RpcError | undefined,
     begunMs: number,
@@ -240,7 +280,7 @@ export class Guard {
       outcome,
       ...(error === undefined ? {} : { error: error.message }),
       durationMs: nowMs - begunMs,
-      fields: rule.audit(request, response),
+      fields: request === undefined ? {} : rule.audit(request, response),
     });
   }
 

@@ -1,5 +1,5 @@
 /** Tokens from files: the configured hashes, and the admin token that a first start creates. */
-import { appendFile, link, readFile, rm, writeFile } from 'node:fs/promises';
+import { link, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { makeToken, parseTokens, TokenFileError, type TokenSource } from './tokens.ts';
 
 export function tokensFromFile(file: string): TokenSource {
@@ -14,6 +14,21 @@ export function tokensFromFile(file: string): TokenSource {
       return parseTokens(text);
     },
   };
+}
+
+/** Adds a line to a file, which an editor may have left without a newline at its end. Makes the file when there is none. */
+export async function appendLine(file: string, line: string): Promise<void> {
+  const handle = await open(file, 'a+', 0o600);
+  try {
+    const { size } = await handle.stat();
+    const last = Buffer.alloc(1);
+    if (size > 0) await handle.read(last, 0, 1, size - 1);
+    const begin = size === 0 || last.toString('latin1') === '\n' ? '' : '\n';
+    await handle.writeFile(`${begin}${line}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 /**
@@ -34,7 +49,7 @@ export async function createAdminToken(
   const { token, line } = makeToken('admin', ['admin'], random(32));
   const temporary = `${adminTokenFile}.${Buffer.from(random(4)).toString('hex')}.part`;
   try {
-    await appendFile(tokensFile, `${line}\n`, { mode: 0o600, flush: true });
+    await appendLine(tokensFile, line);
     await writeFile(temporary, `${token}\n`, { mode: 0o600, flag: 'wx', flush: true });
     // A hard link fails when the file exists: of two consoles that start at once, one wins.
     await link(temporary, adminTokenFile);

@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createAdminToken, tokensFromFile } from './token-files.ts';
+import { appendLine, createAdminToken, tokensFromFile } from './token-files.ts';
 import { bearerOf, findToken, makeToken, parseTokens, TokenFileError } from './tokens.ts';
 
 const random = (length: number): Uint8Array => crypto.getRandomValues(new Uint8Array(length));
@@ -56,6 +56,17 @@ test('the bearer header is read in any case, and nothing else is', () => {
   expect(bearerOf(undefined)).toBeUndefined();
 });
 
+test.each(['', '# tokens', '# tokens\n'])('a line is added on its own to a file of %j', async (before) => {
+  const made = await mkdtemp(path.join(os.tmpdir(), 'fulmen-tokens-'));
+  onTestFinished(() => rm(made, { recursive: true }));
+  const file = path.join(made, 'tokens.jsonl');
+  await writeFile(file, before);
+  await appendLine(file, 'one');
+  await appendLine(file, 'two');
+  const lines = (await readFile(file, 'utf8')).split('\n');
+  expect(lines.filter((line) => line !== '# tokens')).toEqual(['one', 'two', '']);
+});
+
 describe('the first admin token', () => {
   const folder = async (): Promise<{ tokens: string; admin: string }> => {
     const made = await mkdtemp(path.join(os.tmpdir(), 'fulmen-tokens-'));
@@ -73,6 +84,16 @@ describe('the first admin token', () => {
     expect(await createAdminToken(tokens, admin, random)).toBe(false);
     expect((await readFile(admin, 'utf8')).trim()).toBe(token);
     expect(await tokensFromFile(tokens).load()).toHaveLength(1);
+  });
+
+  test('gets a line of its own after a last line without a newline', async () => {
+    const { tokens, admin } = await folder();
+    const shop = makeToken('shop', ['read'], random(32));
+    await writeFile(tokens, shop.line);
+    expect(await createAdminToken(tokens, admin, random)).toBe(true);
+    const entries = await tokensFromFile(tokens).load();
+    expect(entries.map(({ name }) => name)).toEqual(['shop', 'admin']);
+    expect(findToken(entries, shop.token)?.name).toBe('shop');
   });
 
   test('a revoked one does not come back', async () => {

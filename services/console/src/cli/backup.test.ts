@@ -1,7 +1,9 @@
 /** backup show, export, verify and recover, against a node whose managers do as told. */
 import type { RecoverChannelsResponse, VerifyBackupResponse } from '@fulmen/proto/manager/v1/manager';
+import { BackupServiceService } from '@fulmen/proto/node/v1/node';
 import { expect, test } from 'vitest';
 import { CHANNEL, CHANNEL_HEX, NODE_ID, startCli } from '../testing/cli.ts';
+import { as, READER } from '../testing/harness.ts';
 
 const SEALED = Uint8Array.of(1, 2, 3);
 const BACKUP = {
@@ -104,6 +106,36 @@ test('backup verify ends with 0 only for a backup that has every channel and no 
   expect([recoverable.code, recoverable.stderr.includes('fulmen recover --backup a')]).toEqual([1, true]);
   expect((await cli.run(['backup', 'verify', 'empty'], io)).code).toBe(1);
   expect((await cli.run(['backup', 'verify', 'missing'], io)).code).toBe(1);
+});
+
+test('a backup comes in pieces from those alone who may send it: few at once of one token, and not too many pieces', async () => {
+  const release = Promise.withResolvers<void>();
+  let entered = 0;
+  const allIn = Promise.withResolvers<void>();
+  const { client } = await startCli({
+    verifyBackup: async ({ sealed }) => {
+      entered += 1;
+      if (entered === 2) allIn.resolve();
+      await release.promise;
+      return { ...VERIFIED, sequence: BigInt(sealed.length) };
+    },
+  });
+  const backups = client(BackupServiceService);
+  const two = [{ sealed: SEALED }, { sealed: SEALED }];
+  const open = [backups.verifyBackup(two, as(READER)), backups.verifyBackup(two, as(READER))];
+  await allIn.promise;
+  await expect(backups.verifyBackup(two, as(READER))).rejects.toMatchObject({
+    code: 'resource_exhausted',
+    message: 'The token "dashboard" already has 2 long requests open. Wait for one to end.',
+  });
+  release.resolve();
+  expect((await Promise.all(open)).map(({ sequence }) => sequence)).toEqual([6n, 6n]);
+  const many = Array.from({ length: 4_097 }, () => ({ sealed: SEALED.subarray(0, 1) }));
+  await expect(backups.verifyBackup(many, as(READER))).rejects.toMatchObject({ code: 'invalid_argument' });
+  expect((await backups.verifyBackup(many.slice(1), as(READER))).sequence).toBe(4_096n);
+  await expect(backups.verifyBackup([], as(READER))).rejects.toMatchObject({ code: 'invalid_argument' });
+  await expect(backups.recoverChannels(two, as(READER))).rejects.toMatchObject({ code: 'permission_denied' });
+  await expect(backups.verifyBackup(two)).rejects.toMatchObject({ code: 'unauthenticated' });
 });
 
 test('recover asks every owner, and the best that was said of a channel stands', async () => {

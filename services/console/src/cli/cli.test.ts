@@ -307,7 +307,7 @@ test('a token is made for a narrower scope', async () => {
   const made = await run(
     ['token', 'create', 'shop', '--scopes', 'read,invoices', '--tokens-file', 't', '-o', 'json'],
     {
-      appendFile: (file, text) => (appended.push(`${file}: ${text}`), Promise.resolve()),
+      appendLine: (file, line) => (appended.push(`${file}: ${line}`), Promise.resolve()),
     },
   );
   expect(JSON.parse(made.stdout)).toMatchObject({
@@ -315,9 +315,7 @@ test('a token is made for a narrower scope', async () => {
     scopes: ['read', 'invoices'],
     token: '01'.repeat(32),
   });
-  expect(appended[0]).toMatch(
-    /^t: {"name":"shop","scopes":\["read","invoices"\],"sha256":"[0-9a-f]{64}"}\n$/,
-  );
+  expect(appended[0]).toMatch(/^t: {"name":"shop","scopes":\["read","invoices"\],"sha256":"[0-9a-f]{64}"}$/);
 });
 
 /** The program itself, as a process. */

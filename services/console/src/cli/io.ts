@@ -9,7 +9,8 @@ export interface CliIo {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Rejects when the file cannot be read. */
   readonly readFile: (path: string) => Promise<string>;
-  readonly appendFile: (path: string, text: string) => Promise<void>;
+  /** Whatever the file ends with, the line is one of its own. */
+  readonly appendLine: (path: string, line: string) => Promise<void>;
   /** Undefined when there is no such file. */
   readonly readBytes: (path: string) => Promise<Uint8Array | undefined>;
   /** Whole or not at all, also when the machine dies; readable by its owner alone. */

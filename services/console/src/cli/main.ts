@@ -1,10 +1,11 @@
 /** `fulmen`: the process around the command line. */
 import { randomBytes } from 'node:crypto';
-import { appendFile, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { RpcConnector } from '@fulmen/rpc';
+import { appendLine } from '../auth/token-files.ts';
 import { readBytes, replaceBytes } from './files.ts';
 import { EXIT } from './io.ts';
 import { runCli } from './program.ts';
@@ -30,7 +31,7 @@ const code = await runCli(process.argv.slice(2), {
   isTerminal: process.stdout.isTTY === true,
   environment: process.env,
   readFile: (file) => readFile(file, 'utf8'),
-  appendFile: (file, text) => appendFile(file, text, { mode: 0o600 }),
+  appendLine,
   readBytes,
   replaceBytes,
   randomBytes: (length) => new Uint8Array(randomBytes(length)),

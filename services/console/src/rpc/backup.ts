@@ -7,13 +7,15 @@ import {
 } from '@fulmen/proto/manager/v1/manager';
 import type { BackupServiceService } from '@fulmen/proto/node/v1/node';
 import type { Handlers } from '@fulmen/rpc';
-import { toHex } from '@fulmen/codec';
+import { concatBytes, toHex } from '@fulmen/codec';
 import type { Call } from '../auth/guard.ts';
 import { refuse } from '../errors.ts';
 import { type ConsoleContext, query } from './context.ts';
 
-/** As channel-manager's: one message of an RPC. */
+/** As channel-manager's: what one message inside the fleet can carry. */
 const MAX_BACKUP_BYTES = 4 * 1024 * 1024 - 4096;
+/** Each costs memory of its own, however short it is. */
+const MAX_PIECES = 4_096;
 /** Recovering registers each channel with the signer, one after the other. */
 const RECOVER_DEADLINE_MS = 300_000;
 /** Rounds through the owners: shards may move meanwhile. */
@@ -26,32 +28,44 @@ export function backupService(context: ConsoleContext): Handlers<typeof BackupSe
     getBackup: guard.unary({ name: 'BackupService.GetBackup', scope: 'read' }, (request, call) =>
       managers.run((client, options) => client.getBackup(request, options), query(call)),
     ),
-    verifyBackup: guard.unary({ name: 'BackupService.VerifyBackup', scope: 'read' }, (request, call) => {
-      requireSealed(request.sealed);
-      return managers.run((client, options) => client.verifyBackup(request, options), query(call));
-    }),
-    recoverChannels: guard.unary(
+    verifyBackup: guard.upload(
+      { name: 'BackupService.VerifyBackup', scope: 'read' },
+      sealedOf,
+      (sealed, call) => {
+        if (sealed.length === 0)
+          throw refuse('invalid_argument', 'sealed is missing: send the backup’s bytes.');
+        return managers.run((client, options) => client.verifyBackup({ sealed }, options), query(call));
+      },
+    ),
+    recoverChannels: guard.upload(
       {
         name: 'BackupService.RecoverChannels',
         scope: 'channels',
-        audit: ({ sealed }, response) => ({
+        audit: (sealed, response) => ({
           bytes: sealed.length,
           backups: response?.backups,
           recovered: response?.channels.filter(({ outcome }) => outcome === 'recovered').length,
         }),
       },
-      (request, call) => {
-        if (request.sealed.length > 0) requireSealed(request.sealed);
-        return recover(context, request, call);
-      },
+      sealedOf,
+      (sealed, call) => recover(context, { sealed }, call),
     ),
   };
 }
 
-function requireSealed(sealed: Uint8Array): void {
-  if (sealed.length === 0) throw refuse('invalid_argument', 'sealed is missing: send the backup’s bytes.');
-  if (sealed.length > MAX_BACKUP_BYTES)
-    throw refuse('invalid_argument', `sealed is longer than ${MAX_BACKUP_BYTES} bytes.`);
+/** Puts a backup together; it is longer than one request may be. */
+async function sealedOf(pieces: AsyncIterable<{ readonly sealed: Uint8Array }>): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const { sealed } of pieces) {
+    if (parts.length >= MAX_PIECES)
+      throw refuse('invalid_argument', `sealed comes in more than ${MAX_PIECES} pieces: make them longer.`);
+    length += sealed.length;
+    if (length > MAX_BACKUP_BYTES)
+      throw refuse('invalid_argument', `sealed is longer than ${MAX_BACKUP_BYTES} bytes.`);
+    parts.push(sealed);
+  }
+  return concatBytes(...parts);
 }
 
 /** Asks one replica, then those that own what it does not, until every channel is settled. */

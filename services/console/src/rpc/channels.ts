@@ -4,16 +4,13 @@ import type { Handlers } from '@fulmen/rpc';
 import { refuse } from '../errors.ts';
 import { idempotencyKey, listLimit, requireBytes, requireNodeId, requirePositive } from '../validate.ts';
 import { command, type ConsoleContext, negotiation, query } from './context.ts';
+import { setEveryPolicy } from './every-channel.ts';
 
 /** BOLT 2: the longest script that a shutdown may name is far below this. */
 const MAX_SCRIPT_BYTES = 42;
 
-export function channelService({
-  guard,
-  managers,
-  settlement,
-  runtime,
-}: ConsoleContext): Handlers<typeof ChannelServiceService> {
+export function channelService(context: ConsoleContext): Handlers<typeof ChannelServiceService> {
+  const { guard, managers, settlement, runtime } = context;
   return {
     openChannel: guard.unary(
       {
@@ -79,24 +76,30 @@ export function channelService({
       {
         name: 'ChannelService.UpdateChannelPolicy',
         scope: 'channels',
-        audit: ({
+        audit: (
+          {
+            channelId,
+            feeBaseMsat,
+            feeProportionalMillionths,
+            cltvExpiryDelta,
+            htlcMinimumMsat,
+            htlcMaximumMsat,
+          },
+          response,
+        ) => ({
           channelId,
           feeBaseMsat,
           feeProportionalMillionths,
           cltvExpiryDelta,
           htlcMinimumMsat,
           htlcMaximumMsat,
-        }) => ({
-          channelId,
-          feeBaseMsat,
-          feeProportionalMillionths,
-          cltvExpiryDelta,
-          htlcMinimumMsat,
-          htlcMaximumMsat,
+          channels: response?.channels,
+          notSet: response?.notSet.length,
         }),
       },
       (request, call) => {
-        if (request.channelId.length !== 0) requireBytes('channel_id', request.channelId, 32);
+        if (request.channelId.length === 0) return setEveryPolicy(context, request, call);
+        requireBytes('channel_id', request.channelId, 32);
         return managers.run((client, options) => client.updateChannelPolicy(request, options), command(call));
       },
     ),

@@ -2,7 +2,7 @@
 import type { Channel } from '@fulmen/proto/manager/v1/manager';
 import type { CliIo } from '../cli/io.ts';
 import { runCli } from '../cli/program.ts';
-import { ADMIN, type ManagerHandlers, startTestConsole } from './harness.ts';
+import { ADMIN, type ManagerHandlers, startTestConsole, type TestConsoleOptions } from './harness.ts';
 
 export const NODE_ID = Uint8Array.of(2, ...new Uint8Array(32).fill(0xab));
 export const NODE_HEX = Buffer.from(NODE_ID).toString('hex');
@@ -42,8 +42,8 @@ export interface Run {
 }
 
 /** A node whose managers do as told, and the command line in front of it. */
-export async function startCli(handlers: Partial<ManagerHandlers>) {
-  const testConsole = await startTestConsole();
+export async function startCli(handlers: Partial<ManagerHandlers>, options: TestConsoleOptions = {}) {
+  const testConsole = await startTestConsole(options);
   await testConsole.serve('manager-a', handlers);
   const run = async (
     args: readonly string[],
@@ -63,7 +63,7 @@ export async function startCli(handlers: Partial<ManagerHandlers>) {
       environment: {},
       readFile: (file) =>
         files[file] === undefined ? Promise.reject(new RangeError(file)) : Promise.resolve(files[file]),
-      appendFile: () => Promise.resolve(),
+      appendLine: () => Promise.resolve(),
       readBytes: () => Promise.resolve(undefined),
       replaceBytes: () => Promise.resolve(),
       randomBytes: (length) => new Uint8Array(length).fill(1),

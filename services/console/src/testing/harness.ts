@@ -4,7 +4,7 @@ import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { utf8Encode } from '@fulmen/codec';
 import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
-import { type Handlers, MemoryNetwork, RpcError, type RpcServer } from '@fulmen/rpc';
+import { type Handlers, MemoryNetwork, type RpcConnector, RpcError, type RpcServer } from '@fulmen/rpc';
 import { type Logger, Metrics, type Runtime, spawnTask } from '@fulmen/service';
 import type { Scope, TokenEntry } from '../auth/tokens.ts';
 import type { ConsoleConfig } from '../config.ts';
@@ -109,10 +109,16 @@ export const ADMIN = tokenText('a');
 export const READER = tokenText('b');
 export const PAYER = tokenText('c');
 
-/** `server` replaces the in-memory one, for tests that need a socket. */
-export async function startTestConsole(
-  options: { config?: Partial<ConsoleConfig>; runtime?: Runtime; server?: RpcServer } = {},
-) {
+export interface TestConsoleOptions {
+  readonly config?: Partial<ConsoleConfig>;
+  readonly runtime?: Runtime;
+  /** Instead of the in-memory one, for tests that need a socket. */
+  readonly server?: RpcServer;
+  /** To the fleet, instead of the in-memory one. */
+  readonly connector?: RpcConnector;
+}
+
+export async function startTestConsole(options: TestConsoleOptions = {}) {
   const network = new MemoryNetwork();
   const hub = new MemoryBusHub();
   const lines: { message: string; fields: Record<string, unknown> }[] = [];
@@ -127,7 +133,7 @@ export async function startTestConsole(
     logger: keepingLogger(lines),
     metrics: new Metrics('console'),
     server: options.server ?? network.server('console'),
-    connectorOf: () => network.connector('console', []),
+    connectorOf: () => options.connector ?? network.connector('console', []),
     bus: hub.connect('console'),
     events,
     tokens: { load: () => Promise.resolve(tokens) },

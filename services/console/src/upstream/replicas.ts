@@ -29,6 +29,8 @@ export interface CallTerms {
   readonly deadlineMs: number;
   /** For one replica's answer; another is asked afterwards. Only for what changes nothing. */
   readonly attemptMs?: number;
+  /** The owner's address, where it is known already: it is asked first. */
+  readonly owner?: string;
   readonly signal: AbortSignal;
 }
 
@@ -69,7 +71,7 @@ export class ReplicaSet<S> {
     const begunMs = runtime.monotonicMs();
     const elapsedMs = (): number => runtime.monotonicMs() - begunMs;
     let index = this.#preferred;
-    let owner: string | undefined;
+    let owner = terms.owner;
     let hops = 0;
     let pauses = 0;
     let unreachable = 0;

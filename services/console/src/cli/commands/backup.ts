@@ -10,6 +10,8 @@ import type { Session } from '../session.ts';
 /** Every channel is registered with the signer, one after the other. */
 const RECOVER_DEADLINE_MS = 305_000;
 
+const PIECE_BYTES = 16 * 1024;
+
 export function backupCommands(program: Command, context: CliContext): void {
   const backup = program
     .command('backup')
@@ -97,7 +99,7 @@ export function backupCommands(program: Command, context: CliContext): void {
       context.tell('Registering the channels with the signer, and asking their peers to close them…');
       const answer = await session.call(
         (d) => d.BackupServiceService,
-        (client, call) => client.recoverChannels({ sealed }, call),
+        (client, call) => client.recoverChannels(pieces(sealed), call),
         RECOVER_DEADLINE_MS,
       );
       context.print(
@@ -163,10 +165,16 @@ async function read(io: CliIo, file: string): Promise<Uint8Array> {
   return bytes;
 }
 
+/** A backup in requests that are well below the node's bound of one. */
+function* pieces(sealed: Uint8Array): Generator<{ readonly sealed: Uint8Array }> {
+  for (let start = 0; start < sealed.length; start += PIECE_BYTES)
+    yield { sealed: sealed.subarray(start, start + PIECE_BYTES) };
+}
+
 function verified(session: Session, sealed: Uint8Array): Promise<VerifyBackupResponse> {
   return session.call(
     (d) => d.BackupServiceService,
-    (client, options) => client.verifyBackup({ sealed }, options),
+    (client, options) => client.verifyBackup(pieces(sealed), options),
   );
 }
 

@@ -1,9 +1,9 @@
 /** channels list, open, close, policy; forwards list. */
 import type { Command } from 'commander';
-import type { Channel, Forward } from '@fulmen/proto/manager/v1/manager';
+import type { Channel, ChannelNotSet, Forward } from '@fulmen/proto/manager/v1/manager';
 import { type CliContext, examples } from '../context.ts';
 import { hex, msat, sat, scid, short, time, txid } from '../format.ts';
-import { usage } from '../io.ts';
+import { CliError, usage } from '../io.ts';
 import { card, type Column, table } from '../output.ts';
 import * as parse from '../parse.ts';
 import { listChannels, resolveChannel } from './channel-names.ts';
@@ -11,6 +11,8 @@ import { closeCommand, listClosing } from './closing.ts';
 
 /** A peer has a minute to answer an opening. */
 const NEGOTIATION_DEADLINE_MS = 100_000;
+/** Every channel is set at its owner, one commit each. */
+const EVERY_DEADLINE_MS = 125_000;
 
 export function channelCommands(program: Command, context: CliContext): void {
   const channels = program.command('channels').description('Channels: list, open, close, fees');
@@ -189,17 +191,30 @@ function policyCommand(channels: Command, context: CliContext): void {
       const answer = await session.call(
         (d) => d.ChannelServiceService,
         (client, call) => client.updateChannelPolicy({ channelId, ...changes }, call),
+        reference === undefined ? EVERY_DEADLINE_MS : undefined,
       );
+      const { notSet } = answer;
       context.print(
         answer,
-        (done) => `Policy of ${done.channels} ${done.channels === 1 ? 'channel' : 'channels'} set.\n`,
+        (done) =>
+          `Policy of ${done.channels} ${done.channels === 1 ? 'channel' : 'channels'} set.\n` +
+          (notSet.length === 0 ? '' : `\n${table(notSet, NOT_SET, '')}`),
       );
+      if (notSet.length > 0)
+        throw new CliError(
+          `${notSet.length} of ${answer.channels + notSet.length} channels are not set. Ask again, or look at the reasons.`,
+        );
     });
   examples(policy, [
     ['channels policy all --fee-base-msat 0 --fee-ppm 250', 'every channel'],
     ['channels policy 700000x12x0 --cltv-delta 80', ''],
   ]);
 }
+
+const NOT_SET: readonly Column<ChannelNotSet>[] = [
+  { title: 'NOT SET', value: ({ channelId }) => short(hex(channelId)) },
+  { title: 'REASON', value: ({ reason }) => reason },
+];
 
 const CHANNELS: readonly Column<Channel>[] = [
   { title: 'CHANNEL', value: ({ channelId }) => short(hex(channelId)) },

@@ -19,7 +19,7 @@ export function tokenCommands(program: Command, context: CliContext): void {
       const known = scopes.filter(isScope);
       if (known.length !== scopes.length) throw usage(`--scopes may name ${SCOPES.join(', ')}.`);
       const made = tokenOf(name, known, context.io.randomBytes(32));
-      if (options.tokensFile !== undefined) await context.io.appendFile(options.tokensFile, `${made.line}\n`);
+      if (options.tokensFile !== undefined) await context.io.appendLine(options.tokensFile, made.line);
       context.print({ name, scopes: known, token: made.token, tokensFileLine: made.line }, () =>
         card([
           ['token', made.token],
