@@ -1,0 +1,43 @@
+/**
+ * Transactions of channels that close, and are in no block: what the last look
+ * into the mempool found, and the holder's own commitments. By their txids: two
+ * commitments of a channel may be alike in all that can be seen from outside,
+ * and only one of them be revoked.
+ */
+import type { Tx } from '@fulmen/bitcoin';
+import type { ChainSource } from '@fulmen/chain';
+import type { ChainView } from '../state/view.ts';
+import { MempoolSpends, type UnconfirmedByChannel, type WatchedOutPoint } from './mempool-spends.ts';
+import { OwnCommitments } from './own-commitments.ts';
+
+export type MempoolSource = Pick<ChainSource, 'getMempoolSpends' | 'getMempoolTransaction'>;
+
+export class Unconfirmed {
+  readonly #mempool: MempoolSpends;
+  readonly #own: OwnCommitments;
+  #found: UnconfirmedByChannel = new Map();
+
+  constructor(source: MempoolSource) {
+    this.#mempool = new MempoolSpends(source);
+    this.#own = new OwnCommitments();
+  }
+
+  /** One look; `next` as of `MempoolSpends`. @throws ChainSourceError */
+  async look(
+    outPoints: readonly WatchedOutPoint[],
+    next: (found: UnconfirmedByChannel) => Promise<readonly WatchedOutPoint[]>,
+  ): Promise<void> {
+    this.#found = await this.#mempool.look(outPoints, next);
+  }
+
+  of(view: ChainView): UnconfirmedByChannel {
+    return merged([this.#found, this.#own.of(view)]);
+  }
+}
+
+function merged(parts: readonly UnconfirmedByChannel[]): UnconfirmedByChannel {
+  const all = new Map<string, ReadonlyMap<string, Tx>>();
+  for (const part of parts)
+    for (const [id, transactions] of part) all.set(id, new Map([...(all.get(id) ?? []), ...transactions]));
+  return all;
+}
