@@ -65,6 +65,7 @@ class Flaky {
 async function opened(
   change: Partial<Case> = {},
   minRelayFeerateSatPerKvb = 1_000,
+  funding: 'mined' | 'withheld' = 'mined',
 ): Promise<{ readonly stage: Stage; readonly signer: Flaky }> {
   const scenario = scenarioOf({ ...BASE, ...change });
   await fleet.learn(scenario.signer);
@@ -72,7 +73,7 @@ async function opened(
   const learned = Object.assign(Object.create(fleet) as FleetSigner, { client: () => signer.client });
   const stage = new Stage(scenario, learned, { minRelayFeerateSatPerKvb });
   stages.push(stage);
-  await stage.open();
+  await stage.open(funding);
   return { stage, signer };
 }
 
@@ -157,6 +158,54 @@ describe('the child of an anchor', () => {
     stage.world.chain.feerateEstimateSatPerKvb = 1_000;
     expect(rowsOf(stage)).toEqual([]);
     expect(claimOf(stage, 'anchor').nextAction).toMatch(/^nothing: the commitment pays/);
+  });
+});
+
+describe('while a funding is withheld', () => {
+  /** The peer funds it. */
+  const WITHHELD = { htlcs: 'identical', feerate: 'spiking' } as const;
+
+  async function withheld(): Promise<{ readonly stage: Stage; readonly isWhole: () => Promise<boolean> }> {
+    const { stage } = await opened(WITHHELD, 1_000, 'withheld');
+    const balanceOf = async () => {
+      const balance = stage.process.wallet.getBalance({});
+      await stage.process.turn();
+      return balance;
+    };
+    const before = await balanceOf();
+    await stage.forceClose();
+    /** Whether the wallet has what it had before the close, and as free. */
+    const isWhole = async (): Promise<boolean> => {
+      const now = await balanceOf();
+      return now.confirmedSat === before.confirmedSat && now.reservedSat === before.reservedSat;
+    };
+    return { stage, isWhole };
+  }
+
+  test('the commitment takes no coin of the wallet; its child is made when the funding confirms', async () => {
+    const { stage, isWhole } = await withheld();
+    await mine(stage, 3);
+    expect(stage.machine.refused.length).toBeGreaterThan(0);
+    expect(rowsOf(stage)).toEqual([]);
+    expect(await isWhole()).toBe(true);
+    stage.world.mine([stage.scenario.fundingTx]);
+    await stage.process.turn();
+    expect(isWaiting(stage, sweepOf(stage, 'anchor'))).toBe(true);
+  });
+
+  test('or waits in the mempool; it is dropped, and its coin free, when the mempool forgets the funding', async () => {
+    const { stage, isWhole } = await withheld();
+    const { world, scenario } = stage;
+    world.unmined.add(storeTx(scenario.fundingTx).txid);
+    expect(world.offer(scenario.fundingTx)).toBeUndefined();
+    await mine(stage);
+    const child = sweepOf(stage, 'anchor');
+    expect(isWaiting(stage, child)).toBe(true);
+    expect(await isWhole()).toBe(false);
+    world.forget(scenario.fundingTx);
+    await mine(stage);
+    expect(rowsOf(stage)).toEqual([]);
+    expect(await isWhole()).toBe(true);
   });
 });
 

@@ -185,11 +185,14 @@ export class Settler {
   /** One look for what spends the outputs that channels watch. @throws ChainSourceError */
   async lookIntoMempool(): Promise<void> {
     const { writer } = this.#ports;
-    const outPoints = await writer.exclusive(async (view) => {
+    const questions = await writer.exclusive(async (view) => {
       await this.#follow(view);
-      return [...this.#openFundings(view), ...this.#watchedOutPoints(view.spends.keys())];
+      return this.#unconfirmed.questions(view, [
+        ...this.#openFundings(view),
+        ...this.#watchedOutPoints(view.spends.keys()),
+      ]);
     });
-    await this.#unconfirmed.look(outPoints, (found) =>
+    await this.#unconfirmed.look(questions, (found) =>
       writer.exclusive(async (view) => {
         const more: WatchedOutPoint[] = [];
         const monitors = await this.#monitors.get([...found.keys()]);

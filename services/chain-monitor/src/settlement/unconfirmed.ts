@@ -8,9 +8,15 @@ import type { Tx } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
 import type { ChainView } from '../state/view.ts';
 import { MempoolSpends, type UnconfirmedByChannel, type WatchedOutPoint } from './mempool-spends.ts';
-import { OwnCommitments } from './own-commitments.ts';
+import { OwnCommitments, type UnseenFundings, unseenFundings } from './own-commitments.ts';
 
-export type MempoolSource = Pick<ChainSource, 'getMempoolSpends' | 'getMempoolTransaction'>;
+export type MempoolSource = Pick<ChainSource, 'getMempoolSpends' | 'getMempoolTransaction' | 'getUtxo'>;
+
+/** What a look asks for. */
+export interface MempoolQuestions {
+  readonly outPoints: readonly WatchedOutPoint[];
+  readonly fundings: UnseenFundings;
+}
 
 export class Unconfirmed {
   readonly #mempool: MempoolSpends;
@@ -19,15 +25,21 @@ export class Unconfirmed {
 
   constructor(source: MempoolSource) {
     this.#mempool = new MempoolSpends(source);
-    this.#own = new OwnCommitments();
+    this.#own = new OwnCommitments(source);
+  }
+
+  questions(view: ChainView, outPoints: readonly WatchedOutPoint[]): MempoolQuestions {
+    return { outPoints, fundings: unseenFundings(view) };
   }
 
   /** One look; `next` as of `MempoolSpends`. @throws ChainSourceError */
   async look(
-    outPoints: readonly WatchedOutPoint[],
+    { outPoints, fundings }: MempoolQuestions,
     next: (found: UnconfirmedByChannel) => Promise<readonly WatchedOutPoint[]>,
   ): Promise<void> {
-    this.#found = await this.#mempool.look(outPoints, next);
+    const found = await this.#mempool.look(outPoints, next);
+    await this.#own.look(fundings);
+    this.#found = found;
   }
 
   of(view: ChainView): UnconfirmedByChannel {

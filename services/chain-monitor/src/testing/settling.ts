@@ -25,6 +25,8 @@ const NOW_UNIX_MS = 1_700_000_000_000;
 class GivenMempool {
   transactions: readonly Tx[] = [];
 
+  getUtxo = async (): Promise<undefined> => undefined;
+
   getMempoolSpends = async (outPoints: readonly ChainOutPoint[]): Promise<readonly MempoolSpend[]> =>
     outPoints.flatMap(({ txid, vout }) => {
       const spender = this.transactions.find((tx) =>
