@@ -209,6 +209,49 @@ describe('while a funding is withheld', () => {
   });
 });
 
+describe('after a restart the child of the peer’s commitment', () => {
+  /** It waits in the mempool with the child, and the next process begins with a source that is behind. */
+  async function behind(): Promise<Stage> {
+    const { stage } = await opened({ commitment: 'counterparty', feerate: 'spiking' });
+    stage.world.unmined.add(storeTx(keptOf(stage)).txid);
+    expect(stage.world.offer(keptOf(stage))).toBeUndefined();
+    await mine(stage);
+    // What its row says of the next action changes no more.
+    await mine(stage);
+    expect(isWaiting(stage, sweepOf(stage, 'anchor'))).toBe(true);
+    const { chain } = stage.world.chain;
+    const { height } = chain.tip;
+    stage.machine.lies = () => ({
+      getBestBlock: async () => ({ hash: chain.at(height - 1)?.hash ?? '', height: height - 1 }),
+      // It has just begun, and has nothing.
+      getMempoolSpends: async () => [],
+    });
+    return stage;
+  }
+
+  test('stays with its coin and its history while the source is behind, and goes out again', async () => {
+    const stage = await behind();
+    const [rows, claims] = [rowsOf(stage), claimsOf(stage)];
+    stage.world.forget(keptOf(stage));
+    await stage.restart();
+    await stage.process.turn();
+    expect([rowsOf(stage), claimsOf(stage)]).toEqual([rows, claims]);
+    expect(isWaiting(stage, sweepOf(stage, 'anchor'))).toBe(true);
+  });
+
+  test('does not outlive the first look at the tip when that commitment is gone', async () => {
+    const stage = await behind();
+    await stage.restart();
+    await stage.process.turn();
+    expect(rowsOf(stage)).toHaveLength(1);
+    stage.world.forget(keptOf(stage));
+    delete stage.machine.lies;
+    await stage.restart();
+    await stage.process.turn();
+    expect(rowsOf(stage)).toEqual([]);
+  });
+});
+
 describe('a sweep', () => {
   test('is raised by an operator at once, never to fall again', async () => {
     const { stage } = await closing();
