@@ -48,6 +48,8 @@ export interface Machine {
   readonly config?: Partial<ChainMonitorConfig>;
   /** What its source shows of a block; absent: all of it. */
   readonly sees?: 'registered';
+  /** What its source says, in place of the truth; for processes that start from then on. */
+  lies?: (source: ChainSource) => Partial<ChainSource>;
   /** Every transaction that was handed to the node. */
   readonly broadcasts: (readonly Uint8Array[])[];
   readonly refused: RefusedBroadcast[];
@@ -121,9 +123,10 @@ export class Process {
   }
 
   async #start(): Promise<void> {
-    const { state, world, signer, sees } = this.#machine;
-    const source: ChainSource =
+    const { state, world, signer, sees, lies } = this.#machine;
+    const truth: ChainSource =
       sees === 'registered' ? new MemoryFilteredSource(world.chain) : new MemoryChainSource(world.chain);
+    const source = Object.assign(truth, lies?.(truth));
     const network = new MemoryNetwork();
     const hub = new MemoryBusHub();
     const starting = start(

@@ -58,8 +58,8 @@ export class Stage {
     return this.machine.state.settlement.settlements.get(hexKey(this.scenario.channelId));
   }
 
-  /** A funded channel and a wallet with coins, six blocks deep. */
-  async open(): Promise<void> {
+  /** A channel, unless its funding is withheld, and a wallet with coins, six blocks deep. */
+  async open(funding: 'mined' | 'withheld' = 'mined'): Promise<void> {
     const process = await this.restart();
     const scripts: Uint8Array[] = [];
     for (let i = 0; i < WALLET_COINS; i++) {
@@ -73,7 +73,8 @@ export class Stage {
       [coin.valueSat - INITIAL_SAT - 5_000n],
     );
     const outputs = [...scripts.map((script) => ({ script, valueSat: WALLET_COIN_SAT })), ...gifts.outputs];
-    this.world.mine([this.scenario.fundingTx, { ...gifts, outputs }]);
+    const published = funding === 'mined' ? [this.scenario.fundingTx] : [];
+    this.world.mine([...published, { ...gifts, outputs }]);
     for (let i = 0; i < 6; i++) this.world.mine();
     await process.turn();
   }

@@ -65,6 +65,7 @@ class Flaky {
 async function opened(
   change: Partial<Case> = {},
   minRelayFeerateSatPerKvb = 1_000,
+  funding: 'mined' | 'withheld' = 'mined',
 ): Promise<{ readonly stage: Stage; readonly signer: Flaky }> {
   const scenario = scenarioOf({ ...BASE, ...change });
   await fleet.learn(scenario.signer);
@@ -72,7 +73,7 @@ async function opened(
   const learned = Object.assign(Object.create(fleet) as FleetSigner, { client: () => signer.client });
   const stage = new Stage(scenario, learned, { minRelayFeerateSatPerKvb });
   stages.push(stage);
-  await stage.open();
+  await stage.open(funding);
   return { stage, signer };
 }
 
@@ -157,6 +158,97 @@ describe('the child of an anchor', () => {
     stage.world.chain.feerateEstimateSatPerKvb = 1_000;
     expect(rowsOf(stage)).toEqual([]);
     expect(claimOf(stage, 'anchor').nextAction).toMatch(/^nothing: the commitment pays/);
+  });
+});
+
+describe('while a funding is withheld', () => {
+  /** The peer funds it. */
+  const WITHHELD = { htlcs: 'identical', feerate: 'spiking' } as const;
+
+  async function withheld(): Promise<{ readonly stage: Stage; readonly isWhole: () => Promise<boolean> }> {
+    const { stage } = await opened(WITHHELD, 1_000, 'withheld');
+    const balanceOf = async () => {
+      const balance = stage.process.wallet.getBalance({});
+      await stage.process.turn();
+      return balance;
+    };
+    const before = await balanceOf();
+    await stage.forceClose();
+    /** Whether the wallet has what it had before the close, and as free. */
+    const isWhole = async (): Promise<boolean> => {
+      const now = await balanceOf();
+      return now.confirmedSat === before.confirmedSat && now.reservedSat === before.reservedSat;
+    };
+    return { stage, isWhole };
+  }
+
+  test('the commitment takes no coin of the wallet; its child is made when the funding confirms', async () => {
+    const { stage, isWhole } = await withheld();
+    await mine(stage, 3);
+    expect(stage.machine.refused.length).toBeGreaterThan(0);
+    expect(rowsOf(stage)).toEqual([]);
+    expect(await isWhole()).toBe(true);
+    stage.world.mine([stage.scenario.fundingTx]);
+    await stage.process.turn();
+    expect(isWaiting(stage, sweepOf(stage, 'anchor'))).toBe(true);
+  });
+
+  test('or waits in the mempool; it is dropped, and its coin free, when the mempool forgets the funding', async () => {
+    const { stage, isWhole } = await withheld();
+    const { world, scenario } = stage;
+    world.unmined.add(storeTx(scenario.fundingTx).txid);
+    expect(world.offer(scenario.fundingTx)).toBeUndefined();
+    await mine(stage);
+    const child = sweepOf(stage, 'anchor');
+    expect(isWaiting(stage, child)).toBe(true);
+    expect(await isWhole()).toBe(false);
+    world.forget(scenario.fundingTx);
+    await mine(stage);
+    expect(rowsOf(stage)).toEqual([]);
+    expect(await isWhole()).toBe(true);
+  });
+});
+
+describe('after a restart the child of the peer’s commitment', () => {
+  /** It waits in the mempool with the child, and the next process begins with a source that is behind. */
+  async function behind(): Promise<Stage> {
+    const { stage } = await opened({ commitment: 'counterparty', feerate: 'spiking' });
+    stage.world.unmined.add(storeTx(keptOf(stage)).txid);
+    expect(stage.world.offer(keptOf(stage))).toBeUndefined();
+    await mine(stage);
+    // What its row says of the next action changes no more.
+    await mine(stage);
+    expect(isWaiting(stage, sweepOf(stage, 'anchor'))).toBe(true);
+    const { chain } = stage.world.chain;
+    const { height } = chain.tip;
+    stage.machine.lies = () => ({
+      getBestBlock: async () => ({ hash: chain.at(height - 1)?.hash ?? '', height: height - 1 }),
+      // It has just begun, and has nothing.
+      getMempoolSpends: async () => [],
+    });
+    return stage;
+  }
+
+  test('stays with its coin and its history while the source is behind, and goes out again', async () => {
+    const stage = await behind();
+    const [rows, claims] = [rowsOf(stage), claimsOf(stage)];
+    stage.world.forget(keptOf(stage));
+    await stage.restart();
+    await stage.process.turn();
+    expect([rowsOf(stage), claimsOf(stage)]).toEqual([rows, claims]);
+    expect(isWaiting(stage, sweepOf(stage, 'anchor'))).toBe(true);
+  });
+
+  test('does not outlive the first look at the tip when that commitment is gone', async () => {
+    const stage = await behind();
+    await stage.restart();
+    await stage.process.turn();
+    expect(rowsOf(stage)).toHaveLength(1);
+    stage.world.forget(keptOf(stage));
+    delete stage.machine.lies;
+    await stage.restart();
+    await stage.process.turn();
+    expect(rowsOf(stage)).toEqual([]);
   });
 });
 

@@ -33,6 +33,20 @@ export function integer(value: unknown, what: string): number {
   return value;
 }
 
+/** A number from 0 to this; JSON can spell numbers that are infinite here. */
+export function upTo(maximum: number, value: unknown, what: string): number {
+  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0 || value > maximum)
+    throw malformed(what);
+  return value;
+}
+
+/**
+ * The highest feerate that any answer may name, 1 BTC per 1000 vbytes: Bitcoin Core takes nobody's word that more is
+ * meant (`maxfeerate`: "Fee rates larger than 1BTC/kvB are rejected").
+ */
+export const MAX_FEERATE_BTC_PER_KVB = 1;
+export const MAX_FEERATE_SAT_PER_VB = 100_000;
+
 /** A block's height. */
 export function heightOf(value: unknown): number {
   const height = integer(value, 'height');

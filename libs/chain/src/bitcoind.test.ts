@@ -46,13 +46,18 @@ async function failureOf(promise: Promise<unknown>): Promise<ChainSourceError> {
 
 /** A node that answers every call with this result. */
 async function answering(result: unknown): Promise<BitcoindChainSource> {
+  return answeringText(JSON.stringify(result));
+}
+
+/** The result as the node spells it: JSON has numbers that are none here. */
+async function answeringText(result: string): Promise<BitcoindChainSource> {
   const at = await serve((request, response) => {
     let body = '';
     request.on('data', (chunk) => (body += String(chunk)));
     request.on('end', () => {
       const call = JSON.parse(body) as { id: number } | { id: number }[];
-      const reply = ({ id }: { id: number }): unknown => ({ result, error: null, id });
-      response.end(JSON.stringify(Array.isArray(call) ? call.map(reply) : reply(call)));
+      const reply = ({ id }: { id: number }): string => `{"result":${result},"error":null,"id":${id}}`;
+      response.end(Array.isArray(call) ? `[${call.map(reply).join()}]` : reply(call));
     });
   });
   const source = new BitcoindChainSource({ ...at, auth });
@@ -150,6 +155,51 @@ describe('a node that misbehaves', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  test.each(['1e999', '1e300', '1.01', '-0.00001', '"0.00001"', 'null'])(
+    'a minimum of the mempool of %s BTC/kvB is malformed',
+    async (feerate) => {
+      const source = await answeringText(`{"mempoolminfee":${feerate}}`);
+      expect((await failureOf(source.mempoolMinFeerateSatPerKw())).code).toBe('malformed');
+    },
+  );
+
+  test.each(['1e999', '1e300', '1.01', '"0.00001"', 'null'])(
+    'an estimate of %s BTC/kvB is malformed',
+    async (feerate) => {
+      const source = await answeringText(`{"feerate":${feerate},"blocks":6}`);
+      expect((await failureOf(source.estimateFeerateSatPerKw(6, 'economical'))).code).toBe('malformed');
+    },
+  );
+
+  test('feerates are in sat per 1000 weight, and no estimate is none', async () => {
+    expect(await (await answering({ mempoolminfee: 1 })).mempoolMinFeerateSatPerKw()).toBe(25_000_000);
+    expect(await (await answering({ mempoolminfee: 0 })).mempoolMinFeerateSatPerKw()).toBe(253);
+    const estimate = async (answer: object): Promise<number | undefined> =>
+      (await answering(answer)).estimateFeerateSatPerKw(6, 'economical');
+    expect(await estimate({ feerate: 0.0001, blocks: 6 })).toBe(2_500);
+    expect(await estimate({ errors: ['Insufficient data'], blocks: 6 })).toBeUndefined();
+    // Bitcoin Core's word for it before version 0.15.
+    expect(await estimate({ feerate: -1, blocks: 6 })).toBeUndefined();
+  });
+
+  test.each([{ confirmations: 0 }, { confirmations: -400 }])(
+    'an unspent output with $confirmations confirmations is malformed',
+    async ({ confirmations }) => {
+      const source = await answering({
+        value: 1,
+        scriptPubKey: { hex: '00' },
+        confirmations,
+        coinbase: false,
+      });
+      expect((await failureOf(source.getUtxo('ab'.repeat(32), 0))).code).toBe('malformed');
+    },
+  );
+
+  test('a best block below the first is malformed', async () => {
+    const source = await answering({ bestblockhash: 'ab'.repeat(32), blocks: -1 });
+    expect((await failureOf(source.getBestBlock())).code).toBe('malformed');
   });
 
   test('a fee beyond all reason is malformed', async () => {

@@ -6,7 +6,18 @@
 import type { NetworkName } from '@fulmen/bitcoin';
 import { NETWORKS, decodeTx, feerateSatPerKwFromBtcPerKvb, txidHex } from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/bitcoin/bytes';
-import { KNOWN_REASONS, bytesOf, hashOf, integer, malformed, packageOutcome, record } from './answers.ts';
+import {
+  KNOWN_REASONS,
+  MAX_FEERATE_BTC_PER_KVB,
+  bytesOf,
+  hashOf,
+  heightOf,
+  integer,
+  malformed,
+  packageOutcome,
+  record,
+  upTo,
+} from './answers.ts';
 import type { BitcoindRpcConfig, RpcOutcome } from './bitcoind-rpc.ts';
 import { BitcoindRpc } from './bitcoind-rpc.ts';
 import type {
@@ -37,9 +48,7 @@ const MAX_OUTPOINTS_PER_CALL = 1_000;
 
 /** Amounts arrive as decimal bitcoin; a double holds every satoshi amount below 21 million bitcoin exactly enough to round. */
 function satoshis(value: unknown, what: string): bigint {
-  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0 || value > 21_000_000)
-    throw malformed(what);
-  return BigInt(Math.round(value * 1e8));
+  return BigInt(Math.round(upTo(21_000_000, value, what) * 1e8));
 }
 
 /** A `ChainSource` over Bitcoin Core's JSON-RPC. */
@@ -72,7 +81,7 @@ export class BitcoindChainSource implements WholeBlockSource {
   async getBestBlock(): Promise<ChainTip> {
     // One call, so that hash and height are of the same moment.
     const info = record(await this.rpc.call('getblockchaininfo'), 'chain info');
-    return { hash: hashOf(info['bestblockhash'], 'best block'), height: integer(info['blocks'], 'height') };
+    return { hash: hashOf(info['bestblockhash'], 'best block'), height: heightOf(info['blocks']) };
   }
 
   async getBlockHash(height: number): Promise<string | undefined> {
@@ -96,7 +105,7 @@ export class BitcoindChainSource implements WholeBlockSource {
     return {
       hash: hashOf(header['hash'], 'hash'),
       prevHash: prevHash === undefined ? undefined : hashOf(prevHash, 'previous hash'),
-      height: integer(header['height'], 'height'),
+      height: heightOf(header['height']),
       time: integer(header['time'], 'time'),
       medianTime: integer(header['mediantime'], 'median time'),
       inBestChain: integer(header['confirmations'], 'confirmations') >= 0,
@@ -144,10 +153,13 @@ export class BitcoindChainSource implements WholeBlockSource {
     const found = await this.rpc.call('gettxout', txid, vout, false);
     if (found === null || found === undefined) return undefined;
     const output = record(found, 'output');
+    const confirmations = integer(output['confirmations'], 'confirmations');
+    // The mempool was not asked.
+    if (confirmations < 1) throw malformed('confirmations');
     return {
       valueSat: satoshis(output['value'], 'value'),
       script: bytesOf(record(output['scriptPubKey'], 'script')['hex'], 'script'),
-      confirmations: integer(output['confirmations'], 'confirmations'),
+      confirmations,
       coinbase: output['coinbase'] === true,
     };
   }
@@ -257,12 +269,13 @@ export class BitcoindChainSource implements WholeBlockSource {
   ): Promise<number | undefined> {
     const answer = record(await this.rpc.call('estimatesmartfee', confirmationTarget, mode), 'estimate');
     const feerate = answer['feerate'];
-    return typeof feerate === 'number' && feerate > 0 ? feerateSatPerKwFromBtcPerKvb(feerate) : undefined;
+    // Without enough data there is none; old releases say -1.
+    if (feerate === undefined || (typeof feerate === 'number' && feerate <= 0)) return undefined;
+    return feerateSatPerKwFromBtcPerKvb(upTo(MAX_FEERATE_BTC_PER_KVB, feerate, 'estimate'));
   }
 
   async mempoolMinFeerateSatPerKw(): Promise<number> {
     const feerate = record(await this.rpc.call('getmempoolinfo'), 'mempool info')['mempoolminfee'];
-    if (typeof feerate !== 'number') throw malformed('minimum feerate');
-    return feerateSatPerKwFromBtcPerKvb(feerate);
+    return feerateSatPerKwFromBtcPerKvb(upTo(MAX_FEERATE_BTC_PER_KVB, feerate, 'minimum feerate'));
   }
 }

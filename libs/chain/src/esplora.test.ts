@@ -72,6 +72,14 @@ describe('HTTP', () => {
     expect((await failureOf(silent.getBlockHash(1))).code).toBe('timeout');
   });
 
+  test.each(['1e999', '1e300', '100001', '-1', '"1"', 'null'])(
+    'an estimate of %s sat/vB is malformed',
+    async (feerate) => {
+      const source = await serving((_, response) => response.end(`{"6":${feerate}}`));
+      expect((await failureOf(source.estimateFeerateSatPerKw(6, 'economical'))).code).toBe('malformed');
+    },
+  );
+
   test('only http and https', () => {
     for (const url of ['file:///etc/passwd', 'esplora.example', ''])
       expect(() => new EsploraChainSource({ url })).toThrow(ChainSourceError);

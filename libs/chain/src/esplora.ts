@@ -12,12 +12,14 @@ import {
   decodeBlockHeader,
   decodeTx,
   displayHash,
+  feerateSatPerKwFromSatPerVb,
   isCoinbase,
   txidHex,
 } from '@fulmen/bitcoin';
 import { toHex } from '@fulmen/bitcoin/bytes';
 import {
   KNOWN_REASONS,
+  MAX_FEERATE_SAT_PER_VB,
   bytesOf,
   hashOf,
   heightOf,
@@ -26,6 +28,7 @@ import {
   malformed,
   packageOutcome,
   record,
+  upTo,
 } from './answers.ts';
 import { provenTx } from './blocks.ts';
 import type { EsploraConfig } from './esplora-http.ts';
@@ -54,7 +57,6 @@ const ATTEMPTS = 3;
 /** Longest merkle branch: a block has fewer than 2^16 transactions. */
 const MAX_BRANCH = 16;
 const OP_RETURN = 0x6a;
-const SAT_PER_KW_IN_SAT_PER_VB = 250;
 
 /** The server's node says in other words that it has the transaction. */
 const IN_CHAIN = /already in (utxo set|block chain)/i;
@@ -303,9 +305,7 @@ export class EsploraChainSource implements FilteredBlockSource {
     // Of the targets that are told, the slowest that is not slower than the question; the fastest when all are.
     const found = estimates.findLast(({ blocks }) => blocks <= confirmationTarget) ?? estimates[0];
     if (found === undefined) return undefined;
-    if (typeof found.feerate !== 'number' || !Number.isFinite(found.feerate) || found.feerate < 0)
-      throw malformed('estimate');
-    return Math.max(FEERATE_FLOOR_SAT_PER_KW, Math.ceil(found.feerate * SAT_PER_KW_IN_SAT_PER_VB));
+    return feerateSatPerKwFromSatPerVb(upTo(MAX_FEERATE_SAT_PER_VB, found.feerate, 'estimate'));
   }
 
   /** The API does not tell it: the floor of relaying. */

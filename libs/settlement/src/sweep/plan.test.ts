@@ -307,3 +307,22 @@ describe('fees', () => {
       expect(rate).toBeGreaterThanOrEqual((rates[at] ?? 0) * 1.5);
   });
 });
+
+test.each([
+  { what: 'a claim', input: { claims: [claim(1, KINDS.htlc, { deadlineHeight: 150 })] } },
+  {
+    what: 'a commitment',
+    input: {
+      commitments: [commitment({ parentFeeSat: 300n, stakeSat: 2_000_000n, deadlineHeight: 150 })],
+      coins: [coin(1, 20_000_000n)],
+    },
+  },
+])('$what that waits is not raised beyond its budget, whatever the mempool asks for', ({ input }) => {
+  const first = planSweeps(planInput(input));
+  expect(first.sweeps).toHaveLength(1);
+  const next = nextBlock(planInput(input), first);
+  const feerates = { ...next.feerates, mempoolMinimumSatPerKw: 10_000_000 };
+  const plan = planSweeps({ ...next, feerates });
+  expect(plan.sweeps.map(({ feeSat }) => feeSat)).toEqual([]);
+  expect(plan.kept).toHaveLength(1);
+});

@@ -234,6 +234,8 @@ function boundsOf(
     const isAsked = requestedSatPerKw !== undefined && rateOf(possibleSat) >= feerates.mempoolMinimumSatPerKw;
     if (cap < least && !isAsked && otherwise === 'nothing')
       return { type: 'wait_for_fees', affordableSatPerKw: cap };
+    // No replacement that may be paid would be relayed.
+    if (cap < feerates.mempoolMinimumSatPerKw && !isAsked) return { type: 'keep' };
     const curve = feerateAt({
       startSatPerKw,
       capSatPerKw: cap,

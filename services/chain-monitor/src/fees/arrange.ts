@@ -52,9 +52,9 @@ export function arrangeFeerates(
   const known = ORDER.map((target) => raw[target]).filter((feerate) => feerate !== undefined);
   const start = bounds.fallback ?? (known.length === 0 ? undefined : Math.min(...known));
   if (start === undefined) return undefined;
-  const minimum = Math.max(bounds.minimum, FEERATE_FLOOR_SAT_PER_KW);
-  const clamp = (feerate: number): number =>
-    Math.ceil(Math.min(Math.max(feerate, minimum), Math.max(bounds.maximum, minimum)));
+  // The operator's maximum is the last word: a mempool that asks for more is not followed.
+  const minimum = Math.min(Math.max(bounds.minimum, FEERATE_FLOOR_SAT_PER_KW), bounds.maximum);
+  const clamp = (feerate: number): number => Math.ceil(Math.min(Math.max(feerate, minimum), bounds.maximum));
   const result: Partial<Record<FeerateTarget, number>> = {};
   let previous = minimum;
   for (const target of ORDER) {

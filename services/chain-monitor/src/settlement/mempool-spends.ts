@@ -1,7 +1,7 @@
 /**
  * Transactions of the mempool that spend what settlements watch, by channel.
  * Nothing is concluded from them but preimages, and that a commitment waits
- * to be helped into a block. Memory of this process alone: a restart looks again.
+ * to be helped into a block.
  */
 import { type Tx, decodeTx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
 import type { ChainSource } from '@fulmen/chain';
@@ -16,7 +16,8 @@ export interface WatchedOutPoint extends OutPoint {
   readonly channelId: string;
 }
 
-export type UnconfirmedByChannel = ReadonlyMap<string, readonly Tx[]>;
+/** By channel id, and in it by txid in display order. */
+export type UnconfirmedByChannel = ReadonlyMap<string, ReadonlyMap<string, Tx>>;
 
 export class MempoolSpends {
   readonly #source: Pick<ChainSource, 'getMempoolSpends' | 'getMempoolTransaction'>;
@@ -65,10 +66,10 @@ export class MempoolSpends {
         }
       }
       if (!isNew) break;
-      wanted = await next(listed(found));
+      wanted = await next(found);
     }
     this.#transactions = kept;
-    return listed(found);
+    return found;
   }
 
   async #fetch(txid: string): Promise<Tx | undefined> {
@@ -79,8 +80,4 @@ export class MempoolSpends {
     // Another transaction than was named proves nothing.
     return tx?.ok === true && displayHash(txidOf(tx.value)) === txid ? tx.value : undefined;
   }
-}
-
-function listed(found: ReadonlyMap<string, ReadonlyMap<string, Tx>>): UnconfirmedByChannel {
-  return new Map([...found].map(([channelId, transactions]) => [channelId, [...transactions.values()]]));
 }

@@ -1,5 +1,5 @@
 /** Facts, what follows from them, and what is told: with real commitments, through restarts and reorganisations. */
-import { FEERATE_FLOOR_SAT_PER_KW, txid as txidOf, type Tx } from '@fulmen/bitcoin';
+import { FEERATE_FLOOR_SAT_PER_KW, encodeTx, txid as txidOf, type Tx } from '@fulmen/bitcoin';
 import { preimageOf } from '@fulmen/channel/testing/pair';
 import { toHex } from '@fulmen/codec';
 import { IRREVOCABLE_DEPTH, TIMEOUT_CONFIRMED_WITHIN_BLOCKS } from '@fulmen/settlement';
@@ -273,6 +273,58 @@ describe('how HTLCs end', () => {
     });
     await one.settling.settler.run();
     expect(claimable()).toEqual(['holder_htlc']);
+  });
+});
+
+describe('commitments that wait', () => {
+  test('the holder’s commitment is there to be paid for beside a revoked one that waits, however alike they look', async () => {
+    const channel = channelWithHtlcs();
+    const revoked = channel.commitment('bob');
+    channel.fulfill('bob', 0n, 1);
+    channel.add('alice', { seed: 5, amountMsat: 60_000_000n, cltvExpiryHeight: EXPIRY });
+    channel.settle();
+    const own = channel.commitment('alice');
+    expect(own.tx.outputs).toHaveLength(revoked.tx.outputs.length);
+    const one = await stage(channel);
+    const { channelId } = channel.monitor(ALICE).parameters;
+    await one.settling.writer.turn((draft) =>
+      draft.putBroadcast({
+        orderId: new Uint8Array(32).fill(4),
+        kind: 'force_close',
+        channelId,
+        transactions: [encodeTx(own.tx)],
+        confirmedHeights: [undefined],
+      }),
+    );
+    const waiting = (): readonly string[] | undefined =>
+      one.settling.settler.closing
+        .get(one.id)
+        ?.settlement.unconfirmedCommitments.map(({ txid }) => toHex(txid));
+    // What is waiting is told anew by every look, and by every block.
+    for (const transactions of [[], [revoked.tx], [own.tx], [revoked.tx]]) {
+      one.settling.mempool.transactions = transactions;
+      await one.settling.settler.lookIntoMempool();
+      await one.settling.settler.run();
+      expect(waiting()).toEqual([toHex(own.txid)]);
+      await mine(one);
+      expect(waiting()).toEqual([toHex(own.txid)]);
+    }
+  });
+
+  test('the counterparty’s commitment is known anew when another takes its place in the mempool', async () => {
+    const channel = channelWithHtlcs();
+    const revoked = channel.commitment('bob');
+    channel.fulfill('bob', 0n, 1);
+    channel.settle();
+    const one = await stage(channel);
+    const look = async (tx: Tx): Promise<readonly unknown[] | undefined> => {
+      one.settling.mempool.transactions = [tx];
+      await one.settling.settler.lookIntoMempool();
+      await one.settling.settler.run();
+      return one.settling.settler.closing.get(one.id)?.settlement.unconfirmedCommitments;
+    };
+    expect(await look(revoked.tx)).toEqual([]);
+    expect(await look(channel.commitment('bob').tx)).toMatchObject([{ owner: 'counterparty' }]);
   });
 });
 

@@ -4,8 +4,8 @@
  * has no part in it (law 5), and nothing but facts is remembered: a restart or
  * a reorganisation computes the same again.
  */
-import { FEERATE_FLOOR_SAT_PER_KW, type Tx } from '@fulmen/bitcoin';
-import { type ChainBlock, type ChainSource } from '@fulmen/chain';
+import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
+import type { ChainBlock } from '@fulmen/chain';
 import { fromHex, toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import type { ChannelMonitor } from '@fulmen/monitor';
@@ -27,10 +27,10 @@ import type { ChainView } from '../state/view.ts';
 import type { Writer } from '../state/writer.ts';
 import { DecodedFacts, type PlacedTx, scanFacts } from './facts.ts';
 import type { HolderPoints } from './holder-points.ts';
-import { MempoolSpends, type UnconfirmedByChannel, type WatchedOutPoint } from './mempool-spends.ts';
+import type { WatchedOutPoint } from './mempool-spends.ts';
 import { MonitorCache } from './monitor-cache.ts';
-import { OwnCommitments } from './own-commitments.ts';
 import { type ChannelTurn, outcomeEvent, writeSettlement } from './settle-channel.ts';
+import { type MempoolSource, Unconfirmed } from './unconfirmed.ts';
 import { WatchedOutputs } from './watched.ts';
 
 /** Blocks that stay reversible: facts and settled channels are kept as long. */
@@ -39,7 +39,7 @@ const KEPT_BLOCKS = 288;
 const MAX_PASSES = 3;
 
 export interface SettlerPorts {
-  readonly source: Pick<ChainSource, 'getMempoolSpends' | 'getMempoolTransaction'>;
+  readonly source: MempoolSource;
   readonly writer: Writer;
   readonly secp: Secp256k1;
   readonly runtime: Pick<Runtime, 'wallClockMs'>;
@@ -63,10 +63,8 @@ export class Settler {
   readonly #watched = new WatchedOutputs();
   readonly #facts = new DecodedFacts();
   readonly #monitors: MonitorCache;
-  readonly #mempool: MempoolSpends;
-  readonly #own = new OwnCommitments();
+  readonly #unconfirmed: Unconfirmed;
   #view: ChainView | undefined;
-  #unconfirmed: UnconfirmedByChannel = new Map();
   /** What each channel was last settled from. */
   #done = new Map<string, string>();
   #closing = new Map<string, Closing>();
@@ -77,7 +75,7 @@ export class Settler {
   constructor(ports: SettlerPorts) {
     this.#ports = ports;
     this.#monitors = new MonitorCache(ports.writer.store, ports.logger);
-    this.#mempool = new MempoolSpends(ports.source);
+    this.#unconfirmed = new Unconfirmed(ports.source);
   }
 
   /** Channels whose funding output is spent, or about to be, by channel id; replaced at each turn. */
@@ -187,18 +185,21 @@ export class Settler {
   /** One look for what spends the outputs that channels watch. @throws ChainSourceError */
   async lookIntoMempool(): Promise<void> {
     const { writer } = this.#ports;
-    const outPoints = await writer.exclusive(async (view) => {
+    const questions = await writer.exclusive(async (view) => {
       await this.#follow(view);
-      return [...this.#openFundings(view), ...this.#watchedOutPoints(view.spends.keys())];
+      return this.#unconfirmed.questions(view, [
+        ...this.#openFundings(view),
+        ...this.#watchedOutPoints(view.spends.keys()),
+      ]);
     });
-    this.#unconfirmed = await this.#mempool.look(outPoints, (found) =>
+    await this.#unconfirmed.look(questions, (found) =>
       writer.exclusive(async (view) => {
         const more: WatchedOutPoint[] = [];
         const monitors = await this.#monitors.get([...found.keys()]);
         for (const [channelId, monitor] of monitors) {
           const settlement = await this.#settle(channelId, monitor, {
             confirmed: this.#facts.of(channelId, [...(view.spends.get(channelId)?.values() ?? [])]),
-            unconfirmed: found.get(channelId) ?? [],
+            unconfirmed: [...(found.get(channelId)?.values() ?? [])],
             bestHeight: view.tip?.height ?? 0,
             preimages: new Map(),
           });
@@ -251,8 +252,8 @@ export class Settler {
       await this.#follow(view);
       const bestHeight = view.tip?.height;
       if (bestHeight === undefined) return undefined;
-      const own = this.#own.of(view);
-      const ids = [...new Set([...view.spends.keys(), ...this.#unconfirmed.keys(), ...own.keys()])].filter(
+      const unconfirmed = this.#unconfirmed.of(view);
+      const ids = [...new Set([...view.spends.keys(), ...unconfirmed.keys()])].filter(
         (id) => !isHalfKnown(view, id),
       );
       const monitors = await this.#monitors.get(ids);
@@ -267,11 +268,15 @@ export class Settler {
       for (const [id, monitor] of monitors) {
         const facts: SettlementFacts = {
           confirmed: this.#facts.of(id, [...(view.spends.get(id)?.values() ?? [])]),
-          unconfirmed: distinct([...(this.#unconfirmed.get(id) ?? []), ...(own.get(id) ?? [])]),
+          unconfirmed: [...(unconfirmed.get(id)?.values() ?? [])],
           bestHeight,
           preimages: preimages.get(id) ?? new Map(),
         };
-        const fingerprint = fingerprintOf(facts, monitor, view.settlements.get(id)?.stage === 'resolved');
+        const fingerprint = fingerprintOf(facts, {
+          updateId: monitor.updateId,
+          unconfirmedTxids: [...(unconfirmed.get(id)?.keys() ?? [])],
+          isResolved: view.settlements.get(id)?.stage === 'resolved',
+        });
         done.set(id, fingerprint);
         const before = this.#closing.get(id);
         if (this.#done.get(id) === fingerprint && before !== undefined) {
@@ -447,20 +452,17 @@ function isHalfKnown({ fundings, settlements, rescanFrom }: ChainView, id: strin
   return rescanFrom !== undefined && spent !== undefined && spent.height < rescanFrom && !settlements.has(id);
 }
 
-function distinct(transactions: readonly Tx[]): readonly Tx[] {
-  const seen = new Set<string>();
-  return transactions.filter((tx) => {
-    const key = tx.inputs.map((input) => outPointKey(input.txid, input.vout)).join() + tx.outputs.length;
-    return !seen.has(key) && seen.add(key);
-  });
-}
-
 /** The same facts give the same settlement: nothing is computed twice. A resolved one does not depend on the height. */
-function fingerprintOf(facts: SettlementFacts, monitor: ChannelMonitor, isResolved: boolean): string {
-  const confirmed = facts.confirmed.map(({ txid, height }) => `${toHex(txid)}@${height}`);
-  const unconfirmed = facts.unconfirmed.map((tx) =>
-    tx.inputs.map((input) => outPointKey(input.txid, input.vout)).join(),
-  );
-  const height = isResolved ? 'resolved' : facts.bestHeight;
-  return [monitor.updateId, height, facts.preimages.size, ...confirmed, '|', ...unconfirmed].join();
+function fingerprintOf(
+  { confirmed, preimages, bestHeight }: SettlementFacts,
+  at: {
+    readonly updateId: bigint;
+    /** Told by the caller: it costs much to compute them anew. */
+    readonly unconfirmedTxids: readonly string[];
+    readonly isResolved: boolean;
+  },
+): string {
+  const facts = confirmed.map(({ txid, height }) => `${toHex(txid)}@${height}`);
+  const height = at.isResolved ? 'resolved' : bestHeight;
+  return [at.updateId, height, preimages.size, ...facts, '|', ...at.unconfirmedTxids].join();
 }

@@ -4,7 +4,7 @@
  * without a node behind it.
  */
 import { FEERATE_FLOOR_SAT_PER_KW, type Tx, displayHash, txid as txidOf } from '@fulmen/bitcoin';
-import type { ChainBlock, ChainOutPoint, MempoolSpend } from '@fulmen/chain';
+import type { ChainBlock, ChainOutPoint, ChainTip, MempoolSpend } from '@fulmen/chain';
 import { toHex } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
@@ -21,9 +21,21 @@ import { Writer } from '../state/writer.ts';
 
 const NOW_UNIX_MS = 1_700_000_000_000;
 
-/** A mempool of given transactions. */
+/** A mempool of given transactions, of a node that knows the blocks. */
 class GivenMempool {
+  readonly #state: MemoryChainState;
   transactions: readonly Tx[] = [];
+
+  constructor(state: MemoryChainState) {
+    this.#state = state;
+  }
+
+  getBestBlock = async (): Promise<ChainTip> => {
+    const tip = this.#state.blocks.at(-1);
+    return { hash: displayHash(tip?.hash ?? new Uint8Array(32)), height: tip?.height ?? 0 };
+  };
+
+  getUtxo = async (): Promise<undefined> => undefined;
 
   getMempoolSpends = async (outPoints: readonly ChainOutPoint[]): Promise<readonly MempoolSpend[]> =>
     outPoints.flatMap(({ txid, vout }) => {
@@ -42,7 +54,7 @@ class GivenMempool {
 export class Settling {
   readonly manager: ReturnType<typeof emptyManagerTables>;
   readonly state: MemoryChainState;
-  readonly mempool = new GivenMempool();
+  readonly mempool: GivenMempool;
   readonly writer: Writer;
   readonly settler: Settler;
   readonly metrics = new Metrics('chain-monitor');
@@ -54,6 +66,7 @@ export class Settling {
   private constructor(state: MemoryChainState, manager: ReturnType<typeof emptyManagerTables>) {
     this.manager = manager;
     this.state = state;
+    this.mempool = new GivenMempool(state);
     this.writer = new Writer(new MemoryChainStore(state), () => undefined);
     this.settler = new Settler({
       source: this.mempool,

@@ -27,7 +27,7 @@ export interface HousekeepingPorts {
 
 export class Housekeeping {
   readonly #ports: HousekeepingPorts;
-  /** Mempool transactions looked at already. */
+  /** Transactions that wait in the mempool, and of which the wallet took note. */
   #seen: ReadonlySet<string> = new Set();
 
   constructor(ports: HousekeepingPorts) {
@@ -48,13 +48,14 @@ export class Housekeeping {
     });
     const vanished = await this.#vanished();
     const best = await source.getBestBlock();
-    await writer.turn((draft) => {
+    const outcome = await writer.turn((draft) => {
       // A block came meanwhile: what left the mempool may be in it.
-      if (draft.view.tip === undefined || displayHash(draft.view.tip.hash) !== best.hash) return;
+      if (draft.view.tip === undefined || displayHash(draft.view.tip.hash) !== best.hash) return 'overtaken';
       for (const txid of vanished) forgetTransaction(draft, txid);
       observeTransactions(draft, fresh, this.#ports.book());
+      return 'noted';
     });
-    this.#seen = seen;
+    if (outcome === 'noted') this.#seen = seen;
   }
 
   /** Transactions of the mempool that were not looked at before, and those that need no second look. */
@@ -71,12 +72,17 @@ export class Housekeeping {
     const txids = await source.getRawMempool();
     if (txids.length > limit) return { raws: [], seen: new Set() };
     const raws: Uint8Array[] = [];
+    const seen = new Set<string>();
     for (const txid of txids) {
-      if (this.#seen.has(txid)) continue;
-      const raw = await source.getMempoolTransaction(txid);
-      if (raw !== undefined) raws.push(raw);
+      if (!this.#seen.has(txid)) {
+        const raw = await source.getMempoolTransaction(txid);
+        // It left meanwhile, and may come back.
+        if (raw === undefined) continue;
+        raws.push(raw);
+      }
+      seen.add(txid);
     }
-    return { raws, seen: new Set(txids) };
+    return { raws, seen };
   }
 
   /** Unconfirmed payments of others that the node does not know any more. */

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { displayHash, p2wshScript } from '@fulmen/bitcoin';
 import { descriptorChecksum } from '@fulmen/bitcoin/descriptor';
+import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import { toHex } from '@fulmen/codec';
 import { RpcError } from '@fulmen/rpc';
 import type { FundingWatch } from '@fulmen/store';
@@ -154,6 +155,37 @@ test('a funding that nobody waits for any more sets no coins apart, though its i
   estimates.resolve();
   await settle();
   expect((await harness.wallet.getBalance({})).reservedSat).toBe(0n);
+});
+
+test('a payment that a look into the mempool met while a block came is noted by the next look', async () => {
+  let blockComes = (): void => undefined;
+  const harness = await startHarness({
+    wrapSource: (source) => {
+      const getRawMempool = source.getRawMempool.bind(source);
+      return Object.assign(source, {
+        getRawMempool: async () => {
+          const txids = await getRawMempool();
+          blockComes();
+          return txids;
+        },
+      });
+    },
+  });
+  open.push(harness);
+  const { devChain } = harness;
+  await harness.mine(110);
+  const { scriptPubkey } = await harness.wallet.newAddress({ addressType: 'p2wpkh' });
+  const stored = storeRawTx(
+    payFrom(devChain, 1, [{ script: Uint8Array.from(scriptPubkey), valueSat: 1_000_000n }]).raw,
+  );
+  if (stored !== undefined) devChain.submit(stored);
+  blockComes = () => {
+    blockComes = () => undefined;
+    devChain.mineWith([], ANYONE_SCRIPT);
+  };
+  await harness.turn();
+  await harness.turn();
+  expect((await harness.wallet.getBalance({})).unconfirmedSat).toBe(1_000_000n);
 });
 
 describe('what the signer refuses', () => {
