@@ -3,6 +3,7 @@
  * number of calls at once, the audit log, and one form of error. A refused call
  * costs one hash and reaches no other service.
  */
+import { toHex } from '@fulmen/codec';
 import { type CallContext, RpcError } from '@fulmen/rpc';
 import { AbortedError, type Logger, type Metrics, type Runtime } from '@fulmen/service';
 import type { Limits } from '../config.ts';
@@ -52,6 +53,16 @@ interface Holder {
   uploads: number;
 }
 
+/** A stream that is under way. */
+interface OpenStream {
+  readonly entry: TokenEntry;
+  readonly rule: Pick<Rule<never, never>, 'name' | 'scope'>;
+  /** Its reason is what the caller is told. */
+  readonly revocation: AbortController;
+}
+
+const allows = ({ scopes }: TokenEntry, scope: Scope): boolean => scopes.has(scope) || scopes.has('admin');
+
 export class Guard {
   readonly #runtime: Runtime;
   readonly #limits: Limits;
@@ -61,6 +72,7 @@ export class Guard {
   readonly #refusals: TokenBucket;
   #entries: readonly TokenEntry[] = [];
   #holders = new Map<string, Holder>();
+  readonly #streams = new Set<OpenStream>();
   #calls = 0;
   #subscribers = 0;
 
@@ -76,12 +88,26 @@ export class Guard {
     this.#refusals = new TokenBucket(10, REFUSALS_LOGGED_PER_SECOND, ports.runtime.monotonicMs());
   }
 
-  /** Replaces the tokens; calls in flight go on. */
+  /**
+   * Replaces the tokens. Calls that were heard go on; streams end, and requests whose pieces still come do nothing, where
+   * the token is gone or lost the scope.
+   */
   setTokens(entries: readonly TokenEntry[]): void {
     this.#entries = entries;
     const names = new Set(entries.map(({ name }) => name));
     for (const [name, holder] of this.#holders)
       if (!names.has(name) && holder.calls === 0) this.#holders.delete(name);
+    const known = new Map(entries.map((entry) => [toHex(entry.sha256), entry]));
+    for (const { entry, rule, revocation } of this.#streams) {
+      const now = known.get(toHex(entry.sha256));
+      if (now !== undefined && allows(now, rule.scope)) continue;
+      revocation.abort(
+        refuse(
+          'unauthenticated',
+          `The token "${entry.name}" was revoked, or may no longer call ${rule.name}.`,
+        ),
+      );
+    }
   }
 
   /** Wraps a method that answers once. */
@@ -123,6 +149,8 @@ export class Guard {
       try {
         const taken = source.kind === 'whole' ? source.request : await source.collect();
         request = taken;
+        // Pieces may be long in coming: a token that was revoked meanwhile has no say any more.
+        if (source.kind === 'pieces') this.#authorize(this.#authenticate(context), rule);
         response = await handler(taken, { token, signal: context.signal, metadata: context.metadata });
         this.#settle(rule, token, request, response, undefined, begunMs);
         return response;
@@ -151,15 +179,24 @@ export class Guard {
     context: CallContext,
   ): AsyncGenerator<R> {
     let outcome = 'ok';
-    const leave: (() => void)[] = [];
+    const leave: (() => unknown)[] = [];
+    const revocation = new AbortController();
     try {
       const entry = this.#authenticate(context);
       this.#authorize(entry, rule);
       leave.push(this.#subscribe());
       leave.push(this.#admit(entry, 'whole'));
-      yield* handler(request, { token: entry.name, signal: context.signal, metadata: context.metadata });
+      const open = { entry, rule, revocation };
+      this.#streams.add(open);
+      leave.push(() => this.#streams.delete(open));
+      const signal = AbortSignal.any([context.signal, revocation.signal]);
+      for await (const item of handler(request, { token: entry.name, signal, metadata: context.metadata })) {
+        revocation.signal.throwIfAborted();
+        yield item;
+      }
+      revocation.signal.throwIfAborted();
     } catch (error) {
-      const told = this.#tell(rule.name, error);
+      const told = this.#tell(rule.name, revocation.signal.aborted ? revocation.signal.reason : error);
       outcome = told.code;
       throw told;
     } finally {
@@ -205,7 +242,7 @@ export class Guard {
   }
 
   #authorize(entry: TokenEntry, rule: Pick<Rule<never, never>, 'name' | 'scope'>): void {
-    if (entry.scopes.has(rule.scope) || entry.scopes.has('admin')) return;
+    if (allows(entry, rule.scope)) return;
     throw refuse(
       'permission_denied',
       `The token "${entry.name}" may not call ${rule.name}: that needs the scope "${rule.scope}", and it has ` +

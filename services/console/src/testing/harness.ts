@@ -123,7 +123,7 @@ export async function startTestConsole(options: TestConsoleOptions = {}) {
   const hub = new MemoryBusHub();
   const lines: { message: string; fields: Record<string, unknown> }[] = [];
   const events = new MemoryEvents();
-  const tokens = [
+  let tokens = [
     tokenEntry('admin', ADMIN, ['admin']),
     tokenEntry('dashboard', READER, ['read']),
     tokenEntry('bot', PAYER, ['read', 'pay', 'invoices']),
@@ -133,7 +133,7 @@ export async function startTestConsole(options: TestConsoleOptions = {}) {
     logger: keepingLogger(lines),
     metrics: new Metrics('console'),
     server: options.server ?? network.server('console'),
-    connectorOf: () => options.connector ?? network.connector('console', []),
+    connectorOf: () => options.connector ?? network.connector('console', ['console']),
     bus: hub.connect('console'),
     events,
     tokens: { load: () => Promise.resolve(tokens) },
@@ -153,6 +153,8 @@ export async function startTestConsole(options: TestConsoleOptions = {}) {
     serve,
     audit: () => lines.filter(({ fields }) => fields['log'] === 'audit').map(({ fields }) => fields),
     lines,
+    /** What the tokens' file says from now on; it is read when the console reloads it. */
+    setTokens: (entries: TokenEntry[]) => void (tokens = entries),
     hint: () => hub.connect('manager').publish('fulmen.event'),
     client: <S>(definition: S) => network.connector('user', []).client(definition, 'console'),
   };
