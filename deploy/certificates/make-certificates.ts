@@ -1,7 +1,7 @@
 /**
  * The fleet's certificates for mutual TLS: an authority of its own, and one
- * certificate for each service. A certificate's organizational units are the
- * capabilities that the signer grants to its holder.
+ * certificate for each service. A certificate's organizational units are what
+ * its holder may call (`libs/rpc/src/callers.ts`).
  *
  * Run it (`make-certificates.ts FOLDER [HOST…]`, with `--towers` first for
  * those of towers) or call `makeCertificates`.
@@ -29,7 +29,7 @@ export interface CertificateFiles {
   readonly key: string;
 }
 
-/** The services and what each may ask of the signer. A console shows its health and may ask for nothing. */
+/** The services, and the units by which the others know each. */
 export const FLEET: readonly CertificateEntry[] = [
   { name: 'signer', capabilities: ['signer'] },
   { name: 'channel-manager', capabilities: ['channel', 'node'] },

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
+import { FLEET } from '../../deploy/certificates/make-certificates.ts';
 
 const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'deploy', 'k8s');
 
@@ -52,4 +53,14 @@ test('the console, which faces the network, is not given the database of those t
 
 test('a Secret is mounted whole: renewed certificates never reach a subPath', () => {
   expect(namesOf(({ text }) => /^[^#]*\bsubPath/m.test(text))).toEqual([]);
+});
+
+test('certificates have the units that the fleet’s have elsewhere', () => {
+  const unitsOf = ({ text }: Manifest): string | undefined => /organizationalUnits: \[(.*)\]/.exec(text)?.[1];
+  const units = manifests
+    .filter((one) => one.kind === 'Certificate' && unitsOf(one) !== undefined)
+    .map((one) => `${one.name}: ${unitsOf(one)}`);
+  expect(units.toSorted()).toEqual(
+    FLEET.map(({ name, capabilities }) => `${name}: ${capabilities.join(', ')}`).toSorted(),
+  );
 });

@@ -147,8 +147,8 @@ export class Process {
     // Dead while it starts: nobody waits for it any more.
     if (this.#isDead) return;
     this.#service = await starting;
-    this.#wallet = network.connector('test', []).client(WalletServiceService, 'chain');
-    this.#settlement = network.connector('test', []).client(SettlementServiceService, 'chain');
+    this.#wallet = network.connector('test', ['plaintext']).client(WalletServiceService, 'chain');
+    this.#settlement = network.connector('test', ['plaintext']).client(SettlementServiceService, 'chain');
     void this.#service.failed.then((error) => this.failures.push(error));
     await this.#quiet();
   }

@@ -141,7 +141,7 @@ export class Fleet {
 
   /** The operator's client of a replica. */
   operator(manager: string): Client<typeof ManagerServiceService> {
-    return this.network.connector('operator', []).client(ManagerServiceService, manager);
+    return this.network.connector('operator', ['console']).client(ManagerServiceService, manager);
   }
 
   // ---------------------------------------------------------------- faults
@@ -212,7 +212,7 @@ export class Fleet {
     const process = this.#birth(name);
     const { scheduler } = this.#options;
     const signer = this.network.connector(name, ['channel', 'node']);
-    const others = this.network.connector(name, []);
+    const others = this.network.connector(name, ['channel', 'node']);
     const bus = this.#bus.connect(process.name);
     this.#lives.set(name, {
       process,
@@ -275,7 +275,7 @@ export class Fleet {
     const process = this.#birth(name);
     const { scheduler } = this.#options;
     const signer = this.network.connector(name, ['ecdh']);
-    const others = this.network.connector(name, []);
+    const others = this.network.connector(name, ['ecdh']);
     this.#lives.set(name, {
       process,
       cut: () => {

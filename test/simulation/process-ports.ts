@@ -9,6 +9,7 @@ import {
   type RpcConnector,
   RpcError,
   type RpcServer,
+  type ServiceTerms,
 } from '@fulmen/rpc';
 import type { Incarnation, Scheduler } from '@fulmen/testing/simulation/index';
 import type { Socket, SocketPort } from '@fulmen/testing/socket';
@@ -90,7 +91,7 @@ export function serverFor(process: Incarnation, inner: RpcServer): RpcServer {
     return { ...context, signal: mine.signal };
   };
   return {
-    add: <S>(definition: S, handlers: Handlers<S>): void => {
+    add: <S>(definition: S, handlers: Handlers<S>, terms?: ServiceTerms): void => {
       const guarded: Record<string, AnyCall> = {};
       for (const [name, method] of Object.entries(definition as Record<string, AnyMethod>)) {
         const handler = (handlers as Record<string, AnyCall | undefined>)[name];
@@ -108,7 +109,7 @@ export function serverFor(process: Incarnation, inner: RpcServer): RpcServer {
           });
         };
       }
-      inner.add(definition, guarded as Handlers<S>);
+      inner.add(definition, guarded as Handlers<S>, terms);
     },
     listen: () => process.guard(inner.listen()),
     stop: (graceMs) => process.guard(inner.stop(graceMs)),

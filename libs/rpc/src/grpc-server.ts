@@ -13,6 +13,7 @@ import {
 import { ReflectionService } from '@grpc/reflection';
 import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { HealthImplementation } from 'grpc-health-check';
+import { type AnyHandler, forCallers, type ServiceTerms } from './callers.ts';
 import type { TlsIdentity } from './certificates.ts';
 import { BoundedQueue } from './queue.ts';
 import { fromMetadata, toStatus } from './grpc-errors.ts';
@@ -32,7 +33,6 @@ export interface GrpcServerOptions {
   readonly onInternalError?: (path: string, error: unknown) => void;
 }
 
-type AnyHandler = (request: unknown, context: CallContext) => unknown;
 /** What the three kinds of call share. */
 type AnyCall = Pick<ServerUnaryCall<unknown, unknown>, 'getAuthContext' | 'metadata'> & {
   on(event: 'cancelled', listener: () => void): unknown;
@@ -58,13 +58,14 @@ export function grpcServer(options: GrpcServerOptions): RpcServer {
   const services: string[] = [];
   let health: HealthImplementation | undefined;
   return {
-    add: <S>(definition: S, handlers: Handlers<S>): void => {
+    add: <S>(definition: S, handlers: Handlers<S>, terms?: ServiceTerms): void => {
       const methods = methodsOf(definition as object);
       services.push(serviceNameOf(definition as object));
       const implementation: UntypedServiceImplementation = {};
       for (const [name, method] of methods) {
         const handler = (handlers as Record<string, AnyHandler>)[name];
-        if (handler !== undefined) implementation[name] = adapt(method, handler, options) as never;
+        if (handler === undefined) continue;
+        implementation[name] = adapt(method, forCallers(method, handler, terms), options) as never;
       }
       server.addService(definition as never, implementation);
     },
@@ -100,19 +101,24 @@ export function grpcServer(options: GrpcServerOptions): RpcServer {
 }
 
 /**
- * Capabilities are the organizational units of the client certificate; a
- * plaintext server grants none but `plaintext`.
+ * Capabilities are the organizational units of the client certificate, which
+ * may have none; a server without TLS grants `plaintext`, and no other does.
  */
-function contextOf(call: AnyCall): CallContext {
+function contextOf(call: AnyCall, options: GrpcServerOptions): CallContext {
   const controller = new AbortController();
   call.on('cancelled', () => controller.abort());
-  const subject = call.getAuthContext().sslPeerCertificate?.subject as { OU?: string | string[] } | undefined;
-  const units = subject?.OU;
   return {
-    capabilities: new Set(units === undefined ? ['plaintext'] : typeof units === 'string' ? [units] : units),
+    capabilities: new Set(options.tls === undefined ? ['plaintext'] : unitsOf(call)),
     metadata: fromMetadata(call.metadata),
     signal: controller.signal,
   };
+}
+
+function unitsOf(call: AnyCall): readonly string[] {
+  const subject = call.getAuthContext().sslPeerCertificate?.subject as { OU?: string | string[] } | undefined;
+  const units = subject?.OU ?? [];
+  // What the want of TLS is called is no unit.
+  return (typeof units === 'string' ? [units] : units).filter((unit) => unit !== 'plaintext');
 }
 
 function adapt(method: AnyMethod, handler: AnyHandler, options: GrpcServerOptions): unknown {
@@ -124,7 +130,7 @@ function adapt(method: AnyMethod, handler: AnyHandler, options: GrpcServerOption
   if (method.requestStream && !method.responseStream) {
     return (call: ServerReadableStream<unknown, unknown>, callback: sendUnaryData<unknown>) => {
       Promise.resolve()
-        .then(() => handler(requestsOf(call), contextOf(call)))
+        .then(() => handler(requestsOf(call), contextOf(call, options)))
         .then(
           (response) => callback(null, response),
           (error: unknown) => callback(report(error)),
@@ -133,7 +139,7 @@ function adapt(method: AnyMethod, handler: AnyHandler, options: GrpcServerOption
   }
   if (method.requestStream) {
     return (call: ServerDuplexStream<unknown, unknown>) => {
-      const context = contextOf(call);
+      const context = contextOf(call, options);
       const stream = duplexOf(call, context);
       Promise.resolve()
         .then(() => handler(stream, context))
@@ -145,7 +151,7 @@ function adapt(method: AnyMethod, handler: AnyHandler, options: GrpcServerOption
   }
   if (method.responseStream) {
     return (call: ServerWritableStream<unknown, unknown>) => {
-      const context = contextOf(call);
+      const context = contextOf(call, options);
       const run = async (): Promise<void> => {
         for await (const item of handler(call.request, context) as AsyncIterable<unknown>) {
           if (context.signal.aborted) return;
@@ -160,7 +166,7 @@ function adapt(method: AnyMethod, handler: AnyHandler, options: GrpcServerOption
   }
   return (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => {
     Promise.resolve()
-      .then(() => handler(call.request, contextOf(call)))
+      .then(() => handler(call.request, contextOf(call, options)))
       .then(
         (response) => callback(null, response),
         (error: unknown) => callback(report(error)),

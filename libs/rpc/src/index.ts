@@ -1,4 +1,12 @@
 export * from './transport.ts';
+export {
+  type CallerTable,
+  type Callers,
+  CALLERS,
+  callersOf,
+  type Denial,
+  type ServiceTerms,
+} from './callers.ts';
 export { BoundedQueue } from './queue.ts';
 export { type DeliveryGate, MemoryNetwork } from './memory.ts';
 export { Certificates, type TlsFiles, tlsFiles, TlsIdentity, type TlsPems } from './certificates.ts';

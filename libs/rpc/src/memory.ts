@@ -4,6 +4,7 @@
  * goes through a gate, so that a scheduler decides when, and whether, it
  * arrives.
  */
+import { type AnyHandler, forCallers, type ServiceTerms } from './callers.ts';
 import { BoundedQueue } from './queue.ts';
 import { type AnyMethod, methodsOf } from './method.ts';
 import {
@@ -19,8 +20,6 @@ import {
 
 /** Decides when a message from one process reaches another; rejects when the link is cut. */
 export type DeliveryGate = (from: string, to: string, what: string) => Promise<void>;
-
-type AnyHandler = (request: unknown, context: CallContext) => unknown;
 
 interface Endpoint {
   readonly handlers: Map<string, { method: AnyMethod; handler: AnyHandler }>;
@@ -42,10 +41,11 @@ export class MemoryNetwork {
   server(address: string): RpcServer {
     const endpoint: Endpoint = { handlers: new Map(), connections: new Set() };
     return {
-      add: <S>(definition: S, handlers: Handlers<S>): void => {
+      add: <S>(definition: S, handlers: Handlers<S>, terms?: ServiceTerms): void => {
         for (const [name, method] of methodsOf(definition as object)) {
           const handler = (handlers as Record<string, AnyHandler>)[name];
-          if (handler !== undefined) endpoint.handlers.set(method.path, { method, handler });
+          if (handler === undefined) continue;
+          endpoint.handlers.set(method.path, { method, handler: forCallers(method, handler, terms) });
         }
       },
       listen: () => {
@@ -68,7 +68,7 @@ export class MemoryNetwork {
     endpoint.connections.clear();
   }
 
-  /** The client side of a process. */
+  /** The client side of a process. `capabilities` are the units of its certificate; `plaintext` alone when it has none. */
   connector(from: string, capabilities: Iterable<string>): RpcConnector & { crash(): void } {
     const caller = { from, capabilities: new Set(capabilities) };
     const mine = new Set<AbortController>();

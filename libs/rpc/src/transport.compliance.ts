@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import { type RpcConnector, RpcError, type RpcServer } from './transport.ts';
+import type { ServiceTerms } from './callers.ts';
+import { type Handlers, type RpcConnector, RpcError, type RpcServer } from './transport.ts';
 
 /** A tiny codec, so that the suite needs no generated contract. */
 const text = {
@@ -34,9 +35,10 @@ export interface Wiring {
 
 /** What every transport must do; run on gRPC and on memory. */
 export function transportCompliance(name: string, makeWiring: () => Wiring): void {
-  const start = async (waiting: { started?: () => void } = {}) => {
+  const everybody: ServiceTerms = { callers: { 'test.v1.EchoService': 'anyone' } };
+  const start = async (waiting: { started?: () => void } = {}, terms = everybody) => {
     const { server, connector } = makeWiring();
-    server.add(EchoService, {
+    const handlers: Handlers<typeof EchoService> = {
       echo: async (request, context) => {
         if (request === 'fail')
           throw new RpcError('failed_precondition', 'not mine', { 'fulmen-owner-address': 'x:1' });
@@ -69,7 +71,8 @@ export function transportCompliance(name: string, makeWiring: () => Wiring): voi
           await stream.send(`re: ${line}`);
         }
       },
-    });
+    };
+    server.add(EchoService, handlers, terms);
     const address = await server.listen();
     const client = connector.client(EchoService, address);
     const stop = async (): Promise<void> => {
@@ -185,6 +188,37 @@ export function transportCompliance(name: string, makeWiring: () => Wiring): voi
         for await (const line of stream) expect(line).toBeDefined();
       };
       await expect(read()).rejects.toMatchObject({ code: 'aborted' });
+      await stop();
+    });
+
+    test('each method answers its callers, and denies everybody else', async () => {
+      const denied: string[] = [];
+      const { client, stop } = await start(
+        {},
+        {
+          // What is not named is for nobody.
+          callers: {
+            'test.v1.EchoService': { Echo: ['console', 'plaintext'], Count: ['console', 'router'] },
+          },
+          onDenied: ({ method: name }) => denied.push(name),
+        },
+      );
+      const stream = client.chat();
+      const read = async (items: AsyncIterable<string>): Promise<void> => {
+        for await (const item of items) expect(item).toBeUndefined();
+      };
+      expect(await client.echo('hello')).toBe('hello!');
+      await expect(read(client.count('1'))).rejects.toMatchObject({
+        code: 'permission_denied',
+        message:
+          'EchoService.Count needs a certificate with the unit console or router; the caller has plaintext',
+      });
+      await expect(read(stream)).rejects.toMatchObject({
+        code: 'permission_denied',
+        message: 'EchoService.Chat is for nobody; the caller has plaintext',
+      });
+      await expect(client.join(['a'])).rejects.toMatchObject({ code: 'permission_denied' });
+      expect(denied.toSorted()).toEqual(['Chat', 'Count', 'Join']);
       await stop();
     });
 

@@ -4,6 +4,7 @@
  * decided where the process is wired. Messages always pass through their
  * protobuf encoding, on memory too.
  */
+import type { ServiceTerms } from './callers.ts';
 
 /** A generated method of a ts-proto grpc-js service definition. */
 export interface MethodDefinition<Q, R> {
@@ -51,7 +52,7 @@ export class RpcError extends Error {
 
 /** Who calls, as the transport proved it. */
 export interface CallContext {
-  /** Capabilities of the client certificate (mutual TLS), or of the in-memory client. */
+  /** Units of the client certificate (mutual TLS), or of the in-memory client; `plaintext` alone where there is no TLS. */
   readonly capabilities: ReadonlySet<string>;
   readonly metadata: Readonly<Record<string, string>>;
   /** Fires when the caller is gone or its deadline passed. */
@@ -112,7 +113,8 @@ export interface CallOptions {
 
 /** Where a process offers its services. */
 export interface RpcServer {
-  add<S>(definition: S, handlers: Handlers<S>): void;
+  /** Each method for its callers alone (`callers.ts`). */
+  add<S>(definition: S, handlers: Handlers<S>, terms?: ServiceTerms): void;
   /** Binds; resolves with the address clients dial (host:port, or a memory name). */
   listen(): Promise<string>;
   /** Stops accepting, lets calls in flight end within `graceMs`, then breaks them. */

@@ -120,7 +120,7 @@ async function withoutEstimates(alice: TestNode) {
     {
       server: network.server('a'),
       signerConnector: network.connector('a', ['channel', 'node']),
-      connector: network.connector('a', []),
+      connector: network.connector('a', ['channel', 'node']),
       store: database.connect('a'),
       backupStore: new MemoryBackupStore(database),
       bus: new MemoryBusHub().connect('a'),
@@ -143,7 +143,7 @@ class Gateway {
 
   constructor(network: MemoryNetwork, { parameters }: EstablishedChannel) {
     this.#peerNodeId = parameters.counterpartyNodeId;
-    this.#link = network.connector('gateway', []).client(PeerLinkServiceService, 'a').link();
+    this.#link = network.connector('gateway', ['ecdh']).client(PeerLinkServiceService, 'a').link();
     this.#incoming = this.#link[Symbol.asyncIterator]();
   }
 

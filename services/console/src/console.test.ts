@@ -412,9 +412,10 @@ describe('the node', () => {
   test('shows each service of its fleet, replicas that only the managers know of too', async () => {
     const { client, serve, network } = await startTestConsole();
     const managerA = await serve('manager-a', { getInfo: () => Promise.resolve(info) });
-    managerA.add(HealthService, { check: () => Promise.resolve({ status: 1 }) });
+    const anyone = { callers: { 'grpc.health.v1.Health': 'anyone' } } as const;
+    managerA.add(HealthService, { check: () => Promise.resolve({ status: 1 }) }, anyone);
     const chain = network.server('chain');
-    chain.add(HealthService, { check: () => Promise.resolve({ status: 2 }) });
+    chain.add(HealthService, { check: () => Promise.resolve({ status: 2 }) }, anyone);
     await chain.listen();
     const { members } = await client(NodeServiceService).getFleet({}, as(READER));
     expect(members.map(({ service, address }) => `${service} ${address}`)).toEqual([

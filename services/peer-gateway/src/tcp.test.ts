@@ -20,7 +20,10 @@ test('a peer over TCP reaches its manager over gRPC, and the answer comes back',
     ecdh: ({ publicKey }: { publicKey: Uint8Array }) =>
       Promise.resolve({ sharedSecret: secp.ecdh(publicKey, secretOf('node')) }),
   };
-  signer.add(SignerServiceService, handlers as unknown as Handlers<SignerServiceService>);
+  // The real one answers certificates only.
+  signer.add(SignerServiceService, handlers as unknown as Handlers<SignerServiceService>, {
+    callers: { 'fulmen.signer.v1.SignerService': 'anyone' },
+  });
   const manager = grpcServer({ listenAddress: '127.0.0.1:0' });
   const seen: string[] = [];
   const acknowledged = Promise.withResolvers<bigint>();

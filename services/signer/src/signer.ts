@@ -6,7 +6,7 @@ import type { Result } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import { channelSecrets, neuter, walletPublicKey } from '@fulmen/keys';
 import type { HolderBasepointSecrets, KeyTree } from '@fulmen/keys';
-import { type CallContext, RpcError } from '@fulmen/rpc';
+import { type Denial, RpcError } from '@fulmen/rpc';
 import type { Logger, Runtime } from '@fulmen/service';
 import type { SignItemContext } from './enforcement/sign-item.ts';
 import { fenced, refuse } from './enforcement/refuse.ts';
@@ -18,9 +18,6 @@ import type { SignerMetrics } from './metrics.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import type { SignerStore } from './store/port.ts';
 import type { TokenBucket } from './token-bucket.ts';
-
-/** What a client certificate can allow. */
-export type Capability = 'ecdh' | 'channel' | 'claim' | 'wallet' | 'node' | 'seal';
 
 /** Bounds of on-chain payments. */
 export interface OnchainLimits {
@@ -87,17 +84,11 @@ export function shutdownScript(signer: Pick<Signer, 'secp' | 'keys'>, channelKey
   );
 }
 
-/** Refuses callers whose certificate does not carry the capability. */
-export function requireCapability(
-  signer: Signer,
-  context: CallContext,
-  operation: string,
-  ...anyOf: readonly Capability[]
-): void {
-  if (anyOf.some((capability) => context.capabilities.has(capability))) return;
-  const reason = `${operation} needs the capability ${anyOf.join(' or ')}`;
+/** Writes down that somebody asked for what its certificate does not allow. */
+export function recordDenial(signer: Signer, { method, reason }: Denial): void {
+  // "SignClaim" is the operation sign_claim.
+  const operation = method.replace(/(?<!^)[A-Z]/g, '_$&').toLowerCase();
   recordRefusal(signer, operation, { kind: 'policy', policy: 'policy-capability', reason }, undefined);
-  throw new RpcError('permission_denied', reason);
 }
 
 export function recordRefusal(

@@ -5,7 +5,7 @@ import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import { equalBytes, toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import type { KeyTree } from '@fulmen/keys';
-import { type CallContext, type Handlers, RpcError, type RpcServer } from '@fulmen/rpc';
+import { type Handlers, RpcError, type RpcServer } from '@fulmen/rpc';
 import { type Logger, type Metrics, type RunningService, type Runtime, type Task } from '@fulmen/service';
 import { StoreError } from '@fulmen/store/error';
 import { DEFAULT_LIMITS } from './enforcement/limits.ts';
@@ -28,7 +28,7 @@ import { holderCommitment } from './rpc/sign-holder-commitment.ts';
 import { sealJusticeKey } from './rpc/seal-justice-key.ts';
 import { signInvoice } from './rpc/sign-invoice.ts';
 import { getWalletDescriptors, signPsbt } from './rpc/wallet.ts';
-import type { OnchainLimits, Signer } from './signer.ts';
+import { type OnchainLimits, recordDenial, type Signer } from './signer.ts';
 import type { SignerStore } from './store/port.ts';
 import { TokenBucket } from './token-bucket.ts';
 
@@ -125,7 +125,9 @@ export async function start(options: SignerOptions, ports: SignerPorts): Promise
     secretsCache: new Map(),
     inputSums: new InputSums(),
   };
-  ports.rpcServer.add(SignerServiceService, handlers(signer));
+  ports.rpcServer.add(SignerServiceService, handlers(signer), {
+    onDenied: (denial) => recordDenial(signer, denial),
+  });
   lane.start();
   const tasks: Task[] = [
     runtime.spawn('signer lease', (signal) =>
@@ -255,27 +257,27 @@ async function keepLease(
 
 function handlers(signer: Signer): Handlers<typeof SignerServiceService> {
   const unary =
-    <Q, R>(rpc: (signer: Signer, request: Q, context: CallContext) => Promise<R>) =>
-    (request: Q, context: CallContext): Promise<R> =>
-      rpc(signer, request, context).catch((error: unknown) => {
+    <Q, R>(rpc: (signer: Signer, request: Q) => Promise<R>) =>
+    (request: Q): Promise<R> =>
+      rpc(signer, request).catch((error: unknown) => {
         if (!(error instanceof RpcError)) signer.logger.error({ err: error }, 'a request failed by a defect');
         throw error;
       });
   return {
-    getNode: unary((_signer, _request, context) => getNode(signer, context)),
+    getNode: unary(getNode),
     ecdh: unary(ecdh),
     newChannelKeys: unary(newChannelKeys),
     registerChannel: unary(register),
     fenceShard: unary(fenceShard),
     getChannelStates: unary(getChannelStates),
     getPerCommitmentPoints: unary(getPerCommitmentPoints),
-    signBatch: (stream, context) => signBatch(signer, stream, context),
+    signBatch: (stream) => signBatch(signer, stream),
     signClosing: unary(closing),
     signHolderCommitment: unary(holderCommitment),
     signClaim: unary(claim),
     signInvoice: unary(signInvoice),
     signGossip: unary(signGossip),
-    getWalletDescriptors: unary((_signer, _request, context) => getWalletDescriptors(signer, context)),
+    getWalletDescriptors: unary(getWalletDescriptors),
     signPsbt: unary(signPsbt),
     getDerivedSecret: unary(getDerivedSecret),
     sealJusticeKey: unary(sealJusticeKey),

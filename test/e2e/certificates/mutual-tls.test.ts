@@ -3,10 +3,19 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
+import { WalletServiceService } from '@fulmen/proto/chain/v1/chain';
 import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
-import { grpcConnector, grpcServer, TlsIdentity, type TlsPems } from '@fulmen/rpc';
+import { TowerAdminServiceService } from '@fulmen/proto/tower/v1/tower';
+import {
+  grpcConnector,
+  grpcServer,
+  type Handlers,
+  type RpcError,
+  TlsIdentity,
+  type TlsPems,
+} from '@fulmen/rpc';
 import { Metrics, silentLogger } from '@fulmen/service';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import {
   type CertificateFiles,
   FLEET,
@@ -137,5 +146,62 @@ describe('mutual TLS', () => {
       caCertificate: pems(files, 'signer').caCertificate,
     };
     await expect(as(stranger, call)).rejects.toMatchObject({ name: 'RpcError' });
+  });
+});
+
+describe('who may call what', () => {
+  // Of the authority, and nothing more.
+  const files = makeCertificates(join(folder, 'e'), [
+    ...FLEET,
+    { name: 'nobody', capabilities: [] },
+    { name: 'pretender', capabilities: ['plaintext'] },
+  ]);
+  const start = async (tls: TlsPems | undefined) => {
+    const server = grpcServer({
+      listenAddress: '127.0.0.1:0',
+      ...(tls && { tls: new TlsIdentity(tls) }),
+    });
+    server.add(WalletServiceService, {
+      sendCoins: () => Promise.resolve({ txid: new Uint8Array(32), feeSat: 1n }),
+    } as unknown as Handlers<WalletServiceService>);
+    server.add(TowerAdminServiceService, {
+      listTowers: () => Promise.resolve({ towers: [], required: 0 }),
+    } as unknown as Handlers<TowerAdminServiceService>);
+    const at = await server.listen();
+    onTestFinished(() => server.stop(0));
+    return async (caller: TlsPems | undefined) => {
+      const connector = grpcConnector(caller && { serverName: 'localhost', tls: new TlsIdentity(caller) });
+      const outcome = (call: Promise<unknown>) =>
+        call.then(
+          () => 'ok',
+          (error: RpcError) => error.code,
+        );
+      const send = { address: '', valueSat: 1n, idempotencyKey: '' };
+      try {
+        return [
+          await outcome(connector.client(WalletServiceService, at).sendCoins(send)),
+          await outcome(connector.client(TowerAdminServiceService, at).listTowers({})),
+        ];
+      } finally {
+        connector.close();
+      }
+    };
+  };
+
+  test('is what the certificates of the fleet say', async () => {
+    const ask = await start(pems(files, 'chain-monitor'));
+    expect(await ask(pems(files, 'console'))).toEqual(['ok', 'ok']);
+    const others = FLEET.map(({ name }) => name).filter((name) => name !== 'console');
+    for (const name of [...others, 'nobody', 'pretender'])
+      expect([name, ...(await ask(pems(files, name)))]).toEqual([
+        name,
+        'permission_denied',
+        'permission_denied',
+      ]);
+  });
+
+  test('without TLS nobody is told from anybody', async () => {
+    const ask = await start(undefined);
+    expect(await ask(undefined)).toEqual(['ok', 'ok']);
   });
 });

@@ -89,9 +89,11 @@ function newCertificates() {
 
 async function serve(tls: TlsIdentity, listenAddress = '127.0.0.1:0') {
   const server = grpcServer({ listenAddress, tls });
-  server.add(WhoService, {
-    who: (_request: string, { capabilities }) => Promise.resolve([...capabilities].join()),
-  });
+  server.add(
+    WhoService,
+    { who: (_request: string, { capabilities }) => Promise.resolve([...capabilities].join()) },
+    { callers: { 'test.v1.WhoService': 'anyone' } },
+  );
   const address = await server.listen();
   const stop = () => server.stop(0);
   onTestFinished(stop);

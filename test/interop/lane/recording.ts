@@ -192,8 +192,8 @@ export class Recording {
     const ports = JSON.parse(fs.readFileSync(path.join(stateDir, 'ports.json'), 'utf8')) as Readonly<
       Record<string, number>
     >;
-    const files = makeCertificates(path.join(stateDir, 'certificates'), FLEET).get('console');
-    if (files === undefined) throw new TypeError('the console has no certificate');
+    const files = makeCertificates(path.join(stateDir, 'certificates'), FLEET).get('channel-manager');
+    if (files === undefined) throw new TypeError('channel-manager has no certificate');
     const connector = grpcConnector({
       tls: new TlsIdentity({
         caCertificate: fs.readFileSync(files.ca),

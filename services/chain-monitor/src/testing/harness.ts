@@ -80,6 +80,8 @@ export interface Harness {
   readonly service: RunningChainMonitor;
   readonly chain: Client<ChainServiceService>;
   readonly wallet: Client<WalletServiceService>;
+  /** The wallet, for a caller with a certificate of these units. */
+  walletAs(...units: string[]): Client<WalletServiceService>;
   readonly metrics: Metrics;
   readonly hints: string[];
   /** Blocks for nobody; then a turn. */
@@ -134,7 +136,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       server: network.server('chain'),
     },
   );
-  const connector = network.connector('test', []);
+  const connector = network.connector('test', ['plaintext']);
   await settle();
   const turn = async (): Promise<void> => {
     service.wake();
@@ -152,6 +154,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     turn,
     chain: connector.client(ChainServiceService, 'chain'),
     wallet: connector.client(WalletServiceService, 'chain'),
+    walletAs: (...units) => network.connector('test', units).client(WalletServiceService, 'chain'),
     mine: async (count, script = ANYONE_SCRIPT) => {
       devChain.mine(count, script);
       await turn();

@@ -278,6 +278,25 @@ describe('what the signer refuses', () => {
   });
 });
 
+test('only the console’s certificate spends, and only channel-manager’s funds', async () => {
+  const harness = await withTwoCoins();
+  const send = {
+    address: 'bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080',
+    valueSat: 50_000n,
+    idempotencyKey: 'a',
+  };
+  const fund = { channelKeysId: keysId(1), scriptPubkey: FUNDING_SCRIPT, valueSat: 50_000n };
+  for (const units of [['router'], ['ecdh'], ['claim', 'wallet', 'seal'], []]) {
+    const wallet = harness.walletAs(...units);
+    expect(await codeOf(wallet.sendCoins(send))).toBe('permission_denied');
+    expect(await codeOf(wallet.fundChannel(fund))).toBe('permission_denied');
+  }
+  expect(await codeOf(harness.walletAs('channel', 'node').sendCoins(send))).toBe('permission_denied');
+  expect(harness.state.reservations.size).toBe(0);
+  expect(await codeOf(harness.walletAs('channel', 'node').fundChannel(fund))).toBe('ok');
+  expect(await codeOf(harness.walletAs('console').sendCoins(send))).toBe('ok');
+});
+
 test('descriptors of every branch, with checksums, and where each stands', async () => {
   const harness = await startHarness();
   open.push(harness);

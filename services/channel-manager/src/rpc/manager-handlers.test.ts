@@ -80,7 +80,7 @@ beforeEach(async () => {
     }),
   );
   await server.listen();
-  manager = bench.network.connector('console', []).client(ManagerServiceService, 'manager');
+  manager = bench.network.connector('console', ['console']).client(ManagerServiceService, 'manager');
 });
 
 /** Buffers of the transport as the bytes they are. */
@@ -213,6 +213,27 @@ describe('channels and peers', () => {
     });
     expect(await manager.listForwards({ limit: 0 })).toEqual({ forwards: [] });
   });
+});
+
+test.each([
+  { units: ['ecdh'] },
+  { units: ['router'] },
+  { units: ['claim', 'wallet', 'seal'] },
+  { units: [] },
+])('a certificate of the units $units moves no money', async ({ units }) => {
+  const caller = bench.network.connector('caller', units).client(ManagerServiceService, 'manager');
+  const keysend = { payeeNodeId: PAYEE.nodeId, amountMsat: 1_000n, wait: false, idempotencyKey: 'one' };
+  for (const call of [
+    () => caller.sendKeysend(keysend),
+    () => caller.openChannel(OPEN),
+    () => caller.trustPeer({ nodeId: PEER.nodeId, zeroConf: true }),
+    () => caller.closeChannel({ channelId: new Uint8Array(32), force: true }),
+  ])
+    await expect(call()).rejects.toMatchObject({
+      code: 'permission_denied',
+      message: expect.stringContaining('needs a certificate with the unit console'),
+    });
+  expect([opened, calls]).toEqual([[], []]);
 });
 
 describe('payments', () => {

@@ -80,7 +80,7 @@ async function laneToSigner() {
   const order: number[] = [];
   const batches: SignBatchRequest[] = [];
   const server = grpcServer({ listenAddress: '127.0.0.1:0' });
-  server.add(SignerServiceService, {
+  const handlers: Partial<Handlers<SignerServiceService>> = {
     signBatch: async (stream) => {
       for await (const batch of stream) {
         batches.push(batch);
@@ -88,7 +88,11 @@ async function laneToSigner() {
         await stream.send({ batchId: batch.batchId, results: batch.items.map(answerTo) });
       }
     },
-  } as Partial<Handlers<SignerServiceService>> as Handlers<SignerServiceService>);
+  };
+  // The real one answers certificates only.
+  server.add(SignerServiceService, handlers as Handlers<SignerServiceService>, {
+    callers: { 'fulmen.signer.v1.SignerService': 'anyone' },
+  });
   const address = await server.listen();
   closers.push(() => server.stop(0));
   const connector = grpcConnector();

@@ -216,7 +216,7 @@ export class Fleet {
         metrics: fleet.metrics,
         sockets: fleet.sockets.port('gateway'),
         server: fleet.network.server('gateway-health'),
-        connector: fleet.network.connector('gateway', []),
+        connector: fleet.network.connector('gateway', ['ecdh']),
         signerConnector: fleet.network.connector('gateway', ['ecdh']),
         secp,
         ...(options.wireLog !== undefined && { wireLog: options.wireLog }),

@@ -198,7 +198,7 @@ export class Fleet {
       },
       {
         rpcServer: this.network.server(name),
-        connector: this.network.connector(name, []),
+        connector: this.network.connector(name, ['router']),
         store: change(memoryRouterStore(this.disk, this.runtime)),
         bus: this.hub.connect(name),
         runtime: this.runtime,
@@ -225,10 +225,13 @@ export class Fleet {
   }
 
   client(address: string) {
-    return this.network.connector('test', []).client(RouterServiceService, address);
+    return this.network.connector('test', ['plaintext']).client(RouterServiceService, address);
   }
 
   gateway(id: string, address: string): FakeGateway {
-    return new FakeGateway(this.network.connector(id, []).client(GossipServiceService, address).gossip(), id);
+    return new FakeGateway(
+      this.network.connector(id, ['ecdh']).client(GossipServiceService, address).gossip(),
+      id,
+    );
   }
 }

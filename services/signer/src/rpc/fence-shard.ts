@@ -1,18 +1,12 @@
 /** Raises the epoch below which a shard's owner may not sign any more; durable before the answer. */
 import type { FenceShardRequest, FenceShardResponse } from '@fulmen/proto/signer/v1/signer';
 import { Writer } from '@fulmen/codec';
-import type { CallContext } from '@fulmen/rpc';
 import * as decode from '../decode.ts';
 import { fenced } from '../enforcement/refuse.ts';
-import { orRefuse, requireCapability, runUnary } from '../signer.ts';
+import { orRefuse, runUnary } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
-export async function fenceShard(
-  signer: Signer,
-  request: FenceShardRequest,
-  context: CallContext,
-): Promise<FenceShardResponse> {
-  requireCapability(signer, context, 'fence_shard', 'channel');
+export async function fenceShard(signer: Signer, request: FenceShardRequest): Promise<FenceShardResponse> {
   const { shard, epoch } = orRefuse(
     signer,
     'fence_shard',

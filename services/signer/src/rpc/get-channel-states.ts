@@ -4,12 +4,12 @@ import type {
   GetChannelStatesResponse,
   SignerChannelState as WireState,
 } from '@fulmen/proto/signer/v1/signer';
-import { type CallContext, RpcError } from '@fulmen/rpc';
+import { RpcError } from '@fulmen/rpc';
 import { decoding, fixed } from '../decode.ts';
 import { holderPoints } from '../enforcement/sign-item.ts';
 import type { SignerChannelState } from '../enforcement/types.ts';
 import { LaneUnavailableError } from '../lane.ts';
-import { contextOf, orRefuse, requireCapability } from '../signer.ts';
+import { contextOf, orRefuse } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
 const MAX_CHANNELS = 1_000;
@@ -17,9 +17,7 @@ const MAX_CHANNELS = 1_000;
 export async function getChannelStates(
   signer: Signer,
   request: GetChannelStatesRequest,
-  context: CallContext,
 ): Promise<GetChannelStatesResponse> {
-  requireCapability(signer, context, 'get_channel_states', 'channel', 'claim');
   if (request.channelKeysIds.length > MAX_CHANNELS)
     throw new RpcError('invalid_argument', `at most ${MAX_CHANNELS} channels at once`);
   const ids = orRefuse(

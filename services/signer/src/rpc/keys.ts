@@ -14,18 +14,16 @@ import { utf8Encode } from '@fulmen/codec';
 import { hkdfSha256 } from '@fulmen/crypto';
 import { commitmentPoint, holderBasepoints } from '@fulmen/keys';
 import type { KeyTree } from '@fulmen/keys';
-import { type CallContext, RpcError } from '@fulmen/rpc';
+import { RpcError } from '@fulmen/rpc';
 import { commitmentNumber, decoding, fixed } from '../decode.ts';
 import { refuse } from '../enforcement/refuse.ts';
 import { isAllowedScript } from '../enforcement/registration.ts';
 import { POINTS_IN_ANSWER } from '../enforcement/sign-item.ts';
-import { orRefuse, requireCapability, secretsOf, shutdownScript } from '../signer.ts';
+import { orRefuse, secretsOf, shutdownScript } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
-/** Who the node is; for every service with a certificate of the fleet's. */
-export async function getNode(signer: Signer, context: CallContext): Promise<GetNodeResponse> {
-  if (context.capabilities.size === 0 || context.capabilities.has('plaintext'))
-    throw new RpcError('permission_denied', 'a certificate is needed');
+/** Who the node is. */
+export async function getNode(signer: Signer): Promise<GetNodeResponse> {
   return {
     nodeId: signer.keys.nodeId,
     network: signer.network.name,
@@ -35,12 +33,7 @@ export async function getNode(signer: Signer, context: CallContext): Promise<Get
 }
 
 /** For transport handshakes: rate-limited, for anyone on the internet can cause one. */
-export async function ecdh(
-  signer: Signer,
-  request: EcdhRequest,
-  context: CallContext,
-): Promise<EcdhResponse> {
-  requireCapability(signer, context, 'ecdh', 'ecdh');
+export async function ecdh(signer: Signer, request: EcdhRequest): Promise<EcdhResponse> {
   if (signer.ecdhBucket.take(signer.runtime.monotonicMs()) === 'empty')
     throw new RpcError('resource_exhausted', 'too many handshakes');
   const publicKey = orRefuse(
@@ -57,9 +50,7 @@ export async function ecdh(
 export async function newChannelKeys(
   signer: Signer,
   request: NewChannelKeysRequest,
-  context: CallContext,
 ): Promise<NewChannelKeysResponse> {
-  requireCapability(signer, context, 'new_channel_keys', 'channel');
   const channelKeysId = orRefuse(
     signer,
     'new_channel_keys',
@@ -97,9 +88,7 @@ const DERIVED: Readonly<Record<string, (keys: KeyTree) => Uint8Array>> = {
 export async function getDerivedSecret(
   signer: Signer,
   request: GetDerivedSecretRequest,
-  context: CallContext,
 ): Promise<GetDerivedSecretResponse> {
-  requireCapability(signer, context, 'get_derived_secret', 'channel');
   const root = Object.hasOwn(DERIVED, request.purpose) ? DERIVED[request.purpose] : undefined;
   if (root === undefined)
     return orRefuse(
@@ -118,10 +107,8 @@ const MAX_POINTS = 16;
 export async function getPerCommitmentPoints(
   signer: Signer,
   request: GetPerCommitmentPointsRequest,
-  context: CallContext,
 ): Promise<GetPerCommitmentPointsResponse> {
   const operation = 'get_per_commitment_points';
-  requireCapability(signer, context, operation, 'channel', 'claim');
   if (request.commitmentNumbers.length > MAX_POINTS)
     throw new RpcError('invalid_argument', `at most ${MAX_POINTS} points at once`);
   const { channelKeysId, numbers } = orRefuse(

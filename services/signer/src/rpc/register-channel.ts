@@ -1,20 +1,17 @@
 /** Fixes a channel's parameters for life. */
 import type { RegisterChannelRequest, RegisterChannelResponse } from '@fulmen/proto/signer/v1/signer';
-import type { CallContext } from '@fulmen/rpc';
 import { sha256 } from '@fulmen/crypto';
 import { decodeRegistration, decoding } from '../decode.ts';
 import { encodeRegistration } from '../enforcement/codec.ts';
 import { fenced } from '../enforcement/refuse.ts';
 import { registerChannel } from '../enforcement/registration.ts';
-import { contextOf, orRefuse, requireCapability, runUnary, shutdownScript } from '../signer.ts';
+import { contextOf, orRefuse, runUnary, shutdownScript } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
 export async function register(
   signer: Signer,
   request: RegisterChannelRequest,
-  context: CallContext,
 ): Promise<RegisterChannelResponse> {
-  requireCapability(signer, context, 'register_channel', 'channel');
   const { registration, epoch } = orRefuse(
     signer,
     'register_channel',

@@ -1,20 +1,17 @@
 /** Hands a channel's revocation basepoint secret to a tower that the configuration names, and to no other. */
 import type { SealJusticeKeyRequest, SealJusticeKeyResponse } from '@fulmen/proto/signer/v1/signer';
 import { equalBytes } from '@fulmen/codec';
-import type { CallContext } from '@fulmen/rpc';
 import { decoding, fixed } from '../decode.ts';
 import { refuse } from '../enforcement/refuse.ts';
 import { sealJusticeKey as seal } from '../justice/seal.ts';
-import { orRefuse, requireCapability, secretsOf } from '../signer.ts';
+import { orRefuse, secretsOf } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
 export async function sealJusticeKey(
   signer: Signer,
   request: SealJusticeKeyRequest,
-  context: CallContext,
 ): Promise<SealJusticeKeyResponse> {
   const operation = 'seal_justice_key';
-  requireCapability(signer, context, operation, 'seal');
   const { channelKeysId, towerKey } = orRefuse(
     signer,
     operation,

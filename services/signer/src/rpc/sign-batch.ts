@@ -9,18 +9,11 @@ import {
 } from '@fulmen/proto/signer/v1/signer';
 import { Writer } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
-import { type CallContext, type DuplexStream, RpcError } from '@fulmen/rpc';
+import { type DuplexStream, RpcError } from '@fulmen/rpc';
 import { decodeSignItem, decoding } from '../decode.ts';
 import { signItem } from '../enforcement/sign-item.ts';
 import type { Refusal, SignItemAnswer, SignItemRequest, SignerChannelState } from '../enforcement/types.ts';
-import {
-  checkShard,
-  contextOf,
-  recordRefusal,
-  requireCapability,
-  runInLane,
-  unregistered,
-} from '../signer.ts';
+import { checkShard, contextOf, recordRefusal, runInLane, unregistered } from '../signer.ts';
 import { MAX_REASON_LENGTH } from '../refusal-log.ts';
 import type { Signer } from '../signer.ts';
 
@@ -31,9 +24,7 @@ const MAX_ITEMS_IN_BATCH = 2_000;
 export async function signBatch(
   signer: Signer,
   stream: DuplexStream<SignBatchRequest, SignBatchResponse>,
-  context: CallContext,
 ): Promise<void> {
-  requireCapability(signer, context, 'sign_batch', 'channel');
   const inFlight = new Set<Promise<void>>();
   let failure: unknown;
   for await (const batch of stream) {

@@ -3,11 +3,10 @@ import type { Htlc as WireHtlc, SignClaimRequest, SignClaimResponse } from '@ful
 import { decodeTx } from '@fulmen/bitcoin';
 import { equalBytes, ok } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
-import type { CallContext } from '@fulmen/rpc';
 import * as decode from '../decode.ts';
 import { signClaim } from '../enforcement/claim.ts';
 import type { ClaimRequest, ClaimedOutput } from '../enforcement/claim.ts';
-import { contextOf, orRefuse, requireCapability, runUnary, shutdownScript, unregistered } from '../signer.ts';
+import { contextOf, orRefuse, runUnary, shutdownScript, unregistered } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 import { walletKeyOf } from '../wallet/paths.ts';
 
@@ -18,13 +17,8 @@ interface DecodedClaim extends ClaimRequest {
   readonly paths: ReadonlyMap<number, readonly number[]>;
 }
 
-export async function claim(
-  signer: Signer,
-  request: SignClaimRequest,
-  context: CallContext,
-): Promise<SignClaimResponse> {
+export async function claim(signer: Signer, request: SignClaimRequest): Promise<SignClaimResponse> {
   const operation = 'sign_claim';
-  requireCapability(signer, context, operation, 'claim');
   const decoded = orRefuse(
     signer,
     operation,

@@ -1,27 +1,13 @@
 /** A mutual close. */
 import type { SignClosingRequest, SignClosingResponse } from '@fulmen/proto/signer/v1/signer';
 import { sha256 } from '@fulmen/crypto';
-import type { CallContext } from '@fulmen/rpc';
 import * as decode from '../decode.ts';
 import { signClosing } from '../enforcement/closing.ts';
-import {
-  checkShard,
-  contextOf,
-  orRefuse,
-  requireCapability,
-  runUnary,
-  shutdownScript,
-  unregistered,
-} from '../signer.ts';
+import { checkShard, contextOf, orRefuse, runUnary, shutdownScript, unregistered } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
-export async function closing(
-  signer: Signer,
-  request: SignClosingRequest,
-  context: CallContext,
-): Promise<SignClosingResponse> {
+export async function closing(signer: Signer, request: SignClosingRequest): Promise<SignClosingResponse> {
   const operation = 'sign_closing';
-  requireCapability(signer, context, operation, 'channel');
   const decoded = orRefuse(
     signer,
     operation,

@@ -6,24 +6,18 @@ import type { SignGossipRequest, SignGossipResponse } from '@fulmen/proto/signer
 import { DecodeError, type Reader, compareBytes, decodeWith, equalBytes, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { sha256d } from '@fulmen/crypto';
-import type { CallContext } from '@fulmen/rpc';
 import { decoding, fixed } from '../decode.ts';
 import { refuse } from '../enforcement/refuse.ts';
 import type { Refusal, SignerChannelState } from '../enforcement/types.ts';
-import { orRefuse, requireCapability, runUnary, secretsOf } from '../signer.ts';
+import { orRefuse, runUnary, secretsOf } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
 /** The wire's limit for a message. */
 const MAX_MESSAGE_LENGTH = 65_535;
 const NO_SIGNATURE = new Uint8Array(0);
 
-export async function signGossip(
-  signer: Signer,
-  request: SignGossipRequest,
-  context: CallContext,
-): Promise<SignGossipResponse> {
+export async function signGossip(signer: Signer, request: SignGossipRequest): Promise<SignGossipResponse> {
   const operation = 'sign_gossip';
-  requireCapability(signer, context, operation, 'node');
   const { message } = request;
   if (message === undefined || message.value.length > MAX_MESSAGE_LENGTH)
     return orRefuse(signer, operation, refuse('policy-gossip', 'no message'));

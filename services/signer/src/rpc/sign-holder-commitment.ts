@@ -4,19 +4,16 @@ import type {
   SignHolderCommitmentResponse,
 } from '@fulmen/proto/signer/v1/signer';
 import { sha256 } from '@fulmen/crypto';
-import type { CallContext } from '@fulmen/rpc';
 import { decodeHolderCommitment, decoding, fixed } from '../decode.ts';
 import { signHolderCommitment } from '../enforcement/holder-commitment.ts';
-import { contextOf, orRefuse, requireCapability, runUnary, unregistered } from '../signer.ts';
+import { contextOf, orRefuse, runUnary, unregistered } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
 export async function holderCommitment(
   signer: Signer,
   request: SignHolderCommitmentRequest,
-  context: CallContext,
 ): Promise<SignHolderCommitmentResponse> {
   const operation = 'sign_holder_commitment';
-  requireCapability(signer, context, operation, 'claim');
   const { channelKeysId, commitment } = orRefuse(
     signer,
     operation,

@@ -2,22 +2,16 @@
 import type { SignInvoiceRequest, SignInvoiceResponse } from '@fulmen/proto/signer/v1/signer';
 import { concatBytes, utf8Encode } from '@fulmen/codec';
 import { sha256 } from '@fulmen/crypto';
-import type { CallContext } from '@fulmen/rpc';
 import { refuse } from '../enforcement/refuse.ts';
-import { orRefuse, requireCapability, runUnary } from '../signer.ts';
+import { orRefuse, runUnary } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 
 /** Seven words of timestamp at least; far beyond every invoice that fits a QR code at most. */
 const MIN_WORDS = 7;
 const MAX_WORDS = 8_000;
 
-export async function signInvoice(
-  signer: Signer,
-  request: SignInvoiceRequest,
-  context: CallContext,
-): Promise<SignInvoiceResponse> {
+export async function signInvoice(signer: Signer, request: SignInvoiceRequest): Promise<SignInvoiceResponse> {
   const operation = 'sign_invoice';
-  requireCapability(signer, context, operation, 'node');
   const { humanReadablePart, dataWords } = request;
   // BOLT 11: prefix `ln` and the network's, then an optional amount with an optional multiplier.
   const prefix = `ln${signer.network.invoiceHrp}`;

@@ -12,13 +12,12 @@ import { fundingScriptPubKey } from '@fulmen/channel/commitment/scripts/funding'
 import { assertNever, equalBytes, err, ok } from '@fulmen/codec';
 import type { Result } from '@fulmen/codec';
 import { encodeExtendedPublic, hardened, neuter } from '@fulmen/keys';
-import type { CallContext } from '@fulmen/rpc';
 import { MalformedRequestError, commitmentNumber, decoding, fixed } from '../decode.ts';
 import { holderDelayedScriptPubKey } from '../enforcement/claim.ts';
 import { refuse } from '../enforcement/refuse.ts';
 import type { Refusal, SignerChannelState } from '../enforcement/types.ts';
 import type { LaneView } from '../lane.ts';
-import { contextOf, orRefuse, requireCapability, runUnary, unregistered } from '../signer.ts';
+import { contextOf, orRefuse, runUnary, unregistered } from '../signer.ts';
 import type { Signer } from '../signer.ts';
 import type { Velocity } from '../store/port.ts';
 import { walletKeyOf } from '../wallet/paths.ts';
@@ -29,11 +28,7 @@ const MAX_INPUTS = 500;
 const ACCOUNT_DEPTH = 3;
 
 /** Account keys of BIP 84 and BIP 86, public, and what a transaction of theirs may cost. */
-export async function getWalletDescriptors(
-  signer: Signer,
-  context: CallContext,
-): Promise<GetWalletDescriptorsResponse> {
-  requireCapability(signer, context, 'get_wallet_descriptors', 'wallet');
+export async function getWalletDescriptors(signer: Signer): Promise<GetWalletDescriptorsResponse> {
   const { secp, keys } = signer;
   const position = (parentFingerprint: number) => ({
     depth: ACCOUNT_DEPTH,
@@ -123,13 +118,8 @@ function parse(request: SignPsbtRequest): Result<ParsedPsbt, Refusal> {
  * output of a second stage of the holder's, or a payment that the velocity
  * limit allows. So is what a channel gives to its counterparty from the start.
  */
-export async function signPsbt(
-  signer: Signer,
-  request: SignPsbtRequest,
-  context: CallContext,
-): Promise<SignPsbtResponse> {
+export async function signPsbt(signer: Signer, request: SignPsbtRequest): Promise<SignPsbtResponse> {
   const operation = 'sign_psbt';
-  requireCapability(signer, context, operation, 'wallet');
   const psbt = orRefuse(signer, operation, parse(request));
   return runUnary<SignPsbtResponse>(signer, operation, {
     // Second stages have deadlines.
