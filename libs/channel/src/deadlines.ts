@@ -1,6 +1,6 @@
 /** Which HTLCs demand the chain (LDK's constants). Policy that needs the height alone, for the shell and chain-monitor. */
 import { CLTV_CLAIM_BUFFER_BLOCKS, LATENCY_GRACE_PERIOD_BLOCKS } from './config.ts';
-import type { HtlcDirection } from './htlc.ts';
+import type { HtlcBody, HtlcDirection } from './htlc.ts';
 import type { EstablishedChannel } from './state.ts';
 import { isFulfilled } from './updates/transitions.ts';
 
@@ -25,11 +25,32 @@ export function htlcDeadlines(state: EstablishedChannel, height: number): readon
   return allDeadlines(state).filter(({ deadlineHeight }) => height >= deadlineHeight);
 }
 
-/** The first height at which some HTLC demands a force close. */
+/** The first height at which some HTLC demands a force close, or should be signed no more. */
 export function nextDeadlineHeight(state: EstablishedChannel): number | undefined {
-  return allDeadlines(state).reduce<number | undefined>(
-    (first, { deadlineHeight }) => (first === undefined || deadlineHeight < first ? deadlineHeight : first),
-    undefined,
+  const heights = [
+    ...allDeadlines(state).map(({ deadlineHeight }) => deadlineHeight),
+    ...unsignedHtlcs(state).map(({ cltvExpiryHeight }) => lateOfferHeight(cltvExpiryHeight)),
+  ];
+  return heights.length === 0 ? undefined : Math.min(...heights);
+}
+
+/**
+ * Whether an HTLC with this expiry should be offered no more (LDK, of those in its holding cell). No commitment that has
+ * one is a deadline of its own: signed at any height, it could be fulfilled when its sender has been paid back upstream.
+ */
+export function isTooLateToOffer(cltvExpiryHeight: number, height: number): boolean {
+  return height >= lateOfferHeight(cltvExpiryHeight);
+}
+
+const lateOfferHeight = (cltvExpiryHeight: number): number => cltvExpiryHeight - LATENCY_GRACE_PERIOD_BLOCKS;
+
+/**
+ * The HTLCs that the holder has sent and no commitment_signed covers yet: whatever the height, no commitment demands the
+ * chain for them, and the end of the connection takes them back.
+ */
+export function unsignedHtlcs(state: EstablishedChannel): readonly HtlcBody[] {
+  return state.changes.htlcs.flatMap(({ body, state: progress }) =>
+    body.direction === 'outbound' && progress === 'add_pending' ? [body] : [],
   );
 }
 

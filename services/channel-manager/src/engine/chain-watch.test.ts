@@ -54,6 +54,7 @@ describe('while the chain is not known as it is', () => {
         core: pair.bob.ctx,
         channelId: state.channelId,
         nowUnixMs,
+        blockHeight: 400,
         updatesComplete: 'at_commit',
         newHtlcs,
         reestablish: 'awaited',

@@ -368,6 +368,7 @@ export class ChannelActor {
         core: { ...core, holderPoint: (number) => core.holderPoint(number) ?? points.get(number) },
         channelId: this.channelId,
         nowUnixMs: ports.runtime.wallClockMs(),
+        blockHeight: node.blockHeight,
         decisions: this.#inbound.decisions,
         outgoing: this.#outgoing,
         newHtlcs: node.chainDoubt() === undefined ? 'taken' : 'held',

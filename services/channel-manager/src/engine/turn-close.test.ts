@@ -26,6 +26,7 @@ function run(pair: Pair, state: EstablishedChannel, ...items: Item[]): TurnResul
     core: pair.alice.ctx,
     channelId: state.channelId,
     nowUnixMs: 1,
+    blockHeight: 400,
     updatesComplete: 'at_commit',
     newHtlcs: 'taken',
     reestablish: 'awaited',

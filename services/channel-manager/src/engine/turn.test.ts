@@ -36,6 +36,7 @@ class Bench {
         core: this.pair.bob.ctx,
         channelId: this.channel.channelId,
         nowUnixMs: 0,
+        blockHeight: 400,
         updatesComplete: this.updatesComplete,
         newHtlcs: 'taken',
         reestablish: 'awaited',
