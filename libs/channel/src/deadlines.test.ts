@@ -65,9 +65,22 @@ test('an inbound HTLC demands the chain 36 blocks before its expiry once its pre
 
 test('force close weighs value at stake against cost', () => {
   const tenSat = { amountMsat: 10_000n };
-  expect(weighClosing([tenSat], 253)).toEqual({ verdict: 'not_worth_it', atStakeSat: 10n, costSat: 506n });
+  expect(weighClosing([tenSat], 0n, 253)).toEqual({
+    verdict: 'not_worth_it',
+    atStakeSat: 10n,
+    costSat: 506n,
+    summary: '10 sat at stake in 1 HTLCs, about 506 sat to close',
+  });
   // Many small ones count together: what is given up never exceeds what one close costs.
-  expect(weighClosing(Array(483).fill({ amountMsat: 300_000n }), 253)).toMatchObject({ verdict: 'close' });
-  expect(weighClosing([{ amountMsat: 506_999n }], 253).verdict).toBe('close');
-  expect(weighClosing([{ amountMsat: 506_999n }], 2_530)).toMatchObject({ costSat: 5_065n });
+  expect(weighClosing(Array(483).fill({ amountMsat: 300_000n }), 0n, 253)).toMatchObject({
+    verdict: 'close',
+  });
+  expect(weighClosing([{ amountMsat: 506_999n }], 0n, 253).verdict).toBe('close');
+  expect(weighClosing([{ amountMsat: 506_999n }], 0n, 2_530)).toMatchObject({ costSat: 5_065n });
+  // What was lost before counts with the next one.
+  expect(weighClosing([tenSat], 495_999n, 253).verdict).toBe('not_worth_it');
+  expect(weighClosing([tenSat], 496_000n, 253)).toMatchObject({
+    verdict: 'close',
+    summary: '506 sat at stake in 1 HTLCs (496 of them fulfilled too late before), about 506 sat to close',
+  });
 });

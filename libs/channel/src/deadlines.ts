@@ -54,6 +54,13 @@ export function unsignedHtlcs(state: EstablishedChannel): readonly HtlcBody[] {
   );
 }
 
+/** Whether an outbound HTLC with this expiry demands the chain at this height. */
+export function isPastDeadline(cltvExpiryHeight: number, height: number): boolean {
+  return height >= outboundDeadline(cltvExpiryHeight);
+}
+
+const outboundDeadline = (cltvExpiryHeight: number): number => cltvExpiryHeight + LATENCY_GRACE_PERIOD_BLOCKS;
+
 function allDeadlines(state: EstablishedChannel): readonly HtlcDeadline[] {
   const deadlines: HtlcDeadline[] = [];
   for (const htlc of state.changes.htlcs) {
@@ -63,7 +70,7 @@ function allDeadlines(state: EstablishedChannel): readonly HtlcDeadline[] {
         direction,
         id,
         amountMsat,
-        deadlineHeight: cltvExpiryHeight + LATENCY_GRACE_PERIOD_BLOCKS,
+        deadlineHeight: outboundDeadline(cltvExpiryHeight),
         reason: 'outbound_expired',
       });
     } else if (direction === 'inbound' && isFulfilled(htlc)) {
@@ -87,18 +94,32 @@ export interface ClosingBalance {
   readonly verdict: 'close' | 'not_worth_it';
   readonly atStakeSat: bigint;
   readonly costSat: bigint;
+  /** For people. */
+  readonly summary: string;
 }
 
 /**
  * Weighs what a force close saves against what it costs. All HTLCs past their deadline count together, those that were
- * not worth it before included: so whatever a peer does, never more is given up than a close costs.
+ * not worth it before included, and what the channel ever lost by such: so whatever a peer does, never more is given up
+ * than a close costs.
+ *
+ * @param fulfilledLateMsat of forwards that were fulfilled past their deadline and have left the channel: they may have
+ *   failed upstream before. Alone they demand no close.
  */
 export function weighClosing(
   htlcs: readonly { readonly amountMsat: bigint }[],
+  fulfilledLateMsat: bigint,
   feerateSatPerKw: number,
 ): ClosingBalance {
-  const atStakeSat = htlcs.reduce((sum, { amountMsat }) => sum + amountMsat, 0n) / 1_000n;
+  const atStakeSat = htlcs.reduce((sum, { amountMsat }) => sum + amountMsat, fulfilledLateMsat) / 1_000n;
   const weight = COMMITMENT_WEIGHT + HTLC_WEIGHT * BigInt(htlcs.length);
   const costSat = (weight * BigInt(feerateSatPerKw)) / 1_000n;
-  return { verdict: atStakeSat >= costSat ? 'close' : 'not_worth_it', atStakeSat, costSat };
+  const late =
+    fulfilledLateMsat > 0n ? ` (${fulfilledLateMsat / 1_000n} of them fulfilled too late before)` : '';
+  return {
+    verdict: atStakeSat >= costSat ? 'close' : 'not_worth_it',
+    atStakeSat,
+    costSat,
+    summary: `${atStakeSat} sat at stake in ${htlcs.length} HTLCs${late}, about ${costSat} sat to close`,
+  };
 }

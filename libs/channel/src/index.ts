@@ -27,6 +27,7 @@ export { signerProgress, signerWork } from './signer-work.ts';
 export type { SignerMismatch, SignerProgress } from './signer-work.ts';
 export {
   htlcDeadlines,
+  isPastDeadline,
   isTooLateToOffer,
   nextDeadlineHeight,
   unsignedHtlcs,

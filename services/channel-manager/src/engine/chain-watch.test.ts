@@ -55,6 +55,7 @@ describe('while the chain is not known as it is', () => {
         channelId: state.channelId,
         nowUnixMs,
         blockHeight: 400,
+        fulfilledLateMsat: 0n,
         updatesComplete: 'at_commit',
         newHtlcs,
         reestablish: 'awaited',

@@ -376,6 +376,7 @@ export class ChannelActor {
         blockHeight: node.blockHeight,
         decisions: this.#inbound.decisions,
         outgoing: this.#outgoing,
+        fulfilledLateMsat: this.#ledger.fulfilledLateMsat,
         newHtlcs: node.chainDoubt() === undefined ? 'taken' : 'held',
         reestablish: this.#reestablish,
         updatesComplete: this.#host.towers === undefined ? 'at_commit' : 'at_towers',

@@ -50,6 +50,7 @@ class OneChannel {
       fundingStatus: undefined,
       outgoing: [],
       preimages: [],
+      fulfilledLateMsat: 0n,
       intentsWritten: [],
     };
     const signer: SignerChannelState = {

@@ -33,20 +33,22 @@ export function unsignedTooLong(
   );
 }
 
-/** Why the channel is to be closed by force at this height; undefined while nothing demands it that is worth a close. */
+/**
+ * Why the channel is to be closed by force at this height; undefined while nothing demands it that is worth a close.
+ *
+ * @param fulfilledLateMsat see `weighClosing`
+ */
 export function reasonToClose(
   state: EstablishedChannel,
   height: number,
+  fulfilledLateMsat: bigint,
   feerates: FeerateEstimates,
 ): string | undefined {
   const due = htlcDeadlines(state, height);
   const [deadline] = due;
   if (deadline === undefined) return undefined;
-  const { verdict, atStakeSat, costSat } = weighClosing(due, feerates.closeTargetSatPerKw);
+  const { verdict, summary } = weighClosing(due, fulfilledLateMsat, feerates.closeTargetSatPerKw);
   // chain-monitor gives up what is not worth a channel, and tells whoever it came from.
   if (verdict === 'not_worth_it') return undefined;
-  return (
-    `${deadline.direction} HTLC ${deadline.id} must be settled on-chain before it is too late: ` +
-    `${atStakeSat} sat at stake in ${due.length} HTLCs, about ${costSat} sat to close`
-  );
+  return `${deadline.direction} HTLC ${deadline.id} must be settled on-chain before it is too late: ${summary}`;
 }

@@ -50,6 +50,7 @@ class Bench {
         channelId: this.channel.channelId,
         nowUnixMs: 0,
         blockHeight: this.blockHeight,
+        fulfilledLateMsat: 0n,
         updatesComplete: this.updatesComplete,
         newHtlcs: this.newHtlcs,
         reestablish: 'awaited',
@@ -378,5 +379,44 @@ describe('an HTLC that is sent while the peer owes its revoke_and_ack', () => {
     expect(result.followUps).toEqual([]);
     expect(kindsOf(result)).toContain('commitment_signed');
     bench.toAlice(result.messages);
+  });
+});
+
+describe('a forward that is fulfilled past its deadline, when it may have failed upstream', () => {
+  /** Turns in which Alice ends Bob's HTLC, and the last of them, in which it has left the channel. */
+  function ended(bench: Bench, how: 'fulfilled' | 'failed'): readonly TurnResult[] {
+    const { alice } = bench.pair;
+    if (how === 'fulfilled') alice.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) });
+    else alice.must({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(292) });
+    const heard = bench.turn(...bench.fromAlice());
+    const greeting = bench.turn(...bench.reconnected());
+    bench.toAlice(greeting.messages);
+    const again = bench.turn(...bench.fromAlice());
+    alice.must({ type: 'commit' });
+    const committed = bench.turn(...bench.fromAlice());
+    bench.toAlice(committed.messages);
+    const last = bench.turn(...bench.fromAlice());
+    expect(last.removedOutgoing).toEqual([0n]);
+    return [heard, greeting, again, committed, last];
+  }
+  const sums = (results: readonly TurnResult[]): bigint[] =>
+    results.map(({ fulfilledLateMsat }) => fulfilledLateMsat);
+
+  test('is counted when it leaves the channel, once', () => {
+    const bench = new Bench();
+    bench.blockHeight = 503;
+    expect(sums(ended(bench, 'fulfilled'))).toEqual([0n, 0n, 0n, 0n, AMOUNT_MSAT]);
+  });
+
+  test('is not counted in time, when it fails, or when it was a payment of our own', () => {
+    const inTime = new Bench();
+    inTime.blockHeight = 502;
+    const failed = new Bench();
+    failed.blockHeight = 503;
+    const own = new Bench();
+    own.blockHeight = 503;
+    own.outgoing.set(0n, { ...LINK, source: { type: 'payment', attemptId: new Uint8Array(16) } });
+    for (const results of [ended(inTime, 'fulfilled'), ended(failed, 'failed'), ended(own, 'fulfilled')])
+      expect(sums(results)).toEqual([0n, 0n, 0n, 0n, 0n]);
   });
 });

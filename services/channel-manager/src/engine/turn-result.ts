@@ -29,6 +29,8 @@ export interface TurnContext {
   readonly reestablish: Reestablish;
   readonly decisions: ReadonlyMap<bigint, HtlcDecision>;
   readonly outgoing: ReadonlyMap<bigint, OutgoingLink>;
+  /** Of forwards that were fulfilled past their deadline, and left the channel before this turn. */
+  readonly fulfilledLateMsat: bigint;
   /** Whether an inbound HTLC's intent is written. */
   readonly isTakenUp: (inboundHtlcId: bigint) => boolean;
   readonly sharedSecretOf: (inboundHtlcId: bigint) => Uint8Array | undefined;
@@ -69,6 +71,8 @@ export interface TurnResult {
   readonly acceptedWithoutDecision: readonly HtlcBody[];
   readonly removedOutgoing: readonly bigint[];
   readonly settledInbound: readonly bigint[];
+  /** Of such forwards that left it in this turn. */
+  readonly fulfilledLateMsat: bigint;
   readonly frames: readonly bigint[];
   /** Sources of intents that wait for the peer to come back. */
   readonly postponed: readonly HtlcSource[];

@@ -95,6 +95,7 @@ export class Turn {
       acceptedWithoutDecision: this.#htlcs.acceptedWithoutDecision,
       removedOutgoing: this.#removedOutgoing,
       settledInbound: this.#settledInbound,
+      fulfilledLateMsat: this.#htlcs.fulfilledLateMsat,
       frames: this.#frames,
       postponed: this.#htlcs.postponed,
       reestablish: this.#order.reestablish,
@@ -288,7 +289,8 @@ export class Turn {
   /** Goes on-chain when an HTLC cannot wait any longer (LDK's deadlines). */
   #block(height: number): void {
     if (this.#state.type !== 'established') return;
-    const reason = reasonToClose(this.#state, height, this.#context.core.feerates);
+    const lateMsat = this.#context.fulfilledLateMsat + this.#htlcs.fulfilledLateMsat;
+    const reason = reasonToClose(this.#state, height, lateMsat, this.#context.core.feerates);
     if (reason !== undefined) this.#input({ type: 'force_close', reason });
   }
 

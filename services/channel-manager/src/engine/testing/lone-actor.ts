@@ -103,6 +103,7 @@ export class LoneActor {
       persisted: rows,
       nextMonitorUpdateId: state.monitor.updateId + 1n,
       outgoing,
+      fulfilledLateMsat: 0n,
       intentsWritten: [],
       preimages: [],
     } as unknown as LoadedChannel;
