@@ -25,7 +25,14 @@ export { canCommit } from './commit.ts';
 export { isHeld } from './freeze.ts';
 export { signerProgress, signerWork } from './signer-work.ts';
 export type { SignerMismatch, SignerProgress } from './signer-work.ts';
-export { htlcDeadlines, nextDeadlineHeight, weighClosing } from './deadlines.ts';
+export {
+  htlcDeadlines,
+  isPastDeadline,
+  isTooLateToOffer,
+  nextDeadlineHeight,
+  unsignedHtlcs,
+  weighClosing,
+} from './deadlines.ts';
 export type { HtlcDeadline } from './deadlines.ts';
 export { summary, unresolvedInboundHtlcs } from './summary.ts';
 export type { ChannelSummary } from './summary.ts';

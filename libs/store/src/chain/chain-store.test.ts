@@ -53,6 +53,11 @@ function memoryHarness(): ChainStoreHarness {
         const entry = tables.resolutions.get(sourceKey(source));
         if (entry !== undefined) tables.resolutions.set(sourceKey(source), { ...entry, taken: true });
       },
+      fulfilledLate: async (channelId, amountMsat, updateId) => {
+        const channel = tables.channels.get(hexKey(channelId));
+        if (channel !== undefined)
+          tables.channels.set(hexKey(channelId), { ...channel, fulfilledLate: { amountMsat, updateId } });
+      },
       events: async () => tables.outbox,
     },
     close: async () => undefined,
@@ -155,6 +160,12 @@ async function postgresHarness(database: TestDatabase): Promise<ChainStoreHarnes
         void (await manager.write('UPDATE resolution SET taken = true WHERE source = $1', [
           encodeSource(source),
         ])),
+      fulfilledLate: async (channelId, amountMsat, updateId) =>
+        void (await manager.write('INSERT INTO late_fulfilment VALUES ($1, $2, $3)', [
+          channelId,
+          amountMsat,
+          updateId,
+        ])),
       events: async () =>
         (
           await manager.read<{ type: string; time_unix_ms: bigint; body: string }>(
@@ -222,6 +233,7 @@ describe('on Postgres', () => {
     expect(outcome.type).toBe('acquired');
     expect(await store.newWatches(5)).toEqual([]);
     expect(await store.readMonitorLog(undefined, 5)).toEqual([]);
+    expect(await store.fulfilledLate([new Uint8Array(32)])).toEqual([]);
     if (outcome.type === 'acquired')
       expect(await store.takeBroadcasts(outcome.lease, 5, () => new Uint8Array(32))).toEqual([]);
     await store.close();

@@ -453,6 +453,15 @@ export interface ChainStore {
   ownPayments(
     channelIds: readonly Uint8Array[],
   ): Promise<readonly { readonly channelId: Uint8Array; readonly htlcId: bigint }[]>;
+  /**
+   * What forwards of these channels come to that were fulfilled past their deadline and have left them; those with none are
+   * absent. A monitor before `updateId` may still have the last of them.
+   */
+  fulfilledLate(
+    channelIds: readonly Uint8Array[],
+  ): Promise<
+    readonly { readonly channelId: Uint8Array; readonly amountMsat: bigint; readonly updateId: bigint }[]
+  >;
   /** Settlements, newest first; for people. */
   listSettlements(filter: {
     readonly resolved: 'include' | 'exclude';

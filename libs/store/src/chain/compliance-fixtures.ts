@@ -29,6 +29,8 @@ export interface ChainStoreHarness {
     resolution(source: HtlcSource): Promise<Resolution | undefined>;
     /** The source's channel consumed its resolution. */
     take(source: HtlcSource): Promise<void>;
+    /** What was fulfilled past its deadline, in all. */
+    fulfilledLate(channelId: Uint8Array, amountMsat: bigint, updateId: bigint): Promise<void>;
     /** Waiting events, oldest first. */
     events(): Promise<readonly StoreEvent[]>;
   };

@@ -172,6 +172,18 @@ export const SETTLEMENT_CASES: readonly ChainStoreCase[] = [
     },
   },
   {
+    name: 'what was fulfilled too late is read of those channels that are asked about',
+    run: async ({ store, manager }) => {
+      for (const n of [1, 2, 3]) await manager.channel(id(n), id(40 + n));
+      await manager.fulfilledLate(id(1), 5n, 8n);
+      await manager.fulfilledLate(id(3), 6n, 9n);
+      deepStrictEqual(await store.fulfilledLate([id(1), id(2), id(9)]), [
+        { channelId: id(1), amountMsat: 5n, updateId: 8n },
+      ]);
+      deepStrictEqual(await store.fulfilledLate([]), []);
+    },
+  },
+  {
     name: 'events reach the log of the node with the shard of their channel',
     run: async ({ store, manager }) => {
       const lease = await leaseOf(store);

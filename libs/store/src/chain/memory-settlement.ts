@@ -16,6 +16,8 @@ export interface ManagerChannel {
   /** The last update of its monitor that its row knows of. */
   readonly monitorUpdateId?: bigint;
   closingDecision?: string | undefined;
+  /** Of forwards that were fulfilled past their deadline and have left it; absent: none. */
+  readonly fulfilledLate?: { readonly amountMsat: bigint; readonly updateId: bigint } | undefined;
 }
 
 /** What a settlement writes to the manager. */

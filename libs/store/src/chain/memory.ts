@@ -422,6 +422,13 @@ export class MemoryChainStore implements port.ChainStore {
     );
   }
 
+  async fulfilledLate(channelIds: readonly Uint8Array[]): ReturnType<port.ChainStore['fulfilledLate']> {
+    return channelIds.flatMap((channelId) => {
+      const late = this.#state.manager.channels.get(hexKey(channelId))?.fulfilledLate;
+      return late === undefined ? [] : [{ channelId, ...late }];
+    });
+  }
+
   async listSettlements(filter: {
     readonly resolved: 'include' | 'exclude';
     readonly limit: number;

@@ -396,6 +396,21 @@ export class PostgresChainStore implements port.ChainStore {
     }));
   }
 
+  async fulfilledLate(channelIds: readonly Uint8Array[]): ReturnType<port.ChainStore['fulfilledLate']> {
+    if (channelIds.length === 0) return [];
+    const rows = await this.#unlessMissing(
+      this.#database.read<Columns>(
+        `SELECT channel_id, amount_msat, update_id FROM ${MANAGER_SCHEMA}.late_fulfilment WHERE channel_id = ANY ($1)`,
+        [byteaArray(channelIds)],
+      ),
+    );
+    return rows.map((row) => ({
+      channelId: row['channel_id'] as Uint8Array,
+      amountMsat: row['amount_msat'] as bigint,
+      updateId: row['update_id'] as bigint,
+    }));
+  }
+
   async listSettlements(filter: {
     readonly resolved: 'include' | 'exclude';
     readonly limit: number;

@@ -110,6 +110,8 @@ export interface ChannelCommit {
   readonly forwarding: ForwardingWrites;
   readonly broadcasts: readonly BroadcastOrder[];
   readonly watches: readonly FundingWatch[];
+  /** What forwards come to that leave the channel with this commit, fulfilled past their deadline; absent: none does. */
+  readonly fulfilledLateMsat?: bigint;
   /** Frames of the peer consumed with this commit. */
   readonly consumedThrough?: { readonly generation: bigint; readonly number: bigint };
 }
@@ -197,6 +199,8 @@ export interface LoadedChannel {
     /** Of a forward: whether its source was fulfilled, which is known for good. */
     readonly preimage: 'awaited' | 'heard';
   }[];
+  /** What all its commits said of forwards that were fulfilled past their deadline. */
+  readonly fulfilledLateMsat: bigint;
   /** Own inbound HTLCs whose intent is already written (so that a restart does not write it twice). */
   readonly intentsWritten: readonly bigint[];
   /** Preimages known for own inbound HTLCs. */

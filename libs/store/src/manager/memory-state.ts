@@ -37,6 +37,8 @@ export interface ChannelEntry {
   monitorUpdateId: bigint;
   /** Set by whoever closes the channel without its owner. */
   closingDecision: string | undefined;
+  /** Of forwards that have left it, and the last update of its monitor when the last of them did. */
+  fulfilledLate: { readonly amountMsat: bigint; readonly updateId: bigint } | undefined;
   /** By `direction id`. */
   readonly htlcs: Map<string, HtlcBody>;
   readonly removals: Map<
@@ -244,6 +246,7 @@ export class MemoryManagerState {
       holderSignatures: undefined,
       monitorUpdateId: 0n,
       closingDecision: undefined,
+      fulfilledLate: undefined,
       htlcs: new Map(),
       removals: new Map(),
       secrets: new Map(),
@@ -256,6 +259,11 @@ export class MemoryManagerState {
     entry.cold = delta.cold ?? entry.cold;
     entry.holderSignatures = delta.holderSignatures ?? entry.holderSignatures;
     entry.monitorUpdateId = commit.monitorUpdates.at(-1)?.updateId ?? entry.monitorUpdateId;
+    if (commit.fulfilledLateMsat !== undefined)
+      entry.fulfilledLate = {
+        amountMsat: (entry.fulfilledLate?.amountMsat ?? 0n) + commit.fulfilledLateMsat,
+        updateId: entry.monitorUpdateId,
+      };
     if (row.holderAliasScid !== undefined) this.aliasScids.set(row.holderAliasScid, key);
     // An id may come back with another body after a disconnection, so what left goes first.
     for (const { direction, id } of delta.settledHtlcs) {

@@ -490,6 +490,7 @@ function loadedChannel(state: MemoryManagerState, entry: ChannelEntry): port.Loa
         incomingAmountMsat,
         preimage: state.isFulfilled(source) ? 'heard' : 'awaited',
       })),
+    fulfilledLateMsat: entry.fulfilledLate?.amountMsat ?? 0n,
     intentsWritten: intents,
     preimages: preimages.map(({ htlcId, preimage }) => ({ htlcId, preimage })),
   };

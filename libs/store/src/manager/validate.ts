@@ -125,6 +125,7 @@ function checkChannel(check: Check, commit: ChannelCommit): void {
     check.consecutive('monitor update id', commit.monitorUpdates[0]?.updateId ?? 0n, index, update.updateId);
     check.bytes('monitor update', update.payload);
   });
+  check.amount('late fulfilments', commit.fulfilledLateMsat);
   check.amount('generation', commit.consumedThrough?.generation);
   check.amount('frame number', commit.consumedThrough?.number);
   for (const order of commit.broadcasts)

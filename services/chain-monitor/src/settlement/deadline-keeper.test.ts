@@ -172,4 +172,37 @@ describe('nothing is closed', () => {
     expect(await runTo(one, EXPIRY + 10 + 5)).toBe(1);
     expect(one.decision()).toMatch(/3000 sat at stake in 2 HTLCs, about 2880 sat to close/);
   });
+
+  test.each(['the same process', 'a restart'])(
+    'and what the peer fulfilled when it was given up counts when it has left the channel: %s',
+    async (which) => {
+      const channel = withHtlc('alice', 1_500_000n);
+      const one = await stage(channel, EXPIRY);
+      expect(await runTo(one, EXPIRY + 5)).toBe(0);
+      expect(one.settling.events('htlc_abandoned')).toHaveLength(1);
+      channel.fulfill('bob', 0n, 1);
+      channel.settle();
+      const row = one.settling.manager.channels.get(one.id);
+      if (row === undefined) throw new TypeError('no row');
+      const left = channel.monitor('alice');
+      // As the manager's commit has it, in which the HTLC left.
+      const fulfilledLate = { amountMsat: 1_500_000n, updateId: left.updateId };
+      one.settling.manager.channels.set(one.id, { ...row, outgoing: new Map(), fulfilledLate });
+      // The monitor still has the HTLC: it is not counted twice.
+      expect(await runTo(one, EXPIRY + 6)).toBe(0);
+      await one.settling.update(left);
+      one.keeper.monitorMoved(left.parameters.channelId, left, 'open');
+      expect(await runTo(one, EXPIRY + 7)).toBe(0);
+      const next = EXPIRY + 40;
+      channel.add('alice', { seed: 2, amountMsat: 1_500_000n, cltvExpiryHeight: next });
+      channel.settle();
+      await one.settling.update(channel.monitor('alice'));
+      const settling = which === 'a restart' ? await one.settling.restart() : one.settling;
+      const keeper = which === 'a restart' ? keeperOf(settling) : one.keeper;
+      keeper.monitorMoved(one.monitor.parameters.channelId, channel.monitor('alice'), 'open');
+      expect(await runTo({ ...one, settling, keeper }, next + 4)).toBe(0);
+      expect(await runTo({ ...one, settling, keeper }, next + 5)).toBe(1);
+      expect(one.decision()).toMatch(/3000 sat at stake in 1 HTLCs/);
+    },
+  );
 });

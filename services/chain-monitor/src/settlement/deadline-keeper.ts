@@ -3,8 +3,9 @@
  * manager has the same deadlines and acts first while it lives.
  *
  * A close is worth its cost or it is not made. What is not worth it is given
- * up: the HTLC is failed upstream, so that a small one never costs a second channel. A payment of the node's own has no
- * channel upstream, and its HTLC is still the peer's to take: it waits for its end.
+ * up: the HTLC is failed upstream, so that a small one never costs a second channel. Its peer may fulfil it all the same,
+ * which an honest one that was away will do: that closes nothing by itself, and counts with whatever is past its deadline
+ * next. A payment of the node's own has no channel upstream, and its HTLC is still the peer's to take: it waits for its end.
  */
 import { FEERATE_FLOOR_SAT_PER_KW } from '@fulmen/bitcoin';
 import { weighClosing } from '@fulmen/channel';
@@ -87,6 +88,9 @@ export class DeadlineKeeper {
       const preimages = new Set(
         (await writer.store.preimages(ids)).map(({ channelId, htlcId }) => `${toHex(channelId)}:${htlcId}`),
       );
+      const fulfilledLate = new Map(
+        (await writer.store.fulfilledLate(ids)).map((late) => [toHex(late.channelId), late]),
+      );
       for await (const loaded of eachMonitor(writer.store, ids)) {
         const id = toHex(loaded.channelId);
         const monitor = readable(loaded);
@@ -97,7 +101,13 @@ export class DeadlineKeeper {
         const due = dueHtlcs(monitor, now.height - MANAGER_GRACE_BLOCKS, (htlcId) =>
           preimages.has(`${id}:${htlcId}`),
         );
-        if ((await this.#act(loaded.channelId, due, { height: now.height, feerateSatPerKw })) === 'closed') {
+        const late = fulfilledLate.get(id) ?? { amountMsat: 0n, updateId: 0n };
+        // What has just left would count twice, until the log has brought it.
+        const fulfilledLateMsat = loaded.updateId < late.updateId ? undefined : late.amountMsat;
+        const at = { height: now.height, feerateSatPerKw, fulfilledLateMsat };
+        const done = await this.#act(loaded.channelId, due, at);
+        if (done === 'undecided') continue;
+        if (done === 'closed') {
           this.#deadlines.delete(id);
           closed += 1;
           continue;
@@ -145,24 +155,34 @@ export class DeadlineKeeper {
   async #act(
     channelId: Uint8Array,
     due: readonly DueHtlc[],
-    { height, feerateSatPerKw }: { readonly height: number; readonly feerateSatPerKw: number },
-  ): Promise<'closed' | 'left'> {
+    {
+      height,
+      feerateSatPerKw,
+      fulfilledLateMsat,
+    }: {
+      readonly height: number;
+      readonly feerateSatPerKw: number;
+      readonly fulfilledLateMsat: bigint | undefined;
+    },
+  ): Promise<'closed' | 'left' | 'undecided'> {
     const [first] = due;
     if (first === undefined) return 'left';
     const { writer, runtime, logger, metrics } = this.#ports;
-    const { verdict, atStakeSat, costSat } = weighClosing(
+    const { verdict, atStakeSat, costSat, summary } = weighClosing(
       due.map(({ htlc }) => htlc),
+      fulfilledLateMsat ?? 0n,
       feerateSatPerKw,
     );
     const at = { channelId, timeUnixMs: runtime.wallClockMs() };
     const weighed = { atStakeSat, costSat, htlcs: due.length, height };
     if (verdict === 'not_worth_it') {
+      if (fulfilledLateMsat === undefined) return 'undecided';
       await this.#abandon(at, due, weighed);
       return 'left';
     }
     const reason =
       `${first.htlc.direction} HTLC ${first.htlc.id} (${first.reason}) cannot wait and the manager did not act: ` +
-      `${atStakeSat} sat at stake in ${due.length} HTLCs, about ${costSat} sat to close`;
+      summary;
     const outcome = await writer.exclusive((_, lease) =>
       writer.store.decideClose(
         lease,

@@ -236,6 +236,7 @@ function loadedOf(commit: ChannelCommit): LoadedChannel {
     nextMonitorUpdateId: (monitorUpdates.at(-1)?.updateId ?? 0n) + 1n,
     fundingStatus: undefined,
     outgoing: [],
+    fulfilledLateMsat: 0n,
     intentsWritten: [],
     preimages: [],
   };

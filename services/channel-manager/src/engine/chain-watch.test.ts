@@ -54,6 +54,8 @@ describe('while the chain is not known as it is', () => {
         core: pair.bob.ctx,
         channelId: state.channelId,
         nowUnixMs,
+        blockHeight: 400,
+        fulfilledLateMsat: 0n,
         updatesComplete: 'at_commit',
         newHtlcs,
         reestablish: 'awaited',

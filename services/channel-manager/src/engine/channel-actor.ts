@@ -42,6 +42,7 @@ import { InboundHtlcs } from './inbound-htlcs.ts';
 import type { Item } from './items.ts';
 import { generationAfter, Mailbox, withoutStaleMessages } from './mailbox.ts';
 import type { Reestablish } from './peer-order.ts';
+import { RevocationPatience } from './revocation-patience.ts';
 import { Sender } from './sender.ts';
 import { sourceKey } from './source-key.ts';
 import { Turn } from './turn.ts';
@@ -82,6 +83,7 @@ export class ChannelActor {
   readonly #inbound: InboundHtlcs;
   readonly #followUps: FollowUps;
   readonly #closingPatience: ClosingPatience;
+  readonly #revocationPatience: RevocationPatience;
   readonly #sender: Sender;
   readonly #failureUpdates: FailureUpdates;
   #state: ChannelState;
@@ -112,6 +114,7 @@ export class ChannelActor {
     this.#inbound = new InboundHtlcs(host, this, this.#signer, loaded?.intentsWritten ?? []);
     this.#followUps = new FollowUps(host, this);
     this.#closingPatience = new ClosingPatience(host, this);
+    this.#revocationPatience = new RevocationPatience(host, this);
     this.#sender = new Sender(host, this);
     this.#failureUpdates = new FailureUpdates(host, this);
     for (const { htlcId, ...link } of loaded?.outgoing ?? []) this.#outgoing.set(htlcId, link);
@@ -244,6 +247,7 @@ export class ChannelActor {
   /** Forgets everything: nothing more leaves. Commands waiting hear that the shard moved. */
   stop(): void {
     this.#closingPatience.stop();
+    this.#revocationPatience.stop();
     // A frame that stays open holds up every channel of its peer once the peer's credit is used up.
     this.#host.consumed(this, this.#mailbox.stop());
   }
@@ -272,6 +276,7 @@ export class ChannelActor {
   }
 
   async #turn(drained: readonly Item[]): Promise<void> {
+    this.#revocationPatience.turnBegins();
     let items = withoutStaleMessages(drained, this.#generation);
     // Points that the core asks for and that no step brings, such as those of old commitments: for this turn alone.
     const points = new Map<bigint, Uint8Array>();
@@ -374,8 +379,10 @@ export class ChannelActor {
         core: { ...core, holderPoint: (number) => core.holderPoint(number) ?? points.get(number) },
         channelId: this.channelId,
         nowUnixMs: ports.runtime.wallClockMs(),
+        blockHeight: node.blockHeight,
         decisions: this.#inbound.decisions,
         outgoing: this.#outgoing,
+        fulfilledLateMsat: this.#ledger.fulfilledLateMsat,
         newHtlcs: node.chainDoubt() === undefined ? 'taken' : 'held',
         reestablish: this.#reestablish,
         updatesComplete: this.#host.towers === undefined ? 'at_commit' : 'at_towers',
@@ -439,6 +446,7 @@ export class ChannelActor {
     for (const effect of result.followUps) this.#followUps.run(effect);
     this.#followUps.afterTurn(this.#state, before);
     this.#closingPatience.follow(this.#state);
+    this.#revocationPatience.follow(this.#state);
     return { type: 'committed' };
   }
 

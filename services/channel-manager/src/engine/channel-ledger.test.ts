@@ -26,3 +26,37 @@ test('a link is written once; that its preimage was heard stays known when the c
   const types = writes.map(({ events }) => events.map(({ type }) => type));
   expect(types).toEqual([[], [], ['channel_closed', 'payment_forwarded']]);
 });
+
+test('what is fulfilled past its deadline is written when it leaves, and counts with the next HTLC that is not settled in time', async () => {
+  const pair = new Pair(fakeSecp256k1);
+  const { alice, bob } = pair;
+  bob.must(addCommand(2, 2_000_000n, 490));
+  bob.must(addCommand(3, 10_000n, 490));
+  pair.settle();
+  alice.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) });
+  alice.must({ type: 'commit' });
+  while (pair.deliver('bob'));
+  bob.must({ type: 'commit' });
+  while (pair.deliver('alice'));
+  const link = (htlcId: bigint) =>
+    ({
+      htlcId,
+      source: { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId },
+      sourceShard: 3,
+      incomingAmountMsat: 2_001_000n,
+      preimage: htlcId === 0n ? 'heard' : 'awaited',
+    }) as const;
+  const lone = new LoneActor(bob, [link(0n), link(1n)]);
+  lone.receive(...alice.outbox);
+  await lone.idle();
+  lone.actor.post({ kind: 'block', height: 500 });
+  await lone.idle();
+  const late = lone.commits
+    .map(({ kind, commit }) => (kind === 'channel' ? commit : {}))
+    .map((commit) => ('fulfilledLateMsat' in commit ? commit.fulfilledLateMsat : undefined));
+  expect(late).toEqual([2_000_000n, undefined]);
+  expect(lone.actor.state.phase).toMatchObject({
+    type: 'closing_force',
+    reason: expect.stringMatching(/2010 sat at stake in 1 HTLCs \(2000 of them fulfilled too late before\)/),
+  });
+});

@@ -23,17 +23,24 @@ export class ChannelLedger {
   #persisted: { state: ChannelState; hot: Uint8Array } | undefined;
   #version: bigint;
   #outboundLiquidityMsat = 0n;
+  #fulfilledLateMsat: bigint;
 
   /** `loaded` is absent for a channel that is only being opened. */
   constructor(fence: Fence, state: ChannelState, loaded: LoadedChannel | undefined) {
     this.#fence = fence;
     this.#version = loaded?.version ?? 0n;
+    this.#fulfilledLateMsat = loaded?.fulfilledLateMsat ?? 0n;
     this.#persisted = loaded === undefined ? undefined : { state, hot: loaded.persisted.hot };
   }
 
   /** What could be offered in one HTLC, as of the last commit. */
   get outboundLiquidityMsat(): bigint {
     return this.#outboundLiquidityMsat;
+  }
+
+  /** Of forwards that were fulfilled past their deadline, and have left the channel. */
+  get fulfilledLateMsat(): bigint {
+    return this.#fulfilledLateMsat;
   }
 
   /** The commit of a turn; undefined when nothing durable changed. */
@@ -74,6 +81,7 @@ export class ChannelLedger {
       forwarding: { ...forwarding, outgoing },
       broadcasts: [...result.broadcasts, ...broadcasts],
       watches: result.watches,
+      ...(result.fulfilledLateMsat === 0n ? {} : { fulfilledLateMsat: result.fulfilledLateMsat }),
       ...(generation === undefined || number === 0n ? {} : { consumedThrough: { generation, number } }),
     };
   }
@@ -81,6 +89,7 @@ export class ChannelLedger {
   /** The store has taken a commit. */
   committed(state: ChannelState, commit: ChannelCommit): void {
     this.#version += 1n;
+    this.#fulfilledLateMsat += commit.fulfilledLateMsat ?? 0n;
     this.#persisted = { state, hot: commit.delta.hot };
   }
 }

@@ -52,6 +52,7 @@ class OneChannel {
       fundingStatus: undefined,
       outgoing: [],
       preimages: [],
+      fulfilledLateMsat: 0n,
       intentsWritten: [],
     };
     const signer: SignerChannelState = {

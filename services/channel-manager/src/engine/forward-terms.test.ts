@@ -34,6 +34,14 @@ function intentTo(shortChannelId: bigint, source: 'htlc' | 'payment'): Intent {
   };
 }
 
+test('a payment of our own that could not be signed in time is not offered', () => {
+  const { channel: state } = new Pair(secp).bob;
+  const at = (blockHeight: number) =>
+    forwardPolicyOf(state, policy, intentTo(1n, 'payment'), { blockHeight, nowUnixMs: 0 });
+  expect(at(196)).toBeUndefined();
+  expect(at(197)).toMatchObject({ kind: 'expiry_too_soon' });
+});
+
 describe('terms that were not met', () => {
   const { channel: state } = new Pair(secp).bob;
   const { confirmation } = primaryFunding(state);

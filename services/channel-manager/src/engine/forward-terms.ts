@@ -1,5 +1,5 @@
 /** Whether this channel takes a forward, and what the sender hears when it does not. */
-import type { ChannelError, ChannelState } from '@fulmen/channel';
+import { type ChannelError, type ChannelState, isTooLateToOffer } from '@fulmen/channel';
 import type { FailureMessage } from '@fulmen/onion';
 import { checkForward, type OutgoingChannelTerms } from '@fulmen/payment';
 import type { ChannelPolicyRow, Intent } from '@fulmen/store';
@@ -42,14 +42,17 @@ export function outOfService(named: ChannelState | undefined, intent: Intent): F
     : { kind: 'temporary_channel_failure', channelUpdate: NO_CHANNEL_UPDATE };
 }
 
-/** The failure for a forward that breaks the policy of the outgoing channel; payments of our own obey none. */
+/** The failure for a forward that breaks the policy of the outgoing channel; payments of our own obey none, and have time. */
 export function forwardPolicyOf(
   state: ChannelState,
   policy: ChannelPolicyRow,
   intent: Intent,
   now: { readonly blockHeight: number; readonly nowUnixMs: number; readonly channelUpdate?: Uint8Array },
 ): FailureMessage | undefined {
-  if (intent.source.type === 'payment') return undefined;
+  if (intent.source.type === 'payment')
+    return isTooLateToOffer(intent.outgoingCltvExpiryHeight, now.blockHeight)
+      ? { kind: 'expiry_too_soon', channelUpdate: NO_CHANNEL_UPDATE }
+      : undefined;
   if (state.type !== 'established') return { kind: 'unknown_next_peer' };
   if (namesHiddenScid(state, intent)) return { kind: 'unknown_next_peer' };
   const current = {

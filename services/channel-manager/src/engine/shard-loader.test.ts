@@ -89,6 +89,7 @@ async function load(signer: Partial<SignerChannelState>, decision?: string) {
     fundingStatus: undefined,
     outgoing: [],
     preimages: [],
+    fulfilledLateMsat: 0n,
     intentsWritten: [],
   };
   const asked: bigint[] = [];

@@ -22,10 +22,22 @@ function pairWithHtlcs(amountMsat = 10_000_000n): Pair {
 }
 
 function run(pair: Pair, state: EstablishedChannel, ...items: Item[]): TurnResult {
+  return runAfter(0n, pair, state, ...items);
+}
+
+/** @param fulfilledLateMsat what was fulfilled past its deadline, and has left the channel */
+function runAfter(
+  fulfilledLateMsat: bigint,
+  pair: Pair,
+  state: EstablishedChannel,
+  ...items: Item[]
+): TurnResult {
   const context: TurnContext = {
     core: pair.alice.ctx,
     channelId: state.channelId,
     nowUnixMs: 1,
+    blockHeight: 400,
+    fulfilledLateMsat,
     updatesComplete: 'at_commit',
     newHtlcs: 'taken',
     reestablish: 'awaited',
@@ -177,5 +189,17 @@ describe('a deadline', () => {
   test('lnd#7180: of a 10-sat HTLC closes nothing', () => {
     const pair = pairWithHtlcs(10_000n);
     expect(established(run(pair, pair.alice.channel, LATE)).phase.type).toBe('open');
+  });
+
+  test('of a 10-sat HTLC closes the channel whose peer fulfilled too much of the kind too late', () => {
+    const pair = pairWithHtlcs(10_000n);
+    const { phase } = established(runAfter(2_000_000n, pair, pair.alice.channel, LATE));
+    expect(phase).toMatchObject({
+      type: 'closing_force',
+      reason: expect.stringMatching(/2010 sat at stake in 1 HTLCs/),
+    });
+    // Not at once: it takes another one that is not settled in time.
+    const early: Item = { kind: 'block', height: EXPIRY + 2 };
+    expect(established(runAfter(2_000_000n, pair, pair.alice.channel, early)).phase.type).toBe('open');
   });
 });

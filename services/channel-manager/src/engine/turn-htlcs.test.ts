@@ -1,10 +1,10 @@
 /** What a turn tells upstream, and once: of HTLCs that go out over the channel, and of those that came in over it. */
 import type { ChannelState, EstablishedChannel, PeerMessage } from '@fulmen/channel';
-import { Pair, addCommand, preimageOf } from '@fulmen/channel/testing/pair';
+import { ONION, Pair, addCommand, preimageOf } from '@fulmen/channel/testing/pair';
 import { toHex } from '@fulmen/codec';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { unwrapFailure, wrapAgain } from '@fulmen/onion';
-import type { Resolution } from '@fulmen/store';
+import type { Intent, Resolution } from '@fulmen/store';
 import { describe, expect, test } from 'vitest';
 import type { OutgoingLink } from './forwarding.ts';
 import type { Item } from './items.ts';
@@ -26,6 +26,9 @@ const LINK: OutgoingLink = {
 class Bench {
   readonly pair = new Pair(fakeSecp256k1);
   readonly outgoing = new Map([[0n, LINK]]);
+  blockHeight = 400;
+  newHtlcs: 'taken' | 'held' = 'taken';
+  updatesComplete: 'at_commit' | 'at_towers' = 'at_commit';
   state: ChannelState;
 
   constructor() {
@@ -46,8 +49,10 @@ class Bench {
         core: this.pair.bob.ctx,
         channelId: this.channel.channelId,
         nowUnixMs: 0,
-        updatesComplete: 'at_commit',
-        newHtlcs: 'taken',
+        blockHeight: this.blockHeight,
+        fulfilledLateMsat: 0n,
+        updatesComplete: this.updatesComplete,
+        newHtlcs: this.newHtlcs,
         reestablish: 'awaited',
         decisions: new Map(),
         outgoing: this.outgoing,
@@ -247,5 +252,171 @@ describe('a forward is written into the event log', () => {
     const last = bench.turn(...bench.fromAlice());
     expect(last.removedOutgoing).toEqual([0n]);
     expect(forwards(failed, last)).toEqual([]);
+  });
+});
+
+describe('an HTLC that is sent while the peer owes its revoke_and_ack', () => {
+  const EXPIRY = 500;
+  const FORWARD: Item = {
+    kind: 'forward',
+    alternatives: 'none',
+    intent: {
+      source: UPSTREAM,
+      sourceShard: 3,
+      target: { type: 'scid', shortChannelId: 5n },
+      targetShard: 1,
+      paymentHash: new Uint8Array(32).fill(3),
+      incomingAmountMsat: AMOUNT_MSAT + 1_000n,
+      incomingCltvExpiryHeight: EXPIRY + 72,
+      outgoingAmountMsat: AMOUNT_MSAT,
+      outgoingCltvExpiryHeight: EXPIRY,
+      onion: ONION,
+      sharedSecret: SHARED_SECRET,
+      createdUnixMs: 0,
+    } satisfies Intent,
+  };
+  const FAILED_UPSTREAM = { source: UPSTREAM, sourceShard: 3, outcome: { type: 'failed_here' } };
+
+  /** Alice has signed an HTLC of hers, and keeps the revoke_and_ack for the commitment that answers it. */
+  function owing(): { bench: Bench; revocation: readonly Item[] } {
+    const bench = new Bench();
+    const { alice } = bench.pair;
+    alice.must(addCommand(4, AMOUNT_MSAT));
+    alice.must({ type: 'commit' });
+    bench.toAlice(bench.turn(...bench.fromAlice()).messages);
+    const revocation = bench.fromAlice();
+    const added = bench.turn(FORWARD);
+    expect(kindsOf(added)).toEqual(['update_add_htlc']);
+    bench.toAlice(added.messages);
+    return { bench, revocation };
+  }
+
+  const kindsOf = ({ messages }: TurnResult): string[] =>
+    messages.map((message) => (message.kind === 'ready' ? message.message.type : message.kind));
+  const ENDS = [
+    { type: 'disconnect', reason: expect.stringMatching(/HTLC 1, which expires at 500/) as string },
+  ];
+  const at = (bench: Bench, height: number): Item => {
+    bench.blockHeight = height;
+    return { kind: 'block', height };
+  };
+
+  test('is taken back with the connection before it expires, and fails upstream', () => {
+    const { bench } = owing();
+    expect(bench.turn(at(bench, EXPIRY - 4)).followUps).toEqual([]);
+    const late = bench.turn(at(bench, EXPIRY - 3));
+    expect(late.followUps).toEqual(ENDS);
+    expect(kindsOf(late)).toEqual(['warning']);
+    const lost = bench.turn({ kind: 'disconnected', generation: GENERATION });
+    expect(lost.forwarding.resolutions).toMatchObject([FAILED_UPSTREAM]);
+    expect(bench.channel.phase.type).toBe('open');
+  });
+
+  test.each([
+    ['after the block', (bench: Bench, revocation: readonly Item[]) => [[at(bench, EXPIRY)], revocation]],
+    [
+      'in the turn of the block',
+      (bench: Bench, revocation: readonly Item[]) => [[at(bench, EXPIRY), ...revocation]],
+    ],
+    [
+      'before the block in its turn',
+      (bench: Bench, revocation: readonly Item[]) => [[...revocation, at(bench, EXPIRY)]],
+    ],
+    [
+      'when the height is known and its block waits',
+      (bench: Bench, revocation: readonly Item[]) => {
+        at(bench, EXPIRY);
+        return [revocation];
+      },
+    ],
+  ])('is not signed when the revoke_and_ack comes %s', (_when, turns) => {
+    const { bench, revocation } = owing();
+    for (const items of turns(bench, revocation)) {
+      const result = bench.turn(...items);
+      expect(kindsOf(result)).not.toContain('commitment_signed');
+      expect(result.followUps).toEqual(ENDS);
+    }
+    const { messages, forwarding } = bench.turn(...bench.reconnected());
+    expect(forwarding.resolutions).toMatchObject([FAILED_UPSTREAM]);
+    bench.toAlice(messages);
+    // The peer asks for nothing of it.
+    expect(kindsOf(bench.turn(...bench.fromAlice()))).not.toContain('update_add_htlc');
+  });
+
+  test('is taken back while the channel is frozen, and not signed when it thaws', () => {
+    for (const thaws of ['before', 'after']) {
+      const { bench, revocation } = owing();
+      bench.updatesComplete = 'at_towers';
+      const { alice } = bench.pair;
+      // What she signs meanwhile is a monitor update that the towers do not have.
+      alice.must({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(292) });
+      alice.must({ type: 'commit' });
+      bench.turn(...bench.fromAlice());
+      bench.turn(...revocation);
+      const completed: Item = { kind: 'monitor_completed', updateId: bench.channel.monitor.updateId };
+      const late = bench.turn(...(thaws === 'before' ? [at(bench, EXPIRY)] : [at(bench, EXPIRY), completed]));
+      expect(late.followUps).toEqual(ENDS);
+      if (thaws === 'before') expect(bench.turn(completed).followUps).toEqual(ENDS);
+      expect(
+        bench.channel.changes.htlcs.find(({ body }) => body.direction === 'outbound' && body.id === 1n),
+      ).toMatchObject({
+        state: 'add_pending',
+      });
+    }
+  });
+
+  test('is not signed while the chain is not known', () => {
+    const { bench, revocation } = owing();
+    bench.newHtlcs = 'held';
+    const result = bench.turn(...revocation);
+    expect(kindsOf(result)).not.toContain('commitment_signed');
+    expect(result.followUps).toEqual(ENDS);
+  });
+
+  test('is signed with the revoke_and_ack that comes in time', () => {
+    const { bench, revocation } = owing();
+    const result = bench.turn(at(bench, EXPIRY - 4), ...revocation);
+    expect(result.followUps).toEqual([]);
+    expect(kindsOf(result)).toContain('commitment_signed');
+    bench.toAlice(result.messages);
+  });
+});
+
+describe('a forward that is fulfilled past its deadline, when it may have failed upstream', () => {
+  /** Turns in which Alice ends Bob's HTLC, and the last of them, in which it has left the channel. */
+  function ended(bench: Bench, how: 'fulfilled' | 'failed'): readonly TurnResult[] {
+    const { alice } = bench.pair;
+    if (how === 'fulfilled') alice.must({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(2) });
+    else alice.must({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(292) });
+    const heard = bench.turn(...bench.fromAlice());
+    const greeting = bench.turn(...bench.reconnected());
+    bench.toAlice(greeting.messages);
+    const again = bench.turn(...bench.fromAlice());
+    alice.must({ type: 'commit' });
+    const committed = bench.turn(...bench.fromAlice());
+    bench.toAlice(committed.messages);
+    const last = bench.turn(...bench.fromAlice());
+    expect(last.removedOutgoing).toEqual([0n]);
+    return [heard, greeting, again, committed, last];
+  }
+  const sums = (results: readonly TurnResult[]): bigint[] =>
+    results.map(({ fulfilledLateMsat }) => fulfilledLateMsat);
+
+  test('is counted when it leaves the channel, once', () => {
+    const bench = new Bench();
+    bench.blockHeight = 503;
+    expect(sums(ended(bench, 'fulfilled'))).toEqual([0n, 0n, 0n, 0n, AMOUNT_MSAT]);
+  });
+
+  test('is not counted in time, when it fails, or when it was a payment of our own', () => {
+    const inTime = new Bench();
+    inTime.blockHeight = 502;
+    const failed = new Bench();
+    failed.blockHeight = 503;
+    const own = new Bench();
+    own.blockHeight = 503;
+    own.outgoing.set(0n, { ...LINK, source: { type: 'payment', attemptId: new Uint8Array(16) } });
+    for (const results of [ended(inTime, 'fulfilled'), ended(failed, 'failed'), ended(own, 'fulfilled')])
+      expect(sums(results)).toEqual([0n, 0n, 0n, 0n, 0n]);
   });
 });

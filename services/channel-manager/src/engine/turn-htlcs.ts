@@ -10,6 +10,7 @@ import {
   type ChannelState,
   type HtlcBody,
   channelStep,
+  isPastDeadline,
 } from '@fulmen/channel';
 import { isClosing } from '@fulmen/channel/close/force';
 import { isFrozen } from '@fulmen/channel/updates/ready';
@@ -38,6 +39,8 @@ export class TurnHtlcs {
   readonly bounced: Intent[] = [];
   readonly acceptedWithoutDecision: HtlcBody[] = [];
   readonly postponed: HtlcSource[] = [];
+  /** Of forwards that left the channel, fulfilled past the deadline from which on chain-monitor may fail them upstream. */
+  fulfilledLateMsat = 0n;
   readonly #core: TurnCore;
   readonly #context: TurnContext;
   /** Links that this turn made, or changed. */
@@ -220,6 +223,8 @@ export class TurnHtlcs {
       const link = this.#linkOf(body.id);
       if (link?.source.type !== 'htlc') continue;
       if (!isFulfilled(htlc) && (which !== 'all' || link.preimage === 'awaited')) continue;
+      if (which !== 'all' && isPastDeadline(body.cltvExpiryHeight, this.#context.blockHeight))
+        this.fulfilledLateMsat += body.amountMsat;
       this.event('payment_forwarded', {
         inboundChannelId: link.source.channelId,
         inboundHtlcId: link.source.htlcId,

@@ -19,6 +19,8 @@ export interface TurnContext {
   readonly core: ChannelContext;
   readonly channelId: Uint8Array;
   readonly nowUnixMs: number;
+  /** The newest that is known, whether its block's item has come or not. */
+  readonly blockHeight: number;
   /** Where a monitor update is complete: with its commit, or when enough towers have it (LDK `InProgress` until then). */
   readonly updatesComplete: 'at_commit' | 'at_towers';
   /** held: the chain is not known as it is; new HTLCs wait, and fail when they have waited long enough. */
@@ -27,6 +29,8 @@ export interface TurnContext {
   readonly reestablish: Reestablish;
   readonly decisions: ReadonlyMap<bigint, HtlcDecision>;
   readonly outgoing: ReadonlyMap<bigint, OutgoingLink>;
+  /** Of forwards that were fulfilled past their deadline, and left the channel before this turn. */
+  readonly fulfilledLateMsat: bigint;
   /** Whether an inbound HTLC's intent is written. */
   readonly isTakenUp: (inboundHtlcId: bigint) => boolean;
   readonly sharedSecretOf: (inboundHtlcId: bigint) => Uint8Array | undefined;
@@ -67,6 +71,8 @@ export interface TurnResult {
   readonly acceptedWithoutDecision: readonly HtlcBody[];
   readonly removedOutgoing: readonly bigint[];
   readonly settledInbound: readonly bigint[];
+  /** Of such forwards that left it in this turn. */
+  readonly fulfilledLateMsat: bigint;
   readonly frames: readonly bigint[];
   /** Sources of intents that wait for the peer to come back. */
   readonly postponed: readonly HtlcSource[];

@@ -36,6 +36,8 @@ class Bench {
         core: this.pair.bob.ctx,
         channelId: this.channel.channelId,
         nowUnixMs: 0,
+        blockHeight: 400,
+        fulfilledLateMsat: 0n,
         updatesComplete: this.updatesComplete,
         newHtlcs: 'taken',
         reestablish: 'awaited',

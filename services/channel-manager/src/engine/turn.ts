@@ -14,8 +14,6 @@ import {
   type OutboundMessage,
   applyReaction,
   channelStep,
-  htlcDeadlines,
-  weighClosing,
   isHeld,
 } from '@fulmen/channel';
 import { displayHash } from '@fulmen/bitcoin';
@@ -30,6 +28,7 @@ import {
 import type { BroadcastOrder, FundingStatus, FundingWatch } from '@fulmen/store';
 import type { CommandOutcome, Item } from './items.ts';
 import { PeerOrder } from './peer-order.ts';
+import { reasonToClose, unsignedTooLong } from './turn-deadlines.ts';
 import { TurnHtlcs } from './turn-htlcs.ts';
 import type { FollowUp, TurnContext, TurnResult } from './turn-result.ts';
 
@@ -79,7 +78,7 @@ export class Turn {
   /** Runs the items, then asks the core to commit what is pending. */
   run(items: readonly Item[]): TurnResult {
     for (const item of items) this.#item(item);
-    if (this.#state.type === 'established') this.#input({ type: 'commit' });
+    this.#commit();
     const messages = this.#context.updatesComplete === 'at_towers' ? this.#holdBack() : this.#messages;
     return {
       state: this.#state,
@@ -96,6 +95,7 @@ export class Turn {
       acceptedWithoutDecision: this.#htlcs.acceptedWithoutDecision,
       removedOutgoing: this.#removedOutgoing,
       settledInbound: this.#settledInbound,
+      fulfilledLateMsat: this.#htlcs.fulfilledLateMsat,
       frames: this.#frames,
       postponed: this.#htlcs.postponed,
       reestablish: this.#order.reestablish,
@@ -278,24 +278,20 @@ export class Turn {
     return this.#state;
   }
 
+  /** Signs what is pending, unless the connection is to end first. */
+  #commit(): void {
+    if (this.#state.type !== 'established') return;
+    const late = unsignedTooLong(this.#state, this.#context);
+    if (late === undefined) this.#input({ type: 'commit' });
+    else this.#apply(applyReaction(this.#state, late));
+  }
+
   /** Goes on-chain when an HTLC cannot wait any longer (LDK's deadlines). */
   #block(height: number): void {
     if (this.#state.type !== 'established') return;
-    const due = htlcDeadlines(this.#state, height);
-    const [deadline] = due;
-    if (deadline === undefined) return;
-    const { verdict, atStakeSat, costSat } = weighClosing(
-      due,
-      this.#context.core.feerates.closeTargetSatPerKw,
-    );
-    // chain-monitor gives up what is not worth a channel, and tells whoever it came from.
-    if (verdict === 'not_worth_it') return;
-    this.#input({
-      type: 'force_close',
-      reason:
-        `${deadline.direction} HTLC ${deadline.id} must be settled on-chain before it is too late: ` +
-        `${atStakeSat} sat at stake in ${due.length} HTLCs, about ${costSat} sat to close`,
-    });
+    const lateMsat = this.#context.fulfilledLateMsat + this.#htlcs.fulfilledLateMsat;
+    const reason = reasonToClose(this.#state, height, lateMsat, this.#context.core.feerates);
+    if (reason !== undefined) this.#input({ type: 'force_close', reason });
   }
 
   /** A confirmed spend ends the channel at once; its rows live on until chain-monitor has settled the last output. */

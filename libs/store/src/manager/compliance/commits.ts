@@ -106,6 +106,7 @@ export function commitCompliance(
           ],
         },
         consumedThrough: { generation: 1n, number: 5n },
+        fulfilledLateMsat: 7n,
       });
       expect(await a().commitSteps([birth, second])).toEqual([{ type: 'committed' }, { type: 'committed' }]);
       expect(await load(a(), fence, 400)).toEqual({
@@ -125,6 +126,7 @@ export function commitCompliance(
         nextMonitorUpdateId: 3n,
         fundingStatus: { type: 'unconfirmed' },
         outgoing: [{ htlcId: 0n, source, sourceShard: 7, incomingAmountMsat: 11n, preimage: 'awaited' }],
+        fulfilledLateMsat: 7n,
         intentsWritten: [],
         preimages: [{ htlcId: 1n, preimage: bytes(32, 3) }],
       } satisfies LoadedChannel);
@@ -140,10 +142,13 @@ export function commitCompliance(
       const next = step(fence, 400, 2n, {
         row: full,
         delta: { settledHtlcs: settled, secretBuckets: [{ bucket: 48, index: 3n, secret: bytes(32, 8) }] },
+        fulfilledLateMsat: 2n ** 62n,
       });
       expect(types(await a().commitSteps([next]))).toEqual(['committed']);
       const after = await load(a(), fence, 400);
       expect(after?.persisted.htlcs).toEqual([inbound]);
+      // What was fulfilled too late is summed up.
+      expect(after?.fulfilledLateMsat).toBe(2n ** 62n + 7n);
       expect(after?.persisted.removals.map(({ id }) => id)).toEqual([inbound.id]);
       expect(after?.persisted.secretBuckets[1]).toEqual({ bucket: 48, index: 3n, secret: bytes(32, 8) });
       expect(after?.persisted.holderSignatures).toEqual(bytes(3_000, 1));

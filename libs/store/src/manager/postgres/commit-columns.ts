@@ -1,7 +1,7 @@
 /**
  * Turns the units of a group commit into the arrays of the server-side call:
  * one Buffer per column. The table below is the functions' parameter list (see
- * migrations 0002, 0003 and 0014); the call's text and its types come from it.
+ * migrations 0002, 0003, 0014 and 0022); the call's text and its types come from it.
  */
 import type { HtlcDirection, HtlcRemoval } from '@fulmen/channel';
 import { boolArray, byteaArray, int4Array, int8Array, textArray } from '../../pg/binary.ts';
@@ -52,7 +52,9 @@ const PAYMENT_COLUMNS = {
   e_shard: 'int4', e_type: 'text', e_time: 'int8', e_body: 'text',
 } as const;
 
-const COLUMNS = { ...CHANNEL_COLUMNS, ...PAYMENT_COLUMNS };
+const LATE_COLUMNS = { l_id: 'bytea', l_amount: 'int8' } as const;
+
+const COLUMNS = { ...CHANNEL_COLUMNS, ...PAYMENT_COLUMNS, ...LATE_COLUMNS };
 
 interface Elements {
   int4: number;
@@ -83,7 +85,7 @@ const numberOf = (column: keyof typeof COLUMNS): number => 1 + Object.keys(COLUM
 /** One statement, so one transaction, for all parts; they run in this order. */
 export const COMMIT_STATEMENT: Statement = {
   name: 'commit_steps',
-  text: `SELECT commit_channels(${parameters(CHANNEL_COLUMNS, 1)}), commit_payments(${parameters(PAYMENT_COLUMNS, 1 + Object.keys(CHANNEL_COLUMNS).length)}), require_intents($${numberOf('ic_unit')}, $${numberOf('ic_source')})`,
+  text: `SELECT commit_channels(${parameters(CHANNEL_COLUMNS, 1)}), commit_payments(${parameters(PAYMENT_COLUMNS, 1 + Object.keys(CHANNEL_COLUMNS).length)}), require_intents($${numberOf('ic_unit')}, $${numberOf('ic_source')}), add_late_fulfilments(${parameters(LATE_COLUMNS, numberOf('l_id'))})`,
 };
 
 /** Numbers of removals and outcomes in rows. */
@@ -175,6 +177,10 @@ function addChannel(v: Values, unit: number, commit: ChannelCommit): void {
     v.m_id.push(channelId);
     v.m_update.push(updateId);
     v.m_payload.push(payload);
+  }
+  if (commit.fulfilledLateMsat !== undefined) {
+    v.l_id.push(channelId);
+    v.l_amount.push(commit.fulfilledLateMsat);
   }
   commit.broadcasts.forEach((order, index) => {
     for (const transaction of order.transactions) {

@@ -112,6 +112,7 @@ async function readChannels(
         incomingAmountMsat: link.incoming_amount_msat,
         preimage: link.fulfilled ? 'heard' : 'awaited',
       })),
+      fulfilledLateMsat: row.fulfilled_late_msat ?? 0n,
       intentsWritten: intents.get(key) ?? [],
       preimages: (preimages.get(key) ?? []).map(({ htlc_id, preimage }) => ({
         htlcId: rows.unsigned(htlc_id),

@@ -24,6 +24,7 @@ export interface ChannelColumns extends WatchColumns {
   closing_reason: Nullable<string>; closing_txid: Nullable<Uint8Array>; version: bigint; monitor_update_id: bigint;
   holder_balance_msat: bigint; counterparty_balance_msat: bigint; outbound_capacity_msat: bigint; inbound_capacity_msat: bigint;
   htlcs_in_flight: number; hot: Uint8Array; cold: Nullable<Uint8Array>; signatures: Nullable<Uint8Array>;
+  fulfilled_late_msat: Nullable<bigint>;
 }
 
 // prettier-ignore

@@ -7,9 +7,10 @@ import type { TestNode } from '@fulmen/channel/testing/node';
 import { InternalError } from '@fulmen/codec';
 import { RpcError } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
-import type { CommitUnit, LoadedChannel, Verdict } from '@fulmen/store';
+import type { CommitUnit, LoadedChannel, Resolution, Verdict } from '@fulmen/store';
 import type { ActorHost } from '../actor-host.ts';
 import { ChannelActor } from '../channel-actor.ts';
+import type { GrowingForwarding } from '../forwarding.ts';
 import { PolicyDefaults } from '../policy.ts';
 import type { OtherSignatures } from '../../signing/sign-item.ts';
 
@@ -27,10 +28,16 @@ export class LoneActor {
   /** Frames that were acknowledged. */
   readonly consumed: bigint[] = [];
   readonly commits: CommitUnit[] = [];
-  /** What is waited for, none of which ends. */
+  /** What is waited for; it ends with `elapse`. */
   readonly sleepsMs: number[] = [];
+  /** What was handed over to other actors. */
+  readonly resolutions: Resolution[] = [];
+  /** What the store waits for. */
+  committing: Promise<void> = Promise.resolve();
   signClosing: OtherSignatures['closing'] = () => Promise.resolve(new Uint8Array(64));
   readonly #work: Promise<void>[] = [];
+  #nowMs = 0;
+  #sleepers: { readonly untilMs: number; readonly wake: () => void }[] = [];
   #frame = 0n;
 
   /** The channel of `node`, as if it were loaded and its peer connected. */
@@ -50,10 +57,10 @@ export class LoneActor {
         bus: { publish: () => undefined },
         runtime: {
           wallClockMs: () => 0,
-          monotonicMs: () => 0,
+          monotonicMs: () => this.#nowMs,
           sleep: (ms: number) => {
             this.sleepsMs.push(ms);
-            return never;
+            return new Promise<void>((wake) => this.#sleepers.push({ untilMs: this.#nowMs + ms, wake }));
           },
         },
         signer: {
@@ -65,9 +72,10 @@ export class LoneActor {
           },
         },
         committer: {
-          submit: (unit: CommitUnit): Promise<{ verdict: Verdict }> => {
+          submit: async (unit: CommitUnit): Promise<{ verdict: Verdict }> => {
             this.commits.push(unit);
-            return Promise.resolve({ verdict: { type: 'committed' } });
+            await this.committing;
+            return { verdict: { type: 'committed' } };
           },
         },
       },
@@ -85,7 +93,7 @@ export class LoneActor {
         actor.stop();
       },
       inBackground: (_: string, work: () => Promise<void>) => void this.#work.push(work()),
-      deliver: () => undefined,
+      deliver: ({ resolutions }: GrowingForwarding) => void this.resolutions.push(...resolutions),
       letGo: () => undefined,
       publishPolicy: () => undefined,
       channelsChanged: () => undefined,
@@ -95,6 +103,7 @@ export class LoneActor {
       persisted: rows,
       nextMonitorUpdateId: state.monitor.updateId + 1n,
       outgoing,
+      fulfilledLateMsat: 0n,
       intentsWritten: [],
       preimages: [],
     } as unknown as LoadedChannel;
@@ -124,6 +133,16 @@ export class LoneActor {
         generation: GENERATION,
         frame: ++this.#frame,
       });
+  }
+
+  /** Time passes; those whose sleep is over go on. */
+  async elapse(ms: number): Promise<void> {
+    this.#nowMs += ms;
+    const isOver = ({ untilMs }: { readonly untilMs: number }) => untilMs <= this.#nowMs;
+    const awake = this.#sleepers.filter(isOver);
+    this.#sleepers = this.#sleepers.filter((sleeper) => !isOver(sleeper));
+    for (const { wake } of awake) wake();
+    await Promise.resolve();
   }
 
   /** Resolves when nothing is under way, in turns or beside them. */

@@ -1,0 +1,117 @@
+/** A peer that does not answer a commitment_signed is waited for, but not for long. */
+import { Pair, ONION, addCommand } from '@fulmen/channel/testing/pair';
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import type { Intent } from '@fulmen/store';
+import { expect, test } from 'vitest';
+import { LoneActor } from './testing/lone-actor.ts';
+
+const SECONDS_MS = 1_000;
+const UPSTREAM = { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId: 9n } as const;
+const INTENT: Intent = {
+  source: UPSTREAM,
+  sourceShard: 3,
+  target: { type: 'scid', shortChannelId: 5n },
+  targetShard: 1,
+  paymentHash: new Uint8Array(32).fill(3),
+  incomingAmountMsat: 10_001_000n,
+  incomingCltvExpiryHeight: 672,
+  outgoingAmountMsat: 10_000_000n,
+  outgoingCltvExpiryHeight: 600,
+  onion: ONION,
+  sharedSecret: new Uint8Array(32),
+  createdUnixMs: 0,
+};
+const REASON = 'no revoke_and_ack within 120 seconds';
+
+/** Alice signed an HTLC, has the fleet's answer, and keeps her revoke_and_ack for it. A forward comes. */
+async function scene() {
+  const pair = new Pair(fakeSecp256k1);
+  const { alice, bob } = pair;
+  alice.must(addCommand(1, 10_000_000n));
+  alice.must({ type: 'commit' });
+  pair.deliverAll();
+  bob.must({ type: 'commit' });
+  while (pair.deliver('alice'));
+  const [revocation] = alice.outbox.splice(0);
+  if (revocation?.type !== 'revoke_and_ack') throw new TypeError('she owes no revoke_and_ack');
+  const lone = new LoneActor(bob);
+  lone.actor.post({ kind: 'forward', intent: INTENT, alternatives: 'none' });
+  await lone.idle();
+  expect(lone.sent.map(({ type }) => type)).toEqual(['update_add_htlc']);
+  return { lone, pair };
+}
+
+test('after two minutes the connection ends, and what waited fails upstream', async () => {
+  const { lone } = await scene();
+  await lone.elapse(119 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([]);
+  await lone.elapse(1 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([REASON]);
+  expect(lone.sent.map(({ type }) => type)).toEqual(['update_add_htlc', 'warning']);
+  lone.actor.post({ kind: 'disconnected', generation: 1n });
+  await lone.idle();
+  expect(lone.resolutions).toMatchObject([{ source: UPSTREAM, outcome: { type: 'failed_here' } }]);
+  // Nobody is waited for who is not there.
+  await lone.elapse(600 * SECONDS_MS);
+  await lone.elapse(600 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([REASON]);
+});
+
+test('whatever else the peer says meanwhile does not prolong it', async () => {
+  const { lone } = await scene();
+  const { channelId } = lone.actor;
+  for (let second = 0; second < 120; second += 1) {
+    expect(lone.disconnects).toEqual([]);
+    lone.receive({ type: 'warning', channelId, data: new Uint8Array(0), unknownTlvs: [], tlvs: {} });
+    await lone.idle();
+    await lone.elapse(1 * SECONDS_MS);
+  }
+  expect(lone.disconnects).toEqual([REASON]);
+});
+
+test('a turn that takes long is not the peer’s time: its answer may lie here unread', async () => {
+  const { lone } = await scene();
+  await lone.elapse(60 * SECONDS_MS);
+  let committed = (): void => undefined;
+  lone.committing = new Promise((resolve) => (committed = resolve));
+  lone.actor.post({
+    kind: 'forward',
+    intent: { ...INTENT, source: { ...UPSTREAM, htlcId: 10n } },
+    alternatives: 'none',
+  });
+  await lone.elapse(600 * SECONDS_MS);
+  committed();
+  await lone.idle();
+  expect(lone.disconnects).toEqual([]);
+  await lone.elapse(59 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([]);
+  await lone.elapse(1 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([REASON]);
+});
+
+test('each connection has a time of its own, from its channel_reestablish on', async () => {
+  const { lone, pair } = await scene();
+  const { alice } = pair;
+  await lone.elapse(100 * SECONDS_MS);
+  alice.must({ type: 'peer_disconnected' });
+  alice.must({ type: 'peer_connected', features: pair.features });
+  lone.actor.post({ kind: 'disconnected', generation: 1n });
+  lone.actor.post({ kind: 'connected', generation: 2n, features: pair.features });
+  await lone.idle();
+  await lone.elapse(500 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([]);
+  const [greeting] = alice.outbox;
+  if (greeting?.type !== 'channel_reestablish') throw new TypeError('no channel_reestablish');
+  lone.actor.post({
+    kind: 'message',
+    input: { type: 'message', message: greeting },
+    generation: 2n,
+    frame: 1n,
+  });
+  await lone.idle();
+  expect(lone.actor.isConnected()).toBe(true);
+  await lone.elapse(119 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([]);
+  await lone.elapse(1 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([REASON]);
+});
