@@ -61,6 +61,7 @@ export const FUNDING_RULES: readonly Rule[] = [
     (scene) =>
       scene.change('funding_created', () => {
         scene.behave();
+        scene.watchConnection();
         scene.hostile.cut();
         return [];
       }),

@@ -133,7 +133,7 @@ export class Scene {
       hostile.wish = { fundingSat: this.fundingSat, pushMsat: this.pushMsat };
     await this.#fleet.start();
     await this.until('connected', () => hostile.isConnected && honest.isConnected);
-    this.#connection = [...hostile.connections].at(-1);
+    this.watchConnection();
     if (this.#stage.endsWith('by_fleet')) await this.#openByFleet();
   }
 
