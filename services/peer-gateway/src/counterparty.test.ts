@@ -1,4 +1,4 @@
-import { FeatureBits, toHex } from '@fulmen/codec';
+import { concatBytes, FeatureBits, toHex } from '@fulmen/codec';
 import { decodeMessage, encodeMessage, make } from '@fulmen/wire';
 import { testInit } from '@fulmen/testing/peer';
 import fc from 'fast-check';
@@ -99,6 +99,48 @@ describe('what a counterparty may do', () => {
     for (let i = 0; i < 100; i += 1) await peer.send(ping(1));
     await settle();
     expect(peer.waiting.length).toBe(20);
+  });
+
+  test('the longest pongs are made only when they are sent: who reads nothing has one of them, and is read on', async () => {
+    await begin();
+    const [mallory, alice] = [await fleet.peer('mallory'), await fleet.peer('alice')];
+    mallory.pauseReading();
+    // All of what is answered at once, in one piece.
+    const lengths = Array.from({ length: 20 }, (_, index) => 65_531 - index);
+    await mallory.socket.write(concatBytes(...lengths.map((length) => mallory.frame(ping(length)))));
+    await settle();
+    expect(await fleet.value('read_pauses_total', { reason: 'outbound' })).toBe(0);
+    expect(await fleet.value('disconnects_total')).toBe(0);
+    await mallory.send(shutdown(7));
+    await settle();
+    expect(fleet.manager.all('inbound').length).toBe(1);
+    await alice.send(ping(3));
+    expect((await alice.next('pong')).ignored.length).toBe(3);
+    // At last it reads: each is answered, as it asked, and so is what it asks then.
+    mallory.resumeReading();
+    for (const length of lengths) expect((await mallory.next('pong')).ignored.length).toBe(length);
+    await fleet.runtime.advance(1_000);
+    await mallory.send(ping(5));
+    expect((await mallory.next('pong')).ignored.length).toBe(5);
+  });
+
+  test('a peer that takes its time to read gets every pong; of one that never does, pings are dropped', async () => {
+    await begin();
+    const [slow, mallory] = [await fleet.peer('slow'), await fleet.peer('mallory')];
+    mallory.pauseReading();
+    for (let second = 0; second < 50; second += 1) {
+      slow.pauseReading();
+      for (const peer of [slow, mallory]) await peer.send(ping(60_000));
+      await fleet.runtime.advance(1_000);
+      slow.resumeReading();
+      expect((await slow.next('pong')).ignored.length).toBe(60_000);
+    }
+    // Beside those that wait a few are on their way.
+    expect(await fleet.value('dropped_messages_total', { reason: 'ping_rate' })).toBeGreaterThan(25);
+    await fleet.runtime.advance(15_000);
+    await mallory.closed;
+    expect(await fleet.value('disconnects_total', { cause: 'slow_reader' })).toBe(1);
+    expect(await fleet.value('peers')).toBe(1);
   });
 
   test('a frame that does not authenticate ends the connection', async () => {

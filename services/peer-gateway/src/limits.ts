@@ -54,10 +54,10 @@ export const LINGER_MS = 5_000;
 /** Inbound bytes that a manager has not acknowledged, before reading stops. */
 export const DEFAULT_CREDIT_BYTES = 256 * 1024;
 export const MAX_CREDIT_BYTES = 1024 * 1024;
-/** A frame costs at least this much credit, so that empty messages are bounded too. */
-export const FRAME_OVERHEAD_BYTES = 64;
+/** What a message takes of memory beside its bytes, whichever way it goes: small ones are bounded, too. */
+export const FRAME_OVERHEAD_BYTES = 512;
 
-/** Outbound bytes from which on the counterparty is not read any more. */
+/** Outbound bytes, with what messages take beside them, from which on the counterparty is not read any more. */
 export const OUTBOUND_PAUSE_BYTES = 512 * 1024;
 /** Outbound channel messages beyond this end the connection. */
 export const OUTBOUND_LIMIT_BYTES = 1024 * 1024;
@@ -70,7 +70,14 @@ export const GOSSIP_GRANT_STEP_BYTES = 32 * 1024;
 /** Bytes of frames written to the socket at once. */
 export const WRITE_BATCH_BYTES = 64 * 1024;
 
-/** Pings answered: a burst, and then each second. */
+/**
+ * What one peer may make a gateway hold by all bounds together: pieces of its stream (256 KiB), what its manager has not
+ * acknowledged and what the manager answered (1.25 MiB), gossip for it (448 KiB), what is being written to it (64 KiB), and
+ * the kernel's buffers (256 KiB). A gateway's memory must have room for that of every peer that nobody asked for.
+ */
+export const PEER_MEMORY_BYTES = 2304 * 1024;
+
+/** Pings answered: a burst, and then each second. So many pongs as in a burst wait for a slow reader, too. */
 export const PONG_BURST = 20;
 export const PONGS_PER_SECOND = 2;
 /** Complaints (error, warning) of one peer that are logged: a burst, and then each second. */

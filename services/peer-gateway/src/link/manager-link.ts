@@ -7,7 +7,13 @@ import {
   type ManagerToGateway,
   type PeerLinkServiceService,
 } from '@fulmen/proto/link/v1/link';
-import { LINK_LIMIT_BYTES, LINK_PAUSE_BYTES, LINK_RETRY_MAX_MS, LINK_RETRY_MIN_MS } from '../limits.ts';
+import {
+  FRAME_OVERHEAD_BYTES,
+  LINK_LIMIT_BYTES,
+  LINK_PAUSE_BYTES,
+  LINK_RETRY_MAX_MS,
+  LINK_RETRY_MIN_MS,
+} from '../limits.ts';
 import type { GatewayMetrics } from '../metrics.ts';
 
 export type LinkInput = NonNullable<ManagerToGateway['body']>;
@@ -57,7 +63,7 @@ export class ManagerLink {
     const stream = this.#stream;
     if (stream === undefined) return;
     const message: GatewayToManager = { body };
-    const bytes = body.$case === 'inbound' ? body.value.message.length + 64 : 64;
+    const bytes = (body.$case === 'inbound' ? body.value.message.length : 0) + FRAME_OVERHEAD_BYTES;
     this.#queuedBytes += bytes;
     this.#metrics.linkQueueBytes.set({ manager: this.address }, this.#queuedBytes);
     const number = this.#streamNumber;

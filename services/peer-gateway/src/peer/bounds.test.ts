@@ -1,6 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { DEFAULT_CREDIT_BYTES, DEFAULT_LIMITS, MAX_CREDIT_BYTES, OUTBOUND_LIMIT_BYTES } from '../limits.ts';
+import {
+  DEFAULT_CREDIT_BYTES,
+  DEFAULT_LIMITS,
+  FRAME_OVERHEAD_BYTES,
+  MAX_CREDIT_BYTES,
+  OUTBOUND_LIMIT_BYTES,
+  OUTBOUND_PAUSE_BYTES,
+  PONG_BURST,
+} from '../limits.ts';
 import { Admission } from './admission.ts';
 import { InboundWindow } from './inbound-window.ts';
 import { OutboundQueue } from './outbound-queue.ts';
@@ -17,7 +25,7 @@ describe('the inbound window', () => {
     window.acknowledge(2n, 0);
     // An acknowledgement of less than the one before frees nothing.
     window.acknowledge(1n, 0);
-    expect(window.heldBytes).toBe(10 + 64);
+    expect(window.heldBytes).toBe(10 + FRAME_OVERHEAD_BYTES);
     window.acknowledge(3n, 0);
     expect(window.heldBytes).toBe(0);
     expect(window.push(new Uint8Array(1)).number).toBe(4n);
@@ -66,7 +74,9 @@ describe('the inbound window', () => {
             window.acknowledge(one.through, 0);
             if (one.through <= BigInt(sent)) acknowledged = Math.max(acknowledged, Number(one.through));
           }
-          const held = lengths.slice(acknowledged).reduce((sum, length) => sum + length + 64, 0);
+          const held = lengths
+            .slice(acknowledged)
+            .reduce((sum, length) => sum + length + FRAME_OVERHEAD_BYTES, 0);
           expect(window.heldBytes).toBe(held);
         }
       }),
@@ -92,6 +102,34 @@ describe('the outbound queue', () => {
     expect(queue.take(10).length).toBe(1);
     expect(queue.take(120).length).toBe(2);
     expect(queue.take(120)).toEqual([]);
+  });
+
+  test('a pong waits in its place, as a number, and is made when it is taken', () => {
+    const queue = new OutboundQueue();
+    queue.pushUrgent({ message: Uint8Array.of(1, 1), number: 1n });
+    for (let i = 0; i < PONG_BURST; i += 1) expect(queue.pushPong(65_531)).toBe(true);
+    expect(queue.pushPong(0)).toBe(false);
+    queue.pushUrgent({ message: Uint8Array.of(2), number: 2n });
+    expect(queue.urgentBytes).toBe(3);
+    expect(queue.take(64 * 1024).map(({ message }) => message.length)).toEqual([2]);
+    for (let i = 1; i < PONG_BURST; i += 1)
+      expect(queue.take(64 * 1024).map(({ message }) => message.length)).toEqual([65_535]);
+    expect(queue.pushPong(0)).toBe(true);
+    expect(queue.take(128 * 1024).map(({ message }) => message.length)).toEqual([65_535, 1, 4]);
+    expect(queue.isEmpty).toBe(true);
+  });
+
+  test('small messages count with what they take beside their bytes', () => {
+    const queue = new OutboundQueue();
+    const message = new Uint8Array(51);
+    // With the half of a kilobyte that an object of that kind takes: of the bytes alone ten times as many would fit.
+    const count = Math.ceil(OUTBOUND_PAUSE_BYTES / (message.length + 512));
+    for (let i = 1; i < count; i += 1) queue.pushUrgent({ message });
+    expect(queue.isCrowded).toBe(false);
+    queue.pushUrgent({ message });
+    expect(queue.isCrowded).toBe(true);
+    queue.take(51);
+    expect(queue.isCrowded).toBe(false);
   });
 
   test('is bounded in bytes, gossip apart', () => {

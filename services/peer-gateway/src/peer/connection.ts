@@ -14,7 +14,6 @@ import {
   GOSSIP_BURST_BYTES,
   GOSSIP_BYTES_PER_SECOND,
   LINGER_MS,
-  OUTBOUND_PAUSE_BYTES,
   PING_IDLE_MS,
   PONG_BURST,
   PONG_DEADLINE_MS,
@@ -259,8 +258,7 @@ export class PeerConnection {
 
   async #untilReadable(): Promise<void> {
     while (this.#state === 'open') {
-      const reason =
-        this.#queue.urgentBytes >= OUTBOUND_PAUSE_BYTES ? 'outbound' : this.#handler.pauseReason();
+      const reason = this.#queue.isCrowded ? 'outbound' : this.#handler.pauseReason();
       if (reason === undefined) break;
       if (!this.#paused) this.#metrics.pauses.inc({ reason });
       this.#paused = true;
@@ -321,11 +319,10 @@ export class PeerConnection {
     // BOLT 1: "if num_pong_bytes is less than 65532: MUST respond by sending a pong message".
     const length = decoded.value.numPongBytes;
     if (length >= PONG_LIMIT_BYTES) return;
-    if (!this.#pongs.take(this.#runtime.monotonicMs())) {
-      this.#metrics.dropped.inc({ reason: 'ping_rate' });
-      return;
-    }
-    this.send(encodeMessage(make('pong', { ignored: new Uint8Array(length) })));
+    // Peers that read get theirs, in order and as long as they asked (LND ends a connection otherwise).
+    if (this.#pongs.take(this.#runtime.monotonicMs()) && this.#queue.pushPong(length))
+      this.#writable.notify();
+    else this.#metrics.dropped.inc({ reason: 'ping_rate' });
   }
 
   #refuse(why: string): void {
@@ -340,22 +337,27 @@ export class PeerConnection {
         this.#socket.end();
         return;
       }
-      const { gossipBytes } = this.#queue;
-      const items = this.#queue.take(WRITE_BATCH_BYTES);
-      if (this.#queue.gossipBytes < gossipBytes) this.#handler.gossipTaken();
-      for (const item of items) this.#wireLog?.message('out', this.nodeId, item.message);
-      const frames = items.map((item) => this.#transport.encrypt(item.message));
+      const { bytes, through } = this.#nextFrames();
       this.#writingSinceMs = this.#runtime.monotonicMs();
       try {
-        await this.#socket.write(concatBytes(...frames));
+        await this.#socket.write(bytes);
       } catch (error) {
         this.reset('broken', error instanceof Error ? error.message : 'broken');
         return;
       }
       this.#writingSinceMs = undefined;
       this.#readable.notify();
-      const through = items.findLast((item) => item.number !== undefined)?.number;
       if (through !== undefined) this.#handler.sent(through);
     }
+  }
+
+  /** What is written next, encrypted, and the manager's last number in it. Only this is kept while the socket has no room. */
+  #nextFrames(): { readonly bytes: Uint8Array; readonly through: bigint | undefined } {
+    const { gossipBytes } = this.#queue;
+    const items = this.#queue.take(WRITE_BATCH_BYTES);
+    if (this.#queue.gossipBytes < gossipBytes) this.#handler.gossipTaken();
+    for (const item of items) this.#wireLog?.message('out', this.nodeId, item.message);
+    const bytes = concatBytes(...items.map((item) => this.#transport.encrypt(item.message)));
+    return { bytes, through: items.findLast((item) => item.number !== undefined)?.number };
   }
 }
