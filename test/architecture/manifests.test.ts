@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { DEFAULT_LIMITS, PEER_MEMORY_BYTES } from '@fulmen/peer-gateway/limits';
 import { expect, test } from 'vitest';
 import { FLEET } from '../../deploy/certificates/make-certificates.ts';
 
@@ -63,4 +64,11 @@ test('certificates have the units that the fleet’s have elsewhere', () => {
   expect(units.toSorted()).toEqual(
     FLEET.map(({ name, capabilities }) => `${name}: ${capabilities.join(', ')}`).toSorted(),
   );
+});
+
+test('a gateway has memory for all that strangers may make it hold, beside half a GiB for everything else', () => {
+  const gateway = manifests.find(({ name, kind }) => name === 'peer-gateway' && kind === 'Deployment');
+  const limitGib = Number(/limits: \{ memory: (\d+)Gi \}/.exec(gateway?.text ?? '')?.[1]);
+  const heldGib = (DEFAULT_LIMITS.maxUnwantedPeers * PEER_MEMORY_BYTES) / 2 ** 30;
+  expect(limitGib).toBeGreaterThanOrEqual(heldGib + 0.5);
 });
