@@ -1,4 +1,5 @@
 export * from './runtime.ts';
+export { essentialTasks } from './essential.ts';
 export { nodeRuntime, spawnTask } from './node-runtime.ts';
 export { createLogger, type Logger, silentLogger } from './logger.ts';
 export { Metrics, serveMetrics } from './metrics.ts';

@@ -5,8 +5,9 @@ import {
   WalletServiceService,
 } from '@fulmen/proto/chain/v1/chain';
 import { equalBytes } from '@fulmen/codec';
-import type { RunningService } from '@fulmen/service';
+import { essentialTasks, type RunningService } from '@fulmen/service';
 import { DEFAULT_SWEEP_POLICY } from '@fulmen/settlement/sweep/index';
+import { heedDamage } from '@fulmen/store/heed-damage';
 import { Broadcaster } from './broadcast/broadcaster.ts';
 import { FeeEstimator } from './fees/estimator.ts';
 import { BlockIndex } from './follower/block-index.ts';
@@ -51,8 +52,17 @@ export interface RunningChainMonitor extends RunningService {
 
 export async function start(
   config: ChainMonitorConfig,
-  ports: ChainMonitorPorts,
+  given: ChainMonitorPorts,
 ): Promise<RunningChainMonitor> {
+  const failed = Promise.withResolvers<Error>();
+  const ports: ChainMonitorPorts = {
+    ...given,
+    store: heedDamage(given.store, failed.resolve),
+    runtime: essentialTasks(given.runtime, failed.resolve),
+    ...(given.towers !== undefined && {
+      towers: { ...given.towers, store: heedDamage(given.towers.store, failed.resolve) },
+    }),
+  };
   const { runtime, logger, source, bus, signer } = ports;
   const metrics = chainMetrics(ports.metrics);
   let book: AddressBook | undefined;
@@ -246,11 +256,11 @@ export async function start(
   const unsubscribe = bus.subscribe('fulmen.monitor', () => worker.wake());
   // Standbys keep their lookups fresh too.
   const unsubscribeBlocks = bus.subscribe('fulmen.block', () => lookup.forget());
-  const failed = worker.start(address);
+  worker.start(address);
   const hints = await ports.blockHints?.(() => worker.wake());
   return {
     address,
-    failed,
+    failed: failed.promise,
     wake: () => worker.wake(),
     stop: async () => {
       unsubscribe();

@@ -46,11 +46,6 @@ export interface Leader {
   readonly doubt?: string;
 }
 
-/** Something that is no Error ended the work. */
-class WorkerError extends Error {
-  override readonly name = 'WorkerError';
-}
-
 /** What a node's own chain-monitor does, and a tower does not. */
 export interface OwnDuties {
   readonly signer: ChainMonitorPorts['signer'];
@@ -107,19 +102,13 @@ export class Worker {
     return this.#leader;
   }
 
-  /** Begins; resolves with what ended the work, should it not be able to go on. */
-  start(address: string): Promise<Error> {
+  /** Begins. Its tasks are essential: what ends one ends the service. */
+  start(address: string): void {
     this.#address = address;
     this.#tasks = [
       this.#runtime.spawn('chain-lease', (signal) => this.#keepLease(signal)),
       this.#runtime.spawn('chain-turns', (signal) => this.#turns(signal)),
     ];
-    return new Promise((resolve) => {
-      for (const { done } of this.#tasks)
-        done.catch((error: unknown) =>
-          resolve(error instanceof Error ? error : new WorkerError(String(error))),
-        );
-    });
   }
 
   async stop(): Promise<void> {

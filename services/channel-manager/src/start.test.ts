@@ -15,7 +15,7 @@ import {
 import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import { type DuplexStream, type Handlers, MemoryNetwork, RpcError } from '@fulmen/rpc';
 import { Metrics, nodeRuntime, silentLogger } from '@fulmen/service';
-import { MemoryManagerDatabase } from '@fulmen/store';
+import { type ManagerStore, MemoryManagerDatabase, StoreError, UnrecoverableStoreError } from '@fulmen/store';
 import { MemoryBackupStore } from '@fulmen/store/manager/backup/memory';
 import { decodeMessage, encodeMessage, HOLDER_FEATURES, type Message } from '@fulmen/wire';
 import { expect, test } from 'vitest';
@@ -77,7 +77,10 @@ function signerFor({ channel, ctx }: TestNode): Handlers<typeof SignerServiceSer
 }
 
 /** A replica beside a chain-monitor that follows the chain, and whose node has no fee estimates. */
-async function withoutEstimates(alice: TestNode) {
+async function withoutEstimates(
+  alice: TestNode,
+  connect = (database: MemoryManagerDatabase): ManagerStore => database.connect('a'),
+) {
   const network = new MemoryNetwork();
   const signer = network.server('signer');
   signer.add(SignerServiceService, signerFor(alice));
@@ -121,7 +124,7 @@ async function withoutEstimates(alice: TestNode) {
       server: network.server('a'),
       signerConnector: network.connector('a', ['channel', 'node']),
       connector: network.connector('a', ['channel', 'node']),
-      store: database.connect('a'),
+      store: connect(database),
       backupStore: new MemoryBackupStore(database),
       bus: new MemoryBusHub().connect('a'),
       runtime: nodeRuntime({ onFailure: () => undefined }),
@@ -240,5 +243,18 @@ test('a replica beside a node without fee estimates takes its shards, reestablis
   expect(toHex(refusal.channelId)).toBe(toHex(temporaryChannelId));
   expect(new TextDecoder().decode(refusal.data)).toContain('fee estimate');
   gateway.close();
+  await replica.stop();
+});
+
+test('a replica ends by the word of its database that it is damaged, and waits for one that is away', async () => {
+  const { alice } = new Pair(fakeSecp256k1);
+  const damage = new UnrecoverableStoreError('invalid page in block 7');
+  const answers: Error[] = [new StoreError('unavailable', 'away'), damage];
+  const { replica } = await withoutEstimates(alice, (database) => {
+    const sequenceEvents = (): Promise<never> => Promise.reject(answers.shift() ?? damage);
+    return Object.assign(database.connect('a'), { sequenceEvents });
+  });
+  expect(await replica.failed).toBe(damage);
+  expect(answers).toEqual([]);
   await replica.stop();
 });

@@ -9,8 +9,15 @@ import { ManagerServiceService } from '@fulmen/proto/manager/v1/manager';
 import { RouterServiceService } from '@fulmen/proto/router/v1/router';
 import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import type { RpcConnector, RpcServer } from '@fulmen/rpc';
-import type { Logger, Metrics, RunningService, Runtime } from '@fulmen/service';
+import {
+  essentialTasks,
+  type Logger,
+  type Metrics,
+  type RunningService,
+  type Runtime,
+} from '@fulmen/service';
 import type { ManagerStore } from '@fulmen/store';
+import { heedDamage } from '@fulmen/store/heed-damage';
 import { ChainWatch } from './engine/chain-watch.ts';
 import { EngineCommands } from './engine/commands.ts';
 import { Committer } from './engine/committer.ts';
@@ -92,7 +99,15 @@ const IDEMPOTENCY_MS = 7 * 24 * 3_600_000;
 const EVENTS_AT_ONCE = 1_000;
 
 export async function start(options: ManagerOptions, ports: ManagerPorts): Promise<RunningService> {
-  const { runtime, logger, store, bus } = ports;
+  const { logger, bus } = ports;
+  const failed = Promise.withResolvers<Error>();
+  const store = heedDamage(ports.store, failed.resolve);
+  const backupStore = heedDamage(ports.backupStore, failed.resolve);
+  const towersRequired = ports.towers && {
+    ...ports.towers,
+    acknowledgements: heedDamage(ports.towers.acknowledgements, failed.resolve),
+  };
+  const runtime = essentialTasks(ports.runtime, failed.resolve);
   const signer = ports.signerConnector.client(SignerServiceService, options.signerAddress);
   const chain = ports.connector.client(ChainServiceService, options.chainMonitorAddress);
   const wallet = ports.connector.client(WalletServiceService, options.chainMonitorAddress);
@@ -104,7 +119,8 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   const enginePorts: EnginePorts = {
     store,
     bus,
-    runtime,
+    // What the engine spawns is work of single channels.
+    runtime: ports.runtime,
     logger,
     metrics: ports.metrics,
     secp: ports.secp,
@@ -115,7 +131,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     router,
     committer,
     lease,
-    ...(ports.towers !== undefined && { towers: ports.towers }),
+    ...(towersRequired !== undefined && { towers: towersRequired }),
   };
 
   const { nodeId } = await untilAnswered(runtime, logger, 'the signer', () => signer.getNode({}));
@@ -146,7 +162,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     replicaId: options.replicaId,
     openings: { maxPendingPerPeer: options.maxPendingPerPeer, maxPendingTotal: options.maxPendingTotal },
     policy: options.policy,
-    backups: { store: ports.backupStore, network: options.network, file: ports.backupFile },
+    backups: { store: backupStore, network: options.network, file: ports.backupFile },
     identity: options.identity,
     disableAfterMs: options.disableAfterMs,
   });
@@ -168,8 +184,6 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
   const bound = await ports.server.listen();
   const address = options.advertise ?? bound;
 
-  const failed = Promise.withResolvers<Error>();
-  void committer.failed.then(failed.resolve);
   const keeper = new ShardKeeper(
     { store, bus, runtime, logger, lease },
     {

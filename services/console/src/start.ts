@@ -14,7 +14,14 @@ import {
   TowerServiceService,
 } from '@fulmen/proto/node/v1/node';
 import type { RpcConnector, RpcServer } from '@fulmen/rpc';
-import type { Logger, Metrics, RunningService, Runtime } from '@fulmen/service';
+import {
+  essentialTasks,
+  type Logger,
+  type Metrics,
+  type RunningService,
+  type Runtime,
+} from '@fulmen/service';
+import { heedDamage } from '@fulmen/store/heed-damage';
 import { Guard } from './auth/guard.ts';
 import type { TokenSource } from './auth/tokens.ts';
 import type { ConsoleConfig, FleetService } from './config.ts';
@@ -51,7 +58,9 @@ const STOP_GRACE_MS = 5_000;
 
 /** Rejects with TokenFileError when the tokens cannot be read. Whoever made the ports closes them after `stop`. */
 export async function startConsole(config: ConsoleConfig, ports: ConsolePorts): Promise<RunningService> {
-  const { runtime, logger, metrics, server, connectorOf, bus, curve } = ports;
+  const { logger, metrics, server, connectorOf, bus, curve } = ports;
+  const failed = Promise.withResolvers<Error>();
+  const runtime = essentialTasks(ports.runtime, failed.resolve);
   const guard = new Guard({ runtime, logger, metrics, limits: config.limits });
   guard.setTokens(await ports.tokens.load());
   const reload = runtime.spawn('token reload', async (signal) => {
@@ -65,7 +74,7 @@ export async function startConsole(config: ConsoleConfig, ports: ConsolePorts): 
       );
     }
   });
-  const feed = new EventFeed(ports.events, runtime);
+  const feed = new EventFeed(heedDamage(ports.events, failed.resolve), runtime);
   const unsubscribe = bus.subscribe('fulmen.event', () => feed.wake());
   const context: ConsoleContext = {
     config,
@@ -104,8 +113,7 @@ export async function startConsole(config: ConsoleConfig, ports: ConsolePorts): 
   logger.info({ address }, 'the public API is open');
   return {
     address,
-    // Nothing here is lost for good: every error belongs to one call.
-    failed: new Promise(() => undefined),
+    failed: failed.promise,
     stop: async () => {
       // Subscribers first: their streams would hold the server open.
       await stopWork();

@@ -7,7 +7,7 @@ import { shardOfPeer } from '@fulmen/keys/shard';
 import type { Client } from '@fulmen/rpc';
 import type { GossipServiceService, GossipToPeer } from '@fulmen/proto/router/v1/router';
 import type { PeerLinkServiceService } from '@fulmen/proto/link/v1/link';
-import type { Logger, Runtime, Task } from '@fulmen/service';
+import { essentialTasks, type Logger, type Runtime, type Task } from '@fulmen/service';
 import { sanitizeForLog } from '@fulmen/wire';
 import { Dialer, type DialTarget } from './dial/dialer.ts';
 import { GossipLink } from './gossip/gossip-link.ts';
@@ -79,6 +79,7 @@ export class Gateway {
   readonly #unestablished = new Set<Socket>();
   readonly #background = new Set<Task>();
   readonly #services: Task[] = [];
+  readonly #failed = Promise.withResolvers<Error>();
   #nextConnectionId = 1n;
   #stopping = false;
 
@@ -114,9 +115,14 @@ export class Gateway {
     );
   }
 
+  /** Resolves when a link or the clock ended by an error: without them it is none. Peers' own tasks end with their peer. */
+  get failed(): Promise<Error> {
+    return this.#failed.promise;
+  }
+
   /** Starts links and clock, then listens. */
   async start(listen: SocketAddress): Promise<SocketListener> {
-    const { runtime } = this.#ports;
+    const runtime = essentialTasks(this.#ports.runtime, this.#failed.resolve);
     const { gatewayId, incarnation } = this.#options;
     for (const link of this.#links) {
       this.#services.push(

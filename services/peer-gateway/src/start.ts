@@ -94,8 +94,7 @@ export async function start(config: GatewayConfig, ports: StartPorts): Promise<R
   return {
     nodeId: node.nodeId,
     address,
-    // Nothing that happens to a gateway is beyond repair by trying again.
-    failed: new Promise<Error>(() => undefined),
+    failed: gateway.failed,
     stop: async () => {
       await listener.close();
       await gateway.stop();

@@ -63,7 +63,8 @@ export class Replica {
 
   async stop(): Promise<void> {
     await Promise.all(this.#tasks.map((task) => task.stop()));
-    await this.#turn;
+    // Its error was that of the task that waited for it.
+    await this.#turn.catch(() => undefined);
     const writer = this.#writer;
     this.#writer = undefined;
     await writer?.stop('save');
@@ -104,7 +105,8 @@ export class Replica {
     await loadScores(this.#context);
     const writer = new Writer(this.#context, outcome.epoch, () => {
       this.#leaseEndMs = Number.NEGATIVE_INFINITY;
-      void this.#renewOrWait();
+      // An error that lasts is met by the next renewal, too: all turns after it fail.
+      this.#renewOrWait().catch(() => undefined);
     });
     writer.start();
     this.#writer = writer;

@@ -2,7 +2,7 @@
 import { STALE_AFTER_SECONDS } from '@fulmen/graph';
 import { compareBytes, toHex } from '@fulmen/codec';
 import { SYNTHETIC_CHAIN_HASH } from '@fulmen/graph/synthetic';
-import { StoreError } from '@fulmen/store';
+import { StatementError, StoreError, UnrecoverableStoreError } from '@fulmen/store/error';
 import type { MessageOf } from '@fulmen/wire';
 import { decodeShortIds, encodeShortIds, make } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
@@ -395,6 +395,41 @@ describe('replicas', () => {
     await until(async () => (await info(fleet, 'reader')).updates === 6);
     await reader.stop();
     expect(fleet.runtime.failures).toEqual([]);
+  });
+
+  const definite = [
+    new UnrecoverableStoreError('invalid page in block 7'),
+    new StatementError('42501', {}, 'permission denied for table lease'),
+  ];
+
+  test.each(definite)(
+    'an answer to a renewal that does not get better ends the router: $name',
+    async (error) => {
+      const fleet = await fleetOf();
+      let asked = 0;
+      const router = await fleet.startRouter('router', {}, (store) => ({
+        ...store,
+        acquireLease: (...args) => (++asked === 1 ? store.acquireLease(...args) : Promise.reject(error)),
+      }));
+      await fleet.runtime.advance(4_000);
+      expect(await router.failed).toBe(error);
+      await router.stop();
+    },
+  );
+
+  test('damage that only a call sees ends the router, too', async () => {
+    const fleet = await fleetOf();
+    const damage = new UnrecoverableStoreError('invalid page in block 7');
+    const writer = await fleet.startRouter('router', {}, (store) => ({
+      ...store,
+      write: () => Promise.reject(damage),
+    }));
+    const own = channelOf(fleet, 710_000, [3, 20]);
+    const published = fleet.client('router').publishOwn({ messages: [own.announcement.raw] });
+    await expect(published).rejects.toMatchObject({ code: 'internal' });
+    expect(await writer.failed).toBe(damage);
+    // It saves nothing more.
+    await expect(writer.stop()).rejects.toBe(damage);
   });
 
   test('a writer whose store is away longer than its lease takes over nothing that is in no store', async () => {

@@ -2,8 +2,9 @@
 import { ChainServiceService } from '@fulmen/proto/chain/v1/chain';
 import { GossipServiceService, RouterServiceService } from '@fulmen/proto/router/v1/router';
 import { type Client, RpcError } from '@fulmen/rpc';
-import type { RunningService } from '@fulmen/service';
+import { essentialTasks, type RunningService } from '@fulmen/service';
 import { StoreError } from '@fulmen/store';
+import { heedDamage } from '@fulmen/store/heed-damage';
 import type { RouterConfig } from './config.ts';
 import type { Writer } from './gossip/writer.ts';
 import { followBestBlock, readBestBlock } from './jobs/best-block.ts';
@@ -28,12 +29,13 @@ const FORWARDED = 'fulmen-forwarded';
 
 /** Starts a router; it listens when the promise resolves, and writes already if the lease was free. */
 export async function start(config: RouterConfig, ports: RouterPorts): Promise<RunningService> {
+  const failed = Promise.withResolvers<Error>();
   const context: RouterContext = {
     state: new RouterState(config.chainHash, config.ownNodeId),
     chain: ports.connector.client(ChainServiceService, config.chainAddress),
-    store: ports.store,
+    store: heedDamage(ports.store, failed.resolve),
     bus: ports.bus,
-    runtime: ports.runtime,
+    runtime: essentialTasks(ports.runtime, failed.resolve),
     logger: ports.logger,
     metrics: routerMetrics(ports.metrics),
     secp: ports.secp,
@@ -107,8 +109,8 @@ export async function start(config: RouterConfig, ports: RouterPorts): Promise<R
   const bestBlock = followBestBlock(context);
   return {
     address,
-    // Every fault has a way on: a lost lease makes a reader, a lost store is tried again.
-    failed: new Promise(() => undefined),
+    // A lost lease makes a reader, and a store that is away is asked again; what does not get better by itself ends the process.
+    failed: failed.promise,
     stop: async () => {
       await bestBlock.stop();
       await started.stop();

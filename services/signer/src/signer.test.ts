@@ -2,6 +2,7 @@ import { secp256k1 as secp } from '@fulmen/crypto/default';
 import { RefusalKind, type SignSuccess } from '@fulmen/proto/signer/v1/signer';
 import { toHex } from '@fulmen/codec';
 import { commitmentPoint, channelSecrets } from '@fulmen/keys';
+import { StatementError, UnrecoverableStoreError } from '@fulmen/store/error';
 import { afterEach, describe, expect, test } from 'vitest';
 import { findAuditBreak } from './audit.ts';
 import { EMPTY_ITEM, registrationOf, SHARD } from './testing/channel.ts';
@@ -216,6 +217,15 @@ describe('commits', () => {
       code: 'unavailable',
     });
     expect((await first.service.failed).message).toContain('another signer process');
+  });
+
+  test.each([
+    new UnrecoverableStoreError('invalid page in block 7'),
+    new StatementError('42501', {}, 'permission denied for table lease'),
+  ])('a lease that can never be renewed ends the signer: $name', async (error) => {
+    const store = Object.assign(new MemorySignerStore(), { renewLease: () => Promise.reject(error) });
+    const { service } = await pairs.start('alice', { store });
+    expect(await service.failed).toBe(error);
   });
 
   test('the audit chain holds, and shows an altered row', async () => {

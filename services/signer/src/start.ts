@@ -6,8 +6,16 @@ import { equalBytes, toHex } from '@fulmen/codec';
 import type { Secp256k1 } from '@fulmen/crypto';
 import type { KeyTree } from '@fulmen/keys';
 import { type Handlers, RpcError, type RpcServer } from '@fulmen/rpc';
-import { type Logger, type Metrics, type RunningService, type Runtime, type Task } from '@fulmen/service';
+import {
+  essentialTasks,
+  type Logger,
+  type Metrics,
+  type RunningService,
+  type Runtime,
+  type Task,
+} from '@fulmen/service';
 import { StoreError } from '@fulmen/store/error';
+import { heedDamage } from '@fulmen/store/heed-damage';
 import { DEFAULT_LIMITS } from './enforcement/limits.ts';
 import type { PolicyLimits } from './enforcement/types.ts';
 import { InputSums } from './input-sums.ts';
@@ -76,10 +84,15 @@ const DEFAULT_LEASE_MS = 2_000;
 const MARKER_INTERVAL_MS = 1_000;
 
 /** Starts the signer. Rejects with SignerStartError when the database is another node's or another process's. */
-export async function start(options: SignerOptions, ports: SignerPorts): Promise<RunningService> {
+export async function start(options: SignerOptions, given: SignerPorts): Promise<RunningService> {
+  const failed = Promise.withResolvers<Error>();
+  const ports: SignerPorts = {
+    ...given,
+    store: heedDamage(given.store, failed.resolve),
+    runtime: essentialTasks(given.runtime, failed.resolve),
+  };
   const { store, runtime, logger } = ports;
   const metrics = signerMetrics(ports.metrics);
-  const failed = Promise.withResolvers<Error>();
   const instance = runtime.randomBytes(16);
   const leaseMs = options.leaseMs ?? DEFAULT_LEASE_MS;
   await acquire(ports, instance, leaseMs);

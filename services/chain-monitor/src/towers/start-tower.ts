@@ -6,9 +6,10 @@
 import { SettlementServiceService } from '@fulmen/proto/chain/v1/chain';
 import { toHex } from '@fulmen/codec';
 import type { ChannelMonitor } from '@fulmen/monitor';
-import type { RunningService } from '@fulmen/service';
+import { essentialTasks, type RunningService } from '@fulmen/service';
 import { DEFAULT_SWEEP_POLICY } from '@fulmen/settlement/sweep/index';
 import { RpcError } from '@fulmen/rpc';
+import { heedDamage } from '@fulmen/store/heed-damage';
 import type { TowerInbox } from '@fulmen/store/tower/tower-store';
 import { FeeEstimator } from '../fees/estimator.ts';
 import { BlockIndex } from '../follower/block-index.ts';
@@ -49,7 +50,14 @@ export interface RunningTower extends RunningService {
   wake(): void;
 }
 
-export async function startTower(config: TowerConfig, ports: TowerPorts): Promise<RunningTower> {
+export async function startTower(config: TowerConfig, given: TowerPorts): Promise<RunningTower> {
+  const failed = Promise.withResolvers<Error>();
+  const ports: TowerPorts = {
+    ...given,
+    store: heedDamage(given.store, failed.resolve),
+    inbox: heedDamage(given.inbox, failed.resolve),
+    runtime: essentialTasks(given.runtime, failed.resolve),
+  };
   const { runtime, logger, source, inbox, justice } = ports;
   const metrics = chainMetrics(ports.metrics);
   const destinationScript = await destinationOf(ports);
@@ -159,13 +167,13 @@ export async function startTower(config: TowerConfig, ports: TowerPorts): Promis
     }),
   );
   const address = await ports.server.listen();
-  const failed = worker.start(address);
+  worker.start(address);
   const pulling = puller.start();
   const hints = await ports.blockHints?.(() => worker.wake());
   logger.info({ tower: config.towerId, address }, 'tower watches');
   return {
     address,
-    failed: Promise.race([failed, new Promise<Error>((resolve) => void pulling.done.catch(resolve))]),
+    failed: failed.promise,
     wake: () => worker.wake(),
     stop: async () => {
       await hints?.close();

@@ -6,13 +6,7 @@
  */
 import type { SignItem, SignResult } from '@fulmen/proto/signer/v1/signer';
 import { type Logger, type Runtime } from '@fulmen/service';
-import {
-  type CommitUnit,
-  type ManagerStore,
-  StoreError,
-  UnrecoverableStoreError,
-  type Verdict,
-} from '@fulmen/store';
+import { type CommitUnit, type ManagerStore, StoreError, type Verdict } from '@fulmen/store';
 import type { SignLane } from '../signing/sign-lane.ts';
 
 const LANES = 2;
@@ -42,7 +36,6 @@ export class Committer {
   readonly #runtime: Runtime;
   readonly #logger: Logger;
   readonly #queue: Job[] = [];
-  readonly #failed = Promise.withResolvers<Error>();
   #busyLanes = 0;
   #scheduled = false;
   /** Calls to the store, for the budget of a step. */
@@ -54,11 +47,6 @@ export class Committer {
     this.#signLane = signLane;
     this.#runtime = runtime;
     this.#logger = logger;
-  }
-
-  /** Resolves when the store is damaged: the process must stop. */
-  get failed(): Promise<Error> {
-    return this.#failed.promise;
   }
 
   /**
@@ -96,7 +84,6 @@ export class Committer {
       try {
         verdicts = await this.#commit(jobs.map((job) => job.unit));
       } catch (error) {
-        if (error instanceof UnrecoverableStoreError) this.#failed.resolve(error);
         for (const job of jobs) job.reject(error);
         continue;
       }
