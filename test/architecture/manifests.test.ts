@@ -72,3 +72,20 @@ test('a gateway has memory for all that strangers may make it hold, beside half 
   const heldGib = (DEFAULT_LIMITS.maxUnwantedPeers * PEER_MEMORY_BYTES) / 2 ** 30;
   expect(limitGib).toBeGreaterThanOrEqual(heldGib + 0.5);
 });
+
+test('a pod that waits for others is not ready, and is left alone', () => {
+  const probes = ({ text }: Manifest, kind: string): string =>
+    new RegExp(`^ +${kind}Probe:\\n +(.*)$`, 'm').exec(text)?.[1] ?? 'none';
+  const workloads = manifests.filter((one) => isStateful(one) || one.kind === 'Deployment');
+  for (const one of workloads) {
+    for (const kind of ['startup', 'liveness'])
+      expect([one.name, kind, probes(one, kind)]).toEqual([
+        one.name,
+        kind,
+        'httpGet: { path: /alive, port: metrics }',
+      ]);
+    expect(['httpGet: { path: /metrics, port: metrics }', 'grpc: { port: 9000 }']).toContain(
+      probes(one, 'readiness'),
+    );
+  }
+});

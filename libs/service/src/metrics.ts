@@ -49,15 +49,30 @@ export class Metrics {
   }
 }
 
-/** Serves /metrics on host:port; port 0 picks one. */
-export async function serveMetrics(
-  metrics: Metrics,
-  host: string,
-  port: number,
-): Promise<{ port: number; stop: () => Promise<void> }> {
+export interface MetricsServer {
+  readonly port: number;
+  /** The service serves: from now on there are metrics. */
+  ready(): void;
+  stop(): Promise<void>;
+}
+
+/**
+ * Serves those who watch, on host:port; port 0 picks one. `/alive` is answered as long as the process is not stuck, also while
+ * it waits for other services; `/metrics` once it is ready.
+ */
+export async function serveMetrics(metrics: Metrics, host: string, port: number): Promise<MetricsServer> {
+  let isReady = false;
   const server: Server = createServer((request, response) => {
+    if (request.url === '/alive') {
+      response.writeHead(200).end();
+      return;
+    }
     if (request.url !== '/metrics') {
       response.writeHead(404).end();
+      return;
+    }
+    if (!isReady) {
+      response.writeHead(503).end('not ready\n');
       return;
     }
     metrics.registry.metrics().then(
@@ -74,6 +89,9 @@ export async function serveMetrics(
   const address = server.address();
   return {
     port: typeof address === 'object' && address !== null ? address.port : port,
+    ready: () => {
+      isReady = true;
+    },
     stop: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -25,7 +25,8 @@ export interface ProcessPorts {
 const STOP_DEADLINE_MS = 15_000;
 
 /**
- * Runs a service as this process. Prints one JSON line `{"ready":true,…}` on
+ * Runs a service as this process. Its metrics port opens first, and says from
+ * then on that the process is alive. Prints one JSON line `{"ready":true,…}` on
  * standard output when it serves. SIGTERM and SIGINT stop it cleanly; with
  * FULMEN_EXIT_WITH_PARENT=1 the end of standard input does too.
  */
@@ -46,13 +47,14 @@ export function runService(name: string, start: (ports: ProcessPorts) => Promise
     process.exit(70);
   });
   const main = async (): Promise<void> => {
-    const service = await start({ runtime, logger, metrics, environment });
-    const metricsPort = Number(environment['FULMEN_METRICS_PORT'] ?? 0);
+    // Before the service starts: while it waits for others, whoever watches the process must see that it lives.
     const served = await serveMetrics(
       metrics,
       environment['FULMEN_METRICS_HOST'] ?? '127.0.0.1',
-      metricsPort,
+      Number(environment['FULMEN_METRICS_PORT'] ?? 0),
     );
+    const service = await start({ runtime, logger, metrics, environment });
+    served.ready();
     process.stdout.write(
       `${JSON.stringify({ ready: true, service: name, address: service.address, metricsPort: served.port, pid: process.pid })}\n`,
     );
