@@ -3,8 +3,9 @@
  * certificate for each service. A certificate's organizational units are what
  * its holder may call (`libs/rpc/src/callers.ts`).
  *
- * Run it (`make-certificates.ts FOLDER [HOST…]`, with `--towers` first for
- * those of towers) or call `makeCertificates`.
+ * Run it (`node deploy/bootstrap/run.mjs deploy/certificates/make-certificates.ts
+ * FOLDER [HOST…]`, with `--towers` before FOLDER for those of towers) or call
+ * `makeCertificates`. Keys are for the user alone who ran it.
  * Whoever holds `ca.key` can make a certificate with any capability: keep it
  * off the machines that run services.
  */

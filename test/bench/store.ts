@@ -3,7 +3,7 @@
  * and 50 channels, alone and on concurrent lanes. Prints channels per second,
  * calls per second, latency, WAL per call and the hot row's size.
  *
- * Run: node test/bench/store.ts (sets FULMEN_TEST_FSYNC=on for its own server)
+ * Run: node deploy/bootstrap/run.mjs test/bench/store.ts (sets FULMEN_TEST_FSYNC=on for its own server)
  */
 import {
   bytes,
