@@ -286,8 +286,17 @@ function start(command, args, options, onText) {
   });
 }
 
+/** A container may run as a user that has no name. */
+function userName() {
+  try {
+    return os.userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.()}`;
+  }
+}
+
 /** Turns a tool's output into a sentence that says what to do. */
-function explain(what, output) {
+export function explain(what, output) {
   const tail = output.trim().split('\n').slice(-12).join('\n');
   let advice = 'The end of its output:';
   if (/ENOSPC|no space left|disk quota/i.test(output)) {
@@ -300,7 +309,7 @@ function explain(what, output) {
     advice =
       'The package registry could not be reached: check the network (and proxy settings), then run this again.';
   } else if (/EACCES|EPERM|permission denied|EROFS/i.test(output)) {
-    advice = `A folder is not writable for this user (${os.userInfo().username}): run as the owner of ${root}.`;
+    advice = `A folder is not writable for this user (${userName()}): run as the owner of ${root}.`;
   } else if (/ERR_PNPM_OUTDATED_LOCKFILE/.test(output)) {
     advice = 'pnpm-lock.yaml does not match a package.json: run `pnpm install` and commit the lock file.';
   }
