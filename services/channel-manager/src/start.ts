@@ -157,6 +157,7 @@ export async function start(options: ManagerOptions, ports: ManagerPorts): Promi
     }),
     blockHeight: startHeight,
     chainDoubt: () => chainWatch.doubt(),
+    blocksUnseen: () => chainWatch.blocksUnseen(),
   };
   const engine = new Engine(enginePorts, node, {
     replicaId: options.replicaId,

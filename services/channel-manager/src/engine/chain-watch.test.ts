@@ -33,6 +33,18 @@ describe('whether the chain is known as it is', () => {
     chain.heard({ halted: false, haltReason: '' });
     expect(chain.doubt()).toBeUndefined();
   });
+
+  test('each minute without a word that is believed may have brought a block', () => {
+    const { chain, clock } = watch(10_000);
+    expect(chain.blocksUnseen()).toBe(0);
+    clock.nowMs += 119_999;
+    expect(chain.blocksUnseen()).toBe(1);
+    chain.heard({ halted: true, haltReason: 'the source lies' });
+    clock.nowMs += 1;
+    expect(chain.blocksUnseen()).toBe(2);
+    chain.heard({ halted: false, haltReason: '' });
+    expect(chain.blocksUnseen()).toBe(0);
+  });
 });
 
 describe('while the chain is not known as it is', () => {
@@ -55,6 +67,7 @@ describe('while the chain is not known as it is', () => {
         channelId: state.channelId,
         nowUnixMs,
         blockHeight: 400,
+        greatestHeight: 400,
         fulfilledLateMsat: 0n,
         updatesComplete: 'at_commit',
         newHtlcs,

@@ -12,11 +12,16 @@ export interface ChainWord {
   readonly haltReason: string;
 }
 
+/** Less than blocks take, of which one comes in ten minutes on average. */
+const SHORTEST_BLOCK_MS = 60_000;
+
 export class ChainWatch {
   readonly #runtime: Pick<Runtime, 'monotonicMs'>;
   readonly #logger: Logger;
   readonly #staleMs: number;
   #heardMs: number;
+  /** When chain-monitor last answered and believed its source. */
+  #knownMs: number;
   #haltReason: string | undefined;
   #told: string | undefined;
 
@@ -26,11 +31,13 @@ export class ChainWatch {
     this.#logger = logger;
     this.#staleMs = staleMs;
     this.#heardMs = runtime.monotonicMs();
+    this.#knownMs = this.#heardMs;
   }
 
   /** chain-monitor answered. */
   heard({ halted, haltReason }: ChainWord): void {
     this.#heardMs = this.#runtime.monotonicMs();
+    if (!halted) this.#knownMs = this.#heardMs;
     this.#haltReason = halted ? haltReason : undefined;
     this.#tell();
   }
@@ -41,6 +48,11 @@ export class ChainWatch {
     if (silentMs > this.#staleMs)
       return `chain-monitor has not answered for ${Math.floor(silentMs / 1000)} seconds`;
     return this.#haltReason;
+  }
+
+  /** How many blocks may have come, at most, since the height that is known was the best. */
+  blocksUnseen(): number {
+    return Math.floor((this.#runtime.monotonicMs() - this.#knownMs) / SHORTEST_BLOCK_MS);
   }
 
   /** To be called now and then: the log hears when the doubt begins and when it ends. */

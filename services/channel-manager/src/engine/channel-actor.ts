@@ -380,6 +380,7 @@ export class ChannelActor {
         channelId: this.channelId,
         nowUnixMs: ports.runtime.wallClockMs(),
         blockHeight: node.blockHeight,
+        greatestHeight: node.blockHeight + node.blocksUnseen(),
         decisions: this.#inbound.decisions,
         outgoing: this.#outgoing,
         fulfilledLateMsat: this.#ledger.fulfilledLateMsat,

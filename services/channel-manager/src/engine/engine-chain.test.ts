@@ -31,6 +31,7 @@ class OneChannel {
     feerates: FEERATES,
     blockHeight: EXPIRY_HEIGHT - 100,
     chainDoubt: () => undefined,
+    blocksUnseen: () => 0,
   } as unknown as NodeView;
   readonly engine: Engine;
   readonly shard: number;

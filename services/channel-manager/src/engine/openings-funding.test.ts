@@ -37,6 +37,7 @@ class OneOpening {
         channelConfig: this.node.ctx.config,
         feerates: this.node.ctx.feerates,
         chainDoubt: () => undefined,
+        blocksUnseen: () => 0,
       },
       ports: {
         secp: fakeSecp256k1,

@@ -49,4 +49,6 @@ export interface NodeView {
   blockHeight: number;
   /** Why heights and confirmations cannot be relied on; undefined while they can. */
   readonly chainDoubt: () => string | undefined;
+  /** How many blocks may have come, at most, since `blockHeight` was the best: none but while the chain is in doubt. */
+  readonly blocksUnseen: () => number;
 }

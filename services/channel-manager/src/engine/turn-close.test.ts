@@ -37,6 +37,7 @@ function runAfter(
     channelId: state.channelId,
     nowUnixMs: 1,
     blockHeight: 400,
+    greatestHeight: 400,
     fulfilledLateMsat,
     updatesComplete: 'at_commit',
     newHtlcs: 'taken',

@@ -14,15 +14,15 @@ import type { TurnContext } from './turn-result.ts';
 /**
  * An HTLC that the peer has, and no commitment_signed covers, waited too long: for the peer's revoke_and_ack, or for towers.
  * To be asked before each commitment_signed: only the end of the connection takes the HTLC back, and whoever sent it may
- * be paid back upstream once it has expired. So none is signed while nobody knows the height, either.
+ * be paid back upstream once it has expired. Where the chain is in doubt, the greatest height that it may have counts.
  */
 export function unsignedTooLong(
   state: EstablishedChannel,
-  { blockHeight, newHtlcs }: Pick<TurnContext, 'blockHeight' | 'newHtlcs'>,
+  { greatestHeight }: Pick<TurnContext, 'greatestHeight'>,
 ): ChannelError | undefined {
   if (isClosing(state)) return undefined;
-  const late = unsignedHtlcs(state).find(
-    ({ cltvExpiryHeight }) => newHtlcs === 'held' || isTooLateToOffer(cltvExpiryHeight, blockHeight),
+  const late = unsignedHtlcs(state).find(({ cltvExpiryHeight }) =>
+    isTooLateToOffer(cltvExpiryHeight, greatestHeight),
   );
   return (
     late && {

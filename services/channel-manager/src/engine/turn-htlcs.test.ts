@@ -27,6 +27,7 @@ class Bench {
   readonly pair = new Pair(fakeSecp256k1);
   readonly outgoing = new Map([[0n, LINK]]);
   blockHeight = 400;
+  blocksUnseen = 0;
   newHtlcs: 'taken' | 'held' = 'taken';
   updatesComplete: 'at_commit' | 'at_towers' = 'at_commit';
   state: ChannelState;
@@ -50,6 +51,7 @@ class Bench {
         channelId: this.channel.channelId,
         nowUnixMs: 0,
         blockHeight: this.blockHeight,
+        greatestHeight: this.blockHeight + this.blocksUnseen,
         fulfilledLateMsat: 0n,
         updatesComplete: this.updatesComplete,
         newHtlcs: this.newHtlcs,
@@ -365,12 +367,20 @@ describe('an HTLC that is sent while the peer owes its revoke_and_ack', () => {
     }
   });
 
-  test('is not signed while the chain is not known', () => {
+  test.each([
+    { unseen: EXPIRY - 4 - 400, what: 'is signed where the chain was in doubt for a while', ends: [] },
+    {
+      unseen: EXPIRY - 3 - 400,
+      what: 'is not signed where its last blocks may have come unseen',
+      ends: ENDS,
+    },
+  ])('$what', ({ unseen, ends }) => {
     const { bench, revocation } = owing();
     bench.newHtlcs = 'held';
+    bench.blocksUnseen = unseen;
     const result = bench.turn(...revocation);
-    expect(kindsOf(result)).not.toContain('commitment_signed');
-    expect(result.followUps).toEqual(ENDS);
+    expect(kindsOf(result).includes('commitment_signed')).toBe(ends.length === 0);
+    expect(result.followUps).toEqual(ends);
   });
 
   test('is signed with the revoke_and_ack that comes in time', () => {

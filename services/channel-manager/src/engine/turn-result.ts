@@ -21,6 +21,8 @@ export interface TurnContext {
   readonly nowUnixMs: number;
   /** The newest that is known, whether its block's item has come or not. */
   readonly blockHeight: number;
+  /** What it may be by now: more, where the chain is in doubt. */
+  readonly greatestHeight: number;
   /** Where a monitor update is complete: with its commit, or when enough towers have it (LDK `InProgress` until then). */
   readonly updatesComplete: 'at_commit' | 'at_towers';
   /** held: the chain is not known as it is; new HTLCs wait, and fail when they have waited long enough. */

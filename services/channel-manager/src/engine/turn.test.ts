@@ -37,6 +37,7 @@ class Bench {
         channelId: this.channel.channelId,
         nowUnixMs: 0,
         blockHeight: 400,
+        greatestHeight: 400,
         fulfilledLateMsat: 0n,
         updatesComplete: this.updatesComplete,
         newHtlcs: 'taken',

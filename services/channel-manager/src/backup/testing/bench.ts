@@ -135,6 +135,7 @@ export class BackupBench {
       },
       keysend: 'refused',
       chainDoubt: () => undefined,
+      blocksUnseen: () => 0,
     };
     const secret = sha256(utf8Encode(options.seed ?? 'seed'));
     const ports = {

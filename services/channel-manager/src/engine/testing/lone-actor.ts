@@ -79,7 +79,13 @@ export class LoneActor {
           },
         },
       },
-      node: { ...node.ctx, channelConfig: node.config, blockHeight: 500, chainDoubt: () => undefined },
+      node: {
+        ...node.ctx,
+        channelConfig: node.config,
+        blockHeight: 500,
+        chainDoubt: () => undefined,
+        blocksUnseen: () => 0,
+      },
       towers: undefined,
       otherSignatures: (): OtherSignatures => ({
         closing: (message) => this.signClosing(message),

@@ -208,6 +208,7 @@ export class Replica {
       blockHeight: HEIGHT,
       keysend: 'accepted',
       chainDoubt: () => this.bench.chainDoubt,
+      blocksUnseen: () => 0,
     } as NodeView;
     const ports = {
       store,
