@@ -256,6 +256,7 @@ test.each(['data_loss', 'counterparty'] as const)(
       scene,
       stolenOutputs(kept).map(({ key }) => key),
     );
+    expect(scene.alarms).toEqual([expect.stringContaining('a revoked commitment confirmed')]);
   },
 );
 

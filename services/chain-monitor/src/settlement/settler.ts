@@ -47,7 +47,7 @@ export interface SettlerPorts {
   readonly metrics: ChainMetrics;
   /** Absent: what an HTLC's claim costs is reckoned with the least that relays. */
   readonly fees?: Pick<FeeEstimator, 'estimateSatPerKw'>;
-  /** Absent: without the signer, a commitment that its monitor lost stays unknown. */
+  /** Absent, in a tower: without the signer, a commitment that its monitor lost, or was not given yet, stays unknown. */
   readonly holderPoints?: HolderPoints;
 }
 
@@ -296,7 +296,7 @@ export class Settler {
         if (settlement.close === undefined)
           learnt += this.#writeEarly(draft, settlement, { ...turn, told: toldEarly });
         else {
-          if (draft.settlement.settlement(id) === undefined)
+          if (draft.settlement.settlement(id)?.closeType !== settlement.close.type)
             this.#alarm(turn.channelId, settlement.close.type);
           learnt += writeSettlement(draft, settlement, turn);
         }
@@ -374,12 +374,17 @@ export class Settler {
   }
 
   #alarm(channelId: Uint8Array, type: string): void {
-    const { logger, metrics } = this.#ports;
+    const { logger, metrics, holderPoints } = this.#ports;
     metrics.closes.inc({ type });
     if (type === 'revoked')
       logger.error({ channelId }, 'ALARM: a revoked commitment confirmed: it is punished');
     else if (type === 'unknown')
       logger.error({ channelId }, 'ALARM: a transaction that nobody can explain spent a funding output');
+    else if (type === 'data_loss' && holderPoints === undefined)
+      logger.warn(
+        { channelId },
+        'a commitment confirmed that the monitor does not know yet: the node may tell of it',
+      );
     else if (type === 'data_loss')
       logger.error(
         { channelId },
