@@ -133,6 +133,7 @@ describe('a certificate reaches what its service calls', () => {
         'TowerFeedService.Acknowledge',
         'TowerFeedService.GetMonitor',
         'TowerFeedService.Pull',
+        'TowerFeedService.ReportSetBack',
       ],
     ],
     ['tower-feed', []],

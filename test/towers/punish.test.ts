@@ -312,6 +312,39 @@ test('a node whose database was set back is told so, and gets no acknowledgement
   expect(await scene.acknowledged()).toBe(0n);
 });
 
+test.each(['an earlier copy of it', 'a new one'] as const)(
+  'a tower that lost its database to %s has everything again, and punishes, though the channel does not move',
+  async (replacement) => {
+    const { scene, kept, last } = await begin(caseOf({ commitment: 'revoked_1', htlcs: 'received' }));
+    const early = last / 2n;
+    await scene.addTower();
+    await scene.startTower();
+    await scene.live(1n, early);
+    await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(early);
+    await scene.stopTower();
+    const copy = replacement === 'a new one' ? undefined : await scene.copyTower();
+    await scene.startTower();
+    await scene.live(early + 1n, last);
+    await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(last);
+    await scene.stopTower();
+    await scene.replaceTower(copy);
+    // The node's own monitor comes later: until then there is nothing to send, and nothing counts.
+    await scene.startTower();
+    await expect.poll(() => scene.acknowledged(), { timeout: 10_000 }).toBe(0n);
+    await scene.drain(last);
+    await expect.poll(() => scene.acknowledged(), { timeout: SECONDS }).toBe(last);
+    expect(await scene.held()).toBe(last);
+    expect(scene.alarms).toEqual([expect.stringContaining('was set back, or is another one')]);
+    expect(await scene.feed.listTowers()).toMatchObject([{ channelsBehind: 0, updatesWaiting: 0 }]);
+    await scene.loseNode();
+    scene.world.mine([kept.tx]);
+    await untilSpent(
+      scene,
+      stolenOutputs(kept).map(({ key }) => key),
+    );
+  },
+);
+
 /** The last update after which the monitor's newest commitment of the counterparty still has this number. */
 function lastThatKnows(scene: Scene, commitmentNumber: bigint): bigint {
   const found = scene.updates.findLast(({ updateId }) => {

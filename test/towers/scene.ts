@@ -64,7 +64,7 @@ export class Scene {
   readonly #network = new MemoryNetwork();
   readonly #feedServer: RpcServer = this.#network.server('feed');
   readonly #nodeServer: TestDatabase;
-  readonly #towerServer: TestDatabase;
+  #towerServer: TestDatabase;
   readonly #admin: Database;
   readonly feed: PostgresTowerFeedStore;
   readonly #signer: SignerHarness;
@@ -291,6 +291,28 @@ export class Scene {
   async stopTower(): Promise<void> {
     await this.#tower?.close();
     this.#tower = undefined;
+  }
+
+  /** A backup of the stopped tower's database. */
+  copyTower(): Promise<TestDatabase> {
+    return this.#towerServer.copy();
+  }
+
+  /** The stopped tower goes on with this database. Default: a new one. */
+  async replaceTower(replacement?: TestDatabase): Promise<void> {
+    await this.#towerServer.drop();
+    this.#towerServer = replacement ?? (await database());
+  }
+
+  /** The last update that the tower's database has. */
+  async held(): Promise<bigint> {
+    const rows = this.#towerServer.open();
+    const [row] = await rows.read<{ last: bigint | null }>(
+      `SELECT max(update_id) AS last FROM (
+         SELECT update_id FROM ${CHAIN_SCHEMA}.monitor UNION ALL SELECT update_id FROM monitor_update) AS u`,
+    );
+    await rows.close();
+    return row?.last ?? 0n;
   }
 
   wake(): void {

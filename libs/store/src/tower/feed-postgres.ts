@@ -49,11 +49,7 @@ export class PostgresTowerFeedStore implements port.TowerFeedStore {
         publicKey,
       ]);
       if (same.length === 0) return 'exists';
-      await session.query(
-        `INSERT INTO tower_preimage (tower_id, channel_id, htlc_id, preimage)
-         SELECT $1, channel_id, htlc_id, preimage FROM htlc_preimage ON CONFLICT DO NOTHING`,
-        [towerId],
-      );
+      await queuePreimages(session, towerId);
       return 'added';
     });
   }
@@ -143,13 +139,17 @@ export class PostgresTowerFeedStore implements port.TowerFeedStore {
     });
   }
 
-  /** Notes that the tower was here; for whoever serves it, now and then. */
-  async seen(towerId: string): Promise<void> {
+  /** Written now and then only, or when the mark is news. */
+  async seen(towerId: string, mark: bigint): Promise<bigint> {
     await this.#database.write(
-      `UPDATE tower SET last_seen_at = now() WHERE tower_id = $1
-         AND (last_seen_at IS NULL OR last_seen_at < now() - ${SEEN_INTERVAL})`,
-      [towerId],
+      `UPDATE tower SET last_seen_at = now(), mark = greatest(mark, $2::int8) WHERE tower_id = $1
+         AND (mark < $2::int8 OR last_seen_at IS NULL OR last_seen_at < now() - ${SEEN_INTERVAL})`,
+      [towerId, mark],
     );
+    const [row] = await this.#database.read<{ mark: bigint }>('SELECT mark FROM tower WHERE tower_id = $1', [
+      towerId,
+    ]);
+    return row?.mark ?? 0n;
   }
 
   async origins(towerId: string, channelIds: readonly Uint8Array[]): Promise<readonly port.TowerOrigin[]> {
@@ -209,12 +209,18 @@ export class PostgresTowerFeedStore implements port.TowerFeedStore {
   }
 
   async acknowledge(towerId: string, report: port.TowerReport): Promise<readonly port.ChannelFault[]> {
-    const { progress, preimages, missing, faults } = report;
     return this.#database.transaction(async (session) => {
+      const [tower] = await session.query<{ lost_mark: bigint }>(
+        'UPDATE tower SET mark = greatest(mark, $2::int8) WHERE tower_id = $1 RETURNING lost_mark',
+        [towerId, report.mark],
+      );
+      if (tower === undefined) return [];
+      const isLost = report.mark > 0n && report.mark <= tower.lost_mark;
+      const { progress, preimages, missing, faults } = isLost
+        ? { ...report, progress: [], preimages: [], missing: [] }
+        : report;
       const ids = byteaArray(progress.map(({ channelId }) => channelId));
       const updateIds = int8Array(progress.map(({ updateId }) => updateId));
-      const known = await session.query('SELECT 1 FROM tower WHERE tower_id = $1', [towerId]);
-      if (known.length === 0) return [];
       const beyond = await session.query<{ channel_id: Uint8Array; known: bigint | null; has: bigint }>(
         `SELECT n.id AS channel_id, n.update_id AS has, c.monitor_update_id AS known
          FROM unnest($1::bytea[], $2::int8[]) AS n(id, update_id) LEFT JOIN channel AS c ON c.channel_id = n.id
@@ -273,6 +279,32 @@ export class PostgresTowerFeedStore implements port.TowerFeedStore {
     });
   }
 
+  async setBack(
+    towerId: string,
+    lostMark: bigint,
+  ): Promise<{ readonly mark: bigint; readonly channels: number } | undefined> {
+    return this.#database.transaction(async (session) => {
+      const [tower] = await session.query<{ mark: bigint }>(
+        `UPDATE tower SET lost_mark = $2::int8, mark = $2::int8 + 1 WHERE tower_id = $1 AND mark <= $2::int8 RETURNING mark`,
+        [towerId, lostMark],
+      );
+      if (tower === undefined) return undefined;
+      await session.query(
+        `INSERT INTO tower_monitor_due (tower_id, channel_id)
+         SELECT a.tower_id, a.channel_id FROM tower_ack AS a JOIN channel AS c ON c.channel_id = a.channel_id
+         WHERE a.tower_id = $1 AND (c.phase <> 'closed' OR EXISTS (
+           SELECT FROM funding_watch AS w WHERE w.channel_id = a.channel_id AND w.settlement IS NULL))
+         ORDER BY a.channel_id ON CONFLICT DO NOTHING`,
+        [towerId],
+      );
+      const forgotten = await session.query('DELETE FROM tower_ack WHERE tower_id = $1 RETURNING 1', [
+        towerId,
+      ]);
+      await queuePreimages(session, towerId);
+      return { mark: tower.mark, channels: forgotten.length };
+    });
+  }
+
   async durableThrough(
     channelIds: readonly Uint8Array[],
     required: number,
@@ -318,6 +350,15 @@ export class PostgresTowerFeedStore implements port.TowerFeedStore {
   async close(): Promise<void> {
     await this.#database.close();
   }
+}
+
+/** All that there are. */
+async function queuePreimages(session: Session, towerId: string): Promise<void> {
+  await session.query(
+    `INSERT INTO tower_preimage (tower_id, channel_id, htlc_id, preimage)
+     SELECT $1, channel_id, htlc_id, preimage FROM htlc_preimage ON CONFLICT DO NOTHING`,
+    [towerId],
+  );
 }
 
 /** A step that ran while a tower was removed may have queued for it all the same. */

@@ -9,6 +9,7 @@ import { MANAGER_SCHEMA } from '../manager/postgres/store.ts';
 import { byteaArray, int4Array, int8Array } from '../pg/binary.ts';
 import { Database, type Session } from '../pg/database.ts';
 import type * as port from './tower-store.ts';
+import { InboxSetBackError } from './tower-store.ts';
 
 export interface PostgresTowerInboxOptions {
   readonly connectionString: string;
@@ -37,8 +38,18 @@ export class PostgresTowerInbox implements port.TowerInbox {
     this.#towerId = towerId;
   }
 
-  async receive(batch: port.ReceivedBatch): Promise<port.InboxResult> {
+  async mark(): Promise<bigint> {
+    const [row] = await this.#database.read<{ mark: bigint }>('SELECT mark FROM tower_mark');
+    return row?.mark ?? 1n;
+  }
+
+  async raiseMark(mark: bigint): Promise<void> {
+    await this.#database.write('UPDATE tower_mark SET mark = greatest(mark, $1::int8)', [mark]);
+  }
+
+  async receive(batch: port.ReceivedBatch, known: bigint): Promise<port.InboxResult> {
     return this.#database.transaction(async (session) => {
+      const mark = await count(session, known);
       await this.#putOrigins(session, batch.origins, batch.watches);
       const byChannel = new Map<string, port.TowerUpdate[]>();
       for (const update of batch.updates) {
@@ -83,7 +94,7 @@ export class PostgresTowerInbox implements port.TowerInbox {
           byteaArray(batch.preimages.map(({ preimage }) => preimage)),
         ],
       );
-      return { progress, missing };
+      return { progress, missing, mark };
     });
   }
 
@@ -92,13 +103,15 @@ export class PostgresTowerInbox implements port.TowerInbox {
     monitor: port.ReceivedMonitor,
     origin: port.ReceivedOrigin,
     watch: port.ReceivedWatch,
+    known: bigint,
   ): Promise<port.ReceivedMonitorResult> {
     const { channelId, updateId, snapshot, chunks } = monitor;
     return this.#database.transaction(async (session) => {
       await holdLease(session, lease);
+      const mark = await count(session, known);
       await this.#putOrigins(session, [origin], [watch]);
       const [had] = await held(session, [channelId]);
-      if (had !== undefined && had.updateId >= updateId) return { outcome: 'had', progress: had };
+      if (had !== undefined && had.updateId >= updateId) return { outcome: 'had', progress: had, mark };
       const replaced = await session.query(
         `INSERT INTO ${CHAIN_SCHEMA}.monitor AS m (channel_id, update_id, close_state, snapshot) VALUES ($1, $2, 'open', $3)
          ON CONFLICT (channel_id) DO UPDATE SET update_id = excluded.update_id, snapshot = excluded.snapshot
@@ -116,7 +129,7 @@ export class PostgresTowerInbox implements port.TowerInbox {
         channelId,
         updateId,
       ]);
-      return { outcome: 'taken', progress: { channelId, updateId } };
+      return { outcome: 'taken', progress: { channelId, updateId }, mark };
     });
   }
 
@@ -173,6 +186,16 @@ export class PostgresTowerInbox implements port.TowerInbox {
   async close(): Promise<void> {
     await this.#database.close();
   }
+}
+
+/** Counts this transaction. */
+async function count(session: Session, known: bigint): Promise<bigint> {
+  const [row] = await session.query<{ mark: bigint }>(
+    'UPDATE tower_mark SET mark = mark + 1 WHERE mark >= $1::int8 RETURNING mark',
+    [known],
+  );
+  if (row === undefined) throw new InboxSetBackError(`this database counts less than ${known}`);
+  return row.mark;
 }
 
 /** The last update that is durable here, drained or not; 0: none. */

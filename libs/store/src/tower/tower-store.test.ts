@@ -6,12 +6,12 @@ import { migrate } from '../pg/migrate.ts';
 import { createTestDatabase, type TestDatabase } from '../testing/postgres.ts';
 import { type PostgresTowerFeedStore, openTowerFeedStore } from './feed-postgres.ts';
 import { type PostgresTowerInbox, openTowerInbox } from './inbox-postgres.ts';
-import type { TowerReport } from './tower-store.ts';
+import { InboxSetBackError, type TowerReport } from './tower-store.ts';
 
 const id = (n: number): Uint8Array => new Uint8Array(32).fill(n);
 const key = (n: number): Uint8Array => Uint8Array.from([2, ...new Uint8Array(32).fill(n)]);
 const payload = (n: number | bigint): Uint8Array => Uint8Array.from([Number(n)]);
-const NOTHING: TowerReport = { progress: [], preimages: [], missing: [], faults: [] };
+const NOTHING: TowerReport = { progress: [], preimages: [], missing: [], faults: [], mark: 0n };
 
 async function bothSchemas(): Promise<TestDatabase> {
   const database = await createTestDatabase(MANAGER_SCHEMA, MANAGER_MIGRATIONS);
@@ -39,7 +39,7 @@ describe('a node’s queues for towers', () => {
   beforeEach(async () => {
     await admin.write(
       `TRUNCATE tower, tower_ack, tower_update, tower_preimage, tower_monitor_due, tower_fault, tower_key, channel,
-         monitor_update, monitor_birth, htlc_preimage, resolution, resolution_hold, intent_claim, ${CHAIN_SCHEMA}.monitor`,
+         funding_watch, monitor_update, monitor_birth, htlc_preimage, resolution, resolution_hold, intent_claim, ${CHAIN_SCHEMA}.monitor`,
     );
   });
 
@@ -208,6 +208,55 @@ describe('a node’s queues for towers', () => {
     expect((await feed.listTowers())[0]?.faults).toHaveLength(2);
   });
 
+  test('a tower whose database was set back has nothing that it acknowledged, and is sent everything', async () => {
+    await feed.addTower({ towerId: 'a', publicKey: key(1) });
+    await feed.addTower({ towerId: 'b', publicKey: key(2) });
+    for (const channel of [12, 13, 14, 15]) await step(channel, 1, 2);
+    await step(12, 3);
+    await admin.write("UPDATE channel SET phase = 'closed' WHERE channel_id = ANY (ARRAY[$1, $2]::bytea[])", [
+      id(14),
+      id(15),
+    ]);
+    // One of the closed ones is settled for good.
+    await admin.write(
+      `INSERT INTO funding_watch (channel_id, funding_txid, funding_output_index, funding_value_sat, script_pubkey, minimum_depth, settlement)
+       VALUES ($1, $1, 0, 1, $1, 1, NULL), ($2, $2, 0, 1, $2, 1, 'resolved')`,
+      [id(14), id(15)],
+    );
+    await admin.write('INSERT INTO htlc_preimage (channel_id, htlc_id, preimage) VALUES ($1, 1, $1)', [
+      id(12),
+    ]);
+    const progress = [12, 13, 14, 15].map((channel) => ({ channelId: id(channel), updateId: 2n }));
+    const preimages = [{ channelId: id(12), htlcId: 1n }];
+    // What the tower says by asking, and by acknowledging; late words change nothing.
+    expect(await feed.seen('a', 4n)).toBe(4n);
+    await feed.acknowledge('a', { ...NOTHING, progress, preimages, mark: 6n });
+    await feed.acknowledge('b', { ...NOTHING, progress, mark: 3n });
+    expect(await feed.seen('a', 5n)).toBe(6n);
+    expect(await feed.seen('a', 0n)).toBe(6n);
+    expect(await feed.setBack('a', 5n)).toBeUndefined();
+    expect(await feed.durableThrough([id(13)], 2)).toEqual([{ channelId: id(13), updateId: 2n }]);
+
+    expect(await feed.setBack('a', 6n)).toEqual({ mark: 7n, channels: 4 });
+    expect(await feed.setBack('a', 6n)).toBeUndefined();
+    expect(await feed.setBack('nobody', 6n)).toBeUndefined();
+    expect(await feed.durableThrough([id(13)], 2)).toEqual([]);
+    expect(await feed.durableThrough([id(13)], 1)).toEqual([{ channelId: id(13), updateId: 2n }]);
+    const page = await feed.pull('a', 10);
+    expect(page).toMatchObject({ updates: [], monitorsDue: [id(12), id(13), id(14)] });
+    expect(page.preimages).toHaveLength(1);
+    expect((await feed.pull('b', 10)).monitorsDue).toEqual([]);
+    expect(await feed.listTowers()).toMatchObject([{ channelsBehind: 2 }, { channelsBehind: 1 }]);
+    // An acknowledgement of what was lost comes late.
+    await feed.acknowledge('a', { ...NOTHING, progress, preimages, mark: 6n });
+    expect(await feed.durableThrough([id(13)], 2)).toEqual([]);
+    expect((await feed.pull('a', 10)).preimages).toHaveLength(1);
+    await feed.acknowledge('a', { ...NOTHING, progress, preimages, mark: 8n });
+    expect(await feed.durableThrough([id(13)], 2)).toEqual([{ channelId: id(13), updateId: 2n }]);
+    expect(await ids('a')).toEqual(['12:3']);
+    expect(await feed.seen('a', 8n)).toBe(8n);
+  });
+
   test('a failure passed on by a frozen channel waits for the towers, a preimage does not', async () => {
     await feed.addTower({ towerId: 'a', publicKey: key(1) });
     const store = openManagerStore({
@@ -285,16 +334,19 @@ describe('a tower’s inbox', () => {
     scriptPubKey: payload(1),
   });
   const receive = (channel: number, ...updateIds: number[]) =>
-    inbox.receive({
-      origins: updateIds.includes(1) ? [origin(channel)] : [],
-      watches: updateIds.includes(1) ? [watch(channel)] : [],
-      updates: updateIds.map((updateId) => ({
-        channelId: id(channel),
-        updateId: BigInt(updateId),
-        payload: payload(updateId),
-      })),
-      preimages: [],
-    });
+    inbox.receive(
+      {
+        origins: updateIds.includes(1) ? [origin(channel)] : [],
+        watches: updateIds.includes(1) ? [watch(channel)] : [],
+        updates: updateIds.map((updateId) => ({
+          channelId: id(channel),
+          updateId: BigInt(updateId),
+          payload: payload(updateId),
+        })),
+        preimages: [],
+      },
+      0n,
+    );
   const logOf = async (channel: number): Promise<bigint[]> =>
     (
       await admin.read<{ update_id: bigint }>(
@@ -304,16 +356,19 @@ describe('a tower’s inbox', () => {
     ).map(({ update_id }) => update_id);
 
   test('takes each update once, in order, and says what is missing', async () => {
-    expect(await receive(1, 1, 2)).toEqual({ progress: [{ channelId: id(1), updateId: 2n }], missing: [] });
-    expect(await receive(1, 1, 2, 3)).toEqual({
+    expect(await receive(1, 1, 2)).toMatchObject({
+      progress: [{ channelId: id(1), updateId: 2n }],
+      missing: [],
+    });
+    expect(await receive(1, 1, 2, 3)).toMatchObject({
       progress: [{ channelId: id(1), updateId: 3n }],
       missing: [],
     });
-    expect(await receive(1, 5, 6)).toEqual({
+    expect(await receive(1, 5, 6)).toMatchObject({
       progress: [{ channelId: id(1), updateId: 3n }],
       missing: [id(1)],
     });
-    expect(await receive(2, 4)).toEqual({ progress: [], missing: [id(2)] });
+    expect(await receive(2, 4)).toMatchObject({ progress: [], missing: [id(2)] });
     expect(await logOf(1)).toEqual([1n, 2n, 3n]);
     expect(await logOf(2)).toEqual([]);
     expect(await inbox.sealedKey(id(1))).toEqual(payload(77));
@@ -321,10 +376,28 @@ describe('a tower’s inbox', () => {
     expect(await admin.read('SELECT channel_id FROM funding_watch')).toEqual([{ channel_id: id(1) }]);
   });
 
+  test('counts what it takes, and takes nothing while it counts less than it is known to have', async () => {
+    const before = await inbox.mark();
+    const { mark } = await receive(20, 1);
+    expect(mark).toBe(before + 1n);
+    expect(await inbox.mark()).toBe(mark);
+    const batch = { origins: [], watches: [], updates: [], preimages: [] };
+    expect(await inbox.receive(batch, mark)).toMatchObject({ mark: mark + 1n });
+    const update = { channelId: id(20), updateId: 2n, payload: payload(2) };
+    await expect(inbox.receive({ ...batch, updates: [update] }, mark + 2n)).rejects.toBeInstanceOf(
+      InboxSetBackError,
+    );
+    expect(await logOf(20)).toEqual([1n]);
+    expect(await inbox.mark()).toBe(mark + 1n);
+    await inbox.raiseMark(mark + 7n);
+    await inbox.raiseMark(mark);
+    expect(await inbox.mark()).toBe(mark + 7n);
+  });
+
   test('keeps preimages until their HTLCs have left', async () => {
     const preimages = [3n, 4n, 5n].map((htlcId) => ({ channelId: id(8), htlcId, preimage: id(1) }));
-    await inbox.receive({ origins: [], watches: [], updates: [], preimages });
-    await inbox.receive({ origins: [], watches: [], updates: [], preimages });
+    await inbox.receive({ origins: [], watches: [], updates: [], preimages }, 0n);
+    await inbox.receive({ origins: [], watches: [], updates: [], preimages }, 0n);
     await inbox.forgetPreimages([
       { channelId: id(8), htlcId: 5n },
       { channelId: id(9), htlcId: 9n },
@@ -359,11 +432,12 @@ describe('a tower’s inbox', () => {
         },
         origin(3),
         watch(3),
+        0n,
       );
     const chunks = () =>
       admin.read(`SELECT number, bytes FROM ${CHAIN_SCHEMA}.monitor_chunk ORDER BY number`);
     // An older one does not take away what is here: the answer is what the tower has.
-    expect(await whole(2n)).toEqual({ outcome: 'had', progress: { channelId: id(3), updateId: 3n } });
+    expect(await whole(2n)).toMatchObject({ outcome: 'had', progress: { channelId: id(3), updateId: 3n } });
     expect(await whole(3n)).toMatchObject({ outcome: 'had' });
     expect(await logOf(3)).toEqual([1n, 2n, 3n]);
     expect(await chunks()).toEqual([]);
@@ -372,14 +446,17 @@ describe('a tower’s inbox', () => {
       id(3),
       payload(1),
     ]);
-    expect(await whole(7n)).toEqual({ outcome: 'taken', progress: { channelId: id(3), updateId: 7n } });
+    expect(await whole(7n)).toMatchObject({ outcome: 'taken', progress: { channelId: id(3), updateId: 7n } });
     expect(await logOf(3)).toEqual([]);
     // Whoever settles now would not hear of it.
     await store.releaseLease(lease);
     await writes('two');
     await expect(whole(9n)).rejects.toMatchObject({ name: 'ChainFenceLostError' });
     await store.close();
-    expect(await receive(3, 8)).toEqual({ progress: [{ channelId: id(3), updateId: 8n }], missing: [] });
+    expect(await receive(3, 8)).toMatchObject({
+      progress: [{ channelId: id(3), updateId: 8n }],
+      missing: [],
+    });
     expect(await admin.read(`SELECT update_id, snapshot FROM ${CHAIN_SCHEMA}.monitor`)).toEqual([
       { update_id: 7n, snapshot: payload(7) },
     ]);

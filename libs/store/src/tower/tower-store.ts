@@ -52,8 +52,15 @@ export interface TowerOrigin {
   readonly sealedKey: Uint8Array | undefined;
 }
 
+/** The database counts less than it did: it was set back, or is another one. Nothing was stored. */
+export class InboxSetBackError extends Error {
+  override readonly name = 'InboxSetBackError';
+}
+
 /** What a tower says of itself. */
 export interface TowerReport {
+  /** What its database counted with the progress; 0: it does not count. */
+  readonly mark: bigint;
   readonly progress: readonly ChannelProgress[];
   readonly preimages: readonly { readonly channelId: Uint8Array; readonly htlcId: bigint }[];
   /** Channels of which updates are missing. */
@@ -97,8 +104,11 @@ export interface TowerFeedStore extends TowerAcknowledgements {
   listTowers(): Promise<readonly TowerStatus[]>;
   /** At most `limit` rows of each kind; `deferred`: channels that are not due now. */
   pull(towerId: string, limit: number, deferred?: readonly Uint8Array[]): Promise<TowerPage>;
-  /** Notes that the tower was here, for people. */
-  seen(towerId: string): Promise<void>;
+  /**
+   * Notes that the tower was here, and what its database counts.
+   * @returns the highest mark that it ever said; above its own: its database was set back, or this was said long ago
+   */
+  seen(towerId: string, mark: bigint): Promise<bigint>;
   origins(towerId: string, channelIds: readonly Uint8Array[]): Promise<readonly TowerOrigin[]>;
   putSealedKey(towerId: string, channelId: Uint8Array, sealedKey: Uint8Array): Promise<void>;
   /** The node's own monitor as drained and stored; undefined before its first update was. */
@@ -122,6 +132,15 @@ export interface TowerFeedStore extends TowerAcknowledgements {
    * @returns the faults that are new
    */
   acknowledge(towerId: string, report: TowerReport): Promise<readonly ChannelFault[]>;
+  /**
+   * The tower's database was set back from this mark, or lost: nothing that it acknowledged counts any more, and it gets
+   * every monitor whole. What it said before, and comes late, does not count either.
+   * @returns undefined: it had a higher mark, so that this was said long ago
+   */
+  setBack(
+    towerId: string,
+    lostMark: bigint,
+  ): Promise<{ readonly mark: bigint; readonly channels: number } | undefined>;
   /**
    * Upkeep: cuts queues to `maximumUpdates` of a channel, as far as the node's own monitor has them, and finds
    * channels of which a tower needs the whole monitor.
@@ -153,6 +172,7 @@ export interface ReceivedMonitorResult {
   readonly outcome: 'taken' | 'had';
   /** Everything up to here is durable. */
   readonly progress: ChannelProgress;
+  readonly mark: bigint;
 }
 
 export interface ReceivedWatch {
@@ -176,6 +196,7 @@ export interface InboxResult {
   readonly progress: readonly ChannelProgress[];
   /** Channels of which updates are missing: none of theirs were stored. */
   readonly missing: readonly Uint8Array[];
+  readonly mark: bigint;
 }
 
 /**
@@ -183,18 +204,28 @@ export interface InboxResult {
  * find it, so that draining, watching and following are the same code.
  */
 export interface TowerInbox {
-  /** Stores a batch, all or nothing; updates that are there already are passed over. */
-  receive(batch: ReceivedBatch): Promise<InboxResult>;
+  /** What was counted here: grows with each batch and monitor, in its transaction. From 1 on. */
+  mark(): Promise<bigint>;
+  /** Counts on from here at least, once the node knows what was lost. */
+  raiseMark(mark: bigint): Promise<void>;
+  /**
+   * Stores a batch, all or nothing; updates that are there already are passed over.
+   * @param known what this database is known to have counted
+   * @throws InboxSetBackError
+   */
+  receive(batch: ReceivedBatch, known: bigint): Promise<InboxResult>;
   /**
    * Takes a whole monitor unless what is here is as new; the log goes on behind it. The writer alone does: whoever
    * settles from the monitor that it replaces must hear of it.
-   * @throws ChainFenceLostError
+   * @param known as for a batch
+   * @throws ChainFenceLostError, InboxSetBackError
    */
   receiveMonitor(
     lease: ChainLease,
     monitor: ReceivedMonitor,
     origin: ReceivedOrigin,
     watch: ReceivedWatch,
+    known: bigint,
   ): Promise<ReceivedMonitorResult>;
   sealedKey(channelId: Uint8Array): Promise<Uint8Array | undefined>;
   /** Preimages of HTLCs below these ids go: they left their channels. */

@@ -32,6 +32,7 @@ async function startFeed() {
     signer: 'trusts' as 'trusts' | 'refuses' | 'is away',
     reports: [] as TowerReport[],
     pulls: 0,
+    mark: 0n,
     deferred: [] as readonly Uint8Array[],
   };
   const store: TowerFeedStore = {
@@ -44,7 +45,15 @@ async function startFeed() {
       state.deferred = deferred;
       return state.page;
     },
-    seen: async () => undefined,
+    seen: async (_tower, mark) => {
+      if (mark > state.mark) state.mark = mark;
+      return state.mark;
+    },
+    setBack: async (_tower, lostMark) => {
+      if (lostMark < state.mark) return undefined;
+      state.mark = lostMark + 1n;
+      return { mark: state.mark, channels: 1 };
+    },
     origins: async (_tower, channelIds) =>
       channelIds.map((channelId) => ({
         channelId,
@@ -126,21 +135,26 @@ const update = (channelId: Uint8Array, updateId: bigint, bytes = 3) => ({
 test('only registered towers with a tower’s certificate are served', async () => {
   const { feed, clientWith } = await startFeed();
   for (const client of [clientWith('claim', 'wallet', 'console'), clientWith()])
-    await expect(client.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] })).rejects.toMatchObject({
+    await expect(
+      client.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [], mark: 0n }),
+    ).rejects.toMatchObject({
       code: 'permission_denied',
     });
-  await expect(feed.pull({ towerId: 'stranger', waitMs: 0, deferredMonitors: [] })).rejects.toMatchObject({
+  await expect(
+    feed.pull({ towerId: 'stranger', waitMs: 0, deferredMonitors: [], mark: 0n }),
+  ).rejects.toMatchObject({
     code: 'permission_denied',
   });
-  await expect(feed.pull({ towerId: 'x'.repeat(65), waitMs: 0, deferredMonitors: [] })).rejects.toMatchObject(
-    {
-      code: 'invalid_argument',
-    },
-  );
-  expect(await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] })).toEqual({
+  await expect(
+    feed.pull({ towerId: 'x'.repeat(65), waitMs: 0, deferredMonitors: [], mark: 0n }),
+  ).rejects.toMatchObject({
+    code: 'invalid_argument',
+  });
+  expect(await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [], mark: 0n })).toEqual({
     updates: [],
     preimages: [],
     monitors: [],
+    mark: 0n,
   });
 });
 
@@ -149,11 +163,11 @@ test('a channel is not sent before the signer has sealed the key that punishes',
   state.page = { ...EMPTY, updates: [update(CHANNEL, 1n), update(CHANNEL, 2n), update(OTHER, 7n)] };
   for (const signer of ['is away', 'refuses'] as const) {
     state.signer = signer;
-    const { updates } = await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] });
+    const { updates } = await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [], mark: 0n });
     expect(updates.map(({ updateId }) => updateId)).toEqual([7n]);
   }
   state.signer = 'trusts';
-  const { updates } = await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] });
+  const { updates } = await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [], mark: 0n });
   expect(updates.map(({ updateId }) => updateId)).toEqual([1n, 2n, 7n]);
   expect(updates.map(({ origin }) => origin?.sealedKey.length)).toEqual([
     SEALED.length,
@@ -162,13 +176,17 @@ test('a channel is not sent before the signer has sealed the key that punishes',
   ]);
   // It is made once.
   state.signer = 'refuses';
-  expect((await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] })).updates).toHaveLength(3);
+  expect(
+    (await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [], mark: 0n })).updates,
+  ).toHaveLength(3);
 });
 
 test('an answer has a bound of bytes, and a monitor comes in pieces', async () => {
   const { state, feed } = await startFeed();
   state.page = { ...EMPTY, updates: [2n, 3n, 4n].map((id) => update(OTHER, id, 600_000)) };
-  expect((await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [] })).updates).toHaveLength(1);
+  expect(
+    (await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [], mark: 0n })).updates,
+  ).toHaveLength(1);
   await expect(
     (async () => {
       for await (const _piece of feed.getMonitor({ towerId: 'home', channelId: CHANNEL })) break;
@@ -208,7 +226,7 @@ test('a monitor that is stored in chunks comes whole, as towers of every release
 
 test('a question waits for news, and a hint ends the wait', async () => {
   const { state, feed, bus } = await startFeed();
-  const waiting = feed.pull({ towerId: 'home', waitMs: 30_000, deferredMonitors: [] });
+  const waiting = feed.pull({ towerId: 'home', waitMs: 30_000, deferredMonitors: [], mark: 0n });
   await expect.poll(() => state.pulls).toBeGreaterThan(0);
   state.page = { ...EMPTY, monitorsDue: [CHANNEL] };
   bus.publish('fulmen.tower.update');
@@ -217,17 +235,19 @@ test('a question waits for news, and a hint ends the wait', async () => {
 
 test('what a tower puts off is left out, within its bounds', async () => {
   const { state, feed } = await startFeed();
-  await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [CHANNEL, OTHER] });
+  await feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [CHANNEL, OTHER], mark: 0n });
   expect(state.deferred).toEqual([CHANNEL, OTHER]);
   for (const deferredMonitors of [[new Uint8Array(31)], Array.from({ length: 10_001 }, () => CHANNEL)])
-    await expect(feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors })).rejects.toMatchObject({
-      code: 'invalid_argument',
-    });
+    await expect(feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors, mark: 0n })).rejects.toMatchObject(
+      {
+        code: 'invalid_argument',
+      },
+    );
 });
 
 test('a report is taken within its bounds, and managers are hinted', async () => {
   const { state, feed, hints } = await startFeed();
-  const empty = { towerId: 'home', progress: [], preimages: [], missing: [], faults: [] };
+  const empty = { towerId: 'home', progress: [], preimages: [], missing: [], faults: [], mark: 0n };
   await feed.acknowledge({
     ...empty,
     progress: [{ channelId: CHANNEL, updateId: 3n }],
@@ -241,10 +261,28 @@ test('a report is taken within its bounds, and managers are hinted', async () =>
   for (const broken of [
     { missing: [new Uint8Array(31)] },
     { missing: Array.from({ length: 10_001 }, () => CHANNEL) },
+    { mark: 1n << 62n },
   ])
     await expect(feed.acknowledge({ ...empty, ...broken })).rejects.toMatchObject({
       code: 'invalid_argument',
     });
+});
+
+test('a tower that counts less than it did hears so at once, and everything it acknowledged is taken back', async () => {
+  const { state, feed } = await startFeed();
+  const ask = (mark: bigint) => feed.pull({ towerId: 'home', waitMs: 0, deferredMonitors: [], mark });
+  state.page = { ...EMPTY, updates: [update(OTHER, 7n)] };
+  expect(await ask(5n)).toMatchObject({ mark: 5n, updates: [{ updateId: 7n }] });
+  expect(await ask(4n)).toEqual({ updates: [], preimages: [], monitors: [], mark: 5n });
+  // A tower of the release before says nothing of it.
+  expect((await ask(0n)).updates).toHaveLength(1);
+  expect(await feed.reportSetBack({ towerId: 'home', lostMark: 4n })).toEqual({ mark: 0n });
+  expect(await feed.reportSetBack({ towerId: 'home', lostMark: 5n })).toEqual({ mark: 6n });
+  expect((await ask(6n)).updates).toHaveLength(1);
+  await expect(ask(1n << 62n)).rejects.toMatchObject({ code: 'invalid_argument' });
+  await expect(feed.reportSetBack({ towerId: 'home', lostMark: 1n << 62n })).rejects.toMatchObject({
+    code: 'invalid_argument',
+  });
 });
 
 test('the list of towers is the console’s', async () => {

@@ -13,6 +13,8 @@ import type {
   MonitorPiece,
   PullRequest,
   PullResponse,
+  ReportSetBackRequest,
+  ReportSetBackResponse,
 } from '@fulmen/proto/tower/v1/tower';
 import type { TowerFeedServiceService } from '@fulmen/proto/tower/v1/tower';
 import { type CallContext, type Client, type Handlers, RpcError } from '@fulmen/rpc';
@@ -41,6 +43,8 @@ const MAX_REPORT = 10_000;
 /** Channels that one question leaves out. */
 const MAX_DEFERRED = 10_000;
 const MAX_REASON = 500;
+/** What a tower's database counts is below: it fits the rows. */
+const MARK_LIMIT = 1n << 62n;
 const TIDY_MS = 5_000;
 
 export interface TowerFeedPorts {
@@ -60,6 +64,7 @@ export class TowerFeed {
   readonly #refused = new Set<string>();
   readonly #faults;
   readonly #cut;
+  readonly #setBacks;
   readonly #waiting;
   readonly #behind;
 
@@ -69,6 +74,9 @@ export class TowerFeed {
     const { metrics } = ports;
     this.#faults = metrics.gauge('tower_faults', 'Channels of which a tower contradicts the node', ['tower']);
     this.#cut = metrics.counter('tower_updates_cut_total', 'Updates that a tower was too slow to fetch');
+    this.#setBacks = metrics.counter('tower_set_backs_total', 'Databases of towers that lost something', [
+      'tower',
+    ]);
     this.#waiting = metrics.gauge('tower_updates_waiting', 'Updates that a tower has not acknowledged', [
       'tower',
     ]);
@@ -85,6 +93,7 @@ export class TowerFeed {
         await this.#acknowledge(request);
         return {};
       },
+      reportSetBack: (request) => this.#setBack(request),
     };
   }
 
@@ -136,13 +145,17 @@ export class TowerFeed {
   async #pull(request: PullRequest, context: CallContext): Promise<PullResponse> {
     const { runtime, store } = this.#ports;
     const tower = await this.#tower(request.towerId);
-    await store.seen(tower.towerId);
+    const stated = markOf(request.mark);
+    const mark = await store.seen(tower.towerId, stated);
+    // What its database lost comes first: it would be sent what follows on that.
+    if (stated > 0n && stated < mark) return { updates: [], preimages: [], monitors: [], mark };
     const until = runtime.monotonicMs() + Math.min(request.waitMs, MAX_WAIT_MS);
     if (request.deferredMonitors.length > MAX_DEFERRED)
       throw new RpcError('invalid_argument', `at most ${MAX_DEFERRED} deferred monitors`);
     const deferred = request.deferredMonitors.map(fixed32);
     for (;;) {
-      const answer = await this.#answer(tower, await store.pull(tower.towerId, PAGE, deferred));
+      const page = await store.pull(tower.towerId, PAGE, deferred);
+      const answer = { ...(await this.#answer(tower, page)), mark };
       const isNews = answer.updates.length + answer.preimages.length + answer.monitors.length > 0;
       const leftMs = until - runtime.monotonicMs();
       if (isNews || leftMs <= 0 || context.signal.aborted) return answer;
@@ -150,7 +163,7 @@ export class TowerFeed {
     }
   }
 
-  async #answer(tower: RegisteredTower, page: TowerPage): Promise<PullResponse> {
+  async #answer(tower: RegisteredTower, page: TowerPage): Promise<Omit<PullResponse, 'mark'>> {
     const newborn = page.updates.filter(({ updateId }) => updateId === 1n).map(({ channelId }) => channelId);
     const origins = await this.#sealed(tower, newborn);
     const withheld = new Set(newborn.map(toHex).filter((id) => !origins.has(id)));
@@ -234,6 +247,21 @@ export class TowerFeed {
       );
     this.#ports.bus.publish('fulmen.tower.ack');
   }
+
+  async #setBack({ towerId, lostMark }: ReportSetBackRequest): Promise<ReportSetBackResponse> {
+    const tower = await this.#tower(towerId);
+    const lost = markOf(lostMark);
+    const done = await this.#ports.store.setBack(tower.towerId, lost);
+    if (done === undefined) return { mark: 0n };
+    const { mark, channels } = done;
+    this.#setBacks.inc({ tower: tower.towerId });
+    this.#ports.logger.error(
+      { tower: tower.towerId, channels },
+      'ALARM: a tower’s database was set back, or is another one: it is sent everything again',
+    );
+    this.#doorbell.ring();
+    return { mark };
+  }
 }
 
 function originOf(
@@ -250,10 +278,16 @@ function fixed32(bytes: Uint8Array): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-function reportOf({ progress, preimages, missing, faults }: AcknowledgeRequest): TowerReport {
+function markOf(mark: bigint): bigint {
+  if (mark < 0n || mark >= MARK_LIMIT) throw new RpcError('invalid_argument', 'a mark is below 2^62');
+  return mark;
+}
+
+function reportOf({ progress, preimages, missing, faults, mark }: AcknowledgeRequest): TowerReport {
   if (progress.length + preimages.length + missing.length + faults.length > MAX_REPORT)
     throw new RpcError('invalid_argument', `at most ${MAX_REPORT} entries at once`);
   return {
+    mark: markOf(mark),
     progress: progress.map(({ channelId, updateId }) => ({
       channelId: fixed32(channelId),
       updateId: BigInt.asIntN(64, updateId) < 0n ? 0n : updateId,

@@ -9,10 +9,15 @@ import { type Client, RpcError } from '@fulmen/rpc';
 import type { Logger, Metrics, Runtime } from '@fulmen/service';
 import { ChainFenceLostError } from '@fulmen/store/chain/chain-store';
 import { StatementError, StoreError } from '@fulmen/store/error';
-import type { ChannelProgress, TowerInbox } from '@fulmen/store/tower/tower-store';
+import {
+  InboxSetBackError,
+  type ReceivedMonitorResult,
+  type TowerInbox,
+} from '@fulmen/store/tower/tower-store';
 import { NotWriterError, type Writer } from '../state/writer.ts';
 import { Doorbell } from './doorbell.ts';
 import { checkOrigin, FeedFaultError, type JusticeClient } from './origin.ts';
+import type { SetBackWatch } from './set-back.ts';
 
 /** Channels whose monitor waits to be fetched; the node names others later. */
 const MAX_WANTED = 10_000;
@@ -33,6 +38,7 @@ export interface MonitorFetcherPorts {
   /** The replica of the node that is asked now. */
   readonly feed: () => FeedClient;
   readonly inbox: Pick<TowerInbox, 'receiveMonitor'>;
+  readonly setBack: Pick<SetBackWatch, 'known' | 'saw'>;
   readonly justice: Pick<JusticeClient, 'checkKey'>;
   readonly runtime: Runtime;
   readonly logger: Logger;
@@ -108,9 +114,10 @@ export class MonitorFetcher {
     const { towerId, feed, runtime, logger, onFault, onStored } = this.#ports;
     const id = toHex(channelId);
     try {
-      const progress = await this.#fetch(channelId, signal);
+      const { progress, mark } = await this.#fetch(channelId, signal);
       onStored();
-      await feed().acknowledge({ towerId, progress: [progress], preimages: [], missing: [], faults: [] });
+      const report = { progress: [progress], preimages: [], missing: [], faults: [], mark };
+      await feed().acknowledge({ towerId, ...report });
       this.#wanted.delete(id);
     } catch (error) {
       if (signal.aborted) return;
@@ -127,8 +134,8 @@ export class MonitorFetcher {
     }
   }
 
-  async #fetch(channelId: Uint8Array, signal: AbortSignal): Promise<ChannelProgress> {
-    const { inbox, justice, writer, onMoved } = this.#ports;
+  async #fetch(channelId: Uint8Array, signal: AbortSignal): Promise<ReceivedMonitorResult> {
+    const { inbox, justice, writer, setBack, onMoved } = this.#ports;
     const { updateId, snapshot, origin: wire } = await this.#download(channelId, signal);
     const decoded = decodeMonitor(snapshot);
     if (!decoded.ok) throw new FeedFaultError(`the monitor does not decode: ${decoded.error.message}`);
@@ -139,9 +146,10 @@ export class MonitorFetcher {
     // Alone: a channel that is being settled goes on from this monitor, and from none that was read before.
     return writer.exclusive(async (_, lease) => {
       const whole = { channelId, updateId, ...splitMonitor(monitor) };
-      const { outcome, progress } = await inbox.receiveMonitor(lease, whole, origin, watch);
-      if (outcome === 'taken') onMoved(channelId, withoutChunks(monitor));
-      return progress;
+      const result = await inbox.receiveMonitor(lease, whole, origin, watch, setBack.known);
+      setBack.saw(result.mark);
+      if (result.outcome === 'taken') onMoved(channelId, withoutChunks(monitor));
+      return result;
     });
   }
 
@@ -176,6 +184,7 @@ export function isExpected(error: unknown): error is Error {
     error instanceof StoreError ||
     error instanceof StatementError ||
     error instanceof ChainFenceLostError ||
+    error instanceof InboxSetBackError ||
     error instanceof NotWriterError
   );
 }

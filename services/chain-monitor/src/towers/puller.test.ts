@@ -8,6 +8,7 @@ import {
 import type { AcknowledgeRequest, PullRequest, PullResponse } from '@fulmen/proto/tower/v1/tower';
 import { RpcError } from '@fulmen/rpc';
 import { Metrics, silentLogger } from '@fulmen/service';
+import { InboxSetBackError } from '@fulmen/store/tower/tower-store';
 import { afterEach, expect, test } from 'vitest';
 import { ChainView } from '../state/view.ts';
 import { ManualClock, settle } from '../testing/harness.ts';
@@ -45,21 +46,34 @@ function startPuller(has: {
   const clock = new ManualClock();
   const node = { ...has, pulls: [] as PullRequest[], asked: [] as string[] };
   const justice = { isAway: false };
+  /** What the node knows of the tower's database, and what that counts. */
+  const marks = { node: 0n, here: 1n, lost: [] as bigint[] };
+  const count = (known: bigint): bigint => {
+    if (marks.here < known) throw new InboxSetBackError('less');
+    return (marks.here += 1n);
+  };
   const moved: string[] = [];
   const acknowledged = new Map<string, bigint>();
-  const pageFor = (): PullResponse => ({ updates: node.updates, preimages: [], monitors: node.due });
+  const pageFor = (): Omit<PullResponse, 'mark'> => ({
+    updates: node.updates,
+    preimages: [],
+    monitors: node.due,
+  });
   const puller = new TowerPuller({
     towerId: 'home',
     feeds: [
       {
         pull: async (request, call) => {
           node.pulls.push(request);
+          if (request.mark > marks.node) marks.node = request.mark;
+          if (request.mark < marks.node)
+            return { updates: [], preimages: [], monitors: [], mark: marks.node };
           const deferred = new Set(request.deferredMonitors.map(toHex));
           const page = pageFor();
           const monitors = page.monitors.filter((id) => !deferred.has(toHex(id)));
           if (page.updates.length + monitors.length === 0)
             await clock.runtime().sleep(request.waitMs, call?.signal);
-          return { ...page, monitors };
+          return { ...page, monitors, mark: marks.node };
         },
         getMonitor: async function* ({ channelId }, call) {
           const id = toHex(channelId);
@@ -79,7 +93,8 @@ function startPuller(has: {
             },
           };
         },
-        acknowledge: async ({ progress }: AcknowledgeRequest) => {
+        acknowledge: async ({ progress, mark }: AcknowledgeRequest) => {
+          if (mark > marks.node) marks.node = mark;
           for (const { channelId, updateId } of progress) {
             const id = toHex(channelId);
             acknowledged.set(id, updateId);
@@ -88,14 +103,27 @@ function startPuller(has: {
           }
           return {};
         },
+        reportSetBack: async ({ lostMark }) => {
+          marks.lost.push(lostMark);
+          if (lostMark < marks.node) return { mark: 0n };
+          marks.node = lostMark + 1n;
+          node.due = [DUE];
+          return { mark: marks.node };
+        },
       },
     ],
     inbox: {
-      receive: async ({ updates }) => ({
+      mark: async () => marks.here,
+      raiseMark: async (mark) => {
+        if (mark > marks.here) marks.here = mark;
+      },
+      receive: async ({ updates }, known) => ({
+        mark: count(known),
         progress: updates.map(({ channelId, updateId }) => ({ channelId, updateId })),
         missing: [],
       }),
-      receiveMonitor: async (_lease, { channelId, updateId }) => ({
+      receiveMonitor: async (_lease, { channelId, updateId }, _origin, _watch, known) => ({
+        mark: count(known),
         outcome: 'taken',
         progress: { channelId, updateId },
       }),
@@ -120,7 +148,7 @@ function startPuller(has: {
   });
   const task = puller.start();
   stops.push(() => task.stop());
-  return { node, clock, justice, moved, acknowledged };
+  return { node, clock, justice, moved, acknowledged, marks };
 }
 
 test('a monitor that cannot be had costs its own channel only, and is asked for again', async () => {
@@ -176,4 +204,35 @@ test('while the justice signer is away, only channels that are new wait for it',
   justice.isAway = false;
   await clock.advance(1_000);
   expect(acknowledged.get(toHex(DUE))).toBe(2n);
+});
+
+test('a database that was set back while the tower runs, or lost, is fetched anew; one that was not, is not', async () => {
+  const { node, clock, marks, acknowledged } = startPuller({
+    updates: [updateOf(UPDATED, 5n)],
+    due: [],
+    monitors: new Map(),
+  });
+  await clock.advance(30_000);
+  // A restart, or monitors that come beside the updates, are no loss.
+  node.due = [LATER_DUE];
+  await clock.advance(60_000);
+  expect(acknowledged.get(toHex(LATER_DUE))).toBe(0n);
+  expect(marks.lost).toEqual([]);
+  expect(marks.node).toBe(marks.here);
+  for (const lost of [marks.here - 1n, 1n]) {
+    const before = marks.here;
+    marks.here = lost;
+    acknowledged.clear();
+    // What comes before the next question is not taken by a database that counts less.
+    node.updates = [updateOf(UPDATED, 6n)];
+    await clock.advance(60_000);
+    expect(marks.lost.splice(0)).toEqual([before]);
+    expect([...acknowledged]).toEqual(
+      expect.arrayContaining([
+        [toHex(UPDATED), 6n],
+        [toHex(DUE), 0n],
+      ]),
+    );
+    expect(marks.here).toBeGreaterThan(before + 1n);
+  }
 });

@@ -18,13 +18,16 @@ import type {
 } from '@fulmen/store/tower/tower-store';
 import { type FeedClient, isExpected, MonitorFetcher, type MonitorFetcherPorts } from './monitor-fetcher.ts';
 import { checkOrigin, FeedFaultError } from './origin.ts';
+import { SetBackWatch } from './set-back.ts';
 
 const WAIT_MS = 20_000;
 const CALL_DEADLINE_MS = 30_000;
 const RETRY_MS = 500;
+/** Of a database that has taken nothing yet. */
+const FIRST_MARK = 1n;
 
 /** Only the writer of the tower's database pulls. */
-export interface PullerPorts extends Omit<MonitorFetcherPorts, 'feed' | 'inbox' | 'onFault'> {
+export interface PullerPorts extends Omit<MonitorFetcherPorts, 'feed' | 'inbox' | 'setBack' | 'onFault'> {
   /** The node's replicas, asked in turn. */
   readonly feeds: readonly FeedClient[];
   readonly inbox: TowerInbox;
@@ -37,6 +40,7 @@ export interface PullerPorts extends Omit<MonitorFetcherPorts, 'feed' | 'inbox' 
 export class TowerPuller {
   readonly #ports: PullerPorts;
   readonly #monitors: MonitorFetcher;
+  readonly #setBack: SetBackWatch;
   readonly #faults = new Map<string, string>();
   readonly #reported = new Set<string>();
   readonly #received;
@@ -45,8 +49,10 @@ export class TowerPuller {
 
   constructor(ports: PullerPorts) {
     this.#ports = ports;
+    this.#setBack = new SetBackWatch(ports);
     this.#monitors = new MonitorFetcher({
       ...ports,
+      setBack: this.#setBack,
       feed: () => this.#client(),
       onFault: (channelId, reason) => this.#fault(toHex(channelId), reason),
     });
@@ -90,17 +96,20 @@ export class TowerPuller {
     const feed = this.#client();
     const faults = this.#newFaults();
     if (faults.length > 0) {
-      await feed.acknowledge({ towerId, progress: [], preimages: [], missing: [], faults });
+      await feed.acknowledge({ towerId, progress: [], preimages: [], missing: [], faults, mark: 0n });
       for (const { channelId } of faults) this.#reported.add(toHex(channelId));
     }
-    const request = { towerId, waitMs: WAIT_MS, deferredMonitors: [...this.#monitors.deferred] };
+    const mark = await this.#ports.inbox.mark();
+    const waitMs = mark === FIRST_MARK || mark < this.#setBack.known ? 0 : WAIT_MS;
+    const request = { towerId, waitMs, deferredMonitors: [...this.#monitors.deferred], mark };
     const page = await feed.pull(request, { deadlineMs: CALL_DEADLINE_MS, signal });
-    const { progress, missing, refusal } = await this.#store(page);
+    if (await this.#setBack.found(page.mark, feed)) return;
+    const { progress, missing, refusal, mark: counted } = await this.#store(page);
     const preimages = page.preimages.map(({ channelId, htlcId }) => ({ channelId, htlcId }));
     const isStored = progress.length + missing.length + preimages.length > 0;
     if (isStored) {
       this.#ports.onStored();
-      await feed.acknowledge({ towerId, progress, preimages, missing, faults: [] });
+      await feed.acknowledge({ towerId, progress, preimages, missing, faults: [], mark: counted });
     }
     const due = page.monitors.map((id) => Uint8Array.from(id)).filter((id) => !this.#faults.has(toHex(id)));
     const isWanted = this.#monitors.want(due) > 0;
@@ -129,6 +138,7 @@ export class TowerPuller {
     readonly progress: ChannelProgress[];
     readonly missing: Uint8Array[];
     readonly refusal: RpcError | undefined;
+    readonly mark: bigint;
   }> {
     const origins: ReceivedOrigin[] = [];
     const watches: ReceivedWatch[] = [];
@@ -158,10 +168,14 @@ export class TowerPuller {
       htlcId,
       preimage: Uint8Array.from(preimage),
     }));
-    if (updates.length + preimages.length === 0) return { progress: [], missing: [], refusal };
-    const stored = await this.#ports.inbox.receive({ origins, watches, updates, preimages });
+    const { known } = this.#setBack;
+    // A new database is told from one that only counted nothing yet: that counts once, with nothing.
+    if (updates.length + preimages.length === 0 && known > FIRST_MARK)
+      return { progress: [], missing: [], refusal, mark: known };
+    const stored = await this.#ports.inbox.receive({ origins, watches, updates, preimages }, known);
+    this.#setBack.saw(stored.mark);
     this.#received.inc(updates.length);
-    return { progress: [...stored.progress], missing: [...stored.missing], refusal };
+    return { progress: [...stored.progress], missing: [...stored.missing], refusal, mark: stored.mark };
   }
 }
 
