@@ -1,7 +1,7 @@
 /** LND's REST interface: calls, streams, and refusals as errors. */
 import { once } from 'node:events';
 import fs from 'node:fs';
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import https from 'node:https';
 import path from 'node:path';
 import { PeerError } from './peer.ts';
@@ -36,9 +36,12 @@ export class LndRest {
     return parsed;
   }
 
-  /** Every line of a stream that ends by itself. */
+  /** Every line of a stream that ends by itself; said once, whatever becomes of it: a payment is one. */
   async stream(method: 'GET' | 'POST', route: string, body?: Json): Promise<readonly Json[]> {
-    const text = await this.#request(method, route, body);
+    const text = await this.#textOf(
+      await this.#ask(this.#open(method, route, new https.Agent()), route, body),
+      route,
+    );
     return text
       .split('\n')
       .filter((line) => line.trim() !== '')
@@ -65,7 +68,10 @@ export class LndRest {
   }
 
   async #request(method: string, route: string, body: Json | undefined): Promise<string> {
-    const response = await this.#responseTo(method, route, body);
+    return this.#textOf(await this.#responseTo(method, route, body), route);
+  }
+
+  async #textOf(response: IncomingMessage, route: string): Promise<string> {
     const parts: Buffer[] = [];
     for await (const part of response) parts.push(part as Buffer);
     const text = Buffer.concat(parts).toString();
@@ -80,11 +86,8 @@ export class LndRest {
   async #responseTo(method: string, route: string, body: Json | undefined): Promise<IncomingMessage> {
     for (;;) {
       const request = this.#open(method, route);
-      request.setTimeout(CALL_TIMEOUT_MS, () => request.destroy(new PeerError(`${route}: no answer`)));
-      request.end(body === undefined ? undefined : JSON.stringify(body));
       try {
-        const [response] = (await once(request, 'response')) as [IncomingMessage];
-        return response;
+        return await this.#ask(request, route, body);
       } catch (error) {
         const isReset = error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
         if (!isReset || !request.reusedSocket) throw error;
@@ -92,7 +95,14 @@ export class LndRest {
     }
   }
 
-  #open(method: string, route: string): ReturnType<typeof https.request> {
+  async #ask(request: ClientRequest, route: string, body: Json | undefined): Promise<IncomingMessage> {
+    request.setTimeout(CALL_TIMEOUT_MS, () => request.destroy(new PeerError(`${route}: no answer`)));
+    request.end(body === undefined ? undefined : JSON.stringify(body));
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    return response;
+  }
+
+  #open(method: string, route: string, agent = this.#agent): ClientRequest {
     const macaroon = fs
       .readFileSync(path.join(this.#dataDir, 'data/chain/bitcoin/regtest/admin.macaroon'))
       .toString('hex');
@@ -103,7 +113,7 @@ export class LndRest {
       method,
       ca: fs.readFileSync(path.join(this.#dataDir, 'tls.cert')),
       headers: { 'Grpc-Metadata-macaroon': macaroon },
-      agent: this.#agent,
+      agent,
     });
   }
 }
