@@ -2,7 +2,7 @@
 import type { RecoverChannelsResponse, VerifyBackupResponse } from '@fulmen/proto/manager/v1/manager';
 import { BackupServiceService } from '@fulmen/proto/node/v1/node';
 import { expect, test } from 'vitest';
-import { CHANNEL, CHANNEL_HEX, NODE_ID, startCli } from '../testing/cli.ts';
+import { CHANNEL, CHANNEL_HEX, ENTRY, startCli, VERIFIED } from '../testing/cli.ts';
 import { as, READER } from '../testing/harness.ts';
 
 const SEALED = Uint8Array.of(1, 2, 3);
@@ -16,28 +16,6 @@ const BACKUP = {
   filePath: '/var/lib/fulmen.backup',
   fileReason: 'the existing backup is newer (30) than this one (17)',
 };
-const ENTRY = {
-  channelId: CHANNEL,
-  counterpartyNodeId: NODE_ID,
-  addresses: ['203.0.113.7:9735'],
-  fundingTxid: CHANNEL,
-  fundingOutputIndex: 1,
-  capacitySat: 1_000_000n,
-  holderIsFunder: true,
-  channelType: 'anchors',
-  phase: 'open',
-};
-const VERIFIED: VerifyBackupResponse = {
-  sequence: 17n,
-  createdUnixSeconds: 1_790_000_000n,
-  blockHeight: 120,
-  network: 'regtest',
-  coverage: 'full',
-  channels: [ENTRY],
-  missingChannelIds: [],
-  verdict: 'current',
-};
-
 /** A disk that a test can look at. */
 function disk(files: Record<string, Uint8Array>) {
   return {

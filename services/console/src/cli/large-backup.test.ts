@@ -4,7 +4,7 @@ import { BackupServiceService, InvoiceServiceService } from '@fulmen/proto/node/
 import { grpcConnector, grpcServer } from '@fulmen/rpc';
 import { expect, onTestFinished, test } from 'vitest';
 import { consoleConfig } from '../config.ts';
-import { startCli } from '../testing/cli.ts';
+import { ENTRY, startCli, VERIFIED } from '../testing/cli.ts';
 import { ADMIN, as, CONFIG, manager, type ManagerHandlers } from '../testing/harness.ts';
 
 /** The largest that a manager makes: `MAX_BACKUP_BYTES` of libs/backup. */
@@ -13,27 +13,7 @@ const CHANNELS = 12_000;
 /** As main.ts of the console and of the command line have it. */
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
-const entry = {
-  channelId: new Uint8Array(32).fill(1),
-  counterpartyNodeId: new Uint8Array(33).fill(2),
-  addresses: ['203.0.113.7:9735', '[2001:db8::7]:9735'],
-  fundingTxid: new Uint8Array(32).fill(3),
-  fundingOutputIndex: 1,
-  capacitySat: 1_000_000n,
-  holderIsFunder: true,
-  channelType: 'anchors',
-  phase: 'open',
-};
-const VERIFIED: VerifyBackupResponse = {
-  sequence: 17n,
-  createdUnixSeconds: 1_790_000_000n,
-  blockHeight: 120,
-  network: 'regtest',
-  coverage: 'full',
-  channels: Array.from({ length: CHANNELS }, () => entry),
-  missingChannelIds: [],
-  verdict: 'current',
-};
+const LARGE: VerifyBackupResponse = { ...VERIFIED, channels: Array.from({ length: CHANNELS }, () => ENTRY) };
 
 async function startNode(handlers: Partial<ManagerHandlers>) {
   const fleet = grpcServer({ listenAddress: '127.0.0.1:0' });
@@ -95,11 +75,11 @@ test('the largest backup is exported, exported again over itself, verified and r
         filePath: '',
         fileReason: '',
       }),
-    verifyBackup: (request) => (seen['verified']?.push(isWhole(request.sealed)), Promise.resolve(VERIFIED)),
+    verifyBackup: (request) => (seen['verified']?.push(isWhole(request.sealed)), Promise.resolve(LARGE)),
     recoverChannels: (request) => {
       seen['recovered']?.push(isWhole(request.sealed));
       return Promise.resolve({
-        channels: VERIFIED.channels.map((channel) => ({ channel, outcome: 'recovered', reason: '' })),
+        channels: LARGE.channels.map((channel) => ({ channel, outcome: 'recovered', reason: '' })),
         askNext: [],
         backups: 1,
         adopted: true,
@@ -117,7 +97,7 @@ test('the largest backup is exported, exported again over itself, verified and r
 test('a program that sends a short backup as one request, as clients of before do, is answered', async () => {
   const { user, address } = await startNode({
     verifyBackup: ({ sealed }) =>
-      Promise.resolve({ ...VERIFIED, channels: [], sequence: BigInt(sealed.length) }),
+      Promise.resolve({ ...LARGE, channels: [], sequence: BigInt(sealed.length) }),
   });
   const before = {
     verifyBackup: { ...BackupServiceService.verifyBackup, requestStream: false as const },

@@ -1,5 +1,5 @@
 /** A console with fakes behind it, and the command line in front of it. */
-import type { Channel } from '@fulmen/proto/manager/v1/manager';
+import type { Channel, VerifyBackupResponse } from '@fulmen/proto/manager/v1/manager';
 import type { CliIo } from '../cli/io.ts';
 import { runCli } from '../cli/program.ts';
 import { ADMIN, type ManagerHandlers, startTestConsole, type TestConsoleOptions } from './harness.ts';
@@ -33,6 +33,30 @@ export const channel: Channel = {
   cltvExpiryDelta: 3,
   closingReason: '',
   closingTxid: new Uint8Array(0),
+};
+
+/** A channel of a backup. */
+export const ENTRY = {
+  channelId: CHANNEL,
+  counterpartyNodeId: NODE_ID,
+  addresses: ['203.0.113.7:9735'],
+  fundingTxid: CHANNEL,
+  fundingOutputIndex: 1,
+  capacitySat: 1_000_000n,
+  holderIsFunder: true,
+  channelType: 'anchors',
+  phase: 'open',
+};
+/** What a manager says of a good backup. */
+export const VERIFIED: VerifyBackupResponse = {
+  sequence: 17n,
+  createdUnixSeconds: 1_790_000_000n,
+  blockHeight: 120,
+  network: 'regtest',
+  coverage: 'full',
+  channels: [ENTRY],
+  missingChannelIds: [],
+  verdict: 'current',
 };
 
 export interface Run {
