@@ -9,7 +9,7 @@ set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 target=${FULMEN_PEERS_DIR:-$checkout/.fulmen/peers}/lnd
 version=${LND_VERSION:-v0.21.2-beta}
-tags="autopilotrpc signrpc walletrpc chainrpc invoicesrpc peersrpc watchtowerrpc wtclientrpc monitoring kvdb_postgres dev"
+tags="autopilotrpc signrpc walletrpc chainrpc invoicesrpc peersrpc watchtowerrpc wtclientrpc monitoring kvdb_postgres dev lowscrypt"
 
 if [ -x "$target/bin/lnd" ] && "$target/bin/lnd" --version | grep -qF "${version#v}"; then
   "$target/bin/lnd" --version
