@@ -182,6 +182,17 @@ export class Chain implements BitcoindAccess {
     return (await this.rpc.call('getrawmempool')) as readonly string[];
   }
 
+  /** The transaction in the mempool that spends an output. */
+  async spenderInMempool(fundingTxid: string, outputIndex: number): Promise<string | undefined> {
+    for (const txid of await this.mempool()) {
+      const { vin } = (await this.rpc.call('getrawtransaction', txid, true)) as {
+        readonly vin: readonly { readonly txid: string; readonly vout: number }[];
+      };
+      if (vin.some((input) => input.txid === fundingTxid && input.vout === outputIndex)) return txid;
+    }
+    return undefined;
+  }
+
   async stop(): Promise<void> {
     await this.#stop();
   }

@@ -36,6 +36,8 @@ const MANAGER = {
 };
 const SHARDS = 256;
 const PEER_FUNDING_SAT = 100_000_000n;
+/** BOLT 7 announces a channel at six confirmations; one more for who counts from the block after. */
+const BURYING_BLOCKS = 7;
 
 /** A peer that is not as the others. */
 interface SpecialPeer {
@@ -191,6 +193,17 @@ export class World {
     await this.caughtUp();
   }
 
+  /**
+   * Buries whatever is published until something is so. For what is mined without being known: of several transactions
+   * the awaited one need not be the first, as an earlier case's sweeps come when they may.
+   */
+  async minedUntil<T>(what: string, probe: () => Promise<T | undefined>): Promise<T> {
+    return until(what, async () => {
+      if ((await this.chain.mempool()).length > 0) await this.mine(BURYING_BLOCKS);
+      return probe();
+    });
+  }
+
   /** The fleet and every peer are at the chain's tip. */
   async caughtUp(): Promise<void> {
     const height = await this.chain.height();
@@ -257,9 +270,13 @@ export class World {
     } else {
       await this.openByFleet(peer, { ...options, fundingSat, pushMsat, announce });
     }
-    return until('the funding is in the mempool', async () =>
-      (await this.chain.mempool()).find((txid) => !before.has(txid)),
-    );
+    // What else is published meanwhile, a sweep of an earlier case's, is none.
+    return until('the funding is in the mempool', async () => {
+      const fundings = (await this.fleetChannels(peer)).map(({ fundingTxid }) =>
+        Buffer.from(fundingTxid).reverse().toString('hex'),
+      );
+      return (await this.chain.mempool()).find((txid) => !before.has(txid) && fundings.includes(txid));
+    });
   }
 
   /** OpenChannel of the public API; resolves once the peer has signed. */

@@ -251,14 +251,7 @@ function tell({ closeType, stage, outputs }: ClosingChannel): string {
 export async function closingInMempool(world: World, books: Books, index = 0): Promise<string> {
   const channel = books.channels[index];
   ensure(channel !== undefined, 'there is a channel');
-  return until('a closing transaction in the mempool', async () => {
-    for (const txid of await world.chain.mempool()) {
-      const { vin } = (await world.chain.rpc.call('getrawtransaction', txid, true)) as {
-        readonly vin: readonly { readonly txid: string; readonly vout: number }[];
-      };
-      if (vin.some((input) => input.txid === channel.fundingTxid && input.vout === channel.fundingVout))
-        return txid;
-    }
-    return undefined;
-  });
+  return until('a closing transaction in the mempool', () =>
+    world.chain.spenderInMempool(channel.fundingTxid, channel.fundingVout),
+  );
 }

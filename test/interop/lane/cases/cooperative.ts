@@ -235,10 +235,9 @@ async function openToTaproot(world: World, peer: InteropPeer, whose: 'peer' | 'f
       world.node.auth(),
     );
   else await peer.open({ nodeId: world.nodeId, fundingSat, pushMsat, upfrontShutdown: 'none' });
-  await until('the funding is in the mempool', async () =>
-    (await world.chain.mempool()).length > 0 ? true : undefined,
+  await world.minedUntil(`${peer.name} can use the channel`, async () =>
+    (await peer.channels()).some(({ isUsable }) => isUsable) ? true : undefined,
   );
-  await world.mine(6);
   await world.usable(peer);
 }
 

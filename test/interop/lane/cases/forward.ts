@@ -4,8 +4,8 @@ import type { Case } from '../case.ts';
 import { type InteropPeer, NotApplicable, type PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
 import { FAILURE_CASES, setPolicy } from './failures.ts';
-import { hintedInvoice, ORIGIN_CASES } from './origin.ts';
-import { describe, ensureSucceeded, peerWithChannel } from './support.ts';
+import { ORIGIN_CASES } from './origin.ts';
+import { describe, ensureSucceeded, hintedInvoice, peerWithChannel } from './support.ts';
 
 const group = 'forward';
 
@@ -29,7 +29,7 @@ export const FORWARD_CASES: readonly Case[] = [
     run: async (world, kind, other) => {
       const { payer, payee } = await line(world, kind, other);
       for (const amountMsat of [20_000n, 400_000n, 3_000_000n, 300_000_000n]) {
-        const { bolt11 } = await payee.invoice({ amountMsat });
+        const { bolt11 } = await hintedInvoice(payee, { amountMsat });
         ensureSucceeded(await payer.pay(bolt11), `${amountMsat} msat`);
       }
       await world.agree(payer);
@@ -42,7 +42,7 @@ export const FORWARD_CASES: readonly Case[] = [
     over: 'pairs',
     run: async (world, kind, other) => {
       const { payer, payee } = await line(world, kind, other);
-      const { bolt11, paymentHash } = await payee.invoice({ amountMsat: 5_000_000n, hold: 'hold' });
+      const { bolt11, paymentHash } = await hintedInvoice(payee, { amountMsat: 5_000_000n, hold: 'hold' });
       const paying = payer.pay(bolt11);
       await world.waitUntilHeld(payee, paymentHash);
       await payee.cancel(paymentHash);
@@ -61,7 +61,7 @@ export const FORWARD_CASES: readonly Case[] = [
       if (other === 'ldk-node')
         throw new NotApplicable('an invoice of ldk-node leaves its payee less than ten blocks');
       const { payer, payee } = await line(world, kind, other);
-      const { bolt11, paymentHash } = await payee.invoice({ amountMsat: 60_000_000n, hold: 'hold' });
+      const { bolt11, paymentHash } = await hintedInvoice(payee, { amountMsat: 60_000_000n, hold: 'hold' });
       const paying = payer.pay(bolt11);
       await world.waitUntilHeld(payee, paymentHash);
       await world.mine(10);
@@ -121,7 +121,7 @@ export const FORWARD_CASES: readonly Case[] = [
     run: async (world, kind, other) => {
       const { payer, payee } = await line(world, kind, other);
       // More than the fleet has in its channel with the payee (3,000,000 sat), less than the payer has.
-      const { bolt11 } = await payee.invoice({ amountMsat: 2_985_000_000n });
+      const { bolt11 } = await hintedInvoice(payee, { amountMsat: 2_985_000_000n });
       const payment = await payer.pay(bolt11);
       ensure(payment.status === 'failed', describe(payment));
       await until('nothing is in flight', async () => {

@@ -3,6 +3,7 @@ import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import { type InteropPeer, NotApplicable } from '../peer.ts';
 import type { World } from '../world.ts';
+import { display } from './closing.ts';
 import { CHANNEL_SAT, channelBetween, fleetsView, policyBy, untilSame, untilTerms } from './graph-support.ts';
 
 const group = 'gossip';
@@ -21,7 +22,11 @@ export const GOSSIP_CASES: readonly Case[] = [
       const peer = await world.peer(kind);
       const far = await world.peer(other);
       await world.connect(peer);
-      const { shortChannelId, channelId } = await channelBetween(world, peer, far);
+      const { shortChannelId, channelId, fundingTxid, fundingOutputIndex } = await channelBetween(
+        world,
+        peer,
+        far,
+      );
       const fleet = () => fleetsView(world, shortChannelId);
       await untilSame('the fleet has the channel as the peer has it', fleet, () =>
         peer.graph.channel(shortChannelId),
@@ -52,7 +57,7 @@ export const GOSSIP_CASES: readonly Case[] = [
 
       await peer.close(channelId, 'force');
       await until('the close is in the mempool', async () =>
-        (await world.chain.mempool()).length > 0 ? true : undefined,
+        (await world.isSpent(fundingTxid, fundingOutputIndex)) ? true : undefined,
       );
       await world.mine(1);
       await until('the fleet sees the channel closed', async () =>
@@ -131,7 +136,7 @@ export const GOSSIP_CASES: readonly Case[] = [
         policyBy(await peers(), world.nodeId)?.disabled === true ? true : undefined,
       );
       await until('the close is in the mempool', async () =>
-        (await world.chain.mempool()).length > 0 ? true : undefined,
+        (await world.isSpent(display(ours.fundingTxid), ours.fundingOutputIndex)) ? true : undefined,
       );
       await world.mine(FORGET_BLOCKS + 1);
       if (kind !== 'lnd')

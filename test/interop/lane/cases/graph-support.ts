@@ -18,11 +18,7 @@ export async function channelBetween(
 ): Promise<PublicChannel> {
   await join(opener, acceptor);
   await opener.open({ nodeId: acceptor.nodeId, fundingSat: CHANNEL_SAT, announce: 'announced' });
-  await until('the funding is in the mempool', async () =>
-    (await world.chain.mempool()).length > 0 ? true : undefined,
-  );
-  await world.mine(7);
-  return until(`${opener.name} and ${acceptor.name} have a channel`, async () => {
+  return world.minedUntil(`${opener.name} and ${acceptor.name} have a channel`, async () => {
     const theirs = (await acceptor.channels()).find((one) => one.counterpartyNodeId === opener.nodeId);
     const ours = (await opener.channels()).find((one) => one.counterpartyNodeId === acceptor.nodeId);
     if (theirs?.isUsable !== true || ours?.isUsable !== true || ours.shortChannelId === undefined)

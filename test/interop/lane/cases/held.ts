@@ -3,6 +3,7 @@ import type { Payment } from '@fulmen/proto/manager/v1/manager';
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { InteropPeer, PeerPayment } from '../peer.ts';
 import type { World } from '../world.ts';
+import { hintedInvoice } from './support.ts';
 
 /** The fleet pays a peer that keeps the payment; resolves with the payment hash once it is held. */
 export async function holdOfFleet(world: World, peer: InteropPeer, amountMsat: bigint): Promise<string> {
@@ -51,7 +52,7 @@ export async function forward(
   payee: InteropPeer,
   amountMsat: bigint,
 ): Promise<Forwarded> {
-  const { bolt11, paymentHash } = await payee.invoice({ amountMsat, hold: 'hold' });
+  const { bolt11, paymentHash } = await hintedInvoice(payee, { amountMsat, hold: 'hold' });
   const paying = payer.pay(bolt11);
   paying.catch(() => undefined);
   await world.waitUntilHeld(payee, paymentHash);

@@ -27,11 +27,7 @@ async function connectPrivately(world: World, funder: InteropPeer, fundee: Inter
     pushMsat: 500_000_000n,
     announce: 'private',
   });
-  await until('the funding is in the mempool', async () =>
-    (await world.chain.mempool()).length > 0 ? true : undefined,
-  );
-  await world.mine(6);
-  await until('both can use the channel', async () => {
+  await world.minedUntil('both can use the channel', async () => {
     const [ofFunder, ofFundee] = await Promise.all([funder.channels(), fundee.channels()]);
     const here = ofFunder.some((one) => one.isUsable && one.counterpartyNodeId === fundee.nodeId);
     const there = ofFundee.some((one) => one.isUsable && one.counterpartyNodeId === funder.nodeId);

@@ -7,7 +7,7 @@ import type { Case } from '../case.ts';
 import { type InteropPeer, NotApplicable, type PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
 import { decoded, hex } from './invoice-texts.ts';
-import { describe, ensureSucceeded, invoiceOfFleet, peerWithChannel } from './support.ts';
+import { describe, ensureSucceeded, hintedInvoice, invoiceOfFleet, peerWithChannel } from './support.ts';
 
 const group = 'pay in parts';
 
@@ -28,12 +28,7 @@ async function peerWithChannels(
   if (kind === 'ldk-node') throw new NotApplicable(TENTH);
   const peer = await world.peer(kind);
   await world.connect(peer);
-  for (const [index, channel] of channels.entries()) {
-    await world.startOpening(peer, 'fleet', channel);
-    await until('the funding is in the mempool', async () =>
-      (await world.chain.mempool()).length > index ? true : undefined,
-    );
-  }
+  for (const channel of channels) await world.startOpening(peer, 'fleet', channel);
   await world.mine(6);
   await until(`${channels.length} usable channels of ${peer.name}`, async () => {
     const theirs = (await peer.channels()).filter(({ isUsable }) => isUsable);
@@ -201,11 +196,7 @@ export const MPP_CASES: readonly Case[] = [
         (await peer.isConnected(hub.nodeId)) && (await hub.isConnected(peer.nodeId)) ? true : undefined,
       );
       await peer.open({ nodeId: hub.nodeId, fundingSat: 1_000_000n, pushMsat: 200_000_000n });
-      await until('the funding is in the mempool', async () =>
-        (await world.chain.mempool()).length > 0 ? true : undefined,
-      );
-      await world.mine(6);
-      await until('the hub’s channel is usable', async () => {
+      await world.minedUntil('the hub’s channel is usable', async () => {
         const usable = (channels: Awaited<ReturnType<InteropPeer['channels']>>, nodeId: string) =>
           channels.some((channel) => channel.isUsable && channel.counterpartyNodeId === nodeId);
         return usable(await peer.channels(), hub.nodeId) && usable(await hub.channels(), peer.nodeId)
@@ -239,7 +230,7 @@ export const MPP_CASES: readonly Case[] = [
       const payee = await peerWithChannels(world, other, [out, out]);
       const into = { ...CHANNEL, pushMsat: 1_000_000_000n };
       const payer = await peerWithChannels(world, kind, [into, into]);
-      const { bolt11 } = await payee.invoice({ amountMsat: 1_600_000_000n });
+      const { bolt11 } = await hintedInvoice(payee, { amountMsat: 1_600_000_000n });
       ensureSucceeded(await payer.pay(bolt11), 'through the fleet');
       await agreeOnAll(world, payer);
       await agreeOnAll(world, payee);

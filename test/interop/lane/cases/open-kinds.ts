@@ -7,6 +7,7 @@ import type { Case } from '../case.ts';
 import { Ldk } from '../ldk.ts';
 import type { InteropPeer, PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
+import { display } from './closing.ts';
 import { ensureSucceeded, invoiceOfFleet, payByFleet, peerPays } from './support.ts';
 
 const group = 'open';
@@ -57,10 +58,9 @@ async function closeTo(
   if (by === 'peer') await peer.close(channelId, 'cooperative');
   else
     await world.node.channels.closeChannel({ channelId: channel.channelId, force: false }, world.node.auth());
-  const txid = await until('the mutual close is in the mempool', async () => {
-    const [found] = await world.chain.mempool();
-    return found;
-  });
+  const txid = await until('the mutual close is in the mempool', () =>
+    world.chain.spenderInMempool(display(channel.fundingTxid), channel.fundingOutputIndex),
+  );
   const scripts = await world.chain.outputScripts(txid);
   ensure(scripts.includes(scriptPubKey), `the close pays ${scripts.join(', ')}`);
   await world.mine(1);
@@ -104,8 +104,6 @@ function promisedByPeer(closedBy: 'peer' | 'fleet'): Case {
       const closeAddress = await world.chain.newAddress();
       // LDK promises a script of its own with every opening, and the fleet holds it to that one.
       await world.open(peer, 'peer', kind === 'ldk' ? {} : { closeAddress });
-      const before = new Set(await world.chain.mempool());
-      ensure(before.size === 0, 'nothing waits for a block');
       if (kind === 'lnd') return closeTo(world, peer, closedBy, await world.chain.scriptOf(closeAddress));
       const had = await peer.onchainSat();
       const channel = await onlyChannel(world, peer);
@@ -117,7 +115,7 @@ function promisedByPeer(closedBy: 'peer' | 'fleet'): Case {
           world.node.auth(),
         );
       await until('the mutual close is in the mempool', async () =>
-        (await world.chain.mempool()).length > 0 ? true : undefined,
+        (await world.isSpent(display(channel.fundingTxid), channel.fundingOutputIndex)) ? true : undefined,
       );
       await until('the peer has its money', async () => {
         await world.mine(1);

@@ -1,12 +1,10 @@
 /** The fleet pays by way of one peer to another: what either says of a failure is told by the public API. */
-import { secp256k1 } from '@fulmen/crypto/default';
-import { decodeInvoice } from '@fulmen/invoice';
 import type { Payment, PaymentAttempt } from '@fulmen/proto/manager/v1/manager';
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { Case } from '../case.ts';
 import { type InteropPeer, NotApplicable, type PeerChannel, type PeerKind } from '../peer.ts';
 import type { World } from '../world.ts';
-import { payByFleet } from './support.ts';
+import { hintedInvoice, payByFleet } from './support.ts';
 
 const group = 'forward';
 const AMOUNT_MSAT = 5_000_000n;
@@ -40,11 +38,7 @@ async function onward(world: World, kind: PeerKind, other: PeerKind): Promise<On
     pushMsat: ONWARD_PUSH_MSAT,
     announce: 'private',
   });
-  await until('the funding is in the mempool', async () =>
-    (await world.chain.mempool()).length > 0 ? true : undefined,
-  );
-  await world.mine(6);
-  const channel = await until('a usable channel of the peers', async () => {
+  const channel = await world.minedUntil('a usable channel of the peers', async () => {
     const theirs = (await payee.channels()).find(({ isUsable }) => isUsable);
     const ours = (await between.channels()).find(
       ({ isUsable, counterpartyNodeId }) => isUsable && counterpartyNodeId === payee.nodeId,
@@ -52,21 +46,6 @@ async function onward(world: World, kind: PeerKind, other: PeerKind): Promise<On
     return theirs === undefined ? undefined : ours;
   });
   return { between, payee, channel };
-}
-
-/** An invoice that says how the payee is reached, once it says so with the terms of now. */
-export function hintedInvoice(
-  payee: InteropPeer,
-  options: Parameters<InteropPeer['invoice']>[0],
-  feeBaseMsat?: number,
-): Promise<{ readonly bolt11: string; readonly paymentHash: string }> {
-  return until('an invoice with a hint', async () => {
-    const made = await payee.invoice(options);
-    const decoded = decodeInvoice(secp256k1, made.bolt11);
-    const hint = decoded.ok ? decoded.value.routeHints[0]?.[0] : undefined;
-    if (hint === undefined) return undefined;
-    return feeBaseMsat === undefined || hint.feeBaseMsat === feeBaseMsat ? made : undefined;
-  });
 }
 
 const hex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString('hex');

@@ -1,4 +1,6 @@
 /** What several groups of cases do. */
+import { secp256k1 } from '@fulmen/crypto/default';
+import { decodeInvoice } from '@fulmen/invoice';
 import type { Payment } from '@fulmen/proto/manager/v1/manager';
 import { ensure, until } from '../../../e2e/main-job/waiting.ts';
 import type { InteropPeer, PeerKind, PeerPayment } from '../peer.ts';
@@ -36,6 +38,24 @@ export async function invoiceOfFleet(world: World, amountMsat: bigint): Promise<
     world.node.auth(),
   );
   return bolt11;
+}
+
+/**
+ * An invoice that says how the payee is reached over its private channel, once it says so with the terms of now: those
+ * come with a channel_update of the fleet's, which may be later than the channel can be used.
+ */
+export function hintedInvoice(
+  payee: InteropPeer,
+  options: Parameters<InteropPeer['invoice']>[0],
+  feeBaseMsat?: number,
+): Promise<{ readonly bolt11: string; readonly paymentHash: string }> {
+  return until('an invoice with a hint', async () => {
+    const made = await payee.invoice(options);
+    const decoded = decodeInvoice(secp256k1, made.bolt11);
+    const hint = decoded.ok ? decoded.value.routeHints[0]?.[0] : undefined;
+    if (hint === undefined) return undefined;
+    return feeBaseMsat === undefined || hint.feeBaseMsat === feeBaseMsat ? made : undefined;
+  });
 }
 
 export function ensureSucceeded(payment: PeerPayment, what: string): void {
