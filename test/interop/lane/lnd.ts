@@ -32,6 +32,8 @@ const CALL_TIMEOUT_MS = 240_000;
 const BOTH_ANCHORS_SAT = 660n;
 const DIAL_TIMEOUT_MS = 5_000;
 const START_TIMEOUT_MS = 120_000;
+/** What LND says of a stream that its own end cuts. */
+const LAST_WORDS = /server shutting down|client connection is closing/;
 
 /** Path of an lnd: FULMEN_LND, or what `peers/get-lnd.sh` built. */
 export function findLnd(): string | undefined {
@@ -335,7 +337,7 @@ export class Lnd implements InteropPeer {
     });
     const updates = await sent.catch((error: unknown) => {
       // A restart ends the stream, with or without a word: the payment goes on.
-      if (error instanceof PeerError && !error.message.includes('server shutting down')) throw error;
+      if (error instanceof PeerError && !LAST_WORDS.test(error.message)) throw error;
       return [];
     });
     const bolt11 = request['payment_request'];

@@ -113,9 +113,10 @@ const downstreamAlone: Case = {
     const dust = await forward(world, alice, bob, DUST_MSAT);
     await forceClose(world, books, 'peer', [bob]);
     await claimOnChain(world, claimed);
-    // Upstream the channel is open and its deadlines pass with the same blocks.
-    await mineUntilEnded(world, books, 'claim', [claimed.paying]);
-    await mineUntilEnded(world, books, 'expiry', [expired.paying, dust.paying]);
+    // Upstream the channel is open and its deadlines pass with the same blocks: LDK, paying, adds some at random, so that
+    // the expiry downstream of one may be beyond the deadline of another, which is first settled for that.
+    await mineUntilEnded(world, books, 'claim', [claimed.paying, dust.paying]);
+    await mineUntilEnded(world, books, 'expiry', [expired.paying]);
     await settleBooks(world, books, new Map([[bob, CLAIMED_MSAT]]));
     await paid([claimed]);
     for (const { paying } of [expired, dust]) {
