@@ -10,6 +10,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { defaultStateDir } from '../e2e/support/state.ts';
 import { CASES } from './lane/cases/index.ts';
 import { keep } from './keep.ts';
 import { findLdkNode, ldkNodeVersion } from './lane/ldk-node.ts';
@@ -70,6 +71,9 @@ function hasRoom(dir: string): boolean {
   const { bavail, bsize } = fs.statfsSync(dir);
   return bavail * bsize >= ROOM_BYTES;
 }
+
+// Hundreds of processes of few programs are started.
+process.env['NODE_COMPILE_CACHE'] ??= path.join(defaultStateDir, 'compile-cache');
 
 if (findBitcoind() === undefined) fetchPeer('get-bitcoind.sh');
 if (kinds.includes('lnd') && findLnd() === undefined) fetchPeer('get-lnd.sh');

@@ -25,6 +25,9 @@ const PAYMENT_TIMEOUT_MS = 240_000;
 const CLOSING_FEERATE_SAT_PER_VB = 25;
 const HOLD_CLTV_DELTA = 80;
 
+/** As often as the fleet looks at the chain in this lane. */
+const POLL_MS = 250;
+
 export function ldkVersion(): string {
   const require = createRequire(import.meta.url);
   const { version } = require('lightningdevkit/package.json') as { readonly version: string };
@@ -54,7 +57,7 @@ export class Ldk implements InteropPeer {
   }): Promise<Ldk> {
     const { name, dataDir, chain, handshake = {} } = options;
     const chainUrl = `http://${chain.user}:${chain.password}@${chain.host}:${chain.port}`;
-    return new Ldk(name, await LdkWallet.start({ dataDir, chainUrl, handshake }), chain);
+    return new Ldk(name, await LdkWallet.start({ dataDir, chainUrl, handshake, pollMs: POLL_MS }), chain);
   }
 
   get nodeId(): string {
