@@ -11,6 +11,28 @@ const CALL_TIMEOUT_MS = 90_000;
 
 export type Json = Readonly<Record<string, unknown>>;
 
+/** gRPC's canceled and unavailable. */
+const CUT_CODES = [1, 14];
+
+class LndRefusal extends PeerError {
+  readonly #code: number | undefined;
+
+  /** @param code gRPC's, where LND's proxy says one */
+  constructor(message: string, code: number | undefined) {
+    super(message);
+    this.#code = code;
+  }
+
+  get isCut(): boolean {
+    return CUT_CODES.includes(this.#code ?? 0) || this.message.includes('server shutting down');
+  }
+}
+
+/** Whether LND refused, and was not stopped over it. */
+export function isRefusal(error: unknown): error is PeerError {
+  return error instanceof PeerError && !(error instanceof LndRefusal && error.isCut);
+}
+
 export class LndRest {
   readonly #name: string;
   readonly #dataDir: string;
@@ -76,8 +98,11 @@ export class LndRest {
     for await (const part of response) parts.push(part as Buffer);
     const text = Buffer.concat(parts).toString();
     if (response.statusCode !== 200) {
-      const { message = text } = JSON.parse(text) as { readonly message?: string };
-      throw new PeerError(`${this.#name} refuses ${route}: ${message}`);
+      const { message = text, error } = JSON.parse(text) as {
+        readonly message?: string;
+        readonly error?: { readonly code?: number; readonly message?: string };
+      };
+      throw new LndRefusal(`${this.#name} refuses ${route}: ${error?.message ?? message}`, error?.code);
     }
     return text;
   }

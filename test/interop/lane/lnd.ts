@@ -10,7 +10,7 @@ import type { BitcoindAccess } from './chain.ts';
 import { LndAcceptor } from './lnd-acceptor.ts';
 import { openRequest } from './lnd-open.ts';
 import { LndGraph } from './lnd-graph.ts';
-import { type Json, LndRest } from './lnd-rest.ts';
+import { isRefusal, type Json, LndRest } from './lnd-rest.ts';
 import { attemptOutcome, failureOf, routeJson } from './lnd-routes.ts';
 import {
   type CloseOptions,
@@ -32,8 +32,6 @@ const CALL_TIMEOUT_MS = 240_000;
 const BOTH_ANCHORS_SAT = 660n;
 const DIAL_TIMEOUT_MS = 5_000;
 const START_TIMEOUT_MS = 120_000;
-/** What LND says of a stream that its own end cuts. */
-const LAST_WORDS = /server shutting down|client connection is closing/;
 
 /** Path of an lnd: FULMEN_LND, or what `peers/get-lnd.sh` built. */
 export function findLnd(): string | undefined {
@@ -337,7 +335,7 @@ export class Lnd implements InteropPeer {
     });
     const updates = await sent.catch((error: unknown) => {
       // A restart ends the stream, with or without a word: the payment goes on.
-      if (error instanceof PeerError && !LAST_WORDS.test(error.message)) throw error;
+      if (isRefusal(error)) throw error;
       return [];
     });
     const bolt11 = request['payment_request'];

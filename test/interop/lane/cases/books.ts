@@ -133,13 +133,13 @@ export async function settleBooks(
     lostMsat === costSat * 1_000n,
     `${told.join(', ')}: ${lostMsat} msat went, of which fees ${feesSat} sat, anchors ${anchorsSat} sat`,
   );
-  const anchorsSatMost = ANCHOR_VALUE_SAT * BigInt(books.channels.length);
+  // What one lacks of a satoshi the other may have in full; and the funder pays for both anchors, of which the other
+  // brings its own home for less where fees are low.
+  const toleranceMsat = (ANCHOR_VALUE_SAT * BigInt(books.channels.length) + 1n) * 1_000n;
   for (const { who, beforeMsat, afterMsat } of accounts) {
     const lost = beforeMsat - afterMsat;
-    // What one lacks of a satoshi the other may have in full; and the funder pays for both anchors, of which the other
-    // brings its own home for less where fees are low.
     ensure(
-      lost > -(anchorsSatMost + 1n) * 1_000n && lost < (costSat + 1n) * 1_000n,
+      lost > -toleranceMsat && lost < costSat * 1_000n + toleranceMsat,
       `${who} lost ${lost} msat: ${told.join(', ')}, fees ${feesSat} sat, anchors ${anchorsSat} sat`,
     );
   }

@@ -109,6 +109,8 @@ export const GOSSIP_CASES: readonly Case[] = [
           world.node.auth(),
         );
       await untilTerms('the fleet’s last terms arrive', peers, world.nodeId, OTHER_TERMS);
+      // LDK's clock is the newest block's, and LND asks for what is newer than its own clock at the connection.
+      await world.mine(1);
       await far.graph.setPolicy(theirs.channelId, TERMS);
       await untilTerms('the fleet passes on the other end’s', peers, far.nodeId, TERMS);
     },
