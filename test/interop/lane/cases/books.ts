@@ -163,15 +163,17 @@ async function costs(
   ensure(closing.size === channels.length, `${closing.size} of ${channels.length} channels closed`);
   let feesSat = 0n;
   let anchorsSat = 0n;
-  for (const txid of [...closing, ...descendants(transactions, closing)])
-    feesSat += transactions.get(txid)?.feeSat ?? 0n;
+  const ofChannels = new Set([...closing, ...descendants(transactions, closing)]);
+  for (const txid of ofChannels) feesSat += transactions.get(txid)?.feeSat ?? 0n;
   for (const txid of closing)
     for (const [vout, valueSat] of (transactions.get(txid)?.outputsSat ?? []).entries())
       if (valueSat === ANCHOR_VALUE_SAT && !spent.has(`${txid}:${vout}`)) anchorsSat += valueSat;
   let oldSat = 0n;
-  for (const { inputs, feeSat } of transactions.values()) {
+  for (const [sweepTxid, { inputs, feeSat }] of transactions) {
     const old = inputs.filter(({ txid, vout }) => oldAnchors.has(`${txid}:${vout}`));
-    if (old.length > 0) oldSat += BigInt(old.length) * ANCHOR_VALUE_SAT - feeSat;
+    if (old.length === 0) continue;
+    // One sweep may bring home both: its fee is counted once.
+    oldSat += BigInt(old.length) * ANCHOR_VALUE_SAT - (ofChannels.has(sweepTxid) ? 0n : feeSat);
   }
   return { feesSat, anchorsSat, oldSat };
 }

@@ -6,6 +6,9 @@ import type { GraphChannel, GraphPolicy, NewPolicy } from '../peer-graph.ts';
 import type { World } from '../world.ts';
 
 export const CHANNEL_SAT = 3_000_000n;
+/** A node's first word about its new channel takes less. */
+const UPDATE_LATE_MS = 5_000;
+const FIRST_TERMS: NewPolicy = { feeBaseMsat: 1_001n, feeProportionalMillionths: 1, cltvExpiryDelta: 80 };
 
 /** A usable channel as its peer shows it, with a short channel id. */
 export type PublicChannel = PeerChannel & { readonly shortChannelId: bigint };
@@ -18,12 +21,34 @@ export async function channelBetween(
 ): Promise<PublicChannel> {
   await join(opener, acceptor);
   await opener.open({ nodeId: acceptor.nodeId, fundingSat: CHANNEL_SAT, announce: 'announced' });
-  return world.minedUntil(`${opener.name} and ${acceptor.name} have a channel`, async () => {
+  const channel = await world.minedUntil(`${opener.name} and ${acceptor.name} have a channel`, async () => {
     const theirs = (await acceptor.channels()).find((one) => one.counterpartyNodeId === opener.nodeId);
     const ours = (await opener.channels()).find((one) => one.counterpartyNodeId === acceptor.nodeId);
     if (theirs?.isUsable !== true || ours?.isUsable !== true || ours.shortChannelId === undefined)
       return undefined;
     return { ...ours, shortChannelId: ours.shortChannelId };
+  });
+  await untilTold(channel, opener, acceptor);
+  await untilTold(channel, acceptor, opener);
+  return channel;
+}
+
+/**
+ * A node knows the terms of the channel's other end. LDK drops an update that overtakes the channel, and says none again
+ * until its terms change.
+ */
+async function untilTold(
+  { channelId, shortChannelId }: PublicChannel,
+  teller: InteropPeer,
+  listener: InteropPeer,
+): Promise<void> {
+  let lateMs = performance.now() + UPDATE_LATE_MS;
+  await until(`${listener.name} knows the terms of ${teller.name}`, async () => {
+    if (policyBy(await listener.graph.channel(shortChannelId), teller.nodeId) !== undefined) return true;
+    if (performance.now() < lateMs) return undefined;
+    lateMs = performance.now() + UPDATE_LATE_MS;
+    await teller.graph.setPolicy(channelId, FIRST_TERMS);
+    return undefined;
   });
 }
 
