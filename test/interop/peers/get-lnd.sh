@@ -9,6 +9,7 @@ set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 target=${FULMEN_PEERS_DIR:-$checkout/.fulmen/peers}/lnd
 version=${LND_VERSION:-v0.21.2-beta}
+# lowscrypt: keys are stretched less, of which a start of lnd is else two to five seconds of a core.
 tags="autopilotrpc signrpc walletrpc chainrpc invoicesrpc peersrpc watchtowerrpc wtclientrpc monitoring kvdb_postgres dev lowscrypt"
 
 if [ -x "$target/bin/lnd" ] && "$target/bin/lnd" --version | grep -qF "${version#v}"; then

@@ -28,11 +28,14 @@ export interface Books {
     readonly channelId: string;
     readonly fundingTxid: string;
     readonly fundingVout: number;
+    /** `the fleet`, or the name of the peer: who pays for both anchors. */
+    readonly funder: string;
   }[];
 }
 
 /** A block that clears the mempool can ripen what is published next: an older anchor's, a sweep's of the one after. */
 const QUIET_ATTEMPTS = 10;
+const THE_FLEET = 'the fleet';
 
 /** Opens the books over the channels with these peers; nothing may be in flight. */
 export async function openBooks(world: World, ...peers: readonly InteropPeer[]): Promise<Books> {
@@ -61,11 +64,16 @@ async function readBooks(world: World, peers: readonly InteropPeer[]): Promise<B
     oldAnchors: await unspentAnchors(world),
     fleetInChannelsMsat: channels.reduce((sum, { holderBalanceMsat }) => sum + holderBalanceMsat, 0n),
     peers: await Promise.all(peers.map(theirs)),
-    channels: channels.map(({ channelId, fundingTxid, fundingOutputIndex }) => ({
-      channelId: hex(channelId),
-      fundingTxid: display(fundingTxid),
-      fundingVout: fundingOutputIndex,
-    })),
+    channels: channels.map(
+      ({ channelId, fundingTxid, fundingOutputIndex, holderIsFunder, counterpartyNodeId }) => ({
+        channelId: hex(channelId),
+        fundingTxid: display(fundingTxid),
+        fundingVout: fundingOutputIndex,
+        funder: holderIsFunder
+          ? THE_FLEET
+          : (peers.find(({ nodeId }) => nodeId === hex(counterpartyNodeId))?.name ?? ''),
+      }),
+    ),
   };
 }
 
@@ -108,13 +116,13 @@ export async function settleBooks(
   { whose = 'all', toVault }: { readonly whose?: 'all' | 'fleet'; readonly toVault?: 'fleet' | 'peer' } = {},
 ): Promise<void> {
   await mineUntilSettled(world, books, whose);
-  const { feesSat, anchorsSat, oldSat } = await costs(world, books);
+  const { feesSat, anchorsSat, oldSat, takenSat } = await costs(world, books);
   const vaultMsat = ((await vaultSat(world)) - books.vaultSat) * 1_000n;
   ensure(vaultMsat > 0n === (toVault !== undefined), `the vault received ${vaultMsat} msat`);
   const paidToPeers = [...paidMsat.values()].reduce((sum, msat) => sum + msat, 0n);
   const accounts = [
     {
-      who: 'the fleet',
+      who: THE_FLEET,
       beforeMsat: (books.fleetSat + oldSat) * 1_000n + books.fleetInChannelsMsat - paidToPeers,
       afterMsat: (await fleetSat(world)) * 1_000n + (toVault === 'fleet' ? vaultMsat : 0n),
     },
@@ -133,23 +141,33 @@ export async function settleBooks(
     lostMsat === costSat * 1_000n,
     `${told.join(', ')}: ${lostMsat} msat went, of which fees ${feesSat} sat, anchors ${anchorsSat} sat`,
   );
-  // What one lacks of a satoshi the other may have in full; and the funder pays for both anchors, of which the other
-  // brings its own home for less where fees are low.
-  const toleranceMsat = (ANCHOR_VALUE_SAT * BigInt(books.channels.length) + 1n) * 1_000n;
   for (const { who, beforeMsat, afterMsat } of accounts) {
     const lost = beforeMsat - afterMsat;
+    // The funder pays for both anchors, of which the other brings its own home, where fees are low for less.
+    const paidSat = takenSat
+      .filter(({ funder }) => funder === who)
+      .reduce((sum, { valueSat }) => sum + valueSat, 0n);
+    const gotSat = takenSat
+      .filter(({ funder }) => funder !== who)
+      .reduce((sum, { valueSat }) => sum + valueSat, 0n);
+    // What one lacks of a satoshi the other may have in full.
     ensure(
-      lost > -toleranceMsat && lost < costSat * 1_000n + toleranceMsat,
+      lost > -(gotSat + 1n) * 1_000n && lost < (costSat + paidSat + 1n) * 1_000n,
       `${who} lost ${lost} msat: ${told.join(', ')}, fees ${feesSat} sat, anchors ${anchorsSat} sat`,
     );
   }
 }
 
-/** Fees of what came of the channels, the anchors that were left, and what came of older ones. */
-async function costs(
-  world: World,
-  { height, channels, oldAnchors }: Books,
-): Promise<{ readonly feesSat: bigint; readonly anchorsSat: bigint; readonly oldSat: bigint }> {
+interface Costs {
+  readonly feesSat: bigint;
+  readonly anchorsSat: bigint;
+  readonly oldSat: bigint;
+  /** What at most the other side took of what the funder paid for anchors: one for each channel of which any was claimed. */
+  readonly takenSat: readonly { readonly funder: string; readonly valueSat: bigint }[];
+}
+
+/** Fees of what came of the channels, the anchors that were left or taken, and what came of older ones. */
+async function costs(world: World, { height, channels, oldAnchors }: Books): Promise<Costs> {
   const transactions = await chainTransactions(world, height);
   const spent = new Set<string>();
   for (const { inputs } of transactions.values())
@@ -175,5 +193,15 @@ async function costs(
     // One sweep may bring home both: its fee is counted once.
     oldSat += BigInt(old.length) * ANCHOR_VALUE_SAT - (ofChannels.has(sweepTxid) ? 0n : feeSat);
   }
-  return { feesSat, anchorsSat, oldSat };
+  const isClaimed = (txid: string): boolean =>
+    (transactions.get(txid)?.outputsSat ?? []).some(
+      (valueSat, vout) => valueSat === ANCHOR_VALUE_SAT && spent.has(`${txid}:${vout}`),
+    );
+  const takenSat = channels.flatMap(({ fundingTxid, fundingVout, funder }) => {
+    const closed = [...transactions].find(([, { inputs }]) =>
+      inputs.some(({ txid, vout }) => txid === fundingTxid && vout === fundingVout),
+    );
+    return closed !== undefined && isClaimed(closed[0]) ? [{ funder, valueSat: ANCHOR_VALUE_SAT }] : [];
+  });
+  return { feesSat, anchorsSat, oldSat, takenSat };
 }
