@@ -71,6 +71,8 @@ describe('a fleet with one tower, which every update needs', () => {
     (await node.channels.listChannels({ includeClosed: false }, node.auth())).channels.filter(
       (channel) => channel.phase === 'open' && channel.peerConnected,
     );
+  const connectedPeers = async () =>
+    (await node.peers.listPeers({}, node.auth())).peers.filter(({ connected }) => connected).length;
   const mempool = async () => (await fleet.chain.call('getrawmempool')) as readonly string[];
 
   async function pay(amountMsat: bigint): Promise<void> {
@@ -107,6 +109,8 @@ describe('a fleet with one tower, which every update needs', () => {
       await wallet.call('connect', { nodeId: toHex(nodeId), host: '127.0.0.1', port: port ?? 0 });
       await wallet.event('peer_connected');
     }
+    // A wallet has the gateway's init before the manager has accepted the connection.
+    await until('two connected peers', async () => ((await connectedPeers()) === 2 ? true : undefined));
     await node.channels.openChannel(
       {
         nodeId: Buffer.from(bob.nodeId, 'hex'),
