@@ -42,6 +42,8 @@ export class EngineCommands implements EngineApi {
 
   async openChannel(command: OpenChannelCommand): Promise<OpenedChannel> {
     const peer = this.#engine.requirePeer(command.nodeId);
+    // The gateway, and the peer, know of a connection before this replica has stored that it accepts it.
+    await peer.accepting;
     const target =
       formatOf(command, peer.connection?.features) === 'anchors'
         ? FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE

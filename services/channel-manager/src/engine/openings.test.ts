@@ -1,10 +1,13 @@
-/** When no channel is opened, and which channels count against the caps on pending ones. */
+/** When no channel is opened, what an opening waits for, and which channels count against the caps on pending ones. */
+import { FEATURES } from '@fulmen/channel/testing/node';
 import { Pair } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { expect, test } from 'vitest';
 import type { Peer } from '../peers/peer.ts';
 import type { ActorHost } from './actor-host.ts';
 import type { OpenChannelCommand } from './api.ts';
+import { EngineCommands } from './commands.ts';
+import type { Engine } from './engine.ts';
 import { isPending, Openings } from './openings.ts';
 import type { PolicyDefaults } from './policy.ts';
 
@@ -41,4 +44,26 @@ test('no operator opens a channel before there is a fee estimate', async () => {
     code: 'unavailable',
     message: expect.stringContaining('fee estimate') as string,
   });
+});
+
+test('an opening waits for the peer’s connection that is being accepted', async () => {
+  const accepted = { generation: 7n, features: FEATURES };
+  const peer = {
+    connection: undefined as typeof accepted | undefined,
+    accepting: new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+      peer.connection = accepted;
+    }),
+  };
+  const connections: unknown[] = [];
+  const commands = new EngineCommands({
+    requirePeer: () => peer,
+    ports: { chain: { estimateFee: async () => ({ feerateSatPerKw: 1_000 }) } },
+    openings: {
+      open: async ({ connection }: Peer) => {
+        connections.push(connection);
+      },
+    },
+  } as unknown as Engine);
+  await commands.openChannel({ commitmentFormat: undefined } as OpenChannelCommand);
+  expect(connections).toEqual([accepted]);
 });
