@@ -319,3 +319,14 @@ test('whoever came once, and has nothing here, is not remembered', async () => {
   await hub.reconnectWanted();
   expect(hub.peers()).toEqual([busy]);
 });
+
+test('whoever waits with a peer in hand finds it disconnected when its shard has left', async () => {
+  const { hub } = await owning();
+  const gateway = gatewayOf(hub);
+  gateway.announce(1n);
+  await vi.waitFor(() => expect(gateway.heard('ownScids')).toHaveLength(1));
+  const peer = hub.find(peerNodeId);
+  expect(peer?.connection).toBeDefined();
+  expect(hub.dropShard(shardOfPeer(peerNodeId))).toEqual([peer]);
+  expect(peer?.connection).toBeUndefined();
+});

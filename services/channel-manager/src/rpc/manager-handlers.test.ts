@@ -324,7 +324,8 @@ test('bad requests are refused with what to send instead', async () => {
     // "Every channel" is the console's to say: a replica has only some.
     [manager.updateChannelPolicy({ channelId: new Uint8Array(0), feeBaseMsat: 7 }), 'channel_id'],
     [manager.updateChannelPolicy({ channelId: new Uint8Array(32) }), 'nothing to change'],
-    [manager.updateChannelPolicy({ channelId: new Uint8Array(32), cltvExpiryDelta: 1 }), 'cltv_expiry_delta'],
+    // LDK's MIN_CLTV_EXPIRY_DELTA is 48.
+    [manager.updateChannelPolicy({ channelId: new Uint8Array(32), cltvExpiryDelta: 47 }), 'cltv_expiry_delta'],
     [
       manager.updateChannelPolicy({
         channelId: new Uint8Array(32),
