@@ -6,6 +6,7 @@ import type { Intent } from '@fulmen/store';
 import { describe, expect, test } from 'vitest';
 import { ChainWatch } from './chain-watch.ts';
 import type { Item } from './items.ts';
+import { LoneActor } from './testing/lone-actor.ts';
 import { Turn } from './turn.ts';
 import type { TurnResult } from './turn-result.ts';
 
@@ -117,6 +118,26 @@ describe('while the chain is not known as it is', () => {
     expect(resolution?.outcome.type).toBe('failed_here');
     if (resolution?.outcome.type === 'failed_here')
       expect(decodeFailureMessage(resolution.outcome.failure)).toEqual({ kind: 'temporary_node_failure' });
+  });
+
+  test('a channel holds back what is new by that word', async () => {
+    const lone = new LoneActor(new Pair(secp).bob);
+    lone.chainDoubt = 'the source is silent';
+    for (const htlcId of [1n, 2n]) {
+      const source = { ...SOURCE, htlcId };
+      const item = forward(source);
+      if (item.kind !== 'forward') throw new TypeError('not a forward');
+      // The second has waited long enough, by a wall clock that stands at 0.
+      const createdUnixMs = htlcId === 2n ? -PATIENCE_MS : 0;
+      lone.actor.post({ ...item, intent: { ...item.intent, createdUnixMs } });
+      await lone.idle();
+    }
+    expect(lone.quarantines).toEqual([]);
+    expect(lone.sent).toEqual([]);
+    expect(lone.resolutions.map(({ source }) => source)).toEqual([{ ...SOURCE, htlcId: 2n }]);
+    const [outcome] = lone.resolutions.map((resolution) => resolution.outcome);
+    if (outcome?.type !== 'failed_here') return expect.unreachable();
+    expect(decodeFailureMessage(outcome.failure)).toEqual({ kind: 'temporary_node_failure' });
   });
 
   test('one that waited is added when the chain is followed again', () => {

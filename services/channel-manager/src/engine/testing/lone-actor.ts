@@ -34,6 +34,8 @@ export class LoneActor {
   readonly resolutions: Resolution[] = [];
   /** What the store waits for. */
   committing: Promise<void> = Promise.resolve();
+  /** Why the chain is not known as it is. */
+  chainDoubt: string | undefined;
   signClosing: OtherSignatures['closing'] = () => Promise.resolve(new Uint8Array(64));
   readonly #work: Promise<void>[] = [];
   #nowMs = 0;
@@ -83,7 +85,7 @@ export class LoneActor {
         ...node.ctx,
         channelConfig: node.config,
         blockHeight: 500,
-        chainDoubt: () => undefined,
+        chainDoubt: () => this.chainDoubt,
         blocksUnseen: () => 0,
       },
       towers: undefined,
