@@ -90,6 +90,18 @@ test('frames that wait for an actor when it stops are acknowledged, for its peer
   expect(consumed).toEqual([2n, 3n]);
 });
 
+test('a channel that is passive acknowledges its frames, for its peer’s other channels, and carries nothing', () => {
+  const consumed: bigint[] = [];
+  const actor = actorOf(3, consumed);
+  expect(actor.isInService).toBe(true);
+  actor.makePassive('the signer was set back');
+  const message = make('stfu', { channelId: actor.channelId, initiator: 1 });
+  for (const frame of [1n, 2n])
+    actor.post({ kind: 'message', input: { type: 'message', message }, generation: 1n, frame });
+  expect(consumed).toEqual([1n, 2n]);
+  expect(actor.isInService).toBe(false);
+});
+
 describe('a mutual close that the signer refuses', () => {
   const refuse = () =>
     Promise.reject(new RpcError('failed_precondition', 'policy-mutual-fee-range: too much'));
