@@ -75,6 +75,19 @@ test.each([
   expect(sent).toEqual(expected);
 });
 
+test('a channel that is taken out of service never acknowledges what it had in hand: its peer connects anew', async () => {
+  const { channel } = new Pair(fakeSecp256k1).alice;
+  const { engine, peer } = await engineOf(channel.parameters.counterpartyNodeId);
+  const actor = actorOf(engine, peer, channel);
+  actor.adopt(7n);
+  const sent: string[] = [];
+  const gateway = { send: ({ $case }: { readonly $case: string }) => sent.push($case) };
+  peer.connection = { gateway, generation: 7n, features: FEATURES } as unknown as Connection;
+  engine.established(actor, new Uint8Array(32));
+  engine.quarantine(actor, 'its rows were refused');
+  expect(sent).toEqual(['disconnect']);
+});
+
 test('a script that the signer does not allow closes nothing', async () => {
   const { channel } = new Pair(fakeSecp256k1).alice;
   const { upfrontShutdownScript: _, ...holder } = channel.parameters.holder;
