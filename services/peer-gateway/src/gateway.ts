@@ -239,6 +239,7 @@ export class Gateway {
     const inbound = direction === 'inbound';
     const older = this.#router.get(key);
     if (this.#stopping) {
+      this.#ports.wireLog?.ended(established.nodeId, 'stopping');
       established.socket.reset();
       return 'the gateway stops';
     }

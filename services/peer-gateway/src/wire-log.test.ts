@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { toHex } from '@fulmen/codec';
 import { silentLogger } from '@fulmen/service';
+import { testInit } from '@fulmen/testing/peer';
 import { encodeMessage, make } from '@fulmen/wire';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Fleet, nodeIdOf, shutdown } from './testing/fleet.ts';
@@ -65,6 +66,22 @@ test('a connection that is refused after init has its end too', async () => {
   expect(ends.map((line) => line.split(' ').slice(2).join(' '))).toEqual([
     `${toHex(nodeIdOf('bob'))} unwanted_peers`,
     `${toHex(nodeIdOf('carol'))} init`,
+  ]);
+});
+
+test('a connection whose init comes while the gateway stops has its end too', async () => {
+  const wireLog = open();
+  const fleet = await Fleet.start({ wireLog });
+  const peer = await fleet.connect('dave', { init: null });
+  await settle();
+  await peer.send(testInit());
+  await fleet.stop();
+  wireLog.close();
+  const dave = toHex(nodeIdOf('dave'));
+  expect(linesOf(WIRE_LOG_FILE).map((line) => line.split(' ').slice(1, 4).join(' '))).toEqual([
+    `out ${dave} init`,
+    `in ${dave} init`,
+    `end ${dave} stopping`,
   ]);
 });
 
