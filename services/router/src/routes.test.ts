@@ -3,6 +3,7 @@ import { compareBytes } from '@fulmen/codec';
 import { syntheticUpdate } from '@fulmen/graph/synthetic';
 import { describe, expect, test } from 'vitest';
 import { HEIGHT, NOW_SECONDS } from './testing/fleet.ts';
+import { until } from './testing/manual-runtime.ts';
 import { fleetOf, idOf, channelOf, lineOf, learn, request } from './testing/questions.ts';
 
 describe('routes', () => {
@@ -86,6 +87,32 @@ describe('routes', () => {
     await expect(client.findRoute(request(fleet, 4, { amountMsat: 0n }))).rejects.toMatchObject({
       code: 'invalid_argument',
     });
+    await router.stop();
+  });
+
+  test('leave everything else its turn between two searches, the writer’s lease among it', async () => {
+    const fleet = await fleetOf();
+    const router = await fleet.startRouter('router', { ownNodeId: idOf(fleet, 99) });
+    const client = fleet.client('router');
+    const firstHops = [42n, 43n, 44n].map((shortChannelId) => ({
+      shortChannelId,
+      counterpartyNodeId: idOf(fleet, 1),
+      outboundCapacityMsat: 500_000n,
+      htlcMinimumMsat: 1n,
+      htlcMaximumMsat: 500_000n,
+    }));
+    const turnsFor = async (amountMsat: bigint) => {
+      let turns = 0;
+      let parts: number | undefined;
+      const asked = { maxParts: 4, minPartMsat: 10_000n, amountMsat, firstHops };
+      const answered = client.findRoute(request(fleet, 1, asked)).then(({ paths }) => (parts = paths.length));
+      await until(() => (turns++, parts !== undefined));
+      return { turns, parts: await answered };
+    };
+    const whole = await turnsFor(400_000n);
+    const split = await turnsFor(1_300_000n);
+    expect([whole.parts, split.parts]).toEqual([0, 3]);
+    expect(split.turns).toBeGreaterThanOrEqual(whole.turns + 3);
     await router.stop();
   });
 
