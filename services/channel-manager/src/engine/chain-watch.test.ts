@@ -122,7 +122,7 @@ describe('while the chain is not known as it is', () => {
 
   test('a channel holds back what is new by that word', async () => {
     const lone = new LoneActor(new Pair(secp).bob);
-    lone.chainDoubt = 'the source is silent';
+    lone.chain.doubt = 'the source is silent';
     for (const htlcId of [1n, 2n]) {
       const source = { ...SOURCE, htlcId };
       const item = forward(source);

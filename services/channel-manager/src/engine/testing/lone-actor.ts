@@ -34,8 +34,12 @@ export class LoneActor {
   readonly resolutions: Resolution[] = [];
   /** What the store waits for. */
   committing: Promise<void> = Promise.resolve();
-  /** Why the chain is not known as it is. */
-  chainDoubt: string | undefined;
+  /** What the replica knows of the chain; `doubt`: why it is not known as it is. */
+  readonly chain: { blockHeight: number; blocksUnseen: number; doubt: string | undefined } = {
+    blockHeight: 500,
+    blocksUnseen: 0,
+    doubt: undefined,
+  };
   signClosing: OtherSignatures['closing'] = () => Promise.resolve(new Uint8Array(64));
   readonly #work: Promise<void>[] = [];
   #nowMs = 0;
@@ -43,8 +47,9 @@ export class LoneActor {
   #frame = 0n;
 
   /** The channel of `node`, as if it were loaded and its peer connected. */
-  constructor(node: TestNode, outgoing: LoadedChannel['outgoing'] = []) {
+  constructor(node: TestNode, outgoing: LoadedChannel['outgoing'] = [], fulfilledLateMsat = 0n) {
     const { channel: state, rows, signer } = node;
+    const { chain } = this;
     if (rows === undefined) throw new InternalError('nothing was committed');
     const policy = new PolicyDefaults({
       feeBaseMsat: 0,
@@ -84,9 +89,11 @@ export class LoneActor {
       node: {
         ...node.ctx,
         channelConfig: node.config,
-        blockHeight: 500,
-        chainDoubt: () => this.chainDoubt,
-        blocksUnseen: () => 0,
+        get blockHeight() {
+          return chain.blockHeight;
+        },
+        chainDoubt: () => chain.doubt,
+        blocksUnseen: () => chain.blocksUnseen,
       },
       towers: undefined,
       otherSignatures: (): OtherSignatures => ({
@@ -111,7 +118,7 @@ export class LoneActor {
       persisted: rows,
       nextMonitorUpdateId: state.monitor.updateId + 1n,
       outgoing,
-      fulfilledLateMsat: 0n,
+      fulfilledLateMsat,
       intentsWritten: [],
       preimages: [],
     } as unknown as LoadedChannel;
