@@ -2,7 +2,7 @@
 import { Pair, ONION, addCommand } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import type { Intent } from '@fulmen/store';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { LoneActor } from './testing/lone-actor.ts';
 
 const SECONDS_MS = 1_000;
@@ -38,7 +38,7 @@ async function scene() {
   lone.actor.post({ kind: 'forward', intent: INTENT, alternatives: 'none' });
   await lone.idle();
   expect(lone.sent.map(({ type }) => type)).toEqual(['update_add_htlc']);
-  return { lone, pair };
+  return { lone, pair, revocation };
 }
 
 test('after two minutes the connection ends, and what waited fails upstream', async () => {
@@ -114,4 +114,50 @@ test('each connection has a time of its own, from its channel_reestablish on', a
   expect(lone.disconnects).toEqual([]);
   await lone.elapse(1 * SECONDS_MS);
   expect(lone.disconnects).toEqual([REASON]);
+});
+
+test('a reconnection within one turn begins a time of its own', async () => {
+  const { lone, pair } = await scene();
+  const { alice } = pair;
+  await lone.elapse(100 * SECONDS_MS);
+  alice.must({ type: 'peer_disconnected' });
+  alice.must({ type: 'peer_connected', features: pair.features });
+  const [greeting] = alice.outbox;
+  if (greeting?.type !== 'channel_reestablish') throw new TypeError('no channel_reestablish');
+  // The first item begins a turn; what comes until that ends is the next.
+  lone.actor.post({ kind: 'block', height: 500 });
+  lone.actor.post({ kind: 'disconnected', generation: 1n });
+  lone.actor.post({ kind: 'connected', generation: 2n, features: pair.features });
+  const input = { type: 'message', message: greeting } as const;
+  lone.actor.post({ kind: 'message', input, generation: 2n, frame: 1n });
+  await lone.idle();
+  await lone.elapse(119 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([]);
+  await lone.elapse(1 * SECONDS_MS);
+  expect(lone.disconnects).toEqual([REASON]);
+});
+
+describe('what waits meanwhile is given up three blocks before it expires', () => {
+  const TOO_LATE = 'HTLC 0, which expires at 600, could not be signed in time';
+
+  test('by each block that is heard of', async () => {
+    const { lone } = await scene();
+    for (const height of [596, 597]) {
+      expect(lone.disconnects).toEqual([]);
+      lone.chain.blockHeight = height;
+      lone.actor.blockConnected(height);
+      await lone.idle();
+    }
+    expect(lone.disconnects).toEqual([TOO_LATE]);
+  });
+
+  test('by the blocks that may have come unseen', async () => {
+    const { lone, revocation } = await scene();
+    lone.chain.blocksUnseen = 97;
+    lone.receive(revocation);
+    await lone.idle();
+    expect(lone.disconnects).toEqual([TOO_LATE]);
+    expect(lone.quarantines).toEqual([]);
+    expect(lone.sent.map(({ type }) => type)).not.toContain('commitment_signed');
+  });
 });
