@@ -126,6 +126,18 @@ describe('the holder may not add', () => {
     pair.settle();
   });
 
+  test('less than the counterparty’s htlc_minimum_msat, whatever its own is', () => {
+    const pair = open({
+      alice: { config: { htlcMinimumMsat: 1n } },
+      bob: { config: { htlcMinimumMsat: 5_000n } },
+    });
+    expect(codeOf(pair, addCommand(1, 4_999n))).toBe('amount_below_minimum');
+    expect(codeOf(pair, addCommand(1, 5_000n))).toBeUndefined();
+    pair.settle();
+    expect(pair.bob.input(addCommand(2, 1n))?.code).toBeUndefined();
+    pair.settle();
+  });
+
   test('more HTLCs or value than the counterparty accepts', () => {
     const few = open({ bob: { config: { maxAcceptedHtlcs: 2 } } });
     few.alice.must(addCommand(1, 1_000n));
