@@ -9,7 +9,7 @@ import { shardOfPeer } from '@fulmen/keys/shard';
 import { RpcError } from '@fulmen/rpc';
 import { Metrics, silentLogger } from '@fulmen/service';
 import type { ChannelRow, DecideCloseOutcome, ManagerStore } from '@fulmen/store';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Connection, Peer } from '../peers/peer.ts';
 import { ChannelActor } from './channel-actor.ts';
 import { EngineCommands } from './commands.ts';
@@ -105,6 +105,27 @@ test('a script that the signer does not allow closes nothing', async () => {
     code: 'failed_precondition',
   });
   expect(actor.state.type === 'established' && actor.state.phase.type).toBe('open');
+});
+
+test('as funder, and not otherwise, the node proposes the feerate that a commitment should pay now', async () => {
+  const present = 1_000;
+  const wanted = (satPerKw: number) => ({ anchors: satPerKw, static_remotekey: 9_999 });
+  for (const funder of ['holder', 'counterparty'] as const) {
+    const pair = new Pair(fakeSecp256k1, { feerateSatPerKw: present });
+    const { channel } = funder === 'holder' ? pair.alice : pair.bob;
+    const { engine, peer } = await engineOf(channel.parameters.counterpartyNodeId);
+    const actor = actorOf(engine, peer, channel);
+    engine.established(actor, new Uint8Array(32));
+    const post = vi.spyOn(actor, 'post').mockReturnValue(true);
+    engine.followFeerates(wanted(present));
+    expect(post).not.toHaveBeenCalled();
+    engine.followFeerates(wanted(3 * present));
+    expect(post.mock.calls).toMatchObject(
+      funder === 'holder'
+        ? [[{ kind: 'command', input: { type: 'update_fee', feerateSatPerKw: 3 * present } }]]
+        : [],
+    );
+  }
 });
 
 test('a channel that is out of service has no policy to set: that is said, and not that another replica has it', async () => {
