@@ -56,6 +56,7 @@ function accepted(
       keys: node.signer.keys(),
       features: FEATURES,
       shutdownScript: testScript(2),
+      aliasScid: 2n,
       zeroConf: 'refused',
       ...changes,
     },
@@ -155,6 +156,17 @@ describe('open_channel', () => {
     );
   });
 
+  test('for a channel without confirmations is accepted from whom this node trusts, and from nobody else', () => {
+    const { message } = opened({
+      aliasScid: 1n,
+      channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' },
+    });
+    expect(accepted(message).text).toBe('open_channel: zero-conf is not accepted');
+    const { node, text } = accepted(message, { zeroConf: 'trusted' });
+    expect(text).toBeUndefined();
+    expect(take(node, 'accept_channel').minimumDepth).toBe(0);
+  });
+
   test('without upfront script commits to nothing', () => {
     const { node } = accepted({
       ...base,
@@ -198,6 +210,19 @@ describe('accept_channel', () => {
     expect(receive(alice, change(message))).toMatchObject({ code, reaction: 'fail_channel' });
     expect(receive(alice, message)).toBeUndefined();
     expect(effectsOf(alice, 'fund_channel')).toMatchObject([{ fundingValueSat: 1_000_000n }]);
+  });
+
+  test('for a channel without confirmations is refused with a depth', () => {
+    const { node: alice, message: open } = opened({
+      aliasScid: 1n,
+      channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' },
+    });
+    const message = take(accepted(open, { zeroConf: 'trusted' }).node, 'accept_channel');
+    expect(receive(alice, { ...message, minimumDepth: 1 })).toMatchObject({
+      code: 'invalid_accept',
+      reaction: 'fail_channel',
+    });
+    expect(receive(alice, message)).toBeUndefined();
   });
 });
 
