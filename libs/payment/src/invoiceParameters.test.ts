@@ -52,6 +52,17 @@ test('carries the invoice’s terms', () => {
   expect(ask({}, { amountMsat: 2_000n }).ok).toBe(true);
 });
 
+test('carries the invoice’s route hints: without them a payee behind unannounced channels is not found', () => {
+  const hint = {
+    nodeId: new Uint8Array(33).fill(3),
+    shortChannelId: 5n,
+    feeBaseMsat: 1,
+    feeProportionalMillionths: 2,
+    cltvExpiryDelta: 40,
+  };
+  expect(ask({ routeHints: [[hint]] })).toMatchObject({ ok: true, value: { hints: [[hint]] } });
+});
+
 test.each([
   ['expired', {}, {}, NOW + 1],
   ['wrong_network', { currency: 'bc' }, {}, NOW],
