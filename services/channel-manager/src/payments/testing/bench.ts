@@ -440,6 +440,7 @@ export function foreignInvoice(
   features: UnsignedInvoice['features'],
   amountMsat: bigint | undefined,
   number = 1,
+  routeHints: UnsignedInvoice['routeHints'] = [],
 ): { bolt11: string; preimage: Uint8Array; paymentHash: Uint8Array } {
   const preimage = sha256(utf8Encode(`preimage ${number}`));
   const paymentHash = sha256(preimage);
@@ -453,6 +454,7 @@ export function foreignInvoice(
       paymentSecret: sha256(paymentHash),
       description: { kind: 'text', text: 'tea' },
       features,
+      routeHints,
     },
     PAYEE.secret,
   );
