@@ -1,9 +1,11 @@
-/** Payments of this node: when none is begun, and what a list of them holds. */
+/** Payments and invoices of this node: when none is begun, what a list holds, and what an invoice says. */
 import { FeatureBits } from '@fulmen/codec';
 import { secp256k1 } from '@fulmen/crypto/default';
 import { ListPaymentsResponse } from '@fulmen/proto/manager/v1/manager';
+import { decodeInvoice } from '@fulmen/invoice';
 import { expect, test } from 'vitest';
 import { Bench, direct, foreignInvoice, overPeer, PAYEE, PEER, SCID } from '../payments/testing/bench.ts';
+import { createInvoice } from './create-invoice.ts';
 import type { ManagerDeps } from './deps.ts';
 import { listPayments } from './list-payments.ts';
 import { lookupPayment } from './lookup-payment.ts';
@@ -64,4 +66,35 @@ test('a list holds nothing of its payments’ HTLCs, however many they were: a t
     { attempts: 4, attemptRecords: [] },
   ]);
   expect(await sizeOfList()).toBe(withOne);
+});
+
+test('an invoice says what the request asked for: the hash of a description, metadata, and route hints or none', async () => {
+  const { replica, deps } = await startNode();
+  const unannounced = await replica.openChannel(PEER.nodeId, SCID, { announce: false });
+  await replica.tellTerms(unannounced, 77n);
+  const paymentMetadata = Uint8Array.of(7, 8);
+  const descriptionHash = new Uint8Array(32).fill(6);
+  const request = {
+    amountMsat: 5_000n,
+    description: '',
+    descriptionHash,
+    paymentMetadata,
+    routeHints: 'never',
+    idempotencyKey: '',
+  };
+  const said = async (over: Partial<typeof request>) => {
+    const decoded = decodeInvoice(secp256k1, (await createInvoice(deps, { ...request, ...over })).bolt11);
+    return decoded.ok ? decoded.value : undefined;
+  };
+  expect(await said({})).toMatchObject({
+    description: { kind: 'hash', hash: descriptionHash },
+    paymentMetadata,
+    routeHints: [],
+  });
+  expect((await said({ routeHints: 'always' }))?.routeHints).toHaveLength(1);
+  const both = said({ description: 'tea' });
+  await expect(both).rejects.toMatchObject({
+    code: 'invalid_argument',
+    message: 'give description or description_hash, not both',
+  });
 });
