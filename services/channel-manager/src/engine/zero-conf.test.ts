@@ -1,0 +1,56 @@
+/** Whose channels need no confirmations is the operator's word. */
+import { openChannel, type PeerMessage } from '@fulmen/channel';
+import { FEATURES, TestNode } from '@fulmen/channel/testing/node';
+import { testScript } from '@fulmen/channel/testing/pair';
+import { take } from '@fulmen/channel/testing/expect';
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
+import { expect, test } from 'vitest';
+import type { Peer } from '../peers/peer.ts';
+import type { ChannelActor } from './channel-actor.ts';
+import { OneOpening } from './testing/one-opening.ts';
+
+/** What a peer asks for that wants to use its channel at once. */
+function zeroConfOpening() {
+  const node = new TestNode('bob', fakeSecp256k1);
+  const opened = openChannel(node.ctx, {
+    temporaryChannelId: new Uint8Array(32).fill(9),
+    counterpartyNodeId: fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(1)),
+    keys: node.signer.keys(),
+    features: FEATURES,
+    fundingSat: 1_000_000n,
+    pushMsat: 0n,
+    feerateSatPerKw: 1_000,
+    announce: false,
+    channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' },
+    shutdownScript: testScript(1),
+    aliasScid: 3n,
+  });
+  if (!opened.ok) throw new TypeError(opened.error.message);
+  node.take(opened.value, 'durable');
+  return take(node, 'open_channel');
+}
+
+test.each([
+  { trust: 'refused', said: ['open_channel: zero-conf is not accepted'] },
+  { trust: 'trusted', said: [{ type: 'accept_channel', minimumDepth: 0 }] },
+] as const)(
+  'what a peer hears that asks for a channel without confirmations and is $trust',
+  async ({ trust, said }) => {
+    const one = new OneOpening();
+    one.zeroConfTrust = trust;
+    const answers: unknown[] = [];
+    const peer = {
+      nodeId: fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(9)),
+      fence: { shard: 1, epoch: 1n, replicaId: 'a' },
+      connection: { generation: 1n, features: FEATURES },
+      openings: new Map<string, ChannelActor>(),
+      channels: new Map(),
+      beginning: new Set<string>(),
+      complain: (_id: Uint8Array, text: string) => void answers.push(text),
+      send: (message: PeerMessage) => answers.push(message) > 0,
+    } as unknown as Peer;
+    await one.openings.received(peer, zeroConfOpening(), 1n);
+    expect(answers).toMatchObject(said);
+    for (const actor of peer.openings.values()) actor.stop();
+  },
+);
