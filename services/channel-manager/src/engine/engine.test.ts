@@ -88,6 +88,20 @@ test('a channel that is taken out of service never acknowledges what it had in h
   expect(sent).toEqual(['disconnect']);
 });
 
+test('whom the operator trusts with channels without confirmations is stored', async () => {
+  const nodeId = new Pair(fakeSecp256k1).bob.channel.parameters.counterpartyNodeId;
+  const stored: unknown[] = [];
+  const { engine } = await engineOf(nodeId, {
+    setZeroConfTrust: (...words) => Promise.resolve(void stored.push(words)),
+  });
+  const commands = new EngineCommands(engine);
+  for (const trust of ['trusted', 'refused'] as const) await commands.trustPeer(nodeId, trust);
+  expect(stored).toEqual([
+    [nodeId, 'trusted'],
+    [nodeId, 'refused'],
+  ]);
+});
+
 test('a script that the signer does not allow closes nothing', async () => {
   const { channel } = new Pair(fakeSecp256k1).alice;
   const { upfrontShutdownScript: _, ...holder } = channel.parameters.holder;
