@@ -326,6 +326,23 @@ describe('the node’s announcement', () => {
     runtime.nowMs += WEEK_MS;
     await announcer().run();
     expect(router.nodes).toHaveLength(3);
+    for (const other of [
+      { rgbColor: new Uint8Array(3) },
+      { features: new Uint8Array(1) },
+      { addresses: [] },
+    ]) {
+      router.node = { ...said, timestamp: said.timestamp + WEEK_MS / 1_000, ...other };
+      await announcer().run();
+    }
+    expect(router.nodes).toHaveLength(6);
+  });
+
+  test('that another replica made first is no failure; one that the router cannot take is', async () => {
+    router.node = { ...router.node, found: true, channels: 1 };
+    router.publishOwn = () => Promise.reject(new RpcError('failed_precondition', 'stale'));
+    await announcer().run();
+    router.publishOwn = () => Promise.reject(new RpcError('unavailable', 'away'));
+    await expect(announcer().run()).rejects.toMatchObject({ code: 'unavailable' });
   });
 });
 
