@@ -6,7 +6,7 @@ import { Pair, testScript } from '@fulmen/channel/testing/pair';
 import { toHex } from '@fulmen/codec';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { SHARD_COUNT, shardOfPeer } from '@fulmen/keys/shard';
-import { ChainServiceService } from '@fulmen/proto/chain/v1/chain';
+import { ChainServiceService, FeeTarget } from '@fulmen/proto/chain/v1/chain';
 import {
   type GatewayToManager,
   type ManagerToGateway,
@@ -14,12 +14,13 @@ import {
 } from '@fulmen/proto/link/v1/link';
 import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
 import { type DuplexStream, type Handlers, MemoryNetwork, RpcError } from '@fulmen/rpc';
-import { Metrics, nodeRuntime, silentLogger } from '@fulmen/service';
+import { Metrics, nodeRuntime, type Runtime, silentLogger } from '@fulmen/service';
 import { type ManagerStore, MemoryManagerDatabase, StoreError, UnrecoverableStoreError } from '@fulmen/store';
 import { MemoryBackupStore } from '@fulmen/store/manager/backup/memory';
 import { decodeMessage, encodeMessage, HOLDER_FEATURES, type Message } from '@fulmen/wire';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { channelRow } from './engine/channel-row.ts';
+import { Engine } from './engine/engine.ts';
 import { emptyForwarding } from './engine/forwarding.ts';
 import { start } from './start.ts';
 
@@ -76,11 +77,23 @@ function signerFor({ channel, ctx }: TestNode): Handlers<typeof SignerServiceSer
   } as unknown as Handlers<typeof SignerServiceService>;
 }
 
+interface Surroundings {
+  readonly connect: (database: MemoryManagerDatabase) => ManagerStore;
+  readonly estimateFee: (request: { readonly target: FeeTarget }) => Promise<{ feerateSatPerKw: number }>;
+  readonly runtime: Runtime;
+}
+
 /** A replica beside a chain-monitor that follows the chain, and whose node has no fee estimates. */
-async function withoutEstimates(
-  alice: TestNode,
-  connect = (database: MemoryManagerDatabase): ManagerStore => database.connect('a'),
-) {
+async function startReplica(alice: TestNode, over: Partial<Surroundings> = {}) {
+  const { connect, estimateFee, runtime }: Surroundings = {
+    connect: (database) => database.connect('a'),
+    estimateFee: () =>
+      Promise.reject(
+        new RpcError('unavailable', 'the node has no fee estimates yet, and no fallback is configured'),
+      ),
+    runtime: nodeRuntime({ onFailure: () => undefined }),
+    ...over,
+  };
   const network = new MemoryNetwork();
   const signer = network.server('signer');
   signer.add(SignerServiceService, signerFor(alice));
@@ -95,9 +108,7 @@ async function withoutEstimates(
       halted: false,
       haltReason: '',
     }),
-    estimateFee: async () => {
-      throw new RpcError('unavailable', 'the node has no fee estimates yet, and no fallback is configured');
-    },
+    estimateFee,
   } as unknown as Handlers<typeof ChainServiceService>);
   await chain.listen();
   const database = await databaseWith(alice);
@@ -127,7 +138,7 @@ async function withoutEstimates(
       store: connect(database),
       backupStore: new MemoryBackupStore(database),
       bus: new MemoryBusHub().connect('a'),
-      runtime: nodeRuntime({ onFailure: () => undefined }),
+      runtime,
       logger: silentLogger,
       metrics: new Metrics('channel-manager'),
       secp: fakeSecp256k1,
@@ -227,7 +238,7 @@ function openChannelOf(temporaryChannelId: Uint8Array): Message {
 
 test('a replica beside a node without fee estimates takes its shards, reestablishes, and opens no channel', async () => {
   const { alice } = new Pair(fakeSecp256k1);
-  const { network, database, replica } = await withoutEstimates(alice);
+  const { network, database, replica } = await startReplica(alice);
   const owners = await database.connect('looking').listShards();
   expect(owners.filter(({ replicaId }) => replicaId === 'a')).toHaveLength(SHARD_COUNT);
   const gateway = new Gateway(network, alice.channel);
@@ -250,11 +261,36 @@ test('a replica ends by the word of its database that it is damaged, and waits f
   const { alice } = new Pair(fakeSecp256k1);
   const damage = new UnrecoverableStoreError('invalid page in block 7');
   const answers: Error[] = [new StoreError('unavailable', 'away'), damage];
-  const { replica } = await withoutEstimates(alice, (database) => {
+  const connect = (database: MemoryManagerDatabase): ManagerStore => {
     const sequenceEvents = (): Promise<never> => Promise.reject(answers.shift() ?? damage);
     return Object.assign(database.connect('a'), { sequenceEvents });
-  });
+  };
+  const { replica } = await startReplica(alice, { connect });
   expect(await replica.failed).toBe(damage);
   expect(answers).toEqual([]);
+  await replica.stop();
+});
+
+test('each look at the fee estimates is followed by the channels: what each format of commitments needs', async () => {
+  const { alice } = new Pair(fakeSecp256k1);
+  const followed = Promise.withResolvers<Parameters<Engine['followFeerates']>[0]>();
+  const follow = vi.spyOn(Engine.prototype, 'followFeerates').mockImplementation(followed.resolve);
+  onTestFinished(() => follow.mockRestore());
+  const clock = nodeRuntime({ onFailure: () => undefined });
+  const { replica } = await startReplica(alice, {
+    estimateFee: ({ target }) => Promise.resolve({ feerateSatPerKw: 1_000 + target }),
+    runtime: {
+      wallClockMs: () => clock.wallClockMs(),
+      monotonicMs: () => clock.monotonicMs(),
+      randomBytes: (length) => clock.randomBytes(length),
+      spawn: (name, work) => clock.spawn(name, work),
+      // The time of a look comes at once.
+      sleep: (ms, signal) => clock.sleep(ms === 30_000 ? 0 : ms, signal),
+    },
+  });
+  expect(await followed.promise).toEqual({
+    anchors: 1_000 + FeeTarget.FEE_TARGET_ANCHOR_CHANNEL_FEE,
+    static_remotekey: 1_000 + FeeTarget.FEE_TARGET_NON_ANCHOR_CHANNEL_FEE,
+  });
   await replica.stop();
 });
