@@ -1,44 +1,18 @@
 /** A peer that does not answer a commitment_signed is waited for, but not for long. */
-import { Pair, ONION, addCommand } from '@fulmen/channel/testing/pair';
-import { fakeSecp256k1 } from '@fulmen/crypto/fake';
-import type { Intent } from '@fulmen/store';
 import { describe, expect, test } from 'vitest';
-import { LoneActor } from './testing/lone-actor.ts';
+import { INTENT, owingPeer, UPSTREAM } from './testing/owing-peer.ts';
 
 const SECONDS_MS = 1_000;
-const UPSTREAM = { type: 'htlc', channelId: new Uint8Array(32).fill(0xab), htlcId: 9n } as const;
-const INTENT: Intent = {
-  source: UPSTREAM,
-  sourceShard: 3,
-  target: { type: 'scid', shortChannelId: 5n },
-  targetShard: 1,
-  paymentHash: new Uint8Array(32).fill(3),
-  incomingAmountMsat: 10_001_000n,
-  incomingCltvExpiryHeight: 672,
-  outgoingAmountMsat: 10_000_000n,
-  outgoingCltvExpiryHeight: 600,
-  onion: ONION,
-  sharedSecret: new Uint8Array(32),
-  createdUnixMs: 0,
-};
 const REASON = 'no revoke_and_ack within 120 seconds';
 
-/** Alice signed an HTLC, has the fleet's answer, and keeps her revoke_and_ack for it. A forward comes. */
+/** A forward comes while Alice owes her revoke_and_ack. */
 async function scene() {
-  const pair = new Pair(fakeSecp256k1);
-  const { alice, bob } = pair;
-  alice.must(addCommand(1, 10_000_000n));
-  alice.must({ type: 'commit' });
-  pair.deliverAll();
-  bob.must({ type: 'commit' });
-  while (pair.deliver('alice'));
-  const [revocation] = alice.outbox.splice(0);
-  if (revocation?.type !== 'revoke_and_ack') throw new TypeError('she owes no revoke_and_ack');
-  const lone = new LoneActor(bob);
+  const owing = owingPeer();
+  const { lone } = owing;
   lone.actor.post({ kind: 'forward', intent: INTENT, alternatives: 'none' });
   await lone.idle();
   expect(lone.sent.map(({ type }) => type)).toEqual(['update_add_htlc']);
-  return { lone, pair, revocation };
+  return owing;
 }
 
 test('after two minutes the connection ends, and what waited fails upstream', async () => {

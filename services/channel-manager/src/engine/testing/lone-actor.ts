@@ -7,7 +7,7 @@ import type { TestNode } from '@fulmen/channel/testing/node';
 import { InternalError } from '@fulmen/codec';
 import { RpcError } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
-import type { CommitUnit, LoadedChannel, Resolution, Verdict } from '@fulmen/store';
+import type { CommitUnit, HtlcSource, LoadedChannel, Resolution, Verdict } from '@fulmen/store';
 import type { ActorHost } from '../actor-host.ts';
 import { ChannelActor } from '../channel-actor.ts';
 import type { GrowingForwarding } from '../forwarding.ts';
@@ -32,6 +32,10 @@ export class LoneActor {
   readonly sleepsMs: number[] = [];
   /** What was handed over to other actors. */
   readonly resolutions: Resolution[] = [];
+  /** Intents that are in its hands no more. */
+  readonly letGo: HtlcSource[] = [];
+  /** What the store answers to the next commits; then that they were made. */
+  readonly verdicts: Verdict[] = [];
   /** What the store waits for. */
   committing: Promise<void> = Promise.resolve();
   /** What the replica knows of the chain; `doubt`: why it is not known as it is. */
@@ -82,7 +86,7 @@ export class LoneActor {
           submit: async (unit: CommitUnit): Promise<{ verdict: Verdict }> => {
             this.commits.push(unit);
             await this.committing;
-            return { verdict: { type: 'committed' } };
+            return { verdict: this.verdicts.shift() ?? { type: 'committed' } };
           },
         },
       },
@@ -109,7 +113,7 @@ export class LoneActor {
       },
       inBackground: (_: string, work: () => Promise<void>) => void this.#work.push(work()),
       deliver: ({ resolutions }: GrowingForwarding) => void this.resolutions.push(...resolutions),
-      letGo: () => undefined,
+      letGo: (sources: readonly HtlcSource[]) => void this.letGo.push(...sources),
       publishPolicy: () => undefined,
       channelsChanged: () => undefined,
     };
