@@ -1,6 +1,17 @@
 /** What only a real Postgres can show: locks, late commits, lost connections, HOT updates, plans. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { bytes, channelIdOf, event, htlcSource, intent, owner, step, types } from '../compliance/fixtures.ts';
+import {
+  bytes,
+  channelIdOf,
+  event,
+  htlcSource,
+  intent,
+  noWrites,
+  owner,
+  payment,
+  step,
+  types,
+} from '../compliance/fixtures.ts';
 import type { Fence, ManagerStore } from '../manager-store.ts';
 import { encodeSource } from '../source.ts';
 import { openManagerStore, prepareManagerDatabase } from './store.ts';
@@ -153,6 +164,26 @@ describe('manager store on Postgres', () => {
     });
     const loaded = await a.loadShard(fence);
     expect(loaded.type === 'loaded' && loaded.channels.map(({ version }) => version)).toEqual([1n]);
+  });
+
+  test('a claim that waits for the upkeep which takes its intent away is refused: no HTLC is added for a part that was taken back', async () => {
+    const fence = await owner(a, 'gone', 9);
+    await a.commitSteps([step(fence, 90, 0n)]);
+    const source = { type: 'payment', attemptId: bytes(16, 9) } as const;
+    const sent = intent(source, 9, 9, { sharedSecret: new Uint8Array() });
+    const claim = (outcome: 'taken' | 'cancelled') => ({
+      forwarding: { ...noWrites, intentClaims: [{ source, outcome }] },
+    });
+    const intents = { forwarding: { ...noWrites, intents: [sent] } };
+    for (const unit of [payment(fence, 900, 0n, intents), payment(fence, 900, 1n, claim('cancelled'))])
+      expect(types(await a.commitSteps([unit]))).toEqual(['committed']);
+    let late: Promise<unknown> = Promise.resolve();
+    await whileOpen('SELECT prune(100, 0, 3600000)', [], async () => {
+      late = a.commitSteps([step(fence, 90, 1n, claim('taken'))]);
+      const waiting = `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`;
+      while ((await database.admin.read(waiting)).length === 0);
+    });
+    expect(await late).toEqual([{ type: 'intent_lost', source }]);
   });
 
   test('a replica of the release before finds the channel that a commit of this one confirms', async () => {
