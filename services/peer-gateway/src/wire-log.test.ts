@@ -123,6 +123,21 @@ test('a disk that fails ends the log, and nothing else', () => {
   expect(linesOf(WIRE_LOG_FILE)).toHaveLength(1);
 });
 
+test('no file stays open when its turn is over', () => {
+  const ping = encodeMessage(make('ping', { numPongBytes: 0, ignored: new Uint8Array(200) }));
+  const [opened, closed] = [vi.spyOn(fs, 'openSync'), vi.spyOn(fs, 'closeSync')];
+  try {
+    const wireLog = open(2_000);
+    for (let i = 0; i < 10; i += 1) wireLog.message('out', nodeIdOf('alice'), ping);
+    wireLog.close();
+    const descriptors = opened.mock.results.map(({ value }) => value as number);
+    expect(descriptors.length).toBeGreaterThan(2);
+    expect(closed.mock.calls.map(([descriptor]) => descriptor)).toEqual(descriptors);
+  } finally {
+    vi.restoreAllMocks();
+  }
+});
+
 test('a write that fails leaves no file open', () => {
   const wireLog = open();
   const [write, close] = [vi.spyOn(fs, 'writeSync'), vi.spyOn(fs, 'closeSync')];
