@@ -90,6 +90,13 @@ test('frames that wait for an actor when it stops are acknowledged, for its peer
   expect(consumed).toEqual([2n, 3n]);
 });
 
+test('a channel that was taken out of service is not in service: no forward is given to it', () => {
+  const actor = actorOf(3);
+  expect(actor.isInService).toBe(true);
+  actor.stop();
+  expect(actor.isInService).toBe(false);
+});
+
 test('a channel that is passive acknowledges its frames, for its peer’s other channels, and carries nothing', () => {
   const consumed: bigint[] = [];
   const actor = actorOf(3, consumed);
