@@ -1,9 +1,11 @@
 /** A replica from its ports: what it does while others have no answer for it. */
+import { NETWORKS } from '@fulmen/bitcoin';
 import { MemoryBusHub } from '@fulmen/bus';
 import { type EstablishedChannel, openChannel, persistDelta, summary } from '@fulmen/channel';
 import { FEATURES, TestNode } from '@fulmen/channel/testing/node';
 import { Pair, testScript } from '@fulmen/channel/testing/pair';
-import { toHex } from '@fulmen/codec';
+import { compareBytes, toHex, utf8Encode } from '@fulmen/codec';
+import { sha256, sha256d } from '@fulmen/crypto';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { SHARD_COUNT, shardOfPeer } from '@fulmen/keys/shard';
 import { ChainServiceService, FeeTarget } from '@fulmen/proto/chain/v1/chain';
@@ -17,7 +19,14 @@ import { type DuplexStream, type Handlers, MemoryNetwork, RpcError } from '@fulm
 import { Metrics, nodeRuntime, type Runtime, silentLogger } from '@fulmen/service';
 import { type ManagerStore, MemoryManagerDatabase, StoreError, UnrecoverableStoreError } from '@fulmen/store';
 import { MemoryBackupStore } from '@fulmen/store/manager/backup/memory';
-import { decodeMessage, encodeMessage, HOLDER_FEATURES, type Message } from '@fulmen/wire';
+import {
+  decodeMessage,
+  encodeMessage,
+  gossipSignedBytes,
+  HOLDER_FEATURES,
+  make,
+  type Message,
+} from '@fulmen/wire';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { channelRow } from './engine/channel-row.ts';
 import { Engine } from './engine/engine.ts';
@@ -253,6 +262,39 @@ test('a replica beside a node without fee estimates takes its shards, reestablis
   if (refusal.type !== 'error') throw new TypeError(refusal.type);
   expect(toHex(refusal.channelId)).toBe(toHex(temporaryChannelId));
   expect(new TextDecoder().decode(refusal.data)).toContain('fee estimate');
+  gateway.close();
+  await replica.stop();
+});
+
+test('what a peer asks for over an unannounced channel is learnt from its channel_update, for invoices to tell', async () => {
+  const { alice } = new Pair(fakeSecp256k1);
+  const { channel } = alice;
+  const { counterpartyNodeId } = channel.parameters;
+  const { network, database, replica } = await startReplica(alice);
+  const gateway = new Gateway(network, channel);
+  await gateway.connect();
+  await gateway.received();
+  const terms = { cltvExpiryDelta: 40, feeBaseMsat: 5, feeProportionalMillionths: 6 };
+  const unsigned = make('channel_update', {
+    signature: new Uint8Array(64),
+    chainHash: NETWORKS.regtest.chainHash,
+    shortChannelId: channel.aliasScid ?? 0n,
+    timestamp: 1_700_000_000,
+    messageFlags: 1,
+    channelFlags: compareBytes(counterpartyNodeId, OWN_NODE_ID) < 0 ? 0 : 1,
+    htlcMinimumMsat: 1n,
+    htlcMaximumMsat: 1_000_000n,
+    excessData: new Uint8Array(0),
+    ...terms,
+  });
+  const signature = fakeSecp256k1.sign(
+    sha256d(gossipSignedBytes(encodeMessage(unsigned))),
+    sha256(utf8Encode('node bob')),
+  );
+  await gateway.send({ ...unsigned, signature });
+  const learnt = () => [...database.state.counterpartyPolicies.values()];
+  const shortChannelId = channel.counterpartyAliasScid;
+  await vi.waitFor(() => expect(learnt()).toMatchObject([{ shortChannelId, state: 'enabled', ...terms }]));
   gateway.close();
   await replica.stop();
 });
