@@ -16,6 +16,16 @@ import { EngineCommands } from './commands.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 
+const UNKNOWN_NODE = {
+  found: false,
+  alias: '',
+  addresses: [],
+  channels: 0,
+  features: new Uint8Array(0),
+  timestamp: 0,
+  rgbColor: new Uint8Array(0),
+  capacitySat: 0n,
+};
 const POLICY = { feeBaseMsat: 0, feeProportionalMillionths: 0, cltvExpiryDelta: 40 };
 
 async function engineOf(
@@ -86,6 +96,25 @@ test('a channel that is taken out of service never acknowledges what it had in h
   engine.established(actor, new Uint8Array(32));
   engine.quarantine(actor, 'its rows were refused');
   expect(sent).toEqual(['disconnect']);
+});
+
+test('the node’s announcement is looked after by the replica of the first shard, and by no other', async () => {
+  const asked: Uint8Array[] = [];
+  const { counterpartyNodeId } = new Pair(fakeSecp256k1).alice.channel.parameters;
+  const { engine } = await engineOf(counterpartyNodeId);
+  const router: Pick<EnginePorts['router'], 'getNode'> = {
+    getNode: ({ nodeId }) => {
+      asked.push(nodeId);
+      return Promise.resolve({ ...UNKNOWN_NODE });
+    },
+  };
+  Object.assign(engine.ports, { router });
+  expect(shardOfPeer(counterpartyNodeId)).not.toBe(0);
+  await engine.announceNode();
+  expect(asked).toEqual([]);
+  await engine.gained({ shard: 0, epoch: 1n, replicaId: 'a' });
+  await engine.announceNode();
+  expect(asked).toEqual([counterpartyNodeId]);
 });
 
 test('whom the operator trusts with channels without confirmations is stored', async () => {
