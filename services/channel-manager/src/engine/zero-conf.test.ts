@@ -55,17 +55,7 @@ test.each([
   async ({ trust, said }) => {
     const one = new OneOpening();
     one.zeroConfTrust = trust;
-    const answers: unknown[] = [];
-    const peer = {
-      nodeId: fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(9)),
-      fence: { shard: 1, epoch: 1n, replicaId: 'a' },
-      connection: { generation: 1n, features: FEATURES },
-      openings: new Map<string, ChannelActor>(),
-      channels: new Map(),
-      beginning: new Set<string>(),
-      complain: (_id: Uint8Array, text: string) => void answers.push(text),
-      send: (message: PeerMessage) => answers.push(message) > 0,
-    } as unknown as Peer;
+    const { peer, answers } = peerOf();
     await one.openings.received(peer, zeroConfOpening(), 1n);
     expect(answers).toMatchObject(said);
     for (const actor of peer.openings.values()) actor.stop();
