@@ -9,7 +9,14 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { type HandRuntime, NODE, PEER, SCID } from '../payments/testing/bench.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { GossipPublisher } from './gossip-publisher.ts';
-import { AWAY_MS, type FakeRouter, GossipBench, known, publicChannel } from './testing/gossip-bench.ts';
+import {
+  AWAY_MS,
+  CAPACITY_SAT,
+  type FakeRouter,
+  GossipBench,
+  known,
+  publicChannel,
+} from './testing/gossip-bench.ts';
 
 const WEEK_MS = 7 * 86_400_000;
 
@@ -76,7 +83,52 @@ describe('the terms of a public channel', () => {
     publisher.publishPolicy(actor);
     await settled();
     expect(router.updates).toEqual([]);
+    // A router that knows no such channel was not asked either.
+    expect(router.refusals).toEqual([]);
     expect(toPeer).toHaveLength(1);
+  });
+
+  test('are told to the peer once both have said that the channel is ready', async () => {
+    const { actor, phase } = publicChannel();
+    phase.type = 'awaiting_channel_ready';
+    publisher.publishPolicy(actor);
+    await settled();
+    expect(toPeer).toEqual([]);
+    phase.type = 'open';
+    publisher.publishPolicy(actor);
+    await settled();
+    expect(toPeer).toHaveLength(1);
+  });
+
+  // BOLT 7: "MUST set `htlc_minimum_msat` to the minimum HTLC value (in millisatoshi) that the channel peer will accept"
+  // and `htlc_maximum_msat` at most "to `max_htlc_value_in_flight_msat` it received from the peer."
+  test('ask for no less than the peer takes in an HTLC, and for no more than it has in flight', async () => {
+    router.channel = known();
+    const { actor, policy } = publicChannel({
+      htlcMinimumMsat: 5_000n,
+      maxHtlcValueInFlightMsat: 100_000_000n,
+    });
+    const limits = async (over: Partial<ChannelActor['policy']>) => {
+      actor.policy = { ...policy, ...over };
+      publisher.publishPolicy(actor);
+      await settled();
+      const told = [router.updates.at(-1), bench.updatesToPeer().at(-1)];
+      return told.map((update) => [update?.htlcMinimumMsat, update?.htlcMaximumMsat]);
+    };
+    const twice = (limit: readonly bigint[]) => [limit, limit];
+    expect(await limits({})).toEqual(twice([5_000n, 100_000_000n]));
+    expect(await limits({ htlcMinimumMsat: 6_000n, htlcMaximumMsat: 90_000_000n })).toEqual(
+      twice([6_000n, 90_000_000n]),
+    );
+  });
+
+  test('ask for no more than there is in the channel', async () => {
+    router.channel = known();
+    const { actor, policy } = publicChannel();
+    actor.policy = { ...policy, htlcMaximumMsat: CAPACITY_SAT * 2_000n };
+    publisher.publishPolicy(actor);
+    await settled();
+    expect(router.updates.map(({ htlcMaximumMsat }) => htlcMaximumMsat)).toEqual([CAPACITY_SAT * 1_000n]);
   });
 
   test('are disabled when the peer is away for long or the channel closes, and enabled when it returns', async () => {
@@ -98,6 +150,12 @@ describe('the terms of a public channel', () => {
     expect(await flags()).toEqual([false, true]);
     connection.type = 'connected';
     expect(await flags()).toEqual([false, true, false]);
+    // The next absence is counted from its own beginning.
+    connection.type = 'disconnected';
+    expect(await flags()).toEqual([false, true, false]);
+    runtime.nowMs += AWAY_MS - 1;
+    expect(await flags()).toEqual([false, true, false]);
+    connection.type = 'connected';
     phase.type = 'shutting_down';
     expect(await flags()).toEqual([false, true, false, true]);
   });
