@@ -75,6 +75,25 @@ test.each([
   expect(sent).toEqual(expected);
 });
 
+test('a channel that goes out of service has its peer connect anew, for the sake of the peer’s other channels', async () => {
+  const { channel } = new Pair(fakeSecp256k1).alice;
+  const { engine, peer } = await engineOf(channel.parameters.counterpartyNodeId);
+  const sent: unknown[] = [];
+  const gateway = { send: (body: unknown) => sent.push(body) };
+  peer.connection = { gateway, generation: 7n, features: FEATURES } as unknown as Connection;
+  const [broken, sound] = [channel, { ...channel, channelId: new Uint8Array(32).fill(6) }].map((state) => {
+    const actor = actorOf(engine, peer, state);
+    actor.adopt(7n);
+    engine.established(actor, new Uint8Array(32));
+    return actor;
+  });
+  if (broken === undefined) throw new TypeError('no channel');
+  engine.quarantine(broken, 'its rows were refused');
+  // The frames that it had in hand are acknowledged by nobody: they take up the credit of this connection for good.
+  expect(sent).toMatchObject([{ $case: 'disconnect', value: { generation: 7n } }]);
+  expect([broken.stopped, sound?.stopped]).toEqual([true, false]);
+});
+
 test('a script that the signer does not allow closes nothing', async () => {
   const { channel } = new Pair(fakeSecp256k1).alice;
   const { upfrontShutdownScript: _, ...holder } = channel.parameters.holder;
