@@ -1,12 +1,8 @@
 import type { Funding } from '@fulmen/channel';
-import { NETWORKS } from '@fulmen/bitcoin';
-import { sha256d } from '@fulmen/crypto';
-import { secp256k1 } from '@fulmen/crypto/default';
 import { InternalError } from '@fulmen/codec';
 import type { GraphPolicy } from '@fulmen/proto/router/v1/router';
-import { encodeMessage, gossipSignedBytes, make } from '@fulmen/wire';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { type HandRuntime, NODE, PEER, SCID } from '../payments/testing/bench.ts';
+import { type HandRuntime, SCID } from '../payments/testing/bench.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { GossipPublisher } from './gossip-publisher.ts';
 import {
@@ -16,6 +12,7 @@ import {
   GossipBench,
   known,
   publicChannel,
+  signedByPeer,
 } from './testing/gossip-bench.ts';
 
 const WEEK_MS = 7 * 86_400_000;
@@ -161,49 +158,51 @@ describe('the terms of a public channel', () => {
   });
 });
 
-test('an announcement that was cut short, or not taken, is made again with the next look', async () => {
-  const { actor } = publicChannel();
-  const { state } = actor;
-  if (state.type !== 'established') throw new InternalError('not established');
-  publisher.look([actor], 'all');
-  await settled();
-  expect(router.announcements).toEqual([]);
-  // Both nodes' keys are ordered by id; the signatures are over the message without its signatures.
-  const nodeIsFirst = Buffer.compare(NODE.nodeId, PEER.nodeId) < 0;
-  const [first, second] = nodeIsFirst ? [NODE.nodeId, PEER.nodeId] : [PEER.nodeId, NODE.nodeId];
-  const none = new Uint8Array(64);
-  const unsigned = make('channel_announcement', {
-    nodeSignature1: none,
-    nodeSignature2: none,
-    bitcoinSignature1: none,
-    bitcoinSignature2: none,
-    features: new Uint8Array(0),
-    chainHash: NETWORKS.regtest.chainHash,
-    shortChannelId: SCID,
-    nodeId1: first,
-    nodeId2: second,
-    bitcoinKey1: first,
-    bitcoinKey2: second,
-    excessData: new Uint8Array(0),
+describe('an announcement that both have signed', () => {
+  /** A channel whose announcement did not go out when it could. */
+  const stored = (announcement: Funding['announcement']) => {
+    const { actor } = publicChannel();
+    if (actor.state.type !== 'established') throw new InternalError('not established');
+    const [funding] = actor.state.fundings;
+    Object.assign(funding ?? {}, { announcement });
+    return actor;
+  };
+  const look = async (actor: ChannelActor) => {
+    publisher.look([actor], 'all');
+    await settled();
+  };
+
+  test('is made again with the next look when it was cut short', async () => {
+    await look(publicChannel().actor);
+    expect(router.announcements).toEqual([]);
+    const actor = stored(signedByPeer(SCID, 'sent'));
+    await look(actor);
+    expect(router.announcements).toMatchObject([{ shortChannelId: SCID }]);
+    expect(router.updates).toHaveLength(1);
+    await look(actor);
+    expect(router.announcements).toHaveLength(1);
   });
-  const signature = secp256k1.sign(sha256d(gossipSignedBytes(encodeMessage(unsigned))), PEER.secret);
-  const [funding] = state.fundings;
-  Object.assign(funding ?? {}, {
-    announcement: {
-      type: 'counterparty_signed',
-      holder: 'sent',
-      shortChannelId: SCID,
-      nodeSignature: signature,
-      bitcoinSignature: signature,
-    } satisfies Funding['announcement'],
+
+  test('is made again with the next look when it was not taken', async () => {
+    const { actor } = publicChannel();
+    const theirs = signedByPeer(SCID, 'sent');
+    router.chain = 'behind';
+    publisher.publishAnnouncement(actor, theirs);
+    await settled();
+    expect(router.refusals).toEqual(['unconfirmed']);
+    expect(router.announcements).toEqual([]);
+    router.chain = 'followed';
+    await look(stored(theirs));
+    expect(router.announcements).toMatchObject([{ shortChannelId: SCID }]);
+    expect(router.updates).toHaveLength(1);
   });
-  publisher.look([actor], 'all');
-  await settled();
-  expect(router.announcements).toMatchObject([{ shortChannelId: SCID, nodeId1: first }]);
-  expect(router.updates).toHaveLength(1);
-  publisher.look([actor], 'all');
-  await settled();
-  expect(router.announcements).toHaveLength(1);
+
+  test('is not made for another block than the one that has the funding, nor before our half is due', async () => {
+    await look(stored(signedByPeer(SCID + 1n, 'sent')));
+    await look(stored(signedByPeer(SCID, 'unsent')));
+    expect(router.announcements).toEqual([]);
+    expect(router.refusals).toEqual([]);
+  });
 });
 
 test('the terms of an unannounced channel are told again when its peer spoke, once for each connection', async () => {

@@ -3,11 +3,11 @@ import { encodeChannelType, type Funding } from '@fulmen/channel';
 import { NETWORKS } from '@fulmen/bitcoin';
 import { sha256d } from '@fulmen/crypto';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { InternalError } from '@fulmen/codec';
+import { compareBytes, InternalError } from '@fulmen/codec';
 import type { GetGraphNodeResponse, GraphChannel, GraphPolicy } from '@fulmen/proto/router/v1/router';
 import { RpcError } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
-import { decodeMessage, type MessageOf } from '@fulmen/wire';
+import { decodeMessage, encodeMessage, gossipSignedBytes, make, type MessageOf } from '@fulmen/wire';
 import { HandRuntime, NODE, PEER, SCID } from '../../payments/testing/bench.ts';
 import type { ChannelActor } from '../channel-actor.ts';
 import { type GossipHost, GossipPublisher } from '../gossip-publisher.ts';
@@ -31,8 +31,10 @@ export class FakeRouter {
     capacitySat: 0n,
   };
   readonly updates: MessageOf<'channel_update'>[] = [];
-  /** Why updates were not taken. */
+  /** Why messages were not taken. */
   readonly refusals: string[] = [];
+  /** Whether the chain that it follows has the channel's block yet. */
+  chain: 'followed' | 'behind' = 'followed';
   readonly announcements: MessageOf<'channel_announcement'>[] = [];
   readonly nodes: MessageOf<'node_announcement'>[] = [];
 
@@ -44,6 +46,7 @@ export class FakeRouter {
       const decoded = decodeMessage(raw);
       if (!decoded.ok) throw new InternalError('not a message');
       if (decoded.value.type === 'channel_announcement') {
+        if (this.chain === 'behind') throw this.#refusal('unconfirmed');
         this.announcements.push(decoded.value as MessageOf<'channel_announcement'>);
         this.channel ??= known();
       }
@@ -180,4 +183,37 @@ export function publicChannel(
     isConnected: () => connection.type === 'connected',
   };
   return { actor: actor as unknown as ChannelActor, connection, phase, policy: actor.policy };
+}
+
+/** The announcement of the channel of `publicChannel` under this id, as far as the peer signs it. */
+export function signedByPeer(
+  shortChannelId: bigint,
+  holder: 'unsent' | 'sent',
+): Extract<Funding['announcement'], { type: 'counterparty_signed' }> {
+  // Both nodes' keys are ordered by id; the signatures are over the message without its signatures.
+  const nodeIsFirst = compareBytes(NODE.nodeId, PEER.nodeId) < 0;
+  const [first, second] = nodeIsFirst ? [NODE.nodeId, PEER.nodeId] : [PEER.nodeId, NODE.nodeId];
+  const none = new Uint8Array(64);
+  const unsigned = make('channel_announcement', {
+    nodeSignature1: none,
+    nodeSignature2: none,
+    bitcoinSignature1: none,
+    bitcoinSignature2: none,
+    features: new Uint8Array(0),
+    chainHash: NETWORKS.regtest.chainHash,
+    shortChannelId,
+    nodeId1: first,
+    nodeId2: second,
+    bitcoinKey1: first,
+    bitcoinKey2: second,
+    excessData: new Uint8Array(0),
+  });
+  const signature = secp256k1.sign(sha256d(gossipSignedBytes(encodeMessage(unsigned))), PEER.secret);
+  return {
+    type: 'counterparty_signed',
+    holder,
+    shortChannelId,
+    nodeSignature: signature,
+    bitcoinSignature: signature,
+  };
 }
