@@ -1,4 +1,4 @@
-import type { Funding } from '@fulmen/channel';
+import { encodeChannelType, type Funding } from '@fulmen/channel';
 import { InternalError } from '@fulmen/codec';
 import type { GraphPolicy } from '@fulmen/proto/router/v1/router';
 import { beforeEach, describe, expect, test } from 'vitest';
@@ -219,4 +219,32 @@ test('the terms of an unannounced channel are told again when its peer spoke, on
     await settled();
   }
   expect(toPeer).toHaveLength(2);
+});
+
+test('the terms of an unannounced channel are told under the alias that its peer gave, or the real scid, but a hidden one', async () => {
+  const { actor } = publicChannel();
+  const state = actor.state as unknown as {
+    parameters: { announce: boolean; channelType: Uint8Array };
+    counterpartyAliasScid: bigint | undefined;
+  };
+  const told = async () => {
+    publisher.publishPolicy(actor);
+    await settled();
+    const names = bench.updatesToPeer().map(({ shortChannelId }) => shortChannelId);
+    toPeer.length = 0;
+    return names;
+  };
+  state.parameters.announce = false;
+  expect(await told()).toEqual([SCID]);
+  state.counterpartyAliasScid = SCID + 1n;
+  expect(await told()).toEqual([SCID + 1n]);
+  state.parameters.channelType = encodeChannelType({
+    commitmentFormat: 'anchors',
+    scidAlias: 'scid_alias',
+    confirmations: 'confirmed',
+  });
+  expect(await told()).toEqual([SCID + 1n]);
+  state.counterpartyAliasScid = undefined;
+  expect(await told()).toEqual([]);
+  expect(router.refusals).toEqual([]);
 });
