@@ -32,6 +32,8 @@ export class LoneActor {
   readonly sleepsMs: number[] = [];
   /** What was handed over to other actors. */
   readonly resolutions: Resolution[] = [];
+  /** How often our terms of the channel were to be told. */
+  policiesTold = 0;
   /** What the store waits for. */
   committing: Promise<void> = Promise.resolve();
   signClosing: OtherSignatures['closing'] = () => Promise.resolve(new Uint8Array(64));
@@ -101,7 +103,7 @@ export class LoneActor {
       inBackground: (_: string, work: () => Promise<void>) => void this.#work.push(work()),
       deliver: ({ resolutions }: GrowingForwarding) => void this.resolutions.push(...resolutions),
       letGo: () => undefined,
-      publishPolicy: () => undefined,
+      publishPolicy: () => void (this.policiesTold += 1),
       channelsChanged: () => undefined,
     };
     const channel = {
