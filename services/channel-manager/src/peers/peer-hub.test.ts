@@ -86,6 +86,7 @@ async function linked() {
   gateway.announce(1n);
   await vi.waitFor(() => expect(gateway.heard('ownScids')).toHaveLength(1));
   return {
+    gateway,
     ended,
     hear: (number: bigint, message: Uint8Array) => gateway.inbound(1n, number, message),
     acknowledged: () => gateway.heard('inboundAck').map(({ through }) => through),
@@ -101,6 +102,23 @@ test('channel_updates are looked at one after the other, and acknowledged when t
   expect(ended).toHaveLength(1);
   ended[0]?.();
   await vi.waitFor(() => expect(acknowledged()).toEqual([0n, 1n]));
+  expect(ended).toHaveLength(2);
+});
+
+test('channel_updates that wait when their connection ends are not looked at any more', async () => {
+  const { gateway, ended, hear } = await linked();
+  for (const number of [1n, 2n, 3n]) hear(number, UPDATE);
+  await vi.waitFor(() => expect(ended).toHaveLength(1));
+  gateway.announce(2n);
+  await vi.waitFor(() => expect(gateway.heard('peerAccepted')).toHaveLength(2));
+  ended[0]?.();
+  // On the new connection: its answer comes after those before it were passed over.
+  gateway.inbound(2n, 1n, UPDATE);
+  await vi.waitFor(() => expect(ended).toHaveLength(2));
+  ended[1]?.();
+  await vi.waitFor(() =>
+    expect(gateway.heard('inboundAck')).toMatchObject([{ generation: 2n, through: 1n }]),
+  );
   expect(ended).toHaveLength(2);
 });
 
