@@ -1,8 +1,10 @@
 import { encodeChannelType, type Funding } from '@fulmen/channel';
-import { InternalError } from '@fulmen/codec';
+import { compareBytes, InternalError } from '@fulmen/codec';
+import { secp256k1 } from '@fulmen/crypto/default';
+import { checkChannelUpdate, decodeChannelUpdate } from '@fulmen/graph';
 import type { GraphPolicy } from '@fulmen/proto/router/v1/router';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { type HandRuntime, SCID } from '../payments/testing/bench.ts';
+import { type HandRuntime, NODE, PEER, SCID } from '../payments/testing/bench.ts';
 import type { ChannelActor } from './channel-actor.ts';
 import type { GossipPublisher } from './gossip-publisher.ts';
 import {
@@ -247,4 +249,22 @@ test('the terms of an unannounced channel are told under the alias that its peer
   state.counterpartyAliasScid = undefined;
   expect(await told()).toEqual([]);
   expect(router.refusals).toEqual([]);
+});
+
+test('terms are signed by the node for its own direction, and those of an unannounced channel are for the peer alone', async () => {
+  const { actor } = publicChannel();
+  const direction = compareBytes(NODE.nodeId, PEER.nodeId) < 0 ? 0 : 1;
+  for (const [announce, messageFlags] of [
+    [true, 1],
+    [false, 3],
+  ] as const) {
+    Object.assign((actor.state as { readonly parameters: object }).parameters, { announce });
+    publisher.publishPolicy(actor);
+    await settled();
+    const raw = toPeer.at(-1) ?? new Uint8Array(0);
+    const update = decodeChannelUpdate(raw);
+    if (update === undefined) throw new InternalError('no channel_update');
+    expect(update).toMatchObject({ messageFlags, channelFlags: direction });
+    expect(checkChannelUpdate(secp256k1, update, raw, NODE.nodeId)).toEqual({ ok: true });
+  }
 });
