@@ -158,6 +158,21 @@ describe('the terms of a public channel', () => {
     phase.type = 'shutting_down';
     expect(await flags()).toEqual([false, true, false, true]);
   });
+
+  test('are enabled with the connection itself, not with the next look', async () => {
+    router.channel = known();
+    const { actor, connection } = publicChannel();
+    connection.type = 'disconnected';
+    publisher.look([actor], 'all');
+    runtime.nowMs += AWAY_MS;
+    publisher.look([actor], 'all');
+    await settled();
+    connection.type = 'connected';
+    publisher.publishPolicy(actor);
+    await settled();
+    expect(router.updates.at(-2)?.channelFlags).toBe((router.updates.at(-1)?.channelFlags ?? 0) | 2);
+    expect((router.updates.at(-1)?.channelFlags ?? 2) & 2).toBe(0);
+  });
 });
 
 describe('an announcement that both have signed', () => {
