@@ -1,24 +1,26 @@
 /** A replica from its ports: what it does while others have no answer for it. */
 import { NETWORKS } from '@fulmen/bitcoin';
-import { MemoryBusHub } from '@fulmen/bus';
-import { type EstablishedChannel, openChannel, persistDelta, summary } from '@fulmen/channel';
+import { type EstablishedChannel, openChannel } from '@fulmen/channel';
 import { FEATURES, TestNode } from '@fulmen/channel/testing/node';
 import { Pair, testScript } from '@fulmen/channel/testing/pair';
 import { compareBytes, toHex, utf8Encode } from '@fulmen/codec';
 import { sha256, sha256d } from '@fulmen/crypto';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
-import { SHARD_COUNT, shardOfPeer } from '@fulmen/keys/shard';
-import { ChainServiceService, FeeTarget } from '@fulmen/proto/chain/v1/chain';
+import { SHARD_COUNT } from '@fulmen/keys/shard';
+import { FeeTarget } from '@fulmen/proto/chain/v1/chain';
 import {
   type GatewayToManager,
   type ManagerToGateway,
   PeerLinkServiceService,
 } from '@fulmen/proto/link/v1/link';
-import { SignerServiceService } from '@fulmen/proto/signer/v1/signer';
-import { type DuplexStream, type Handlers, MemoryNetwork, RpcError } from '@fulmen/rpc';
-import { Metrics, nodeRuntime, type Runtime, silentLogger } from '@fulmen/service';
-import { type ManagerStore, MemoryManagerDatabase, StoreError, UnrecoverableStoreError } from '@fulmen/store';
-import { MemoryBackupStore } from '@fulmen/store/manager/backup/memory';
+import type { DuplexStream, MemoryNetwork } from '@fulmen/rpc';
+import { nodeRuntime } from '@fulmen/service';
+import {
+  type ManagerStore,
+  type MemoryManagerDatabase,
+  StoreError,
+  UnrecoverableStoreError,
+} from '@fulmen/store';
 import {
   decodeMessage,
   encodeMessage,
@@ -28,133 +30,8 @@ import {
   type Message,
 } from '@fulmen/wire';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { channelRow } from './engine/channel-row.ts';
 import { Engine } from './engine/engine.ts';
-import { emptyForwarding } from './engine/forwarding.ts';
-import { start } from './start.ts';
-
-const OWN_NODE_ID = fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(7));
-const HEIGHT = 700;
-
-/** Rows as the last replica left them. */
-async function databaseWith({ channel, ctx }: TestNode): Promise<MemoryManagerDatabase> {
-  const database = new MemoryManagerDatabase(() => 0);
-  const store = database.connect('before');
-  const shard = shardOfPeer(channel.parameters.counterpartyNodeId);
-  await store.heartbeat('before', 1n, 'before', 0);
-  const outcome = await store.acquireShard(shard, 'before');
-  if (outcome.type !== 'acquired') throw new TypeError(outcome.type);
-  const [verdict] = await store.commitSteps([
-    {
-      kind: 'channel',
-      commit: {
-        fence: { shard, epoch: outcome.epoch, replicaId: 'before' },
-        channelId: channel.channelId,
-        expectedVersion: 0n,
-        delta: persistDelta(undefined, channel),
-        row: channelRow(channel, summary(ctx, channel), shard),
-        monitorUpdates: [],
-        forwarding: emptyForwarding(),
-        broadcasts: [],
-        watches: [],
-      },
-    },
-  ]);
-  if (verdict?.type !== 'committed') throw new TypeError('not committed');
-  return database;
-}
-
-/** A signer that stands where the rows stand. */
-function signerFor({ channel, ctx }: TestNode): Handlers<typeof SignerServiceService> {
-  const { changes, parameters } = channel;
-  const first = changes.holderCommitmentNumber;
-  const state = {
-    channelKeysId: Buffer.from(parameters.channelKeysId),
-    registered: true,
-    nextHolderCommitment: changes.holderCommitmentNumber + 1n,
-    nextHolderRevocation: changes.holderCommitmentNumber,
-    nextCounterpartyCommitment: changes.counterpartyCommitmentNumber + 1n,
-    nextCounterpartyRevocation: changes.counterpartySecrets.count,
-    closing: false,
-    firstPointNumber: first,
-    perCommitmentPoints: [0n, 1n, 2n].map((after) => ctx.holderPoint(first + after)),
-  };
-  return {
-    getNode: async () => ({ nodeId: OWN_NODE_ID }),
-    fenceShard: async () => ({}),
-    getChannelStates: async () => ({ states: [state] }),
-  } as unknown as Handlers<typeof SignerServiceService>;
-}
-
-interface Surroundings {
-  readonly connect: (database: MemoryManagerDatabase) => ManagerStore;
-  readonly estimateFee: (request: { readonly target: FeeTarget }) => Promise<{ feerateSatPerKw: number }>;
-  readonly runtime: Runtime;
-}
-
-/** A replica beside a chain-monitor that follows the chain, and whose node has no fee estimates. */
-async function startReplica(alice: TestNode, over: Partial<Surroundings> = {}) {
-  const { connect, estimateFee, runtime }: Surroundings = {
-    connect: (database) => database.connect('a'),
-    estimateFee: () =>
-      Promise.reject(
-        new RpcError('unavailable', 'the node has no fee estimates yet, and no fallback is configured'),
-      ),
-    runtime: nodeRuntime({ onFailure: () => undefined }),
-    ...over,
-  };
-  const network = new MemoryNetwork();
-  const signer = network.server('signer');
-  signer.add(SignerServiceService, signerFor(alice));
-  await signer.listen();
-  const chain = network.server('chain');
-  chain.add(ChainServiceService, {
-    getBestBlock: async () => ({
-      blockHash: '',
-      height: HEIGHT,
-      timeUnixSeconds: 0,
-      network: 'regtest',
-      halted: false,
-      haltReason: '',
-    }),
-    estimateFee,
-  } as unknown as Handlers<typeof ChainServiceService>);
-  await chain.listen();
-  const database = await databaseWith(alice);
-  const replica = await start(
-    {
-      replicaId: 'a',
-      network: 'regtest',
-      leaseMs: 10_000,
-      chainStaleMs: 120_000,
-      minimumDepth: 2,
-      minimumFundingSat: 1_000n,
-      maxAcceptedHtlcs: 30,
-      keysend: 'refused',
-      maxPendingPerPeer: 4,
-      maxPendingTotal: 100,
-      policy: { feeBaseMsat: 1_000, feeProportionalMillionths: 1_000, cltvExpiryDelta: 72 },
-      identity: { alias: 'a', rgbColor: new Uint8Array(3), addresses: [] },
-      disableAfterMs: 600_000,
-      signerAddress: 'signer',
-      chainMonitorAddress: 'chain',
-      routerAddress: 'router',
-    },
-    {
-      server: network.server('a'),
-      signerConnector: network.connector('a', ['channel', 'node']),
-      connector: network.connector('a', ['channel', 'node']),
-      store: connect(database),
-      backupStore: new MemoryBackupStore(database),
-      bus: new MemoryBusHub().connect('a'),
-      runtime,
-      logger: silentLogger,
-      metrics: new Metrics('channel-manager'),
-      secp: fakeSecp256k1,
-    },
-  );
-  return { network, database, replica };
-}
+import { OWN_NODE_ID, startReplica } from './testing/replica.ts';
 
 /** A gateway with one peer, connected to the replica. */
 class Gateway {

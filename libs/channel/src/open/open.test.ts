@@ -1,9 +1,8 @@
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { FeatureBits } from '@fulmen/codec';
-import { shortChannelId } from '@fulmen/wire';
 import type { MessageOf } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
-import { canonical, FEATURES, TestNode } from '../testing/node.ts';
+import { FEATURES, TestNode } from '../testing/node.ts';
 import type { NodeOptions } from '../testing/node.ts';
 import { effectsOf, forged, receive, take, typesOf } from '../testing/expect.ts';
 import { addCommand, Pair, testScript } from '../testing/pair.ts';
@@ -372,95 +371,5 @@ describe('an opening', () => {
       code: 'unexpected_message',
       reaction: 'warning',
     });
-  });
-});
-
-describe('announcement_signatures', () => {
-  test('are exchanged six blocks deep, and again after a reconnection that lost them', () => {
-    const pair = new Pair(fakeSecp256k1, {
-      announce: true,
-      alice: { config: { minimumDepth: 1 } },
-      bob: { config: { minimumDepth: 1 } },
-    });
-    for (const node of [pair.alice, pair.bob]) expect(effectsOf(node, 'announce_channel')).toHaveLength(1);
-    const lossy = new Pair(fakeSecp256k1, {
-      announce: true,
-      bob: { config: { minimumDepth: 1 } },
-      alice: { config: { minimumDepth: 1 } },
-    });
-    const before = canonical(lossy.alice.state);
-    lossy.disconnect();
-    lossy.connect();
-    lossy.deliverAll();
-    expect(canonical(lossy.alice.state)).toBe(before);
-    expect(
-      receive(
-        lossy.alice,
-        forged(lossy.alice, 'announcement_signatures', {
-          shortChannelId: 1n,
-          nodeSignature: new Uint8Array(64),
-          bitcoinSignature: new Uint8Array(64),
-        }),
-      )?.reaction,
-    ).toBe('warning');
-  });
-
-  const scidAt = (blockHeight: number): bigint => shortChannelId.from(blockHeight, 3, 1);
-  const announcedScids = (node: TestNode) =>
-    effectsOf(node, 'announce_channel').map((effect) => effect.shortChannelId);
-  const usedUnconfirmed = () => new Pair(fakeSecp256k1, { announce: true, confirmations: 'zero_conf' });
-
-  test('of another block, heard before the own confirmation, are of no use: a later half counts', () => {
-    const pair = usedUnconfirmed();
-    const early = forged(pair.alice, 'announcement_signatures', {
-      shortChannelId: 1n,
-      nodeSignature: new Uint8Array(64),
-      bitcoinSignature: new Uint8Array(64),
-    });
-    expect(receive(pair.alice, early)).toBeUndefined();
-    pair.confirm(6);
-    for (const node of [pair.alice, pair.bob]) expect(announcedScids(node)).toEqual([scidAt(700_000)]);
-  });
-
-  test.each([['seen to leave its block'], ['seen in the new block only']])(
-    'are exchanged again for a funding that was moved, %s',
-    (how) => {
-      const pair = usedUnconfirmed();
-      pair.confirm(6);
-      for (const node of [pair.alice, pair.bob]) {
-        const { fundingTxid, ...confirmed } = pair.confirmation(node, 6);
-        if (how === 'seen to leave its block') node.must({ type: 'funding_reorganised_out', fundingTxid });
-        node.must({ ...confirmed, fundingTxid, blockHeight: 700_001 });
-      }
-      pair.deliverAll();
-      for (const node of [pair.alice, pair.bob])
-        expect(announcedScids(node)).toEqual([scidAt(700_000), scidAt(700_001)]);
-    },
-  );
-
-  test('are sent again when the funding moves before the other half came', () => {
-    const pair = usedUnconfirmed();
-    pair.alice.must(pair.confirmation(pair.alice, 6));
-    pair.deliverAll();
-    const moved = (node: TestNode) => ({ ...pair.confirmation(node, 6), blockHeight: 700_001 });
-    pair.alice.must(moved(pair.alice));
-    pair.deliverAll();
-    pair.bob.must(moved(pair.bob));
-    pair.deliverAll();
-    for (const node of [pair.alice, pair.bob]) expect(announcedScids(node)).toEqual([scidAt(700_001)]);
-  });
-
-  test('of a private channel are refused', () => {
-    const pair = new Pair(fakeSecp256k1);
-    expect(
-      receive(
-        pair.alice,
-        forged(pair.alice, 'announcement_signatures', {
-          shortChannelId: 1n,
-          nodeSignature: new Uint8Array(64),
-          bitcoinSignature: new Uint8Array(64),
-        }),
-      )?.code,
-    ).toBe('unexpected_message');
   });
 });

@@ -390,7 +390,8 @@ export interface ManagerStore {
    * Removes, on connections of its own and at most `limit` rows of each kind, what nothing needs: intents, claims,
    * resolutions and preimages of HTLCs that left their channel or ended their payment's part (a forward keeps a line of
    * history), onion replay entries of HTLCs that expired before `blockHeight`, keys of idempotency older than
-   * `idempotencyMs`, and the generations of peers that are away and have neither a channel nor an address here.
+   * `idempotencyMs`, and the generations of peers that are away, or whose connection ended with an owner of their shard
+   * before the present one, and that have neither a channel nor an address here.
    * @returns how many sources, replay entries, keys and peers went; 0 when nothing is left to do
    */
   prune(limit: number, blockHeight: number, idempotencyMs: number): Promise<number>;

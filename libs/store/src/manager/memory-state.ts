@@ -110,6 +110,8 @@ export class MemoryManagerState {
     {
       readonly peerNodeId: Uint8Array;
       generation: bigint;
+      /** Of the owner that accepted it. */
+      readonly fence: Pick<Fence, 'shard' | 'epoch'>;
       gatewayId: string | undefined;
       features: Uint8Array;
     }

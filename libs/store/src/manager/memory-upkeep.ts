@@ -1,5 +1,6 @@
 /** What the in-memory model forgets: the rows that nothing needs any more. */
 import type { HtlcSource } from './forwarding-rows.ts';
+import type { Fence } from './manager-store.ts';
 import { byKey, type MemoryManagerState } from './memory-state.ts';
 import { decodeSource, hexKey, sourceKey } from './source.ts';
 
@@ -61,12 +62,15 @@ const isOrphaned = (state: MemoryManagerState, source: HtlcSource): boolean =>
     ? state.channels.get(hexKey(source.channelId))?.row.phase === 'closed'
     : !state.intents.has(sourceKey(source));
 
-/** A peer that is away, and has nothing here. */
+/** A peer that is away, or whose connection ended with an owner before the present one, and that has nothing here. */
 const isForgettable = (
-  { peers, channels }: MemoryManagerState,
+  { peers, channels, shards }: MemoryManagerState,
   key: string,
-  { gatewayId }: { readonly gatewayId: string | undefined },
+  {
+    gatewayId,
+    fence,
+  }: { readonly gatewayId: string | undefined; readonly fence: Pick<Fence, 'shard' | 'epoch'> },
 ): boolean =>
-  gatewayId === undefined &&
+  (gatewayId === undefined || fence.epoch < (shards.get(fence.shard)?.epoch ?? 0n)) &&
   !peers.has(key) &&
   [...channels.values()].every(({ row }) => row.phase === 'closed' || hexKey(row.counterpartyNodeId) !== key);

@@ -226,6 +226,7 @@ export class MemoryManagerStore implements ManagerStore {
       state.connections.set(hexKey(peerNodeId), {
         peerNodeId,
         generation,
+        fence,
         gatewayId,
         features,
       });

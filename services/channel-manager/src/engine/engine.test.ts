@@ -3,14 +3,17 @@ import { NETWORKS } from '@fulmen/bitcoin';
 import type { EstablishedChannel } from '@fulmen/channel';
 import { FEATURES } from '@fulmen/channel/testing/node';
 import { Pair } from '@fulmen/channel/testing/pair';
-import { toHex } from '@fulmen/codec';
+import { toHex, utf8Encode } from '@fulmen/codec';
+import { sha256, sha256d } from '@fulmen/crypto';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { shardOfPeer } from '@fulmen/keys/shard';
 import { RpcError } from '@fulmen/rpc';
 import { Metrics, silentLogger } from '@fulmen/service';
 import type { ChannelRow, DecideCloseOutcome, ManagerStore } from '@fulmen/store';
+import { decodeMessage, encodeMessage, gossipSignedBytes, make } from '@fulmen/wire';
 import { describe, expect, test, vi } from 'vitest';
 import type { Connection, Peer } from '../peers/peer.ts';
+import { gatewayOf } from '../peers/testing/gateway.ts';
 import { ChannelActor } from './channel-actor.ts';
 import { EngineCommands } from './commands.ts';
 import { Engine, type EngineOptions } from './engine.ts';
@@ -36,6 +39,7 @@ async function engineOf(
   const never = new Promise<never>(() => undefined);
   const ports = {
     logger: silentLogger,
+    lease: { isValid: () => true },
     metrics: new Metrics('test'),
     secp: fakeSecp256k1,
     bus: { publish: (subject: string) => hints.push(subject) },
@@ -51,7 +55,11 @@ async function engineOf(
   const engine = new Engine(
     ports,
     { nodeId, chainHash: NETWORKS.regtest.chainHash } as unknown as NodeView,
-    { replicaId: 'a', policy: POLICY, backups: {} } as unknown as EngineOptions,
+    {
+      replicaId: 'a',
+      policy: POLICY,
+      backups: { store: { peerStorage: () => Promise.resolve(undefined) } },
+    } as unknown as EngineOptions,
   );
   const fence = { shard: shardOfPeer(nodeId), epoch: 1n, replicaId: 'a' };
   await engine.gained(fence);
@@ -85,17 +93,68 @@ test.each([
   expect(sent).toEqual(expected);
 });
 
-test('a channel that is taken out of service never acknowledges what it had in hand: its peer connects anew', async () => {
+test('a channel that goes out of service has its peer connect anew, for the sake of the peer’s other channels', async () => {
   const { channel } = new Pair(fakeSecp256k1).alice;
   const { engine, peer } = await engineOf(channel.parameters.counterpartyNodeId);
-  const actor = actorOf(engine, peer, channel);
-  actor.adopt(7n);
-  const sent: string[] = [];
-  const gateway = { send: ({ $case }: { readonly $case: string }) => sent.push($case) };
+  const sent: unknown[] = [];
+  const gateway = { send: (body: unknown) => sent.push(body) };
   peer.connection = { gateway, generation: 7n, features: FEATURES } as unknown as Connection;
-  engine.established(actor, new Uint8Array(32));
-  engine.quarantine(actor, 'its rows were refused');
-  expect(sent).toEqual(['disconnect']);
+  const [broken, sound] = [channel, { ...channel, channelId: new Uint8Array(32).fill(6) }].map((state) => {
+    const actor = actorOf(engine, peer, state);
+    actor.adopt(7n);
+    engine.established(actor, new Uint8Array(32));
+    return actor;
+  });
+  if (broken === undefined) throw new TypeError('no channel');
+  engine.quarantine(broken, 'its rows were refused');
+  // The frames that it had in hand are acknowledged by nobody: they take up the credit of this connection for good.
+  expect(sent).toMatchObject([{ $case: 'disconnect', value: { generation: 7n } }]);
+  expect([broken.stopped, sound?.stopped]).toEqual([true, false]);
+});
+
+test('a peer that tells its terms of an unannounced channel with an alias hears ours again, under its alias', async () => {
+  const { channel } = new Pair(fakeSecp256k1).alice;
+  const { counterpartyNodeId } = channel.parameters;
+  const { engine, peer } = await engineOf(counterpartyNodeId, {
+    acceptConnection: () =>
+      Promise.resolve({ type: 'accepted', generation: 7n, previousGatewayId: undefined }),
+    dropConnection: () => Promise.resolve(),
+    setCounterpartyPolicy: () => Promise.resolve(),
+  });
+  const work: Promise<void>[] = [];
+  Object.assign(engine.ports.runtime, {
+    spawn: (_: string, run: () => Promise<void>) => void work.push(run()),
+  });
+  Object.assign(engine.ports.signer, {
+    signGossip: () => Promise.resolve({ nodeSignature: new Uint8Array(64) }),
+  });
+  const actor = actorOf(engine, peer, { ...channel, aliasScid: 77n, counterpartyAliasScid: 88n });
+  peer.channels.set(toHex(channel.channelId), actor);
+  const gateway = gatewayOf(engine.peers, counterpartyNodeId);
+  gateway.announce(1n);
+  await vi.waitFor(() => expect(gateway.heard('peerAccepted')).toHaveLength(1));
+  actor.adopt(7n);
+  const unsigned = make('channel_update', {
+    signature: new Uint8Array(64),
+    chainHash: NETWORKS.regtest.chainHash,
+    shortChannelId: 77n,
+    timestamp: 1_700_000_000,
+    messageFlags: 1,
+    channelFlags: 1,
+    cltvExpiryDelta: 40,
+    htlcMinimumMsat: 1n,
+    feeBaseMsat: 5,
+    feeProportionalMillionths: 6,
+    htlcMaximumMsat: 1_000_000n,
+    excessData: new Uint8Array(0),
+  });
+  const hash = sha256d(gossipSignedBytes(encodeMessage(unsigned)));
+  const signature = fakeSecp256k1.sign(hash, sha256(utf8Encode('node bob')));
+  gateway.inbound(7n, 1n, encodeMessage({ ...unsigned, signature }));
+  await vi.waitFor(() => expect(gateway.heard('inboundAck')).toMatchObject([{ through: 1n }]));
+  await Promise.all(work);
+  const told = gateway.heard('outbound').map(({ message }) => decodeMessage(message));
+  expect(told).toMatchObject([{ ok: true, value: { type: 'channel_update', shortChannelId: 88n } }]);
 });
 
 test('the node’s announcement is looked after by the replica of the first shard, and by no other', async () => {

@@ -1,4 +1,6 @@
 /** Work is found however much of what was found before is still held, and given to a channel that can do it. */
+import { Pair } from '@fulmen/channel/testing/pair';
+import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { decodeFailureMessage } from '@fulmen/onion';
 import { silentLogger } from '@fulmen/service';
 import type { CommitUnit, Intent, ManagerStore, Resolution, Verdict } from '@fulmen/store';
@@ -211,6 +213,25 @@ describe('a forward', () => {
     first.stopped = true;
     await take();
     expect(failures()).toEqual(['temporary_channel_failure']);
+  });
+
+  // BOLT 2: "MUST NOT allow incoming HTLCs to this channel using the real short_channel_id"
+  test('that names a channel by the scid that its type hides is refused as if there were none, and goes over no other', async () => {
+    const { channel } = new Pair(fakeSecp256k1, { scidAlias: 'scid_alias' }).bob;
+    const { fundings } = channel;
+    const confirmation = { type: 'confirmed', depth: 6, shortChannelId: SCID };
+    const state = { ...channel, fundings: fundings.map((funding) => ({ ...funding, confirmation })) };
+    const hidden = { state, outboundLiquidityMsat: () => 0n };
+    const serving = bench('open', 'open');
+    Object.assign(serving.actors[0] ?? {}, hidden);
+    await serving.take();
+    // It says no itself.
+    expect(serving.taken()).toEqual([1, 0]);
+    const stopped = bench('stopped', 'open');
+    Object.assign(stopped.actors[0] ?? {}, hidden);
+    await stopped.take();
+    expect(stopped.taken()).toEqual([0, 0]);
+    expect(stopped.failures()).toEqual(['unknown_next_peer']);
   });
 
   test('that its channel lets go is handed over again if it is still there', async () => {

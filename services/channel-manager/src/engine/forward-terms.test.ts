@@ -65,6 +65,29 @@ describe('terms that were not met', () => {
   });
 });
 
+test('a forward of less than the peer takes in an HTLC, or of more than it has in flight, is refused with the terms', () => {
+  const { channel } = new Pair(secp).bob;
+  const { parameters } = channel;
+  const channelUpdate = Uint8Array.of(1);
+  const refusal = (over: Partial<typeof parameters.counterparty>) => {
+    const state = {
+      ...channel,
+      parameters: { ...parameters, counterparty: { ...parameters.counterparty, ...over } },
+    };
+    const intent = intentTo(channel.aliasScid ?? 0n, 'htlc');
+    return forwardPolicyOf(state, policy, intent, { blockHeight: 100, nowUnixMs: 0, channelUpdate });
+  };
+  expect(refusal({ htlcMinimumMsat: 1_000_000n, maxHtlcValueInFlightMsat: 1_000_000n })).toBeUndefined();
+  expect(refusal({ htlcMinimumMsat: 1_000_001n })).toEqual({
+    kind: 'amount_below_minimum',
+    htlcMsat: 1_000_000n,
+    channelUpdate,
+  });
+  expect(refusal({ maxHtlcValueInFlightMsat: 999_999n })).toMatchObject({
+    kind: 'temporary_channel_failure',
+  });
+});
+
 describe('a channel named by its real scid', () => {
   const refusal = (
     scidAlias: 'scid_alias' | 'real_scid',

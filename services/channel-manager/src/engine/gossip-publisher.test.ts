@@ -1,173 +1,36 @@
 import { encodeChannelType, type Funding } from '@fulmen/channel';
-import { NETWORKS } from '@fulmen/bitcoin';
-import { sha256d } from '@fulmen/crypto';
+import { compareBytes, InternalError } from '@fulmen/codec';
 import { secp256k1 } from '@fulmen/crypto/default';
-import { InternalError, utf8Encode } from '@fulmen/codec';
-import type { GetGraphNodeResponse, GraphChannel, GraphPolicy } from '@fulmen/proto/router/v1/router';
-import { RpcError } from '@fulmen/rpc';
-import { silentLogger } from '@fulmen/service';
-import {
-  decodeMessage,
-  encodeMessage,
-  gossipSignedBytes,
-  HOLDER_FEATURES,
-  make,
-  type MessageOf,
-} from '@fulmen/wire';
+import { checkChannelUpdate, decodeChannelUpdate } from '@fulmen/graph';
+import type { GraphPolicy } from '@fulmen/proto/router/v1/router';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { HandRuntime, NODE, PEER, SCID } from '../payments/testing/bench.ts';
+import { type HandRuntime, NODE, PEER, SCID } from '../payments/testing/bench.ts';
 import type { ChannelActor } from './channel-actor.ts';
-import { type GossipHost, GossipPublisher } from './gossip-publisher.ts';
-import { NodeAnnouncer } from './node-announcer.ts';
-import type { EnginePorts } from './ports.ts';
+import type { GossipPublisher } from './gossip-publisher.ts';
+import {
+  AWAY_MS,
+  CAPACITY_SAT,
+  type FakeRouter,
+  GossipBench,
+  known,
+  publicChannel,
+  signedByPeer,
+} from './testing/gossip-bench.ts';
 
-const AWAY_MS = 600_000;
 const WEEK_MS = 7 * 86_400_000;
-const CAPACITY_SAT = 1_000_000n;
-
-/** A router that takes what is newer, as the real one does. */
-class FakeRouter {
-  channel: GraphChannel | undefined;
-  node: GetGraphNodeResponse = {
-    found: false,
-    alias: '',
-    addresses: [],
-    channels: 0,
-    features: new Uint8Array(0),
-    timestamp: 0,
-    rgbColor: new Uint8Array(0),
-    capacitySat: 0n,
-  };
-  readonly updates: MessageOf<'channel_update'>[] = [];
-  readonly announcements: MessageOf<'channel_announcement'>[] = [];
-  readonly nodes: MessageOf<'node_announcement'>[] = [];
-
-  lookupChannel = () => Promise.resolve({ channel: this.channel });
-  getNode = () => Promise.resolve(this.node);
-
-  publishOwn = ({ messages }: { readonly messages: readonly Uint8Array[] }) => {
-    for (const raw of messages) {
-      const decoded = decodeMessage(raw);
-      if (!decoded.ok) throw new InternalError('not a message');
-      if (decoded.value.type === 'channel_announcement') {
-        this.announcements.push(decoded.value as MessageOf<'channel_announcement'>);
-        this.channel ??= known();
-      }
-      if (decoded.value.type === 'channel_update') this.#update(decoded.value as MessageOf<'channel_update'>);
-      if (decoded.value.type === 'node_announcement')
-        this.nodes.push(decoded.value as MessageOf<'node_announcement'>);
-    }
-    return Promise.resolve({});
-  };
-
-  #update(update: MessageOf<'channel_update'>): void {
-    if (this.channel === undefined) throw new RpcError('failed_precondition', 'unknown channel');
-    const side = (update.channelFlags & 1) === 0 ? 'policy1' : 'policy2';
-    const known = this.channel[side];
-    if (known !== undefined && update.timestamp <= known.timestamp)
-      throw new RpcError('failed_precondition', 'stale');
-    this.updates.push(update);
-    this.channel = { ...this.channel, [side]: { ...update, disabled: (update.channelFlags & 2) !== 0 } };
-  }
-}
 
 let router: FakeRouter;
 let runtime: HandRuntime;
-let background: Promise<void>[];
 let toPeer: Uint8Array[];
 let publisher: GossipPublisher;
-let ports: EnginePorts;
-
-const settled = async (): Promise<void> => {
-  await Promise.all(background.splice(0));
-};
+let settled: () => Promise<void>;
+let bench: GossipBench;
 
 beforeEach(() => {
-  router = new FakeRouter();
-  runtime = new HandRuntime();
-  background = [];
-  toPeer = [];
-  ports = {
-    runtime,
-    secp: secp256k1,
-    logger: silentLogger,
-    router,
-    signer: {
-      signGossip: ({ message }: { readonly message: { readonly value: Uint8Array } }) =>
-        Promise.resolve({
-          nodeSignature: secp256k1.sign(sha256d(message.value), NODE.secret),
-          bitcoinSignature: new Uint8Array(64),
-        }),
-    },
-  } as unknown as EnginePorts;
-  const host = {
-    ports,
-    node: { nodeId: NODE.nodeId, chainHash: NETWORKS.regtest.chainHash },
-    inBackground: (_name: string, work: () => Promise<void>) => void background.push(work()),
-    peers: { find: () => ({ sendBytes: (bytes: Uint8Array) => toPeer.push(bytes) }) },
-  } as unknown as GossipHost;
-  publisher = new GossipPublisher(host, AWAY_MS);
+  bench = new GossipBench();
+  ({ router, runtime, toPeer, publisher } = bench);
+  settled = () => bench.settled();
 });
-
-const known = (policy?: GraphPolicy): GraphChannel => ({
-  shortChannelId: SCID,
-  nodeId1: NODE.nodeId,
-  nodeId2: PEER.nodeId,
-  capacitySat: CAPACITY_SAT,
-  spentHeight: 0,
-  policy1: policy,
-  policy2: policy,
-});
-
-/** A public channel that its peer may leave, and its owner close. */
-function publicChannel() {
-  const connection = { type: 'connected' };
-  const phase = { type: 'open' };
-  const actor = {
-    state: {
-      type: 'established',
-      parameters: {
-        announce: true,
-        channelType: encodeChannelType({
-          commitmentFormat: 'anchors',
-          scidAlias: 'real_scid',
-          confirmations: 'confirmed',
-        }),
-        counterpartyNodeId: PEER.nodeId,
-        counterparty: { htlcMinimumMsat: 0n, maxHtlcValueInFlightMsat: CAPACITY_SAT * 1_000n },
-      },
-      phase,
-      connection,
-      counterpartyAliasScid: undefined,
-      fundings: [
-        {
-          fundingValueSat: CAPACITY_SAT,
-          holderFundingPubkey: NODE.nodeId,
-          counterpartyFundingPubkey: PEER.nodeId,
-          confirmation: { type: 'confirmed', shortChannelId: SCID },
-          announcement: { type: 'unannounced' } as Funding['announcement'],
-        },
-      ],
-    },
-    channelId: new Uint8Array(32),
-    counterpartyNodeId: PEER.nodeId,
-    generation: 1n,
-    stopped: false,
-    lastUpdateTimestamp: 0,
-    toldDisabled: undefined,
-    awaySinceMs: undefined,
-    policy: {
-      feeBaseMsat: 1_000,
-      feeProportionalMillionths: 1,
-      cltvExpiryDelta: 72,
-      htlcMinimumMsat: 1n,
-      htlcMaximumMsat: CAPACITY_SAT * 250n,
-      updatedUnixMs: 0,
-    },
-    isConnected: () => connection.type === 'connected',
-  };
-  return { actor: actor as unknown as ChannelActor, connection, phase, policy: actor.policy };
-}
 
 describe('the terms of a public channel', () => {
   test('changed twice within a second are two updates, the second newer than the first', async () => {
@@ -219,7 +82,52 @@ describe('the terms of a public channel', () => {
     publisher.publishPolicy(actor);
     await settled();
     expect(router.updates).toEqual([]);
+    // A router that knows no such channel was not asked either.
+    expect(router.refusals).toEqual([]);
     expect(toPeer).toHaveLength(1);
+  });
+
+  test('are told to the peer once both have said that the channel is ready', async () => {
+    const { actor, phase } = publicChannel();
+    phase.type = 'awaiting_channel_ready';
+    publisher.publishPolicy(actor);
+    await settled();
+    expect(toPeer).toEqual([]);
+    phase.type = 'open';
+    publisher.publishPolicy(actor);
+    await settled();
+    expect(toPeer).toHaveLength(1);
+  });
+
+  // BOLT 7: "MUST set `htlc_minimum_msat` to the minimum HTLC value (in millisatoshi) that the channel peer will accept"
+  // and `htlc_maximum_msat` at most "to `max_htlc_value_in_flight_msat` it received from the peer."
+  test('ask for no less than the peer takes in an HTLC, and for no more than it has in flight', async () => {
+    router.channel = known();
+    const { actor, policy } = publicChannel({
+      htlcMinimumMsat: 5_000n,
+      maxHtlcValueInFlightMsat: 100_000_000n,
+    });
+    const limits = async (over: Partial<ChannelActor['policy']>) => {
+      actor.policy = { ...policy, ...over };
+      publisher.publishPolicy(actor);
+      await settled();
+      const told = [router.updates.at(-1), bench.updatesToPeer().at(-1)];
+      return told.map((update) => [update?.htlcMinimumMsat, update?.htlcMaximumMsat]);
+    };
+    const twice = (limit: readonly bigint[]) => [limit, limit];
+    expect(await limits({})).toEqual(twice([5_000n, 100_000_000n]));
+    expect(await limits({ htlcMinimumMsat: 6_000n, htlcMaximumMsat: 90_000_000n })).toEqual(
+      twice([6_000n, 90_000_000n]),
+    );
+  });
+
+  test('ask for no more than there is in the channel', async () => {
+    router.channel = known();
+    const { actor, policy } = publicChannel();
+    actor.policy = { ...policy, htlcMaximumMsat: CAPACITY_SAT * 2_000n };
+    publisher.publishPolicy(actor);
+    await settled();
+    expect(router.updates.map(({ htlcMaximumMsat }) => htlcMaximumMsat)).toEqual([CAPACITY_SAT * 1_000n]);
   });
 
   test('are disabled when the peer is away for long or the channel closes, and enabled when it returns', async () => {
@@ -241,108 +149,76 @@ describe('the terms of a public channel', () => {
     expect(await flags()).toEqual([false, true]);
     connection.type = 'connected';
     expect(await flags()).toEqual([false, true, false]);
+    // The next absence is counted from its own beginning.
+    connection.type = 'disconnected';
+    expect(await flags()).toEqual([false, true, false]);
+    runtime.nowMs += AWAY_MS - 1;
+    expect(await flags()).toEqual([false, true, false]);
+    connection.type = 'connected';
     phase.type = 'shutting_down';
     expect(await flags()).toEqual([false, true, false, true]);
   });
+
+  test('are enabled with the connection itself, not with the next look', async () => {
+    router.channel = known();
+    const { actor, connection } = publicChannel();
+    connection.type = 'disconnected';
+    publisher.look([actor], 'all');
+    runtime.nowMs += AWAY_MS;
+    publisher.look([actor], 'all');
+    await settled();
+    connection.type = 'connected';
+    publisher.publishPolicy(actor);
+    await settled();
+    expect(router.updates.at(-2)?.channelFlags).toBe((router.updates.at(-1)?.channelFlags ?? 0) | 2);
+    expect((router.updates.at(-1)?.channelFlags ?? 2) & 2).toBe(0);
+  });
 });
 
-test('an announcement that was cut short, or not taken, is made again with the next look', async () => {
-  const { actor } = publicChannel();
-  const { state } = actor;
-  if (state.type !== 'established') throw new InternalError('not established');
-  publisher.look([actor], 'all');
-  await settled();
-  expect(router.announcements).toEqual([]);
-  // Both nodes' keys are ordered by id; the signatures are over the message without its signatures.
-  const nodeIsFirst = Buffer.compare(NODE.nodeId, PEER.nodeId) < 0;
-  const [first, second] = nodeIsFirst ? [NODE.nodeId, PEER.nodeId] : [PEER.nodeId, NODE.nodeId];
-  const none = new Uint8Array(64);
-  const unsigned = make('channel_announcement', {
-    nodeSignature1: none,
-    nodeSignature2: none,
-    bitcoinSignature1: none,
-    bitcoinSignature2: none,
-    features: new Uint8Array(0),
-    chainHash: NETWORKS.regtest.chainHash,
-    shortChannelId: SCID,
-    nodeId1: first,
-    nodeId2: second,
-    bitcoinKey1: first,
-    bitcoinKey2: second,
-    excessData: new Uint8Array(0),
-  });
-  const signature = secp256k1.sign(sha256d(gossipSignedBytes(encodeMessage(unsigned))), PEER.secret);
-  const [funding] = state.fundings;
-  Object.assign(funding ?? {}, {
-    announcement: {
-      type: 'counterparty_signed',
-      holder: 'sent',
-      shortChannelId: SCID,
-      nodeSignature: signature,
-      bitcoinSignature: signature,
-    } satisfies Funding['announcement'],
-  });
-  publisher.look([actor], 'all');
-  await settled();
-  expect(router.announcements).toMatchObject([{ shortChannelId: SCID, nodeId1: first }]);
-  expect(router.updates).toHaveLength(1);
-  publisher.look([actor], 'all');
-  await settled();
-  expect(router.announcements).toHaveLength(1);
-});
-
-describe('the node’s announcement', () => {
-  const identity = {
-    alias: 'ada ⚡',
-    rgbColor: Uint8Array.of(1, 2, 3),
-    addresses: [{ kind: 'ipv4', address: Uint8Array.of(203, 0, 113, 5), port: 9735 } as const],
+describe('an announcement that both have signed', () => {
+  /** A channel whose announcement did not go out when it could. */
+  const stored = (announcement: Funding['announcement']) => {
+    const { actor } = publicChannel();
+    if (actor.state.type !== 'established') throw new InternalError('not established');
+    const [funding] = actor.state.fundings;
+    Object.assign(funding ?? {}, { announcement });
+    return actor;
   };
-  const announcer = () => new NodeAnnouncer(ports, NODE, identity);
+  const look = async (actor: ChannelActor) => {
+    publisher.look([actor], 'all');
+    await settled();
+  };
 
-  test('is made once there is a public channel, and again when it says something else or is old', async () => {
-    await announcer().run();
-    expect(router.nodes).toEqual([]);
-    router.node = { ...router.node, found: true, channels: 1 };
-    await announcer().run();
-    const [first] = router.nodes;
-    const alias = new Uint8Array(32);
-    alias.set(utf8Encode('ada ⚡'));
-    expect(first).toMatchObject({ nodeId: NODE.nodeId, rgbColor: identity.rgbColor, alias });
-    const said = {
-      ...router.node,
-      alias: 'ada ⚡',
-      addresses: ['203.0.113.5:9735'],
-      features: HOLDER_FEATURES.encode(),
-      rgbColor: identity.rgbColor,
-      timestamp: first?.timestamp ?? 0,
-    };
-    router.node = said;
-    await announcer().run();
-    expect(router.nodes).toHaveLength(1);
-    router.node = { ...said, alias: 'bob' };
-    await announcer().run();
-    expect(router.nodes.map(({ timestamp }) => timestamp)).toEqual([said.timestamp, said.timestamp + 1]);
-    router.node = said;
-    runtime.nowMs += WEEK_MS;
-    await announcer().run();
-    expect(router.nodes).toHaveLength(3);
-    for (const other of [
-      { rgbColor: new Uint8Array(3) },
-      { features: new Uint8Array(1) },
-      { addresses: [] },
-    ]) {
-      router.node = { ...said, timestamp: said.timestamp + WEEK_MS / 1_000, ...other };
-      await announcer().run();
-    }
-    expect(router.nodes).toHaveLength(6);
+  test('is made again with the next look when it was cut short', async () => {
+    await look(publicChannel().actor);
+    expect(router.announcements).toEqual([]);
+    const actor = stored(signedByPeer(SCID, 'sent'));
+    await look(actor);
+    expect(router.announcements).toMatchObject([{ shortChannelId: SCID }]);
+    expect(router.updates).toHaveLength(1);
+    await look(actor);
+    expect(router.announcements).toHaveLength(1);
   });
 
-  test('that another replica made first is no failure; one that the router cannot take is', async () => {
-    router.node = { ...router.node, found: true, channels: 1 };
-    router.publishOwn = () => Promise.reject(new RpcError('failed_precondition', 'stale'));
-    await announcer().run();
-    router.publishOwn = () => Promise.reject(new RpcError('unavailable', 'away'));
-    await expect(announcer().run()).rejects.toMatchObject({ code: 'unavailable' });
+  test('is made again with the next look when it was not taken', async () => {
+    const { actor } = publicChannel();
+    const theirs = signedByPeer(SCID, 'sent');
+    router.chain = 'behind';
+    publisher.publishAnnouncement(actor, theirs);
+    await settled();
+    expect(router.refusals).toEqual(['unconfirmed']);
+    expect(router.announcements).toEqual([]);
+    router.chain = 'followed';
+    await look(stored(theirs));
+    expect(router.announcements).toMatchObject([{ shortChannelId: SCID }]);
+    expect(router.updates).toHaveLength(1);
+  });
+
+  test('is not made for another block than the one that has the funding, nor before our half is due', async () => {
+    await look(stored(signedByPeer(SCID + 1n, 'sent')));
+    await look(stored(signedByPeer(SCID, 'unsent')));
+    expect(router.announcements).toEqual([]);
+    expect(router.refusals).toEqual([]);
   });
 });
 
@@ -360,4 +236,50 @@ test('the terms of an unannounced channel are told again when its peer spoke, on
     await settled();
   }
   expect(toPeer).toHaveLength(2);
+});
+
+test('the terms of an unannounced channel are told under the alias that its peer gave, or the real scid, but a hidden one', async () => {
+  const { actor } = publicChannel();
+  const state = actor.state as unknown as {
+    parameters: { announce: boolean; channelType: Uint8Array };
+    counterpartyAliasScid: bigint | undefined;
+  };
+  const told = async () => {
+    publisher.publishPolicy(actor);
+    await settled();
+    const names = bench.updatesToPeer().map(({ shortChannelId }) => shortChannelId);
+    toPeer.length = 0;
+    return names;
+  };
+  state.parameters.announce = false;
+  expect(await told()).toEqual([SCID]);
+  state.counterpartyAliasScid = SCID + 1n;
+  expect(await told()).toEqual([SCID + 1n]);
+  state.parameters.channelType = encodeChannelType({
+    commitmentFormat: 'anchors',
+    scidAlias: 'scid_alias',
+    confirmations: 'confirmed',
+  });
+  expect(await told()).toEqual([SCID + 1n]);
+  state.counterpartyAliasScid = undefined;
+  expect(await told()).toEqual([]);
+  expect(router.refusals).toEqual([]);
+});
+
+test('terms are signed by the node for its own direction, and those of an unannounced channel are for the peer alone', async () => {
+  const { actor } = publicChannel();
+  const direction = compareBytes(NODE.nodeId, PEER.nodeId) < 0 ? 0 : 1;
+  for (const [announce, messageFlags] of [
+    [true, 1],
+    [false, 3],
+  ] as const) {
+    Object.assign((actor.state as { readonly parameters: object }).parameters, { announce });
+    publisher.publishPolicy(actor);
+    await settled();
+    const raw = toPeer.at(-1) ?? new Uint8Array(0);
+    const update = decodeChannelUpdate(raw);
+    if (update === undefined) throw new InternalError('no channel_update');
+    expect(update).toMatchObject({ messageFlags, channelFlags: direction });
+    expect(checkChannelUpdate(secp256k1, update, raw, NODE.nodeId)).toEqual({ ok: true });
+  }
 });

@@ -205,6 +205,7 @@ describe('sending', () => {
 
   test('terms that come with a failure are told to the router before it is asked for the next route', async () => {
     await replica.openChannel(PEER.nodeId, SCID);
+    bench.reportTurns = 50;
     const reportsAtRequest: number[] = [];
     bench.route = (request) => {
       reportsAtRequest.push(bench.reports.length);

@@ -8,11 +8,15 @@ import type { Peer } from './peer.ts';
 
 const ID = new Uint8Array(32).fill(4);
 const ALL = new Uint8Array(32);
-const dispatcher = new Dispatcher(silentLogger, {} as unknown as MessageHandler);
+const unknown: Uint8Array[] = [];
+const dispatcher = new Dispatcher(silentLogger, {
+  unknownChannel: (_: Peer, channelId: Uint8Array) => void unknown.push(channelId),
+} as unknown as MessageHandler);
 
-function peerWith(takes: boolean): Peer {
-  const actor = { channelId: ID, stopped: !takes, post: () => takes };
+function peerWith(takes: boolean, stopped = !takes, disconnects: string[] = []): Peer {
+  const actor = { channelId: ID, stopped, post: () => takes };
   return {
+    disconnect: (reason: string) => void disconnects.push(reason),
     channels: new Map([[toHex(ID), actor]]),
     openings: new Map(),
     actors: () => [actor],
@@ -26,4 +30,20 @@ test.each(['error', 'warning'] as const)('%s: the frame is an actor’s if one t
     // Of a channel that is out of service.
     expect(dispatcher.dispatch(peerWith(false), message, 1n, 1n)).toBe(false);
   }
+});
+
+test('a message for a channel that is out of service is nobody’s, and the peer hears of it', () => {
+  const message = make('stfu', { channelId: ID, initiator: 1 });
+  const disconnects: string[] = [];
+  expect(dispatcher.dispatch(peerWith(false, true, disconnects), message, 1n, 1n)).toBe(false);
+  expect(unknown.splice(0)).toEqual([ID]);
+  expect(disconnects).toEqual([]);
+});
+
+test('a message that a channel has no room for ends the connection', () => {
+  const message = make('stfu', { channelId: ID, initiator: 1 });
+  const disconnects: string[] = [];
+  expect(dispatcher.dispatch(peerWith(false, false, disconnects), message, 1n, 1n)).toBe(false);
+  expect(disconnects).toEqual(['too many messages at once']);
+  expect(unknown).toEqual([]);
 });

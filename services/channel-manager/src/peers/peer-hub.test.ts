@@ -5,8 +5,6 @@ import { secp256k1 } from '@fulmen/crypto/default';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { sha256 } from '@fulmen/crypto';
 import { utf8Encode } from '@fulmen/codec';
-import type { GatewayToManager, ManagerToGateway } from '@fulmen/proto/link/v1/link';
-import type { DuplexStream } from '@fulmen/rpc';
 import { silentLogger } from '@fulmen/service';
 import { shardOfPeer } from '@fulmen/keys/shard';
 import { MemoryManagerDatabase, type MemoryManagerStore, type ManagerStore } from '@fulmen/store';
@@ -15,6 +13,7 @@ import { describe, expect, test, vi } from 'vitest';
 import type { ChannelActor } from '../engine/channel-actor.ts';
 import type { EnginePorts } from '../engine/ports.ts';
 import { PeerHub, type PeerHubHandler } from './peer-hub.ts';
+import { gatewayOf as gatewayTo, type ToGateway } from './testing/gateway.ts';
 
 const peerNodeId = secp256k1.publicKeyOf(sha256(utf8Encode('peer')));
 const FENCE = { shard: 0, epoch: 1n, replicaId: 'a' };
@@ -35,65 +34,8 @@ const UPDATE = encodeMessage(
   }),
 );
 
-type ToGateway = NonNullable<ManagerToGateway['body']>;
-
-/** A gateway's stream to the hub, and what it says and hears on it. */
-function gatewayOf(hub: PeerHub, gatewayId = 'g', hears: (body: ToGateway) => void = () => undefined) {
-  const sent: ToGateway[] = [];
-  const inbox: GatewayToManager[] = [];
-  let wake = (): void => undefined;
-  let over = false;
-  const end = (): void => {
-    over = true;
-    wake();
-  };
-  const stream = {
-    send: async ({ body }: ManagerToGateway) => {
-      if (body === undefined) return;
-      sent.push(body);
-      hears(body);
-    },
-    cancel: end,
-    async *[Symbol.asyncIterator]() {
-      while (!over) {
-        const next = inbox.shift();
-        if (next === undefined) await new Promise<void>((resolve) => (wake = resolve));
-        else yield next;
-      }
-    },
-  } as unknown as DuplexStream<GatewayToManager, ManagerToGateway>;
-  const say = (body: NonNullable<GatewayToManager['body']>): void => {
-    inbox.push({ body });
-    wake();
-  };
-  void hub.serve(stream);
-  say({ $case: 'hello', value: { gatewayId, incarnation: 1n } });
-  return {
-    end,
-    say,
-    /** How much of what was said the hub has not read. */
-    unheard: () => inbox.length,
-    announce: (connectionId: bigint) =>
-      say({
-        $case: 'peerConnected',
-        value: {
-          peerNodeId,
-          connectionId,
-          theirFeatures: new Uint8Array(0),
-          remoteAddress: '',
-          inbound: true,
-        },
-      }),
-    /** Everything of one kind that the hub sent. */
-    heard: <C extends ToGateway['$case']>($case: C) =>
-      sent.flatMap((body) =>
-        body.$case === $case
-          ? // The case selected the variant.
-            [body.value as Extract<ToGateway, { $case: C }>['value']]
-          : [],
-      ),
-  };
-}
+const gatewayOf = (hub: PeerHub, gatewayId?: string, hears?: (body: ToGateway) => void) =>
+  gatewayTo(hub, peerNodeId, gatewayId, hears);
 
 type Gateway = ReturnType<typeof gatewayOf>;
 
@@ -144,9 +86,9 @@ async function linked() {
   gateway.announce(1n);
   await vi.waitFor(() => expect(gateway.heard('ownScids')).toHaveLength(1));
   return {
+    gateway,
     ended,
-    hear: (number: bigint, message: Uint8Array) =>
-      gateway.say({ $case: 'inbound', value: { peerNodeId, generation: 1n, number, message } }),
+    hear: (number: bigint, message: Uint8Array) => gateway.inbound(1n, number, message),
     acknowledged: () => gateway.heard('inboundAck').map(({ through }) => through),
   };
 }
@@ -160,6 +102,23 @@ test('channel_updates are looked at one after the other, and acknowledged when t
   expect(ended).toHaveLength(1);
   ended[0]?.();
   await vi.waitFor(() => expect(acknowledged()).toEqual([0n, 1n]));
+  expect(ended).toHaveLength(2);
+});
+
+test('channel_updates that wait when their connection ends are not looked at any more', async () => {
+  const { gateway, ended, hear } = await linked();
+  for (const number of [1n, 2n, 3n]) hear(number, UPDATE);
+  await vi.waitFor(() => expect(ended).toHaveLength(1));
+  gateway.announce(2n);
+  await vi.waitFor(() => expect(gateway.heard('peerAccepted')).toHaveLength(2));
+  ended[0]?.();
+  // On the new connection: its answer comes after those before it were passed over.
+  gateway.inbound(2n, 1n, UPDATE);
+  await vi.waitFor(() => expect(ended).toHaveLength(2));
+  ended[1]?.();
+  await vi.waitFor(() =>
+    expect(gateway.heard('inboundAck')).toMatchObject([{ generation: 2n, through: 1n }]),
+  );
   expect(ended).toHaveLength(2);
 });
 

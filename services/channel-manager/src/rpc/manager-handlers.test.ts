@@ -325,7 +325,10 @@ test('bad requests are refused with what to send instead', async () => {
     [manager.updateChannelPolicy({ channelId: new Uint8Array(0), feeBaseMsat: 7 }), 'channel_id'],
     [manager.updateChannelPolicy({ channelId: new Uint8Array(32) }), 'nothing to change'],
     // LDK's MIN_CLTV_EXPIRY_DELTA is 48.
-    [manager.updateChannelPolicy({ channelId: new Uint8Array(32), cltvExpiryDelta: 47 }), 'cltv_expiry_delta'],
+    [
+      manager.updateChannelPolicy({ channelId: new Uint8Array(32), cltvExpiryDelta: 47 }),
+      'cltv_expiry_delta',
+    ],
     [
       manager.updateChannelPolicy({
         channelId: new Uint8Array(32),

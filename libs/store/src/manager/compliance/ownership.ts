@@ -1,4 +1,5 @@
 /** Leases, shards, connections: who may write. */
+import { toHex } from '@fulmen/codec';
 import { describe, expect, test } from 'vitest';
 import type { ConnectionOutcome, Fence, ManagerStore, PeerConnection } from '../manager-store.ts';
 import {
@@ -310,6 +311,32 @@ export function ownershipCompliance(
       const closed = { ...row, phase: 'closed' as const };
       expect(types(await a().commitSteps([step(fence, 150, 1n, { row: closed })]))).toEqual(['committed']);
       expect(await pruned()).toBe(1);
+    });
+
+    test('a stranger whose connection ended with the shard’s owner leaves nothing behind', async () => {
+      const before = await owner(a(), 'own-k', 17);
+      const strangers = [bytes(33, 0xb1), bytes(33, 0xb2)];
+      const [gone, back] = strangers;
+      if (gone === undefined || back === undefined) throw new TypeError('no strangers');
+      for (const peer of strangers) await a().acceptConnection(before, peer, connection('g1', 1n));
+      const pruned = async (): Promise<number> => {
+        let total = 0;
+        for (let removed = -1; removed !== 0; total += removed) removed = await b().prune(10, 0, 3_600_000);
+        return total;
+      };
+      await pruned();
+      const connected = async () =>
+        (await b().listPeers())
+          .filter(({ connected: now }) => now !== undefined)
+          .map(({ peerNodeId }) => toHex(peerNodeId))
+          .filter((key) => strangers.some((peer) => toHex(peer) === key));
+      expect(await connected()).toEqual(strangers.map(toHex));
+      await a().releaseShard(before);
+      // Nobody says that they are away: whoever knew of them is gone.
+      const after = await owner(b(), 'own-l', 17);
+      await b().acceptConnection(after, back, connection('g1', 1n));
+      expect(await pruned()).toBe(1);
+      expect(await connected()).toEqual([toHex(back)]);
     });
 
     test('a peer is trusted without confirmations once the operator says so, and until it says otherwise', async () => {

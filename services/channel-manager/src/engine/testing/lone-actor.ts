@@ -36,6 +36,8 @@ export class LoneActor {
   readonly letGo: HtlcSource[] = [];
   /** What the store answers to the next commits; then that they were made. */
   readonly verdicts: Verdict[] = [];
+  /** How often our terms of the channel were to be told. */
+  policiesTold = 0;
   /** What the store waits for. */
   committing: Promise<void> = Promise.resolve();
   /** What the replica knows of the chain; `doubt`: why it is not known as it is. */
@@ -114,7 +116,7 @@ export class LoneActor {
       inBackground: (_: string, work: () => Promise<void>) => void this.#work.push(work()),
       deliver: ({ resolutions }: GrowingForwarding) => void this.resolutions.push(...resolutions),
       letGo: (sources: readonly HtlcSource[]) => void this.letGo.push(...sources),
-      publishPolicy: () => undefined,
+      publishPolicy: () => void (this.policiesTold += 1),
       channelsChanged: () => undefined,
     };
     const channel = {

@@ -130,6 +130,8 @@ export class Bench {
   readonly reports: ReportPathRequest[] = [];
   route: RouteScript = () => NO_ROUTE;
   routerIsAway = false;
+  /** Turns of the event loop that the router takes over a report. */
+  reportTurns = 0;
   chainDoubt: string | undefined;
   #replicas = 0;
   #rows = 0;
@@ -149,9 +151,10 @@ export class Bench {
         this.routeRequests.push(request);
         return Promise.resolve(this.route(request));
       },
-      reportPath: (request) => {
+      reportPath: async (request) => {
+        for (let turn = 0; turn < this.reportTurns; turn += 1) await new Promise(setImmediate);
         this.reports.push(request);
-        return Promise.resolve({});
+        return {};
       },
     } as Partial<Handlers<RouterServiceService>> as Handlers<RouterServiceService>);
     await Promise.all([signer.listen(), router.listen()]);
