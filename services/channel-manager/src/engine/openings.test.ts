@@ -1,5 +1,5 @@
 /** When no channel is opened, and which channels count against the caps on pending ones. */
-import { Pair } from '@fulmen/channel/testing/pair';
+import { addCommand, Pair } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { expect, test } from 'vitest';
 import type { Peer } from '../peers/peer.ts';
@@ -18,6 +18,28 @@ test('a channel of the peer’s that fails before its funding confirmed counts u
   expect(isPending(bob.channel)).toBe(true);
   bob.must({ type: 'funding_lost', reason: 'nobody saw it' });
   expect(isPending(bob.channel)).toBe(false);
+});
+
+test('one that the peer closes before frees no place either, at whatever step it leaves the close', () => {
+  const pair = new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
+  const { alice, bob } = pair;
+  const look = () => [bob.channel.phase.type, isPending(bob.channel)];
+  // While an HTLC is there no fee is negotiated.
+  alice.must(addCommand(1, 1_000_000n));
+  pair.settle();
+  alice.must({ type: 'shutdown' });
+  pair.settle();
+  expect(look()).toEqual(['shutting_down', true]);
+  bob.must({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(1) });
+  bob.must({ type: 'commit' });
+  pair.deliver('alice');
+  pair.deliver('alice');
+  alice.must({ type: 'commit' });
+  while (bob.channel.phase.type === 'shutting_down')
+    expect(pair.deliver('bob') || pair.deliver('alice')).toBe(true);
+  expect(look()).toEqual(['negotiating_closing', true]);
+  pair.deliverAll();
+  expect(look()).toEqual(['closing_mutual', true]);
 });
 
 test('one that fails afterwards does not, nor one that this node funds', () => {
