@@ -43,6 +43,7 @@ function runAfter(
     newHtlcs: 'taken',
     reestablish: 'awaited',
     isTakenUp: () => true,
+    isTakenByOthers: () => false,
     decisions: new Map(),
     outgoing: new Map([
       [
