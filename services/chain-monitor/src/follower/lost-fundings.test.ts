@@ -203,8 +203,12 @@ function commitmentOf(content: CommitmentContent) {
 
 type Bench = Awaited<ReturnType<typeof watched>>;
 
-/** Its channel failed: the commitment, a transaction that no mempool takes, is ordered. */
-function fail({ harness, watch, raw }: Bench, leftovers: Partial<ChannelMonitor>): void {
+/** Its channel failed: the commitment, a transaction that no mempool takes, is ordered, or waits for the signer. */
+function fail(
+  { harness, watch, raw }: Bench,
+  leftovers: Partial<ChannelMonitor>,
+  closeState: 'ordered' | 'pending' = 'ordered',
+): void {
   const { channelId } = watch;
   const monitor: ChannelMonitor = {
     ...newMonitor({ ...TEST_PARAMETERS, channelId }),
@@ -215,9 +219,10 @@ function fail({ harness, watch, raw }: Bench, leftovers: Partial<ChannelMonitor>
     channelId,
     updateId: 1n,
     snapshot: encodeMonitor(monitor),
-    closeState: 'ordered',
+    closeState,
   });
-  harness.manager.broadcasts.push({ kind: 'force_close', channelId, transactions: [orphan(raw)] });
+  if (closeState === 'ordered')
+    harness.manager.broadcasts.push({ kind: 'force_close', channelId, transactions: [orphan(raw)] });
 }
 
 /** The manager closes the channel for good. */
@@ -228,8 +233,8 @@ function close({ harness, watch }: Bench): void {
     harness.manager.channels.set(key, { ...channel, row: { ...channel.row, phase: 'closed' } });
 }
 
-/** A channel of the counterparty's that failed, and whose funding was not seen in all its time, but for the last block. */
-async function failedAndLost(leftovers: Partial<ChannelMonitor>): Promise<Bench> {
+/** A funding of the counterparty's that was not seen in all its time, but for the last block. */
+async function almostLost(): Promise<Bench> {
   const { harness: first, watch, raw } = await watched();
   const key = toHex(watch.channelId);
   const young = first.state.fundings.get(key);
@@ -237,13 +242,19 @@ async function failedAndLost(leftovers: Partial<ChannelMonitor>): Promise<Bench>
   first.state.fundings.set(key, { ...young, watchedHeight: young.watchedHeight + 1 - TIMEOUT_BLOCKS });
   const harness = await first.restart();
   open.splice(0, 1, harness);
-  const bench = { harness, watch, raw };
+  return { harness, watch, raw };
+}
+
+/** A channel of the counterparty's that failed, and whose funding was never seen. */
+async function failedAndLost(leftovers: Partial<ChannelMonitor>): Promise<Bench> {
+  const bench = await almostLost();
+  const { harness, watch } = bench;
   fail(bench, leftovers);
   await harness.mine(1);
   expect(harness.status(watch)).toMatchObject({ type: 'lost' });
   await harness.mine(1);
   expect(harness.state.broadcasts.size).toBe(1);
-  expect(harness.state.fundings.get(key)?.settledHeight).toBeUndefined();
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBeUndefined();
   close(bench);
   await harness.mine(1);
   return bench;
@@ -253,6 +264,22 @@ test('one in which the holder has nothing is forgotten once its channel is close
   const { harness, watch } = await failedAndLost({});
   expect(harness.state.broadcasts.size).toBe(0);
   expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBe(110 + 3);
+});
+
+test('nor before the signer has signed its commitment: the order would come afterwards, and stay', async () => {
+  const bench = await almostLost();
+  const { harness, watch, raw } = bench;
+  fail(bench, {}, 'pending');
+  close(bench);
+  await harness.mine(3);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBeUndefined();
+  harness.signer.answers.holderCommitment = orphan(raw);
+  await harness.clock.advance(60_000);
+  await harness.mine(1);
+  await harness.mine(1);
+  expect(harness.signer.calls.closes.length).toBeGreaterThan(0);
+  expect(harness.state.broadcasts.size).toBe(0);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBeDefined();
 });
 
 test.each<{ readonly what: string; readonly leftovers: Partial<ChannelMonitor> }>([
