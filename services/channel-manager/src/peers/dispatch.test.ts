@@ -27,3 +27,20 @@ test.each(['error', 'warning'] as const)('%s: the frame is an actor’s if one t
     expect(dispatcher.dispatch(peerWith(false), message, 1n, 1n)).toBe(false);
   }
 });
+
+// One that was closed before this process began is such a channel; BOLT 1 wants an error for it, and the peer closes then.
+test('channel_reestablish of a channel that is not known is answered', () => {
+  const answered: string[] = [];
+  const answering = new Dispatcher(silentLogger, {
+    unknownChannel: (_, channelId, generation) => void answered.push(`${toHex(channelId)} ${generation}`),
+  } as Partial<MessageHandler> as MessageHandler);
+  const message = make('channel_reestablish', {
+    channelId: new Uint8Array(32).fill(5),
+    nextCommitmentNumber: 1n,
+    nextRevocationNumber: 0n,
+    yourLastPerCommitmentSecret: new Uint8Array(32),
+    myCurrentPerCommitmentPoint: new Uint8Array(33).fill(2),
+  });
+  expect(answering.dispatch(peerWith(true), message, 3n, 1n)).toBe(false);
+  expect(answered).toEqual([`${'05'.repeat(32)} 3`]);
+});
