@@ -357,7 +357,9 @@ describe('closing_signed', () => {
       const scripts = [testScript(1), testScript(2)];
       let theirsSat = closingFeeSat(scripts, theirs);
       for (let i = 0; i < 40 && pair.alice.channel.phase.type === 'negotiating_closing'; i += 1) {
-        const { feeSatoshis } = take(pair.alice, 'closing_signed');
+        const { feeSatoshis, tlvs } = take(pair.alice, 'closing_signed');
+        // A fee outside of the range beside it is one that the peer must fail the channel for.
+        if (tlvs.feeRange) expect(feeSatoshis).toBeGreaterThanOrEqual(tlvs.feeRange.minFeeSatoshis);
         const isNear = feeSatoshis * 10n >= theirsSat * 7n && feeSatoshis * 10n <= theirsSat * 13n;
         const nearerSat = feeSatoshis < theirsSat ? theirsSat - theirsSat / 10n : theirsSat + theirsSat / 10n;
         if (isNear) theirsSat = feeSatoshis;

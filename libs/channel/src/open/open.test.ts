@@ -339,6 +339,15 @@ describe('a funding that never confirms', () => {
     const unpaid = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 0n });
     unpaid.bob.must({ type: 'funding_lost', reason: 'it was not seen in 2016 blocks' });
     expect(unpaid.bob.channel.phase.type).toBe('closed');
+    // Its balance is others' money while it is in an HTLC.
+    const busy = new Pair(fakeSecp256k1, { confirmations: 'zero_conf', pushMsat: 0n });
+    busy.alice.must(addCommand(1, 5_000_000n));
+    busy.settle();
+    busy.bob.effects.length = 0;
+    busy.bob.must({ type: 'funding_lost', reason: 'it was not seen in 2016 blocks' });
+    expect(busy.bob.channel.phase.type).toBe('open');
+    expect(busy.bob.channel.changes.htlcs).toHaveLength(1);
+    expect(busy.bob.effects).toEqual([]);
   });
 
   test('leaves HTLCs with the chain once the channel was closed by force', () => {

@@ -205,6 +205,16 @@ export const CHAIN_STORE_CASES: readonly ChainStoreCase[] = [
     },
   },
   {
+    name: 'a watch that is taken up again keeps what it lacked before: whose it is, and since when it waits',
+    run: async ({ store }) => {
+      const lease = await leaseOf(store);
+      await store.commit(lease, { fundings: [FUNDING] });
+      const again = { ...FUNDING, watchedHeight: 7, funder: 'counterparty' } as const;
+      await store.commit(lease, { fundings: [again] });
+      deepStrictEqual((await store.load()).fundings, [again]);
+    },
+  },
+  {
     name: 'a watch from before funders were noted is new again, until its funding is seen',
     run: async ({ store, manager }) => {
       const lease = await leaseOf(store);

@@ -3,11 +3,18 @@ import { afterEach, expect, test } from 'vitest';
 import { decodeTx, encodeTx, p2wshScript } from '@fulmen/bitcoin';
 import { ANYONE_SCRIPT } from '@fulmen/chain/compliance';
 import { toHex } from '@fulmen/codec';
-import { type ChannelMonitor, encodeMonitor, newMonitor } from '@fulmen/monitor';
+import {
+  type ChannelMonitor,
+  type CommitmentContent,
+  encodeMonitor,
+  htlcKey,
+  newMonitor,
+} from '@fulmen/monitor';
 import type { FundingWatch } from '@fulmen/store';
 import { storeRawTx } from '@fulmen/testing/devchain';
 import { type Harness, payFrom, startHarness } from '../testing/harness.ts';
 import { TEST_PARAMETERS } from '../testing/monitor-parameters.ts';
+import { BURIAL_DEPTH } from './orders.ts';
 
 const open: Harness[] = [];
 afterEach(async () => {
@@ -161,57 +168,163 @@ test('one that confirms in time is not', async () => {
   expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 11 });
 });
 
-/** A channel of the counterparty's that failed, and whose funding was never seen. */
-async function failedAndLost(toHolderMsat: bigint): Promise<Awaited<ReturnType<typeof watched>>> {
-  const bench = await watched();
-  const { harness, watch, raw } = bench;
-  const key = toHex(watch.channelId);
-  const content = {
-    commitmentNumber: 0n,
-    feerateSatPerKw: 253,
-    toHolderMsat,
-    toCounterpartyMsat: 1_000_000_000n - toHolderMsat,
-    htlcs: [],
-  };
+const EMPTY: CommitmentContent = {
+  commitmentNumber: 0n,
+  feerateSatPerKw: 253,
+  toHolderMsat: 0n,
+  toCounterpartyMsat: 1_000_000_000n,
+  htlcs: [],
+};
+const PAID: CommitmentContent = { ...EMPTY, toHolderMsat: 1_000n, toCounterpartyMsat: 999_999_000n };
+const OFFERED: CommitmentContent = {
+  ...EMPTY,
+  toCounterpartyMsat: 999_999_000n,
+  htlcs: [{ direction: 'inbound', id: 0n }],
+};
+const HTLCS: ChannelMonitor['htlcs'] = new Map([
+  [
+    htlcKey({ direction: 'inbound', id: 0n }),
+    {
+      htlc: {
+        direction: 'inbound',
+        id: 0n,
+        amountMsat: 1_000n,
+        paymentHash: new Uint8Array(32).fill(5),
+        cltvExpiryHeight: 5_000,
+      },
+    },
+  ],
+]);
+
+/** As the monitor keeps a commitment of either side. */
+function commitmentOf(content: CommitmentContent) {
+  return { content, signatures: [], perCommitmentPoint: new Uint8Array(33).fill(2) };
+}
+
+type Bench = Awaited<ReturnType<typeof watched>>;
+
+/** Its channel failed: the commitment, a transaction that no mempool takes, is ordered, or waits for the signer. */
+function fail(
+  { harness, watch, raw }: Bench,
+  leftovers: Partial<ChannelMonitor>,
+  closeState: 'ordered' | 'pending' = 'ordered',
+): void {
+  const { channelId } = watch;
   const monitor: ChannelMonitor = {
-    ...newMonitor({ ...TEST_PARAMETERS, channelId: watch.channelId }),
-    holderCommitment: { content, signatures: [] },
+    ...newMonitor({ ...TEST_PARAMETERS, channelId }),
+    holderCommitment: commitmentOf(EMPTY),
+    ...leftovers,
   };
-  harness.state.monitors.set(key, {
-    channelId: watch.channelId,
+  harness.state.monitors.set(toHex(channelId), {
+    channelId,
     updateId: 1n,
     snapshot: encodeMonitor(monitor),
-    closeState: 'ordered',
+    closeState,
   });
-  // Any transaction that no mempool takes.
-  harness.manager.broadcasts.push({
-    kind: 'force_close',
-    channelId: watch.channelId,
-    transactions: [orphan(raw)],
-  });
-  await mineMany(harness, TIMEOUT_BLOCKS);
-  expect(harness.status(watch)).toMatchObject({ type: 'lost' });
-  await harness.mine(1);
-  expect(harness.state.broadcasts.size).toBe(1);
-  expect(harness.state.fundings.get(key)?.settledHeight).toBeUndefined();
+  if (closeState === 'ordered')
+    harness.manager.broadcasts.push({ kind: 'force_close', channelId, transactions: [orphan(raw)] });
+}
+
+/** The manager closes the channel for good. */
+function close({ harness, watch }: Bench): void {
+  const key = toHex(watch.channelId);
   const channel = harness.manager.channels.get(key);
   if (channel !== undefined)
     harness.manager.channels.set(key, { ...channel, row: { ...channel.row, phase: 'closed' } });
+}
+
+/** A funding of the counterparty's that was not seen in all its time, but for the last block. */
+async function almostLost(): Promise<Bench> {
+  const { harness: first, watch, raw } = await watched();
+  const key = toHex(watch.channelId);
+  const young = first.state.fundings.get(key);
+  if (young?.watchedHeight === undefined) throw new TypeError('not watched');
+  first.state.fundings.set(key, { ...young, watchedHeight: young.watchedHeight + 1 - TIMEOUT_BLOCKS });
+  const harness = await first.restart();
+  open.splice(0, 1, harness);
+  return { harness, watch, raw };
+}
+
+/** A channel of the counterparty's that failed, and whose funding was never seen. */
+async function failedAndLost(leftovers: Partial<ChannelMonitor>): Promise<Bench> {
+  const bench = await almostLost();
+  const { harness, watch } = bench;
+  fail(bench, leftovers);
+  await harness.mine(1);
+  expect(harness.status(watch)).toMatchObject({ type: 'lost' });
+  await harness.mine(1);
+  expect(harness.state.broadcasts.size).toBe(1);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBeUndefined();
+  close(bench);
   await harness.mine(1);
   return bench;
 }
 
 test('one in which the holder has nothing is forgotten once its channel is closed', async () => {
-  const { harness, watch } = await failedAndLost(0n);
+  const { harness, watch } = await failedAndLost({});
   expect(harness.state.broadcasts.size).toBe(0);
-  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBe(110 + TIMEOUT_BLOCKS + 2);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBe(110 + 3);
 });
 
-test('one in which the holder has a balance is watched, and its commitment kept, for good', async () => {
-  const { harness, watch, raw } = await failedAndLost(1_000n);
-  expect(harness.state.broadcasts.size).toBe(1);
-  submit(harness, raw);
+test('nor before the signer has signed its commitment: the order would come afterwards, and stay', async () => {
+  const bench = await almostLost();
+  const { harness, watch, raw } = bench;
+  fail(bench, {}, 'pending');
+  close(bench);
+  await harness.mine(3);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBeUndefined();
+  harness.signer.answers.holderCommitment = orphan(raw);
+  await harness.clock.advance(60_000);
   await harness.mine(1);
-  expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 1 });
-  expect(harness.state.broadcasts.size).toBe(1);
+  await harness.mine(1);
+  expect(harness.signer.calls.closes.length).toBeGreaterThan(0);
+  expect(harness.state.broadcasts.size).toBe(0);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBeDefined();
+});
+
+test.each<{ readonly what: string; readonly leftovers: Partial<ChannelMonitor> }>([
+  { what: 'a balance', leftovers: { holderCommitment: commitmentOf(PAID) } },
+  { what: 'an HTLC', leftovers: { holderCommitment: commitmentOf(OFFERED), htlcs: HTLCS } },
+  { what: 'a balance before the last', leftovers: { previousHolderCommitment: commitmentOf(PAID) } },
+  { what: 'a balance by the peer’s', leftovers: { counterpartyCommitment: commitmentOf(PAID) } },
+  { what: 'a balance by the peer’s next', leftovers: { nextCounterpartyCommitment: commitmentOf(PAID) } },
+])(
+  'one in whose commitments the holder has $what is watched, and its commitment kept, for good',
+  async ({ leftovers }) => {
+    const { harness, watch, raw } = await failedAndLost(leftovers);
+    expect(harness.state.broadcasts.size).toBe(1);
+    submit(harness, raw);
+    await harness.mine(1);
+    expect(harness.status(watch)).toMatchObject({ type: 'confirmed', depth: 1 });
+    expect(harness.state.broadcasts.size).toBe(1);
+  },
+);
+
+test('the commitment of one that was lost is tried once a block, and not every half minute', async () => {
+  const { harness } = await failedAndLost({ holderCommitment: commitmentOf(PAID) });
+  const attempts = async (): Promise<number> =>
+    Number(/rebroadcasts_total\{[^}]*\} (\d+)/.exec(await harness.metrics.registry.metrics())?.[1]);
+  const before = await attempts();
+  await harness.clock.advance(30_000);
+  await harness.turn();
+  expect(await attempts()).toBe(before);
+  await harness.mine(1);
+  expect(await attempts()).toBe(before + 1);
+});
+
+test('of our own that was replaced nothing is left once the conflict is buried', async () => {
+  const bench = await watched('holder');
+  const { harness, watch, raw } = bench;
+  submit(harness, payFrom(harness.devChain, 1, [{ script: ANYONE_SCRIPT, valueSat: 2_000_000n }]).raw);
+  harness.manager.broadcasts.push({ kind: 'funding', channelId: watch.channelId, transactions: [raw] });
+  await harness.turn();
+  fail(bench, { holderCommitment: commitmentOf(PAID) });
+  await harness.mine(6);
+  expect(harness.status(watch)).toMatchObject({ type: 'lost' });
+  close(bench);
+  await mineMany(harness, BURIAL_DEPTH - 7);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBeUndefined();
+  await harness.mine(1);
+  expect(harness.state.broadcasts.size).toBe(0);
+  expect(harness.state.fundings.get(toHex(watch.channelId))?.settledHeight).toBe(110 + BURIAL_DEPTH);
 });

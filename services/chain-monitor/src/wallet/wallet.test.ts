@@ -101,6 +101,20 @@ describe('locked coins survive a restart', () => {
   });
 });
 
+test('a funding pays the feerate that was asked for, and the estimate where none was', async () => {
+  const estimateSatPerKw = 1_000;
+  const harness = await withTwoCoins({ config: { fallbackFeerateSatPerKw: estimateSatPerKw } });
+  const feeSat = async (n: number, feerateSatPerKw?: number): Promise<bigint> => {
+    const order = { channelKeysId: keysId(n), scriptPubkey: FUNDING_SCRIPT, valueSat: 100_000n };
+    const asked = { ...order, ...(feerateSatPerKw !== undefined && { feerateSatPerKw }) };
+    return (await harness.wallet.fundChannel(asked)).feeSat;
+  };
+  const estimatedSat = await feeSat(1, estimateSatPerKw);
+  await harness.wallet.releaseFunding({ channelKeysId: keysId(1) });
+  expect(await feeSat(2, 5 * estimateSatPerKw)).toBe(5n * estimatedSat);
+  expect(await feeSat(3)).toBe(estimatedSat);
+});
+
 test('what was paid is remembered for two weeks, so that its key does not pay again, and then forgotten', async () => {
   const harness = await withTwoCoins();
   const { transaction } = await harness.wallet.fundChannel({

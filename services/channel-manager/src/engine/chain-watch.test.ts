@@ -76,6 +76,7 @@ describe('while the chain is not known as it is', () => {
         decisions: new Map(),
         outgoing: new Map(),
         isTakenUp: () => true,
+        isTakenByOthers: () => false,
         sharedSecretOf: () => new Uint8Array(32),
         refuseForward: () => refusal,
         cannotCarry: () => ({ kind: 'temporary_node_failure' }),

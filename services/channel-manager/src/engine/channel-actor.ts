@@ -388,6 +388,7 @@ export class ChannelActor {
         reestablish: this.#reestablish,
         updatesComplete: this.#host.towers === undefined ? 'at_commit' : 'at_towers',
         isTakenUp: (id) => this.#inbound.isTakenUp(id),
+        isTakenByOthers: (id) => this.#inbound.isTakenByOthers(id),
         sharedSecretOf: (id) => this.#inbound.sharedSecretOf(id),
         refuseForward: (intent) => this.#refuseForward(intent, this.#failureUpdates.of(outgoingScid(intent))),
         cannotCarry: (intent, error) => refusalOf(error, intent),

@@ -1,6 +1,6 @@
 /** What the engine does about connections that change while a channel is made, and about channels that are out of service. */
 import { NETWORKS } from '@fulmen/bitcoin';
-import type { EstablishedChannel } from '@fulmen/channel';
+import type { ChannelInput, EstablishedChannel } from '@fulmen/channel';
 import { FEATURES } from '@fulmen/channel/testing/node';
 import { Pair } from '@fulmen/channel/testing/pair';
 import { toHex, utf8Encode } from '@fulmen/codec';
@@ -17,6 +17,7 @@ import { gatewayOf } from '../peers/testing/gateway.ts';
 import { ChannelActor } from './channel-actor.ts';
 import { EngineCommands } from './commands.ts';
 import { Engine, type EngineOptions } from './engine.ts';
+import type { Item } from './items.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 
 const UNKNOWN_NODE = {
@@ -229,6 +230,24 @@ test('as funder, and not otherwise, the node proposes the feerate that a commitm
     );
   }
 });
+
+test.each([[undefined], [{ targetSatPerKw: 500, maximumSatPerKw: 600 }]])(
+  'a mutual close asks its channel for the feerates that the operator named: %o',
+  async (feerates) => {
+    const inputs: ChannelInput[] = [];
+    const actor = {
+      post: (item: Item) => {
+        if (item.kind !== 'command') return false;
+        inputs.push(item.input);
+        item.settle({ ok: true });
+        return true;
+      },
+    };
+    const commands = new EngineCommands({ channel: () => actor } as unknown as Engine);
+    await commands.closeChannel(new Uint8Array(32), { kind: 'cooperative', script: undefined, feerates });
+    expect(inputs).toEqual([{ type: 'shutdown', ...(feerates && { feerates }) }]);
+  },
+);
 
 test('a channel that is out of service has no policy to set: that is said, and not that another replica has it', async () => {
   const { channelId, parameters } = new Pair(fakeSecp256k1).alice.channel;

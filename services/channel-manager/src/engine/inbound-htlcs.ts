@@ -60,6 +60,10 @@ export class InboundHtlcs {
     return this.#decided.has(htlcId);
   }
 
+  isTakenByOthers(htlcId: bigint): boolean {
+    return this.#takenByOthers.has(htlcId);
+  }
+
   sharedSecretOf(htlcId: bigint): Uint8Array | undefined {
     return this.#secrets.get(htlcId);
   }

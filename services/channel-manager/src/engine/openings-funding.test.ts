@@ -1,11 +1,11 @@
-/** What becomes of the coins that the wallet set apart for an opening that comes to nothing. */
+/** What becomes of an opening that comes to nothing: the coins that the wallet set apart, and what the operator hears. */
 import { acceptChannel } from '@fulmen/channel';
 import { FEATURES } from '@fulmen/channel/testing/node';
 import { testScript } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { RpcError } from '@fulmen/rpc';
-import { toHex } from '@fulmen/codec';
-import type { MessageOf } from '@fulmen/wire';
+import { toHex, utf8Encode } from '@fulmen/codec';
+import { type MessageOf, make } from '@fulmen/wire';
 import { expect, test } from 'vitest';
 import type { Peer } from '../peers/peer.ts';
 import type { ChannelActor } from './channel-actor.ts';
@@ -14,8 +14,8 @@ import { FUNDED, OneOpening } from './testing/one-opening.ts';
 
 const turnOfTheLoop = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('a peer that accepts and leaves while the wallet builds: they are free again', async () => {
-  const one = new OneOpening();
+/** The operator's wish, told to the peer: `open` is what it hears. */
+async function begin(one: OneOpening) {
   const sent: MessageOf<'open_channel'>[] = [];
   const peer = {
     nodeId: fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(9)),
@@ -41,11 +41,33 @@ test('a peer that accepts and leaves while the wallet builds: they are free agai
       },
       1_000,
     )
-    .catch((error: unknown) => String(error));
+    .catch((error: unknown) => error);
   await turnOfTheLoop();
   const [actor] = peer.openings.values();
   const [open] = sent;
   if (actor === undefined || open === undefined) throw new TypeError('no opening');
+  return { peer, outcome, actor, open };
+}
+
+// The console asks another replica again for as long as it may when a call is 'aborted'.
+test('an opening that the peer refuses is answered at once, in its words, and no other replica is asked', async () => {
+  const one = new OneOpening();
+  const { outcome, actor, open } = await begin(one);
+  const message = make('error', {
+    channelId: open.temporaryChannelId,
+    data: utf8Encode('no more channels today'),
+  });
+  actor.post({ kind: 'message', input: { type: 'message', message }, generation: 1n, frame: 1n });
+  expect(await outcome).toMatchObject({
+    code: 'failed_precondition',
+    message: expect.stringMatching(/^the channel was not opened: .*no more channels today/) as string,
+    metadata: {},
+  });
+});
+
+test('a peer that accepts and leaves while the wallet builds: they are free again', async () => {
+  const one = new OneOpening();
+  const { peer, outcome, actor, open } = await begin(one);
   const accepted = acceptChannel(
     one.counterparty.ctx,
     {
@@ -65,7 +87,7 @@ test('a peer that accepts and leaves while the wallet builds: they are free agai
   actor.post({ kind: 'message', input: { type: 'message', message }, generation: 1n, frame: 1n });
   await one.asked.promise;
   actor.post({ kind: 'disconnected', generation: 1n });
-  expect(await outcome).toContain('the peer disconnected during the opening');
+  expect(String(await outcome)).toContain('the peer disconnected during the opening');
   expect(one.released).toEqual([]);
   one.answer.resolve(FUNDED);
   await turnOfTheLoop();

@@ -43,6 +43,7 @@ function runAfter(
     newHtlcs: 'taken',
     reestablish: 'awaited',
     isTakenUp: () => true,
+    isTakenByOthers: () => false,
     decisions: new Map(),
     outgoing: new Map([
       [
@@ -93,6 +94,17 @@ describe('the chain ends a channel', () => {
     // Nothing upstream hears of HTLCs that the chain decides about.
     expect(result.forwarding.resolutions).toEqual([]);
     expect(run(pair, state, item).monitorUpdates).toEqual([]);
+  });
+
+  test('a funding that is lost closes its channel, and what it had under way fails upstream', () => {
+    const pair = pairWithHtlcs();
+    const result = run(pair, pair.alice.channel, told({ type: 'lost', reason: 'it was replaced' }));
+    expect(established(result).phase).toEqual({ type: 'closed', reason: 'it was replaced' });
+    expect(established(result).changes.htlcs).toEqual([]);
+    expect(result.forwarding.resolutions).toMatchObject([
+      { source: { type: 'htlc', htlcId: 9n }, outcome: { type: 'failed_here' } },
+    ]);
+    expect(result.forwarding.events.map(({ type }) => type)).toEqual(['channel_closed']);
   });
 
   test('no HTLC is added to it any more', () => {

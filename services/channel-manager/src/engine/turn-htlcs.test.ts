@@ -59,6 +59,7 @@ class Bench {
         decisions: new Map(),
         outgoing: this.outgoing,
         isTakenUp: () => true,
+        isTakenByOthers: () => false,
         sharedSecretOf: (id) => (id === 0n ? SHARED_SECRET : undefined),
         refuseForward: () => undefined,
         cannotCarry: () => ({ kind: 'temporary_node_failure' }),

@@ -135,6 +135,21 @@ export class TurnHtlcs {
     if (error === undefined) this.forwarding.intentClaims.push({ source, outcome: 'cancelled' });
   }
 
+  /**
+   * The state is old: what it handed over and nobody has taken yet is not for this node to pay, for the channel that brought
+   * it cannot be claimed from by what is known here. Nothing is failed: the chain decides about the HTLC.
+   */
+  takeBack(before: ChannelState): void {
+    if (before.type !== 'established') return;
+    const { channelId } = this.#context;
+    for (const { body, state } of before.changes.htlcs) {
+      if (body.direction !== 'inbound' || state !== 'committed') continue;
+      if (!this.#context.isTakenUp(body.id) || this.#context.isTakenByOthers(body.id)) continue;
+      const source = { type: 'htlc', channelId, htlcId: body.id } as const;
+      this.forwarding.intentClaims.push({ source, outcome: 'cancelled' });
+    }
+  }
+
   /** Adds an HTLC for an intent, or says why not to whoever it came from. */
   forward(intent: Intent, alternatives: 'untried' | 'none'): void {
     const state = this.#core.state();

@@ -35,6 +35,8 @@ export interface TurnContext {
   readonly fulfilledLateMsat: bigint;
   /** Whether an inbound HTLC's intent is written. */
   readonly isTakenUp: (inboundHtlcId: bigint) => boolean;
+  /** Whether others are known to have settled an inbound HTLC's intent. */
+  readonly isTakenByOthers: (inboundHtlcId: bigint) => boolean;
   readonly sharedSecretOf: (inboundHtlcId: bigint) => Uint8Array | undefined;
   /** Policy of the outgoing channel; undefined lets the HTLC pass. */
   readonly refuseForward: (intent: Intent) => FailureMessage | undefined;

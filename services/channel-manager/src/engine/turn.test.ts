@@ -16,6 +16,7 @@ class Bench {
   readonly pair = new Pair(secp);
   readonly decisions = new Map<bigint, HtlcDecision>();
   readonly takenUp = new Set<bigint>();
+  readonly takenByOthers = new Set<bigint>();
   updatesComplete: 'at_commit' | 'at_towers';
   state: ChannelState;
   #frame = 0n;
@@ -45,6 +46,7 @@ class Bench {
         decisions: this.decisions,
         outgoing: new Map(),
         isTakenUp: (id) => this.takenUp.has(id),
+        isTakenByOthers: (id) => this.takenByOthers.has(id),
         sharedSecretOf: () => new Uint8Array(32),
         refuseForward: () => undefined,
         cannotCarry: () => ({ kind: 'temporary_node_failure' }),
@@ -253,6 +255,21 @@ describe('a turn of a channel whose rows were set back', () => {
       messages: [],
       forwarding: { intents: [], events: [] },
     });
+  });
+
+  test('takes back what it had handed over, where nobody else has it: the channel that paid cannot be claimed from', () => {
+    const bench = new Bench('at_commit');
+    for (const seed of [1, 2, 3]) bench.pair.alice.must(addCommand(seed, 10_000_000n));
+    bench.pair.settle();
+    bench.state = bench.pair.bob.channel;
+    for (const id of [0n, 1n]) bench.takenUp.add(id);
+    bench.takenByOthers.add(1n);
+    const { channelId } = bench.channel;
+    const source = { type: 'htlc', channelId, htlcId: 0n } as const;
+    const result = bench.turn({ kind: 'state_lost' }, { kind: 'disconnected', generation: 0n });
+    expect(result.forwarding.intentClaims).toEqual([{ source, outcome: 'cancelled' }]);
+    expect(bench.channel.changes.htlcs).toHaveLength(3);
+    expect(bench.turn({ kind: 'state_lost' }).forwarding.intentClaims).toEqual([]);
   });
 
   test('stays as it is when chain-monitor decides to close, and refuses the operator', () => {

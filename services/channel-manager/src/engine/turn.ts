@@ -264,8 +264,11 @@ export class Turn {
       case 'broadcast_funding':
       case 'broadcast_closing':
       case 'announce_channel':
-      case 'force_close':
       case 'disconnect':
+        this.#followUps.push(effect);
+        return;
+      case 'force_close':
+        if (effect.broadcast === 'passive') this.#htlcs.takeBack(before);
         this.#followUps.push(effect);
         return;
     }

@@ -8,10 +8,11 @@ import type { Peer } from './peer.ts';
 
 const ID = new Uint8Array(32).fill(4);
 const ALL = new Uint8Array(32);
-const unknown: Uint8Array[] = [];
+/** What no channel took: its id, and the connection's generation. */
+const unknown: string[] = [];
 const dispatcher = new Dispatcher(silentLogger, {
-  unknownChannel: (_: Peer, channelId: Uint8Array) => void unknown.push(channelId),
-} as unknown as MessageHandler);
+  unknownChannel: (_, channelId, generation) => void unknown.push(`${toHex(channelId)} ${generation}`),
+} as Partial<MessageHandler> as MessageHandler);
 
 function peerWith(takes: boolean, stopped = !takes, disconnects: string[] = []): Peer {
   const actor = { channelId: ID, stopped, post: () => takes };
@@ -36,7 +37,7 @@ test('a message for a channel that is out of service is nobody’s, and the peer
   const message = make('stfu', { channelId: ID, initiator: 1 });
   const disconnects: string[] = [];
   expect(dispatcher.dispatch(peerWith(false, true, disconnects), message, 1n, 1n)).toBe(false);
-  expect(unknown.splice(0)).toEqual([ID]);
+  expect(unknown.splice(0)).toEqual([`${toHex(ID)} 1`]);
   expect(disconnects).toEqual([]);
 });
 
@@ -46,4 +47,17 @@ test('a message that a channel has no room for ends the connection', () => {
   expect(dispatcher.dispatch(peerWith(false, false, disconnects), message, 1n, 1n)).toBe(false);
   expect(disconnects).toEqual(['too many messages at once']);
   expect(unknown).toEqual([]);
+});
+
+// One that was closed before this process began is such a channel; BOLT 1 wants an error for it, and the peer closes then.
+test('channel_reestablish of a channel that is not known is answered', () => {
+  const message = make('channel_reestablish', {
+    channelId: new Uint8Array(32).fill(5),
+    nextCommitmentNumber: 1n,
+    nextRevocationNumber: 0n,
+    yourLastPerCommitmentSecret: new Uint8Array(32),
+    myCurrentPerCommitmentPoint: new Uint8Array(33).fill(2),
+  });
+  expect(dispatcher.dispatch(peerWith(true), message, 3n, 1n)).toBe(false);
+  expect(unknown.splice(0)).toEqual([`${'05'.repeat(32)} 3`]);
 });

@@ -127,14 +127,26 @@ describe('channels and peers', () => {
     const shutdownScript = new Uint8Array(34).fill(7);
     const asked = { ...OPEN, idempotencyKey: 'as asked' };
     await manager.openChannel(asked);
-    const options = { commitmentFormat: 'static_remotekey', scidAlias: true, zeroConf: true, shutdownScript };
+    const options = {
+      commitmentFormat: 'static_remotekey',
+      scidAlias: true,
+      zeroConf: true,
+      shutdownScript,
+      fundingFeerateSatPerKw: 5_000,
+    };
     await manager.openChannel({ ...OPEN, ...options });
     expect(opened).toMatchObject([
-      { scidAlias: 'real_scid', confirmations: 'confirmed', shutdownScript: undefined },
+      {
+        scidAlias: 'real_scid',
+        confirmations: 'confirmed',
+        shutdownScript: undefined,
+        fundingFeerateSatPerKw: undefined,
+      },
       {
         commitmentFormat: 'static_remotekey',
         scidAlias: 'scid_alias',
         confirmations: 'zero_conf',
+        fundingFeerateSatPerKw: 5_000,
       },
     ]);
     expect(plain(opened[1])).toMatchObject({ shutdownScript });
@@ -164,6 +176,18 @@ describe('channels and peers', () => {
     await manager.openChannel(OPEN);
     expect(opened).toHaveLength(4);
   });
+
+  test.each(['unavailable', 'deadline_exceeded'] as const)(
+    'an opening that failed as %s is over under its key: no repetition is asked for',
+    async (code) => {
+      const refused = { ...OPEN, idempotencyKey: code };
+      openFails = new RpcError(code, 'the signer does not answer');
+      await expect(manager.openChannel(refused)).rejects.toMatchObject({ code });
+      openFails = undefined;
+      await expect(manager.openChannel(refused)).rejects.toMatchObject({ code: 'failed_precondition' });
+      expect(opened).toHaveLength(1);
+    },
+  );
 
   test('a repetition while the first opening is under way joins it', async () => {
     const [first, repetition] = await Promise.all([
