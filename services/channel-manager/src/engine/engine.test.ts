@@ -191,6 +191,33 @@ test('whom the operator trusts with channels without confirmations is stored', a
   ]);
 });
 
+// An error would have the peer close by force what the next release, or the last, can read.
+test('a peer is warned about a channel whose rows cannot be read, and about no other', async () => {
+  const { channelId, parameters } = new Pair(fakeSecp256k1).alice.channel;
+  const { counterpartyNodeId } = parameters;
+  const row = { channelId, counterpartyNodeId } as ChannelRow;
+  const persisted = { hot: Uint8Array.of(0xff), cold: new Uint8Array(0) };
+  const { engine } = await engineOf(counterpartyNodeId, {
+    loadShard: () => Promise.resolve({ type: 'loaded', payments: [], channels: [{ row, persisted }] }),
+    acceptConnection: () =>
+      Promise.resolve({ type: 'accepted', generation: 7n, previousGatewayId: undefined }),
+  } as unknown as Partial<ManagerStore>);
+  const gateway = gatewayOf(engine.peers, counterpartyNodeId);
+  gateway.announce(1n);
+  await vi.waitFor(() => expect(gateway.heard('peerAccepted')).toHaveLength(1));
+  const [unreadable, unknown] = [channelId, new Uint8Array(32).fill(8)];
+  for (const [frame, id] of [unreadable, unknown].entries())
+    gateway.inbound(7n, BigInt(frame + 1), encodeMessage(make('stfu', { channelId: id, initiator: 1 })));
+  await vi.waitFor(() => expect(gateway.heard('outbound')).toHaveLength(2));
+  expect(gateway.heard('outbound').map(({ message }) => decodeMessage(message))).toMatchObject([
+    {
+      ok: true,
+      value: { type: 'warning', channelId: unreadable, data: utf8Encode('the channel is out of service') },
+    },
+    { ok: true, value: { type: 'error', channelId: unknown, data: utf8Encode('unknown channel') } },
+  ]);
+});
+
 test('a script that the signer does not allow closes nothing', async () => {
   const { channel } = new Pair(fakeSecp256k1).alice;
   const { upfrontShutdownScript: _, ...holder } = channel.parameters.holder;

@@ -129,10 +129,11 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   async gained(fence: Fence): Promise<void> {
     const loaded = await loadShard(this.ports, fence);
-    for (const { channelId, reason } of loaded.unreadable) {
-      this.ports.logger.error({ channelId, reason }, 'a channel’s rows cannot be read: it is out of service');
-    }
     this.#fences.set(fence.shard, fence);
+    for (const { channelId, counterpartyNodeId, reason } of loaded.unreadable) {
+      this.ports.logger.error({ channelId, reason }, 'a channel’s rows cannot be read: it is out of service');
+      this.peers.peerOf(counterpartyNodeId)?.unreadable.add(toHex(channelId));
+    }
     for (const channel of loaded.channels) if (!isFinished(channel.state)) this.#revive(fence, channel);
     this.payments.load(fence, loaded.payments);
     this.peers.announceOwnership();
@@ -297,7 +298,8 @@ export class Engine implements ActorHost, PaymentHost, ShardHandler {
 
   #unknownChannel(peer: Peer, channelId: Uint8Array, generation: bigint): void {
     // BOLT 1: "SHOULD send error with the unknown channel_id in reply to messages of type 32-255 related to unknown channels."
-    peer.complain(channelId, 'unknown channel', generation);
+    const text = peer.hasChannel(channelId) ? 'the channel is out of service' : 'unknown channel';
+    peer.complain(channelId, text, generation);
   }
 
   // ---------------------------------------------------------------- messages

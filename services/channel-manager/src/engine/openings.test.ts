@@ -83,6 +83,7 @@ test.each([
     channels: new Map(),
     openings: new Map(),
     beginning: new Set(),
+    hasChannel: () => false,
     complain: (_: Uint8Array, text: string) => void asked.push(text),
   } as unknown as Peer;
   const temporaryChannelId = new Uint8Array(32).fill(7);

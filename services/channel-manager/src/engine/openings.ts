@@ -69,7 +69,7 @@ export class Openings {
     const key = toHex(temporaryChannelId);
     const refuse = (text: string): void => peer.complain(temporaryChannelId, text, generation);
     // An opening could not be failed alone by a name that means every channel.
-    if (isAllChannels(temporaryChannelId) || peer.channels.has(key))
+    if (isAllChannels(temporaryChannelId) || peer.hasChannel(temporaryChannelId))
       return refuse('open_channel: this temporary_channel_id names something else');
     if (peer.beginning.has(key)) return peer.disconnect('the same temporary_channel_id twice at once');
     const { feerates } = this.#host.node;

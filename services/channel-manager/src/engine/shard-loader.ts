@@ -32,11 +32,18 @@ export interface Contradiction {
   readonly reason: string;
 }
 
+export interface UnreadableChannel {
+  readonly channelId: Uint8Array;
+  readonly counterpartyNodeId: Uint8Array;
+  /** For the operator. */
+  readonly reason: string;
+}
+
 export interface LoadedShard {
   readonly channels: readonly RestoredChannel[];
   readonly payments: readonly LoadedPayment[];
   /** Channels whose rows could not be read: out of service, the others go on. */
-  readonly unreadable: readonly { readonly channelId: Uint8Array; readonly reason: string }[];
+  readonly unreadable: readonly UnreadableChannel[];
 }
 
 /** The shard cannot be had now. */
@@ -51,10 +58,11 @@ export async function loadShard(ports: EnginePorts, fence: Fence): Promise<Loade
   if (loaded.type === 'fence_lost')
     throw new ShardLoadError('the shard was taken by another replica while it was loaded');
   const restored: { loaded: LoadedChannel; state: EstablishedChannel }[] = [];
-  const unreadable: { channelId: Uint8Array; reason: string }[] = [];
+  const unreadable: UnreadableChannel[] = [];
   for (const channel of loaded.channels) {
     const state = restore(channel.persisted);
-    if (!state.ok) unreadable.push({ channelId: channel.row.channelId, reason: state.error.reason });
+    const { channelId, counterpartyNodeId } = channel.row;
+    if (!state.ok) unreadable.push({ channelId, counterpartyNodeId, reason: state.error.reason });
     else if (state.value.type === 'established') restored.push({ loaded: channel, state: state.value });
   }
   const states = await signerStates(

@@ -41,6 +41,7 @@ function peerOf(): { readonly peer: Peer; readonly answers: readonly unknown[] }
     openings: new Map<string, ChannelActor>(),
     channels: new Map(),
     beginning: new Set<string>(),
+    hasChannel: () => false,
     complain: (_id: Uint8Array, text: string) => void answers.push(text),
     send: (message: PeerMessage) => answers.push(message) > 0,
   } as unknown as Peer;

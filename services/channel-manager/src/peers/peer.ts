@@ -37,6 +37,8 @@ export class Peer {
   readonly channels = new Map<string, ChannelActor>();
   /** By temporary channel id, hex. */
   readonly openings = new Map<string, ChannelActor>();
+  /** Channels whose rows cannot be read here, by id, hex: out of service, and not over. */
+  readonly unreadable = new Set<string>();
   /** Openings that the peer asked for and that wait for their keys, by temporary channel id, hex. */
   readonly beginning = new Set<string>();
   connection: Connection | undefined;
@@ -59,12 +61,17 @@ export class Peer {
     return [...this.channels.values(), ...this.openings.values()];
   }
 
+  /** Whether the id is that of a channel, in service or not. */
+  hasChannel(channelId: Uint8Array): boolean {
+    const key = toHex(channelId);
+    return this.channels.has(key) || this.unreadable.has(key);
+  }
+
   /** Whether nothing here would be missed. */
   isStranger(): boolean {
-    const { connection, connectionsToAccept, channels, openings, beginning } = this;
-    return (
-      connection === undefined && connectionsToAccept + channels.size + openings.size + beginning.size === 0
-    );
+    const { connection, connectionsToAccept, channels, unreadable, openings, beginning } = this;
+    const held = channels.size + unreadable.size + openings.size + beginning.size;
+    return connection === undefined && connectionsToAccept + held === 0;
   }
 
   /** Sends on the connection of that generation, while the lease holds; otherwise the message is dropped, and reestablish repairs. */
@@ -108,12 +115,11 @@ export class Peer {
 
   /**
    * An error about something that is no channel: an opening that is refused, an id that is not known. BOLT 1: who sends an
-   * error "MUST fail the channel(s) referred to by the error message". An id that is a channel's, or all zeroes, which refer to
-   * every channel, gets a warning.
+   * error "MUST fail the channel(s) referred to by the error message". An id that is a channel's, one that is out of
+   * service among them, or all zeroes, which refer to every channel, gets a warning.
    */
   complain(channelId: Uint8Array, text: string, generation: bigint): void {
-    if (isAllChannels(channelId) || this.channels.has(toHex(channelId)))
-      return this.warn(channelId, text, generation);
+    if (isAllChannels(channelId) || this.hasChannel(channelId)) return this.warn(channelId, text, generation);
     this.send(make('error', { channelId, data: utf8Encode(text) }), generation);
   }
 
