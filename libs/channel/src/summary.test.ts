@@ -25,17 +25,6 @@ describe('what may be offered', () => {
     expect(told(pair.alice).outboundLiquidityMsat).toBe(0n);
     expect(pair.alice.input(addCommand(3, 1_000n))?.code).toBe('too_many_htlcs');
   });
-
-  test('is no less than the minimum of the peer, and what may come no less than the holder’s own', () => {
-    const { alice, bob } = new Pair(fakeSecp256k1, {
-      alice: { config: { htlcMinimumMsat: 2_000n } },
-      bob: { config: { htlcMinimumMsat: 3_000n } },
-    });
-    expect(told(alice)).toMatchObject({ outboundHtlcMinimumMsat: 3_000n, inboundHtlcMinimumMsat: 2_000n });
-    expect(told(bob)).toMatchObject({ outboundHtlcMinimumMsat: 2_000n, inboundHtlcMinimumMsat: 3_000n });
-    expect(alice.input(addCommand(1, 2_999n))?.code).toBe('amount_below_minimum');
-    alice.must(addCommand(1, 3_000n));
-  });
 });
 
 test('what may come is bounded by what the holder has in flight at most, less what is under way', () => {

@@ -18,9 +18,6 @@ export interface ChannelSummary {
   /** The most that the holder could offer in one HTLC now (0 when unusable), and receive. */
   readonly outboundLiquidityMsat: bigint;
   readonly inboundLiquidityMsat: bigint;
-  /** The least that the counterparty, and the holder, accept. */
-  readonly outboundHtlcMinimumMsat: bigint;
-  readonly inboundHtlcMinimumMsat: bigint;
   readonly pendingInboundHtlcs: number;
   readonly pendingOutboundHtlcs: number;
   readonly shortChannelId: bigint | undefined;
@@ -41,8 +38,6 @@ export function summary(ctx: ChannelContext, state: ChannelState): ChannelSummar
       feerateSatPerKw: terms.feerateSatPerKw,
       outboundLiquidityMsat: 0n,
       inboundLiquidityMsat: 0n,
-      outboundHtlcMinimumMsat: 0n,
-      inboundHtlcMinimumMsat: terms.holder.htlcMinimumMsat,
       pendingInboundHtlcs: 0,
       pendingOutboundHtlcs: 0,
       shortChannelId: undefined,
@@ -64,8 +59,6 @@ export function summary(ctx: ChannelContext, state: ChannelState): ChannelSummar
     feerateSatPerKw: newestFeerate(state.changes),
     outboundLiquidityMsat: isUsable ? outboundLiquidity(ctx, state) : 0n,
     inboundLiquidityMsat: isUsable ? inboundLiquidity(ctx, state) : 0n,
-    outboundHtlcMinimumMsat: state.parameters.counterparty.htlcMinimumMsat,
-    inboundHtlcMinimumMsat: state.parameters.holder.htlcMinimumMsat,
     pendingInboundHtlcs: count('inbound'),
     pendingOutboundHtlcs: count('outbound'),
     shortChannelId:
