@@ -1,0 +1,96 @@
+// Each bound on the terms of an opening by itself: of what is proposed, exactly one thing is out of it.
+import type { MessageOf } from '@fulmen/wire';
+import { describe, expect, test } from 'vitest';
+import type { ChannelConfig } from '../config.ts';
+import { MAX_MONEY_SAT } from '../config.ts';
+import { receive, take } from '../testing/expect.ts';
+import { FEATURES } from '../testing/node.ts';
+import { accepted, opened } from '../testing/opening.ts';
+import { encodeChannelType } from './channel-type.ts';
+import type { AcceptRequest } from './fundee.ts';
+
+type Open = MessageOf<'open_channel'>;
+type Accept = MessageOf<'accept_channel'>;
+
+const base = opened().message;
+const LARGE = { features: { ...FEATURES, largeChannels: true } };
+const zeroConf = encodeChannelType({
+  commitmentFormat: 'anchors',
+  scidAlias: 'real_scid',
+  confirmations: 'zero_conf',
+});
+
+describe('open_channel', () => {
+  test.each<[string, Partial<Open>, Partial<AcceptRequest>, Partial<ChannelConfig>]>([
+    ['option_dual_fund was negotiated', {}, { features: { ...FEATURES, dualFund: true } }, {}],
+    ['channel_type is not suitable', {}, { features: { ...FEATURES, anchors: false } }, {}],
+    ['zero-conf is not accepted', { tlvs: { ...base.tlvs, channelType: zeroConf } }, { aliasScid: 1n }, {}],
+    ['funding_satoshis is too large', { fundingSatoshis: MAX_MONEY_SAT + 1n }, LARGE, {}],
+    ['funding_satoshis is too large', {}, {}, { maximumFundingSat: 999_999n }],
+    ['funding_satoshis is too small', {}, {}, { minimumFundingSat: 1_000_001n }],
+    ['channel_reserve_satoshis is not below the funding', { channelReserveSatoshis: 1_000_000n }, {}, {}],
+    ['max_accepted_htlcs is too small', { maxAcceptedHtlcs: 0 }, {}, {}],
+    ['max_htlc_value_in_flight_msat is too small', {}, {}, { minimumInFlightMsat: 1_000_000_001n }],
+    ['htlc_minimum_msat is too large', { htlcMinimumMsat: 2_001n }, {}, { maximumHtlcMinimumMsat: 2_000n }],
+    ['htlc_minimum_msat is too large', { htlcMinimumMsat: 1_000_000_000n }, {}, {}],
+  ])('is refused: %s', (text, changes, request, config) => {
+    expect(accepted({ ...base, ...changes }, request, { config }).text).toBe(`open_channel: ${text}`);
+  });
+
+  test('is taken at each of these bounds', () => {
+    const config = {
+      maximumFundingSat: 1_000_000n,
+      minimumFundingSat: 1_000_000n,
+      minimumInFlightMsat: 1_000_000_000n,
+      maximumHtlcMinimumMsat: 2_000n,
+    };
+    const changes = { channelReserveSatoshis: 999_999n, maxAcceptedHtlcs: 1, htlcMinimumMsat: 2_000n };
+    expect(accepted({ ...base, ...changes }, {}, { config }).text).toBeUndefined();
+  });
+});
+
+describe('accept_channel', () => {
+  /** Of a channel for which alice asks a reserve of 1,000 sat. */
+  function answered(
+    change: (message: Accept, open: Open) => Partial<Accept>,
+    ...[request, { config = {} } = {}]: Parameters<typeof opened>
+  ): string | undefined {
+    const { node, message } = opened({ fundingSat: 100_000n, ...request }, { config });
+    const accept = take(accepted(message, { aliasScid: 2n, zeroConf: 'trusted' }).node, 'accept_channel');
+    return receive(node, { ...accept, ...change(accept, message) })?.message;
+  }
+
+  test('is refused for a reserve below the dust limit of its receiver', () => {
+    const reserve = (channelReserveSatoshis: bigint) =>
+      answered(() => ({ channelReserveSatoshis }), {}, { config: { dustLimitSat: 600n } });
+    expect(reserve(599n)).toBe('accept_channel: channel_reserve_satoshis is below our dust limit');
+    expect(reserve(600n)).toBeUndefined();
+  });
+
+  test('is refused for a dust limit above the reserve that its receiver asks for', () => {
+    const dust = (dustLimitSatoshis: bigint) =>
+      answered(() => ({ dustLimitSatoshis, channelReserveSatoshis: 2_000n }));
+    expect(dust(1_001n)).toBe('accept_channel: dust_limit_satoshis is above the reserve we ask for');
+    expect(dust(1_000n)).toBeUndefined();
+  });
+
+  test('of a channel without confirmations is refused for any depth', () => {
+    const depth = (minimumDepth: number) =>
+      answered(() => ({ minimumDepth }), {
+        aliasScid: 1n,
+        channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' },
+      });
+    expect(depth(1)).toBe('accept_channel: minimum_depth of a zero-conf channel is not 0');
+    expect(depth(0)).toBeUndefined();
+  });
+
+  test.each([
+    'fundingPubkey',
+    'revocationBasepoint',
+    'paymentBasepoint',
+    'delayedPaymentBasepoint',
+    'htlcBasepoint',
+  ] as const)('is refused when it gives back the %s of open_channel', (key) => {
+    expect(answered((_, open) => ({ [key]: open[key] }))).toBe('accept_channel: a public key is one of ours');
+  });
+});
