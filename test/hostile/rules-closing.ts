@@ -249,6 +249,7 @@ export const CLOSING_RULES: readonly Rule[] = [
       scene.hostile.close();
     },
     reaction: 'warning_disconnect',
+    hears: ['warning: closing_signed: the funder cannot pay the fee'],
   },
   {
     name: 'closing_signed: before any shutdown',

@@ -73,7 +73,13 @@ export const FUNDING_RULES: readonly Rule[] = [
     UNIQUE,
     'opening_by_peer',
     (scene) => scene.change('open_channel', (message) => [message, message]),
-    { reaction: 'disconnect', never: 'error' },
+    {
+      reaction: 'disconnect',
+      never: 'error',
+      check: (scene) => {
+        if (messagesOf(scene, 'accept_channel').length > 0) throw new RangeError('one was accepted');
+      },
+    },
   ),
   rule(
     'open_channel: the temporary_channel_id of an opening',
@@ -96,6 +102,18 @@ export const FUNDING_RULES: readonly Rule[] = [
     'open_funded_by_peer',
     (scene) => new SecondChannel(scene, 'second').open(() => ({ temporaryChannelId: scene.channelId })),
     { reaction: 'warning', never: 'error' },
+  ),
+  rule(
+    'open_channel: the id that means all channels',
+    OPEN,
+    UNIQUE,
+    'open_funded_by_peer',
+    (scene) => new SecondChannel(scene, 'second').open(() => ({ temporaryChannelId: new Uint8Array(32) })),
+    {
+      reaction: 'warning',
+      hears: ['warning: open_channel: this temporary_channel_id names something else'],
+      never: 'accept_channel',
+    },
   ),
   rule(
     'open_channel: six at once',
