@@ -1,4 +1,6 @@
 /** When no channel is opened, and which channels count against the caps on pending ones. */
+import { FEERATES } from '@fulmen/channel/testing/node';
+import { opened } from '@fulmen/channel/testing/opening';
 import { Pair } from '@fulmen/channel/testing/pair';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { expect, test } from 'vitest';
@@ -27,6 +29,27 @@ test('one that fails afterwards does not, nor one that this node funds', () => {
   const { alice } = new Pair(fakeSecp256k1, { confirmations: 'zero_conf' });
   alice.must(FAILED);
   expect(isPending(alice.channel)).toBe(false);
+});
+
+test.each([
+  ['of its own', 4, 4, 'too many channels of yours are not confirmed yet'],
+  ['of everybody', 0, 4, 'too many channels are being opened: try again later'],
+])('a peer’s channel is refused while as many %s are pending as may be', async (_, ofPeer, total, text) => {
+  const openings = new Openings(
+    { node: { feerates: FEERATES } } as unknown as ActorHost,
+    { maxPendingPerPeer: 4, maxPendingTotal: 4 },
+    {} as PolicyDefaults,
+    () => ({ ofPeer: () => ofPeer, total }),
+  );
+  const complaints: string[] = [];
+  const peer = {
+    channels: new Map(),
+    openings: new Map(),
+    beginning: new Set(),
+    complain: (_id: Uint8Array, complaint: string) => complaints.push(complaint),
+  } as unknown as Peer;
+  await openings.received(peer, opened().message, 1n);
+  expect(complaints).toEqual([text]);
 });
 
 test('no operator opens a channel before there is a fee estimate', async () => {
