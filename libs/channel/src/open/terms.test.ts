@@ -14,19 +14,31 @@ type Accept = MessageOf<'accept_channel'>;
 
 const base = opened().message;
 const LARGE = { features: { ...FEATURES, largeChannels: true } };
-const zeroConf = encodeChannelType({
+const ZERO_CONF = {
   commitmentFormat: 'anchors',
   scidAlias: 'real_scid',
   confirmations: 'zero_conf',
-});
+} as const;
+const BYTES_31 = new Uint8Array(31);
 
 describe('open_channel', () => {
   test.each<[string, Partial<Open>, Partial<AcceptRequest>, Partial<ChannelConfig>]>([
     ['option_dual_fund was negotiated', {}, { features: { ...FEATURES, dualFund: true } }, {}],
     ['channel_type is not suitable', {}, { features: { ...FEATURES, anchors: false } }, {}],
-    ['zero-conf is not accepted', { tlvs: { ...base.tlvs, channelType: zeroConf } }, { aliasScid: 1n }, {}],
+    [
+      'zero-conf is not accepted',
+      { tlvs: { ...base.tlvs, channelType: encodeChannelType(ZERO_CONF) } },
+      { aliasScid: 1n },
+      {},
+    ],
     ['funding_satoshis is too large', { fundingSatoshis: MAX_MONEY_SAT + 1n }, LARGE, {}],
     ['funding_satoshis is too large', {}, {}, { maximumFundingSat: 999_999n }],
+    [
+      'funding_satoshis is too large',
+      { fundingSatoshis: MAX_MONEY_SAT + 1n },
+      LARGE,
+      { maximumFundingSat: 2n * MAX_MONEY_SAT },
+    ],
     ['funding_satoshis is too small', {}, {}, { minimumFundingSat: 1_000_001n }],
     ['channel_reserve_satoshis is not below the funding', { channelReserveSatoshis: 1_000_000n }, {}, {}],
     ['max_accepted_htlcs is too small', { maxAcceptedHtlcs: 0 }, {}, {}],
@@ -46,6 +58,42 @@ describe('open_channel', () => {
     };
     const changes = { channelReserveSatoshis: 999_999n, maxAcceptedHtlcs: 1, htlcMinimumMsat: 2_000n };
     expect(accepted({ ...base, ...changes }, {}, { config }).text).toBeUndefined();
+  });
+});
+
+describe('the holder’s own opening', () => {
+  test.each<[string, Parameters<typeof opened>[0]]>([
+    ['invalid_open', { channelType: ZERO_CONF }],
+    ['invalid_open', { pushMsat: -1n }],
+    ['shutdown_script', { shutdownScript: new Uint8Array(25) }],
+    ['feerate_out_of_range', { feerateSatPerKw: 252 }],
+    ['feerate_out_of_range', { feerateSatPerKw: 50_001 }],
+  ])('is refused: %s', (code, request) => {
+    expect(opened(request).code).toBe(code);
+  });
+
+  test('has an outpoint that funding_created can carry, once it is asked for', () => {
+    const { node, message } = opened();
+    const created = (fundingTxid: Uint8Array, fundingOutputIndex: number) =>
+      node.input({ type: 'funding_transaction_created', fundingTxid, fundingOutputIndex })?.code;
+    const txid = new Uint8Array(32).fill(3);
+    expect(created(txid, 0)).toBe('invalid_command');
+    expect(receive(node, take(accepted(message).node, 'accept_channel'))).toBeUndefined();
+    expect([created(txid, -1), created(txid, 0x1_0000), created(txid, 0.5), created(BYTES_31, 0)]).toEqual(
+      Array.from({ length: 4 }, () => 'invalid_command'),
+    );
+    expect(created(txid, 0xffff)).toBeUndefined();
+  });
+});
+
+describe('the holder’s acceptance', () => {
+  test('needs a script that shutdown may carry, and an alias where nothing is confirmed', () => {
+    expect(accepted(base, { shutdownScript: new Uint8Array(25) }).text).toBe(
+      'no script that shutdown may carry',
+    );
+    const message = { ...base, tlvs: { ...base.tlvs, channelType: encodeChannelType(ZERO_CONF) } };
+    expect(accepted(message, { zeroConf: 'trusted' }).text).toBe('zero-conf needs an alias');
+    expect(accepted(message, { zeroConf: 'trusted', aliasScid: 2n }).text).toBeUndefined();
   });
 });
 
@@ -78,7 +126,7 @@ describe('accept_channel', () => {
     const depth = (minimumDepth: number) =>
       answered(() => ({ minimumDepth }), {
         aliasScid: 1n,
-        channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' },
+        channelType: ZERO_CONF,
       });
     expect(depth(1)).toBe('accept_channel: minimum_depth of a zero-conf channel is not 0');
     expect(depth(0)).toBeUndefined();

@@ -1,7 +1,7 @@
-// Bounds of the node's own on what is in flight: the least amount, and the most dust.
+// Bounds on what is in flight: what an HTLC may be, and how much may be dust.
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { describe, expect, test } from 'vitest';
-import { MAX_DUST_EXPOSURE_SAT } from '../config.ts';
+import { MAX_DUST_EXPOSURE_SAT, MAX_MONEY_SAT } from '../config.ts';
 import { forged, receive } from '../testing/expect.ts';
 import { ONION, Pair, addCommand } from '../testing/pair.ts';
 
@@ -27,6 +27,22 @@ describe('an amount', () => {
       reaction: 'warning_disconnect',
     });
     expect(offer(amountMsat + 1n)).toBeUndefined();
+  });
+});
+
+describe('an HTLC of the holder’s', () => {
+  const good = addCommand(1, 2_000n);
+  test.each<[string, ReturnType<typeof addCommand>]>([
+    ['amount_below_minimum', { ...good, amountMsat: 1_999n }],
+    ['insufficient_balance', { ...good, amountMsat: MAX_MONEY_SAT * 1_000n + 1n }],
+    ['expiry_out_of_range', { ...good, cltvExpiryHeight: 0 }],
+    ['expiry_out_of_range', { ...good, cltvExpiryHeight: 500.5 }],
+    ['invalid_command', { ...good, paymentHash: new Uint8Array(31) }],
+    ['invalid_command', { ...good, onionRoutingPacket: new Uint8Array(1_365) }],
+  ])('is not offered: %s', (code, command) => {
+    const { alice } = new Pair(fakeSecp256k1, { bob: { config: { htlcMinimumMsat: 2_000n } } });
+    expect(alice.input(command)?.code).toBe(code);
+    expect(alice.input(good)).toBeUndefined();
   });
 });
 
