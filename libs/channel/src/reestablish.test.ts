@@ -212,6 +212,29 @@ describe('channel_reestablish', () => {
     expect(effectsOf(pair.alice, 'force_close')).toMatchObject([{ broadcast: 'broadcast' }]);
   });
 
+  test('of a peer that has forgotten a commitment or a revocation is waited out', () => {
+    const pair = open();
+    for (const seed of [1, 2, 3]) {
+      pair.alice.must(addCommand(seed, 1_000_000n));
+      pair.settle();
+    }
+    pair.disconnect();
+    pair.connect();
+    const good = take(pair.alice, 'channel_reestablish');
+    const { perCommitmentSecret } = pair.bob.signer.release(good.nextRevocationNumber - 3n);
+    const forgotten = [
+      { nextCommitmentNumber: good.nextCommitmentNumber - 1n },
+      {
+        nextRevocationNumber: good.nextRevocationNumber - 2n,
+        yourLastPerCommitmentSecret: perCommitmentSecret,
+      },
+    ];
+    pair.bob.outbox.length = 0;
+    for (const changes of forgotten) expect(receive(pair.bob, { ...good, ...changes })).toBeUndefined();
+    expect(pair.bob.outbox).toEqual([]);
+    expect(pair.bob.channel.connection.type).toBe('reestablishing');
+  });
+
   test('comes before everything else, and once', () => {
     const pair = open();
     pair.disconnect();

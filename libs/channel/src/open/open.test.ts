@@ -200,6 +200,9 @@ describe('the funding', () => {
       reaction: 'fail_channel',
     });
     expect(pair.alice.input({ type: 'funding_reorganised_out', fundingTxid })).toBeUndefined();
+    const slow = new Pair(fakeSecp256k1, { bob: { config: { minimumDepth: 8 } } });
+    expect(slow.bob.channel.phase.type).toBe('awaiting_funding_confirmations');
+    expect(slow.bob.input({ type: 'funding_reorganised_out', fundingTxid })).toBeUndefined();
   });
 });
 

@@ -56,8 +56,35 @@ describe('open_channel', () => {
       minimumInFlightMsat: 1_000_000_000n,
       maximumHtlcMinimumMsat: 2_000n,
     };
-    const changes = { channelReserveSatoshis: 999_999n, maxAcceptedHtlcs: 1, htlcMinimumMsat: 2_000n };
+    const changes = {
+      channelReserveSatoshis: 999_999n,
+      dustLimitSatoshis: 10_000n,
+      maxAcceptedHtlcs: 1,
+      htlcMinimumMsat: 2_000n,
+      toSelfDelay: 2_016,
+    };
     expect(accepted({ ...base, ...changes }, {}, { config }).text).toBeUndefined();
+  });
+
+  /** At 253 sat/kW the first commitment costs 284 sat, and the anchors 660 sat; each side asks a reserve of 1,000 sat. */
+  const COST_SAT = 944n;
+  test.each([
+    ['the fee is paid', 100_000n, 100_000n - COST_SAT, undefined],
+    [
+      'the fee is not paid',
+      100_000n,
+      100_001n - COST_SAT,
+      'the funder cannot pay the fee of the first commitment',
+    ],
+    ['the funder has its reserve and no more', COST_SAT + 1_000n, 0n, 'neither side is above its reserve'],
+    ['the funder has more than its reserve', COST_SAT + 1_001n, 0n, undefined],
+    ['the fundee has no more, either', COST_SAT + 2_000n, 1_000n, 'neither side is above its reserve'],
+    ['the fundee has more than its reserve', COST_SAT + 2_001n, 1_001n, undefined],
+  ])('is judged by what each side has: %s', (_, fundingSatoshis, pushSat, text) => {
+    const amounts = { fundingSatoshis, pushMsat: pushSat * 1_000n, feeratePerKw: 253 };
+    expect(accepted({ ...base, ...amounts, channelReserveSatoshis: 1_000n }).text).toBe(
+      text && `open_channel: ${text}`,
+    );
   });
 });
 
@@ -120,6 +147,12 @@ describe('accept_channel', () => {
       answered(() => ({ dustLimitSatoshis, channelReserveSatoshis: 2_000n }));
     expect(dust(1_001n)).toBe('accept_channel: dust_limit_satoshis is above the reserve we ask for');
     expect(dust(1_000n)).toBeUndefined();
+  });
+
+  test('is refused for a depth that takes longer than a day', () => {
+    const depth = (minimumDepth: number) => answered(() => ({ minimumDepth }));
+    expect(depth(145)).toBe('accept_channel: minimum_depth is unreasonably large');
+    expect(depth(144)).toBeUndefined();
   });
 
   test('of a channel without confirmations is refused for any depth', () => {

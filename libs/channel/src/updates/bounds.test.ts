@@ -5,28 +5,55 @@ import { MAX_DUST_EXPOSURE_SAT, MAX_MONEY_SAT } from '../config.ts';
 import { forged, receive } from '../testing/expect.ts';
 import { ONION, Pair, addCommand } from '../testing/pair.ts';
 
+/** The peer's first HTLC. */
+function offer(node: Pair['bob'], amountMsat: bigint): ReturnType<typeof receive> {
+  const message = forged(node, 'update_add_htlc', {
+    id: 0n,
+    amountMsat,
+    paymentHash: new Uint8Array(32),
+    cltvExpiry: 500,
+    onionRoutingPacket: ONION,
+  });
+  return receive(node, message);
+}
+
 describe('an amount', () => {
   test.each([
     ['below htlc_minimum_msat', 2_000n, 1_999n],
     ['of nothing, where there is no minimum', 0n, 0n],
   ])('%s is refused, and a millisatoshi more is taken', (_, htlcMinimumMsat, amountMsat) => {
     const { bob } = new Pair(fakeSecp256k1, { bob: { config: { htlcMinimumMsat } } });
-    const offer = (amount: bigint) =>
-      receive(
-        bob,
-        forged(bob, 'update_add_htlc', {
-          id: 0n,
-          amountMsat: amount,
-          paymentHash: new Uint8Array(32),
-          cltvExpiry: 500,
-          onionRoutingPacket: ONION,
-        }),
-      );
-    expect(offer(amountMsat)).toMatchObject({
+    expect(offer(bob, amountMsat)).toMatchObject({
       code: 'amount_below_minimum',
       reaction: 'warning_disconnect',
     });
-    expect(offer(amountMsat + 1n)).toBeUndefined();
+    expect(offer(bob, amountMsat + 1n)).toBeUndefined();
+  });
+});
+
+describe('what is in flight', () => {
+  test('may be as much as max_htlc_value_in_flight_msat, and not a millisatoshi more', () => {
+    const { bob } = new Pair(fakeSecp256k1, { bob: { config: { inFlightPercentUnannounced: 10 } } });
+    expect(offer(bob, 100_000_001n)).toMatchObject({
+      code: 'max_htlc_value_in_flight',
+      reaction: 'warning_disconnect',
+    });
+    expect(offer(bob, 100_000_000n)).toBeUndefined();
+  });
+});
+
+describe('a feerate', () => {
+  test('is taken when all beyond the reserve pays for it, and not for a millisatoshi less', () => {
+    // 11,240 sat of fee, 660 sat of anchors, 1,000 sat of reserve.
+    const rise = (missingMsat: bigint) => {
+      const { bob } = new Pair(fakeSecp256k1, { fundingSat: 100_000n, pushMsat: 87_100_000n + missingMsat });
+      return receive(bob, forged(bob, 'update_fee', { feeratePerKw: 10_000 }));
+    };
+    expect(rise(1n)).toMatchObject({
+      code: 'cannot_afford_commitment_fee',
+      reaction: 'warning_disconnect',
+    });
+    expect(rise(0n)).toBeUndefined();
   });
 });
 
