@@ -71,6 +71,13 @@ describe('channel_reestablish', () => {
     expect(reconnect(pair)).toEqual({ alice: [], bob: [] });
   });
 
+  test('brings no channel_ready before the funding is deep enough', () => {
+    const waits = { config: { minimumDepth: 8 } };
+    const pair = new Pair(fakeSecp256k1, { alice: waits, bob: waits });
+    expect(pair.bob.channel.phase.type).toBe('awaiting_funding_confirmations');
+    expect(reconnect(pair)).toEqual({ alice: [], bob: [] });
+  });
+
   test('brings lost updates and their commitment_signed again', () => {
     const pair = open();
     pair.alice.must(addCommand(1, 1_000_000n));
@@ -244,7 +251,10 @@ describe('channel_reestablish', () => {
     );
     const message = take(pair.alice, 'channel_reestablish');
     expect(receive(pair.bob, message)).toBeUndefined();
-    expect(receive(pair.bob, message)?.code).toBe('unexpected_message');
+    expect(receive(pair.bob, message)).toMatchObject({
+      code: 'unexpected_message',
+      reaction: 'warning_disconnect',
+    });
   });
 
   test('of a channel in error is answered with the error', () => {

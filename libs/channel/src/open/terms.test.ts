@@ -3,6 +3,7 @@ import type { MessageOf } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
 import type { ChannelConfig } from '../config.ts';
 import { MAX_MONEY_SAT } from '../config.ts';
+import type { ChannelError } from '../errors.ts';
 import { receive, take } from '../testing/expect.ts';
 import { FEATURES } from '../testing/node.ts';
 import { accepted, opened } from '../testing/opening.ts';
@@ -129,29 +130,34 @@ describe('accept_channel', () => {
   function answered(
     change: (message: Accept, open: Open) => Partial<Accept>,
     ...[request, { config = {} } = {}]: Parameters<typeof opened>
-  ): string | undefined {
+  ): ChannelError | undefined {
     const { node, message } = opened({ fundingSat: 100_000n, ...request }, { config });
     const accept = take(accepted(message, { aliasScid: 2n, zeroConf: 'trusted' }).node, 'accept_channel');
-    return receive(node, { ...accept, ...change(accept, message) })?.message;
+    return receive(node, { ...accept, ...change(accept, message) });
   }
+  const refused = (text: string) => ({
+    code: 'invalid_accept',
+    reaction: 'fail_channel',
+    message: `accept_channel: ${text}`,
+  });
 
   test('is refused for a reserve below the dust limit of its receiver', () => {
     const reserve = (channelReserveSatoshis: bigint) =>
       answered(() => ({ channelReserveSatoshis }), {}, { config: { dustLimitSat: 600n } });
-    expect(reserve(599n)).toBe('accept_channel: channel_reserve_satoshis is below our dust limit');
+    expect(reserve(599n)).toEqual(refused('channel_reserve_satoshis is below our dust limit'));
     expect(reserve(600n)).toBeUndefined();
   });
 
   test('is refused for a dust limit above the reserve that its receiver asks for', () => {
     const dust = (dustLimitSatoshis: bigint) =>
       answered(() => ({ dustLimitSatoshis, channelReserveSatoshis: 2_000n }));
-    expect(dust(1_001n)).toBe('accept_channel: dust_limit_satoshis is above the reserve we ask for');
+    expect(dust(1_001n)).toEqual(refused('dust_limit_satoshis is above the reserve we ask for'));
     expect(dust(1_000n)).toBeUndefined();
   });
 
   test('is refused for a depth that takes longer than a day', () => {
     const depth = (minimumDepth: number) => answered(() => ({ minimumDepth }));
-    expect(depth(145)).toBe('accept_channel: minimum_depth is unreasonably large');
+    expect(depth(145)).toEqual(refused('minimum_depth is unreasonably large'));
     expect(depth(144)).toBeUndefined();
   });
 
@@ -161,7 +167,7 @@ describe('accept_channel', () => {
         aliasScid: 1n,
         channelType: ZERO_CONF,
       });
-    expect(depth(1)).toBe('accept_channel: minimum_depth of a zero-conf channel is not 0');
+    expect(depth(1)).toEqual(refused('minimum_depth of a zero-conf channel is not 0'));
     expect(depth(0)).toBeUndefined();
   });
 
@@ -172,6 +178,6 @@ describe('accept_channel', () => {
     'delayedPaymentBasepoint',
     'htlcBasepoint',
   ] as const)('is refused when it gives back the %s of open_channel', (key) => {
-    expect(answered((_, open) => ({ [key]: open[key] }))).toBe('accept_channel: a public key is one of ours');
+    expect(answered((_, open) => ({ [key]: open[key] }))).toEqual(refused('a public key is one of ours'));
   });
 });
