@@ -93,6 +93,28 @@ test.each([
   expect(effectsOf(pair.bob, 'broadcast_closing')).toHaveLength(reaction === undefined ? 1 : 0);
 });
 
+/** Bob's output may be missing where it is dust to Alice, and hers where it is less than dust can be to anybody. */
+test.each([
+  ['Bob’s, of as much as Alice’s dust limit', 'holder_only', 546n, 'warning_disconnect'],
+  ['Bob’s, of a satoshi less', 'holder_only', 545n, undefined],
+  [
+    'Alice’s, of as much as the highest dust limit',
+    'counterparty_only',
+    99_000n - 10_000n,
+    'warning_disconnect',
+  ],
+  ['Alice’s, of a satoshi less', 'counterparty_only', 99_000n - 9_999n, undefined],
+] as const)('a close without an output: %s', (_, outputs, toBobSat, reaction) => {
+  const pair = negotiating({
+    fundingSat: 100_000n,
+    pushMsat: 1_000n * toBobSat,
+    feerateSatPerKw: 253,
+    alice: { config: { dustLimitSat: 546n } },
+  });
+  expect(offer(pair, 1_000n, [1n, 1_000n], outputs)?.reaction).toBe(reaction);
+  expect(effectsOf(pair.bob, 'broadcast_closing')).toHaveLength(reaction === undefined ? 1 : 0);
+});
+
 test('a signature for no close with dust, either, is a wrong signature', () => {
   const pair = negotiating({ fundingSat: 100_000n, pushMsat: 98_700_000n, feerateSatPerKw: 253 });
   const wrong = forged(pair.bob, 'closing_signed', {

@@ -335,6 +335,16 @@ describe('announcement_signatures', () => {
     effectsOf(node, 'announce_channel').map((effect) => effect.shortChannelId);
   const usedUnconfirmed = () => new Pair(fakeSecp256k1, { announce: true, confirmations: 'zero_conf' });
 
+  test('are sent at the sixth block, and not again at each one after it', () => {
+    const pair = usedUnconfirmed();
+    const sentAt = [5, 6, 7].map((depth) => {
+      pair.alice.must(pair.confirmation(pair.alice, depth));
+      return typesOf(pair.alice.outbox).length;
+    });
+    expect(sentAt).toEqual([0, 1, 1]);
+    expect(typesOf(pair.alice.outbox)).toEqual(['announcement_signatures']);
+  });
+
   test('of another block, heard before the own confirmation, are of no use: a later half counts', () => {
     const pair = usedUnconfirmed();
     const early = forged(pair.alice, 'announcement_signatures', {

@@ -67,6 +67,19 @@ describe('open_channel', () => {
     expect(accepted({ ...base, ...changes }, {}, { config }).text).toBeUndefined();
   });
 
+  test('may ask for an alias alone, of a channel that nobody announces', () => {
+    const channelType = encodeChannelType({
+      ...ZERO_CONF,
+      scidAlias: 'scid_alias',
+      confirmations: 'confirmed',
+    });
+    const message = { ...base, tlvs: { ...base.tlvs, channelType } };
+    expect(accepted(message, { aliasScid: 1n }).text).toBeUndefined();
+    expect(accepted({ ...message, channelFlags: 1 }, { aliasScid: 1n }).text).toBe(
+      'open_channel: scid_alias for a public channel',
+    );
+  });
+
   /** At 253 sat/kW the first commitment costs 284 sat, and the anchors 660 sat; each side asks a reserve of 1,000 sat. */
   const COST_SAT = 944n;
   test.each([

@@ -2,7 +2,7 @@
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { describe, expect, test } from 'vitest';
 import { MAX_DUST_EXPOSURE_SAT, MAX_MONEY_SAT } from '../config.ts';
-import { forged, receive } from '../testing/expect.ts';
+import { effectsOf, forged, receive } from '../testing/expect.ts';
 import { ONION, Pair, addCommand } from '../testing/pair.ts';
 
 /** The peer's first HTLC. */
@@ -99,6 +99,21 @@ describe('the exposure to dust', () => {
       (_, seed) => pair.alice.input(addCommand(seed, DUST_SAT * 1_000n))?.code,
     );
     expect(codes).toEqual([...Array.from({ length: MOST }, () => undefined), 'dust_exposure']);
+  });
+
+  test('fails what goes beyond the cap, and nothing else', () => {
+    // 100 * 5,000 msat.
+    const pair = new Pair(fakeSecp256k1, { bob: { config: { dustExposureFeerateMultiple: 100n } } });
+    const amounts = [300_000n, 300_000n, 5_000_000n];
+    amounts.forEach((amountMsat, seed) => {
+      pair.alice.must(addCommand(seed, amountMsat));
+      pair.settle();
+    });
+    expect(effectsOf(pair.bob, 'htlc_accepted').map(({ mustFail }) => mustFail)).toEqual([
+      undefined,
+      'dust_exposure',
+      undefined,
+    ]);
   });
 
   test('bounds the feerate that the counterparty may set', () => {
