@@ -130,6 +130,11 @@ export const COMMIT_RULES: readonly Rule[] = [
     htlcSignatures: [...htlcSignatures, signature],
   })),
   commitment('no HTLC signature', HTLC_COUNT, () => ({ htlcSignatures: [] })),
+  commitment(
+    'for another funding',
+    'If `commitment_signed` is missing for the current funding transaction: MUST send an `error` and fail the channel.',
+    () => ({ tlvs: { fundingTxid: new Uint8Array(32).fill(4) } }),
+  ),
   {
     name: 'commitment_signed: in order',
     section: COMMITTING,
