@@ -1,7 +1,8 @@
 /** What the engine does about connections that change while a channel is made, and about channels that are out of service. */
 import { NETWORKS } from '@fulmen/bitcoin';
 import type { EstablishedChannel } from '@fulmen/channel';
-import { FEATURES } from '@fulmen/channel/testing/node';
+import { FEATURES, FEERATES } from '@fulmen/channel/testing/node';
+import { opened } from '@fulmen/channel/testing/opening';
 import { Pair } from '@fulmen/channel/testing/pair';
 import { toHex } from '@fulmen/codec';
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
@@ -17,6 +18,7 @@ import { Engine, type EngineOptions } from './engine.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
 
 const POLICY = { feeBaseMsat: 0, feeProportionalMillionths: 0, cltvExpiryDelta: 40 };
+const MAX_PENDING = 4;
 
 async function engineOf(
   nodeId: Uint8Array,
@@ -40,8 +42,13 @@ async function engineOf(
   } as unknown as EnginePorts;
   const engine = new Engine(
     ports,
-    { nodeId, chainHash: NETWORKS.regtest.chainHash } as unknown as NodeView,
-    { replicaId: 'a', policy: POLICY, backups: {} } as unknown as EngineOptions,
+    { nodeId, chainHash: NETWORKS.regtest.chainHash, feerates: FEERATES } as unknown as NodeView,
+    {
+      replicaId: 'a',
+      policy: POLICY,
+      backups: {},
+      openings: { maxPendingPerPeer: MAX_PENDING, maxPendingTotal: MAX_PENDING },
+    } as unknown as EngineOptions,
   );
   const fence = { shard: shardOfPeer(nodeId), epoch: 1n, replicaId: 'a' };
   await engine.gained(fence);
@@ -73,6 +80,18 @@ test.each([
   peer.connection = { gateway, generation, features: FEATURES } as unknown as Connection;
   engine.established(actor, new Uint8Array(32));
   expect(sent).toEqual(expected);
+});
+
+test('a peer’s opening is refused for those that other peers have begun', async () => {
+  const [one, other] = [1, 2].map((seed) => fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(seed)));
+  if (one === undefined || other === undefined) throw new RangeError('two peers');
+  const { engine, peer } = await engineOf(one);
+  await engine.gained({ shard: shardOfPeer(other), epoch: 1n, replicaId: 'a' });
+  for (let i = 0; i < MAX_PENDING; i += 1) engine.peers.peerOf(other)?.beginning.add(`opening ${i}`);
+  const complaints: string[] = [];
+  peer.complain = (_, text) => complaints.push(text);
+  await engine.openings.received(peer, opened().message, 1n);
+  expect(complaints).toEqual(['too many channels are being opened: try again later']);
 });
 
 test('a script that the signer does not allow closes nothing', async () => {
