@@ -137,6 +137,16 @@ describe('update_fee before both shutdowns were exchanged', () => {
     expect(rise(pair)).toBeUndefined();
   });
 
+  test('is taken after a reconnection, too, where the peer has sent none', () => {
+    const pair = new Pair(fakeSecp256k1);
+    pair.bob.must({ type: 'shutdown' });
+    pair.disconnect();
+    pair.connect();
+    pair.deliver('bob');
+    expect(typesOf(pair.bob.outbox)).toContain('shutdown');
+    expect(rise(pair)).toBeUndefined();
+  });
+
   test('is taken while the holder’s shutdown is held', () => {
     const pair = new Pair(fakeSecp256k1);
     pair.bob.must({ type: 'monitor_update_in_progress', held: [] });

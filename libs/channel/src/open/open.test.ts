@@ -345,6 +345,17 @@ describe('announcement_signatures', () => {
     expect(typesOf(pair.alice.outbox)).toEqual(['announcement_signatures']);
   });
 
+  test('of the peer’s at the fifth block are kept until the sixth', () => {
+    const pair = usedUnconfirmed();
+    pair.alice.must(pair.confirmation(pair.alice, 5));
+    pair.bob.must(pair.confirmation(pair.bob, 6));
+    pair.deliver('alice');
+    expect(announcedScids(pair.alice)).toEqual([]);
+    pair.alice.must(pair.confirmation(pair.alice, 6));
+    expect(announcedScids(pair.alice)).toEqual([scidAt(700_000)]);
+    expect(typesOf(pair.alice.outbox)).toEqual(['announcement_signatures']);
+  });
+
   test('of another block, heard before the own confirmation, are of no use: a later half counts', () => {
     const pair = usedUnconfirmed();
     const early = forged(pair.alice, 'announcement_signatures', {

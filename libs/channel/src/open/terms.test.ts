@@ -75,6 +75,9 @@ describe('open_channel', () => {
     });
     const message = { ...base, tlvs: { ...base.tlvs, channelType } };
     expect(accepted(message, { aliasScid: 1n }).text).toBeUndefined();
+    expect(
+      opened({ channelType: { ...ZERO_CONF, scidAlias: 'scid_alias', confirmations: 'confirmed' } }).code,
+    ).toBe(undefined);
     expect(accepted({ ...message, channelFlags: 1 }, { aliasScid: 1n }).text).toBe(
       'open_channel: scid_alias for a public channel',
     );

@@ -128,4 +128,17 @@ describe('the exposure to dust', () => {
     expect(fee(6_000)).toMatchObject({ code: 'dust_exposure', reaction: 'warning_disconnect' });
     expect(fee(1_500)).toBeUndefined();
   });
+
+  test('is no reason to refuse a lower feerate, which mends it', () => {
+    const pair = new Pair(fakeSecp256k1, {
+      format: 'static_remotekey',
+      feerateSatPerKw: 6_000,
+      bob: { config: { dustExposureFeerateMultiple: 2_000n } },
+    });
+    for (let seed = 0; seed < 4; seed += 1) pair.alice.must(addCommand(seed, 4_000_000n));
+    pair.settle();
+    const fee = (feeratePerKw: number) => receive(pair.bob, forged(pair.bob, 'update_fee', { feeratePerKw }));
+    expect(fee(6_001)?.code).toBe('dust_exposure');
+    expect(fee(5_900)).toBeUndefined();
+  });
 });
