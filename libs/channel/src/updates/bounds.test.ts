@@ -1,7 +1,12 @@
 // Bounds on what is in flight: what an HTLC may be, and how much may be dust.
 import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { describe, expect, test } from 'vitest';
-import { MAX_DUST_EXPOSURE_SAT, MAX_MONEY_SAT } from '../config.ts';
+import {
+  MAX_DUST_EXPOSURE_SAT,
+  MAX_FEERATE_SAT_PER_KW,
+  MAX_MONEY_SAT,
+  MIN_FEERATE_SAT_PER_KW,
+} from '../config.ts';
 import { effectsOf, forged, receive } from '../testing/expect.ts';
 import { ONION, Pair, addCommand } from '../testing/pair.ts';
 
@@ -55,6 +60,18 @@ describe('a feerate', () => {
     });
     expect(rise(0n)).toBeUndefined();
   });
+});
+
+test.each([
+  [MIN_FEERATE_SAT_PER_KW - 1, 'feerate_out_of_range'],
+  [MIN_FEERATE_SAT_PER_KW, undefined],
+  [1_000.5, 'feerate_out_of_range'],
+  [MAX_FEERATE_SAT_PER_KW, undefined],
+  [MAX_FEERATE_SAT_PER_KW + 1, 'feerate_out_of_range'],
+])('a feerate of the holder’s, %d sat/kW: %s', (feerateSatPerKw, code) => {
+  const feerates = { maximumSatPerKw: MAX_FEERATE_SAT_PER_KW };
+  const { alice } = new Pair(fakeSecp256k1, { fundingSat: 16_000_000n, alice: { feerates } });
+  expect(alice.input({ type: 'update_fee', feerateSatPerKw })?.code).toBe(code);
 });
 
 describe('an HTLC of the holder’s', () => {
