@@ -3,7 +3,7 @@ import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { describe, expect, test } from 'vitest';
 import { effectsOf, forged, receive, take } from '../testing/expect.ts';
 import type { TestNode } from '../testing/node.ts';
-import { ONION, Pair } from '../testing/pair.ts';
+import { addCommand, ONION, Pair, preimageOf } from '../testing/pair.ts';
 
 const BYTES = new Uint8Array(32).fill(5);
 const SIGNATURE = new Uint8Array(64).fill(1);
@@ -64,6 +64,34 @@ describe.each(Object.keys(ENDS))('a channel in phase %s', (phase) => {
     expect(reactions).toEqual(messages(alice).map(({ type }) => [type, 'ignore']));
     expect(alice.channel).toBe(before);
   });
+
+  test('takes no update of the holder’s, and resolves its HTLCs on the chain', () => {
+    const pair = new Pair(fakeSecp256k1);
+    if (phase === 'closing_force') {
+      pair.bob.must(addCommand(1, 5_000_000n));
+      pair.settle();
+    }
+    ENDS[phase]?.(pair);
+    const { alice } = pair;
+    expect(alice.input(addCommand(2, 1_000n))?.code).toBe('channel_not_open');
+    expect(alice.input({ type: 'update_fee', feerateSatPerKw: 1_100 })?.code).toBe('channel_not_open');
+    expect(alice.input({ type: 'shutdown' })?.reaction).toBe('refuse');
+    if (phase !== 'closing_force') return;
+    expect(alice.input({ type: 'fail_htlc', id: 0n, reason: new Uint8Array(292) })?.code).toBe(
+      'channel_not_open',
+    );
+    expect(alice.input({ type: 'fulfil_htlc', id: 0n, preimage: preimageOf(1) })).toBeUndefined();
+  });
+});
+
+test('a channel whose closing fee is negotiated takes no update of the holder’s', () => {
+  const pair = new Pair(fakeSecp256k1);
+  pair.alice.must({ type: 'shutdown' });
+  pair.deliver('bob');
+  pair.deliver('alice');
+  expect(pair.alice.channel.phase.type).toBe('negotiating_closing');
+  expect(pair.alice.input(addCommand(1, 1_000n))?.code).toBe('shutdown_in_progress');
+  expect(pair.alice.input({ type: 'update_fee', feerateSatPerKw: 1_100 })?.code).toBe('channel_not_open');
 });
 
 test('a mutual close ignores the channel_reestablish of a peer that does not know of it', () => {
