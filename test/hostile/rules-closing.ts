@@ -227,6 +227,13 @@ export const CLOSING_RULES: readonly Rule[] = [
     { reaction: 'warning_disconnect', hears: ['closing_signed', 'closing_signed', 'warning'] },
   ),
   negotiation(
+    'the same fee once more, without a range',
+    'otherwise, if `fee_satoshis` is not strictly between its last-sent `fee_satoshis` and its previously-received `fee_satoshis`, UNLESS it has since reconnected: SHOULD send a `warning` and close the connection, or send an `error` and fail the channel.',
+    BY_FLEET,
+    () => [{ feeSat: 9_000n }, { feeSat: 9_000n }],
+    { reaction: 'warning_disconnect', hears: ['closing_signed', 'closing_signed', 'warning'] },
+  ),
+  negotiation(
     'an output of dust',
     'if one of the outputs in the closing transaction is below the dust limit for its `scriptpubkey`: MUST fail the channel.',
     BY_FLEET,
@@ -249,6 +256,7 @@ export const CLOSING_RULES: readonly Rule[] = [
       scene.hostile.close();
     },
     reaction: 'warning_disconnect',
+    hears: ['warning: closing_signed: the funder cannot pay the fee'],
   },
   {
     name: 'closing_signed: before any shutdown',

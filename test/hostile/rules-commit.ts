@@ -130,6 +130,11 @@ export const COMMIT_RULES: readonly Rule[] = [
     htlcSignatures: [...htlcSignatures, signature],
   })),
   commitment('no HTLC signature', HTLC_COUNT, () => ({ htlcSignatures: [] })),
+  commitment(
+    'for another funding',
+    'If `commitment_signed` is missing for the current funding transaction: MUST send an `error` and fail the channel.',
+    () => ({ tlvs: { fundingTxid: new Uint8Array(32).fill(4) } }),
+  ),
   {
     name: 'commitment_signed: in order',
     section: COMMITTING,
@@ -232,8 +237,8 @@ export const COMMIT_RULES: readonly Rule[] = [
   batch(
     'without funding_txid',
     'If `funding_txid` is missing in one of the `commitment_signed` messages: MUST send an `error` and fail the channel.',
-    (message) => [start(message, 2), { ...message, tlvs: {} }, ofAnotherFunding(message)],
-    { reaction: 'error' },
+    (message) => [start(message, 2), { ...message, tlvs: {} }, message],
+    { reaction: 'error', hears: ['error: commitment_signed without funding_txid in a batch'] },
   ),
   revocation('a secret of nothing', NO_SECRET, () => ({ perCommitmentSecret: new Uint8Array(32).fill(3) })),
   revocation('a secret that is no key', NO_SECRET, () => ({ perCommitmentSecret: new Uint8Array(32) })),

@@ -11,6 +11,8 @@ const CREATED = 'The `funding_created` Message';
 const SIGNED = 'The `funding_signed` Message';
 const READY = 'The `channel_ready` Message';
 const AMOUNT_MSAT = 20_000_000n;
+/** Of a warning that means nothing. */
+const FILLING = { channelId: new Uint8Array(32).fill(0x99), data: new Uint8Array(60_000) };
 
 const SIGNATURE =
   'if `signature` is incorrect OR non-compliant with LOW-S-standard rule: MUST send a `warning` and close the connection, or send an `error` and fail the channel.';
@@ -73,7 +75,13 @@ export const FUNDING_RULES: readonly Rule[] = [
     UNIQUE,
     'opening_by_peer',
     (scene) => scene.change('open_channel', (message) => [message, message]),
-    { reaction: 'disconnect', never: 'error' },
+    {
+      reaction: 'disconnect',
+      never: 'error',
+      check: (scene) => {
+        if (messagesOf(scene, 'accept_channel').length > 0) throw new RangeError('one was accepted');
+      },
+    },
   ),
   rule(
     'open_channel: the temporary_channel_id of an opening',
@@ -96,6 +104,18 @@ export const FUNDING_RULES: readonly Rule[] = [
     'open_funded_by_peer',
     (scene) => new SecondChannel(scene, 'second').open(() => ({ temporaryChannelId: scene.channelId })),
     { reaction: 'warning', never: 'error' },
+  ),
+  rule(
+    'open_channel: the id that means all channels',
+    OPEN,
+    UNIQUE,
+    'open_funded_by_peer',
+    (scene) => new SecondChannel(scene, 'second').open(() => ({ temporaryChannelId: new Uint8Array(32) })),
+    {
+      reaction: 'warning',
+      hears: ['warning: open_channel: this temporary_channel_id names something else'],
+      never: 'accept_channel',
+    },
   ),
   rule(
     'open_channel: six at once',
@@ -167,6 +187,8 @@ export const FUNDING_RULES: readonly Rule[] = [
         const { fundingTxid, fundingOutputIndex } = primaryFunding(channel);
         await new SecondChannel(scene, 'second').fund(fundingTxid, fundingOutputIndex);
         await scene.pause(500);
+        // More than the peer's window of unprocessed bytes: whatever was refused is done with.
+        scene.send(...Array.from({ length: 6 }, () => make('warning', FILLING)));
         await scene.payThrough(AMOUNT_MSAT);
       },
       { reaction: 'refusal', hears: ['error: the funding outpoint is that of another channel'] },

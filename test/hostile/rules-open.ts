@@ -29,14 +29,21 @@ function accept(
   sentence: string,
   change: (message: Accept) => Partial<Accept>,
   reaction: Rule['reaction'] = 'error',
+  hears: readonly string[] = [],
 ): Rule {
   return {
     name: `accept_channel: ${name}`,
     section: 'The `accept_channel` Message',
     sentence,
     stage: 'opening_by_fleet',
-    act: (scene) => scene.change('accept_channel', (message) => ({ ...message, ...change(message) })),
+    act: (scene) => {
+      // A reserve of 1,000 sat is below what may be dust.
+      scene.fundingSat = 100_000n;
+      scene.pushMsat = 30_000_000n;
+      scene.change('accept_channel', (message) => ({ ...message, ...change(message) }));
+    },
     reaction,
+    hears,
   };
 }
 
@@ -172,7 +179,9 @@ export const OPEN_RULES: readonly Rule[] = [
   accept(
     'dust above our reserve',
     'if `channel_reserve_satoshis` from the `open_channel` message is less than `dust_limit_satoshis`: MUST fail the channel.',
-    () => ({ dustLimitSatoshis: 900_000n, channelReserveSatoshis: 900_000n }),
+    () => ({ dustLimitSatoshis: 1_001n, channelReserveSatoshis: 2_000n }),
+    'error',
+    ['error: accept_channel: dust_limit_satoshis is above the reserve we ask for'],
   ),
   accept(
     'no channel type',

@@ -128,6 +128,11 @@ export const REESTABLISH_RULES: readonly Rule[] = [
     () => ({ yourLastPerCommitmentSecret: new Uint8Array(32).fill(9) }),
   ),
   reestablish(
+    'a last secret that is no key',
+    'if `your_last_per_commitment_secret` does not match the expected values: SHOULD send an `error` and fail the channel.',
+    () => ({ yourLastPerCommitmentSecret: new Uint8Array(32) }),
+  ),
+  reestablish(
     'the future, with a secret that proves nothing',
     'if `your_last_per_commitment_secret` does not match the expected values: SHOULD send an `error` and fail the channel.',
     ({ nextRevocationNumber }) => ({
@@ -262,6 +267,12 @@ export const REESTABLISH_RULES: readonly Rule[] = [
       onionRoutingPacket: new Uint8Array(1_366),
     }),
   ),
+  tooEarly('update_fulfill_htlc', ({ channelId }) =>
+    make('update_fulfill_htlc', { channelId, id: 0n, paymentPreimage: new Uint8Array(32) }),
+  ),
+  tooEarly('update_fail_htlc', ({ channelId }) =>
+    make('update_fail_htlc', { channelId, id: 0n, reason: new Uint8Array(292) }),
+  ),
   tooEarly('update_fee', ({ channelId }) => make('update_fee', { channelId, feeratePerKw: 1_100 })),
   tooEarly('shutdown', ({ channelId, channel }) =>
     make('shutdown', { channelId, scriptpubkey: channel.shutdownScript }),
@@ -345,7 +356,13 @@ export const REESTABLISH_RULES: readonly Rule[] = [
       scene.behave();
       scene.heard.length = 0;
       await scene.reconnect();
-      scene.send(make('update_fee', { channelId: scene.channelId, feeratePerKw: 1_100 }));
+      const { channelId, hostile } = scene;
+      const secondPerCommitmentPoint = hostile.node.signer.point(1n);
+      scene.send(
+        make('update_fee', { channelId, feeratePerKw: 1_100 }),
+        make('channel_ready', { channelId, secondPerCommitmentPoint }),
+        make('shutdown', { channelId, scriptpubkey: new Uint8Array(1) }),
+      );
     },
     reaction: 'error',
     hears: ['error: commitment_signed'],

@@ -138,6 +138,15 @@ export const SHUTDOWN_RULES: readonly Rule[] = [
     },
     { stage: 'open_funded_by_peer', reaction: 'warning', hears: ['warning: a second shutdown'] },
   ),
+  simple(
+    'of an idle channel, twice',
+    'MUST NOT send multiple `shutdown` messages.',
+    (scene) => {
+      scene.change('closing_signed', () => [], 'shutdown');
+      scene.send(shutdown(scene), shutdown(scene));
+    },
+    { stage: 'open_funded_by_peer', reaction: 'warning', hears: ['shutdown', 'warning: a second shutdown'] },
+  ),
   {
     ...simple(
       'and then update_add_htlc',

@@ -71,6 +71,13 @@ describe('channel_reestablish', () => {
     expect(reconnect(pair)).toEqual({ alice: [], bob: [] });
   });
 
+  test('brings no channel_ready before the funding is deep enough', () => {
+    const waits = { config: { minimumDepth: 8 } };
+    const pair = new Pair(fakeSecp256k1, { alice: waits, bob: waits });
+    expect(pair.bob.channel.phase.type).toBe('awaiting_funding_confirmations');
+    expect(reconnect(pair)).toEqual({ alice: [], bob: [] });
+  });
+
   test('brings lost updates and their commitment_signed again', () => {
     const pair = open();
     pair.alice.must(addCommand(1, 1_000_000n));
@@ -212,6 +219,29 @@ describe('channel_reestablish', () => {
     expect(effectsOf(pair.alice, 'force_close')).toMatchObject([{ broadcast: 'broadcast' }]);
   });
 
+  test('of a peer that has forgotten a commitment or a revocation is waited out', () => {
+    const pair = open();
+    for (const seed of [1, 2, 3]) {
+      pair.alice.must(addCommand(seed, 1_000_000n));
+      pair.settle();
+    }
+    pair.disconnect();
+    pair.connect();
+    const good = take(pair.alice, 'channel_reestablish');
+    const { perCommitmentSecret } = pair.bob.signer.release(good.nextRevocationNumber - 3n);
+    const forgotten = [
+      { nextCommitmentNumber: good.nextCommitmentNumber - 1n },
+      {
+        nextRevocationNumber: good.nextRevocationNumber - 2n,
+        yourLastPerCommitmentSecret: perCommitmentSecret,
+      },
+    ];
+    pair.bob.outbox.length = 0;
+    for (const changes of forgotten) expect(receive(pair.bob, { ...good, ...changes })).toBeUndefined();
+    expect(pair.bob.outbox).toEqual([]);
+    expect(pair.bob.channel.connection.type).toBe('reestablishing');
+  });
+
   test('comes before everything else, and once', () => {
     const pair = open();
     pair.disconnect();
@@ -221,7 +251,10 @@ describe('channel_reestablish', () => {
     );
     const message = take(pair.alice, 'channel_reestablish');
     expect(receive(pair.bob, message)).toBeUndefined();
-    expect(receive(pair.bob, message)?.code).toBe('unexpected_message');
+    expect(receive(pair.bob, message)).toMatchObject({
+      code: 'unexpected_message',
+      reaction: 'warning_disconnect',
+    });
   });
 
   test('of a channel in error is answered with the error', () => {

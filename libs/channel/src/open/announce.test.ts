@@ -47,6 +47,27 @@ describe('announcement_signatures', () => {
   };
   const usedUnconfirmed = () => new Pair(fakeSecp256k1, { announce: true, confirmations: 'zero_conf' });
 
+  test('are sent at the sixth block, and not again at each one after it', () => {
+    const pair = usedUnconfirmed();
+    const sentAt = [5, 6, 7].map((depth) => {
+      pair.alice.must(pair.confirmation(pair.alice, depth));
+      return typesOf(pair.alice.outbox).length;
+    });
+    expect(sentAt).toEqual([0, 1, 1]);
+    expect(typesOf(pair.alice.outbox)).toEqual(['announcement_signatures']);
+  });
+
+  test('of the peer’s at the fifth block are kept until the sixth', () => {
+    const pair = usedUnconfirmed();
+    pair.alice.must(pair.confirmation(pair.alice, 5));
+    pair.bob.must(pair.confirmation(pair.bob, 6));
+    pair.deliver('alice');
+    expect(announcedScids(pair.alice)).toEqual([]);
+    pair.alice.must(pair.confirmation(pair.alice, 6));
+    expect(announcedScids(pair.alice)).toEqual([scidAt(700_000)]);
+    expect(typesOf(pair.alice.outbox)).toEqual(['announcement_signatures']);
+  });
+
   test('of another block, heard before the own confirmation, are of no use: a later half counts', () => {
     const pair = usedUnconfirmed();
     const early = forged(pair.alice, 'announcement_signatures', {
@@ -89,16 +110,18 @@ describe('announcement_signatures', () => {
 
   test('of a private channel are refused', () => {
     const pair = new Pair(fakeSecp256k1);
+    const { confirmation } = primaryFunding(pair.alice.channel);
+    if (confirmation.type !== 'confirmed') throw new RangeError(confirmation.type);
     expect(
       receive(
         pair.alice,
         forged(pair.alice, 'announcement_signatures', {
-          shortChannelId: 1n,
+          shortChannelId: confirmation.shortChannelId,
           nodeSignature: new Uint8Array(64),
           bitcoinSignature: new Uint8Array(64),
         }),
-      )?.code,
-    ).toBe('unexpected_message');
+      ),
+    ).toMatchObject({ code: 'unexpected_message', reaction: 'warning' });
   });
 
   test('for the new block, while the holder waits for its depth, are kept and answered in time', () => {

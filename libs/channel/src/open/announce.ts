@@ -1,5 +1,6 @@
 /** BOLT 7 "The announcement_signatures Message". */
 import type { MessageOf } from '@fulmen/wire';
+import { isClosing } from '../close/force.ts';
 import { ANNOUNCEMENT_DEPTH } from '../config.ts';
 import type { ChannelEffect } from '../effect.ts';
 import { fault } from '../errors.ts';
@@ -49,6 +50,9 @@ export function receiveAnnouncementSignatures(
   state: EstablishedChannel,
   message: MessageOf<'announcement_signatures'>,
 ): StepResult<EstablishedChannel> {
+  // A half that comes after the end would announce a channel that is none any more.
+  if (isClosing(state))
+    return fault('unexpected_message', 'ignore', 'announcement_signatures for a closing channel');
   if (!state.parameters.announce)
     return fault('unexpected_message', 'warning', 'announcement_signatures for a private channel');
   const { announcement, confirmation } = primaryFunding(state);

@@ -2,69 +2,15 @@ import { fakeSecp256k1 } from '@fulmen/crypto/fake';
 import { FeatureBits } from '@fulmen/codec';
 import type { MessageOf } from '@fulmen/wire';
 import { describe, expect, test } from 'vitest';
-import { FEATURES, TestNode } from '../testing/node.ts';
-import type { NodeOptions } from '../testing/node.ts';
+import type { TestNode } from '../testing/node.ts';
+import { FEATURES } from '../testing/node.ts';
+import { accepted, opened } from '../testing/opening.ts';
 import { effectsOf, forged, receive, take, typesOf } from '../testing/expect.ts';
 import { addCommand, Pair, testScript } from '../testing/pair.ts';
 import type { NegotiatedFeatures } from '../context.ts';
 import { decodeChannelType, encodeChannelType } from './channel-type.ts';
 import { channelIdOf } from './establish.ts';
-import { acceptChannel } from './fundee.ts';
-import type { AcceptRequest } from './fundee.ts';
-import { openChannel } from './funder.ts';
 import type { OpenRequest } from './funder.ts';
-
-const NODE_ID = fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(1));
-
-function opened(
-  changes: Partial<OpenRequest> = {},
-  options: NodeOptions = {},
-): {
-  readonly node: TestNode;
-  readonly code: string | undefined;
-  readonly message: MessageOf<'open_channel'>;
-} {
-  const node = new TestNode('alice', fakeSecp256k1, options);
-  const result = openChannel(node.ctx, {
-    temporaryChannelId: new Uint8Array(32).fill(9),
-    counterpartyNodeId: NODE_ID,
-    keys: node.signer.keys(),
-    features: FEATURES,
-    fundingSat: 1_000_000n,
-    pushMsat: 0n,
-    feerateSatPerKw: 1000,
-    announce: false,
-    channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'confirmed' },
-    shutdownScript: testScript(1),
-    ...changes,
-  });
-  if (!result.ok) return { node, code: result.error.code, message: {} as MessageOf<'open_channel'> };
-  node.take(result.value, 'durable');
-  return { node, code: undefined, message: take(node, 'open_channel') };
-}
-
-function accepted(
-  message: MessageOf<'open_channel'>,
-  changes: Partial<AcceptRequest> = {},
-): { readonly node: TestNode; readonly text: string | undefined } {
-  const node = new TestNode('bob', fakeSecp256k1);
-  const result = acceptChannel(
-    node.ctx,
-    {
-      counterpartyNodeId: NODE_ID,
-      keys: node.signer.keys(),
-      features: FEATURES,
-      shutdownScript: testScript(2),
-      aliasScid: 2n,
-      zeroConf: 'refused',
-      ...changes,
-    },
-    message,
-  );
-  if (!result.ok) return { node, text: result.error.message };
-  node.take(result.value, 'durable');
-  return { node, text: undefined };
-}
 
 describe('a channel type', () => {
   test('is the smallest bitmap, and nothing but a defined set', () => {
@@ -160,8 +106,8 @@ describe('open_channel', () => {
       aliasScid: 1n,
       channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' },
     });
-    expect(accepted(message).text).toBe('open_channel: zero-conf is not accepted');
-    const { node, text } = accepted(message, { zeroConf: 'trusted' });
+    expect(accepted(message, { aliasScid: 2n }).text).toBe('open_channel: zero-conf is not accepted');
+    const { node, text } = accepted(message, { aliasScid: 2n, zeroConf: 'trusted' });
     expect(text).toBeUndefined();
     expect(take(node, 'accept_channel').minimumDepth).toBe(0);
   });
@@ -209,19 +155,6 @@ describe('accept_channel', () => {
     expect(receive(alice, change(message))).toMatchObject({ code, reaction: 'fail_channel' });
     expect(receive(alice, message)).toBeUndefined();
     expect(effectsOf(alice, 'fund_channel')).toMatchObject([{ fundingValueSat: 1_000_000n }]);
-  });
-
-  test('for a channel without confirmations is refused with a depth', () => {
-    const { node: alice, message: open } = opened({
-      aliasScid: 1n,
-      channelType: { commitmentFormat: 'anchors', scidAlias: 'real_scid', confirmations: 'zero_conf' },
-    });
-    const message = take(accepted(open, { zeroConf: 'trusted' }).node, 'accept_channel');
-    expect(receive(alice, { ...message, minimumDepth: 1 })).toMatchObject({
-      code: 'invalid_accept',
-      reaction: 'fail_channel',
-    });
-    expect(receive(alice, message)).toBeUndefined();
   });
 });
 
@@ -277,6 +210,9 @@ describe('the funding', () => {
       reaction: 'fail_channel',
     });
     expect(pair.alice.input({ type: 'funding_reorganised_out', fundingTxid })).toBeUndefined();
+    const slow = new Pair(fakeSecp256k1, { bob: { config: { minimumDepth: 8 } } });
+    expect(slow.bob.channel.phase.type).toBe('awaiting_funding_confirmations');
+    expect(slow.bob.input({ type: 'funding_reorganised_out', fundingTxid })).toBeUndefined();
   });
 });
 

@@ -11,7 +11,11 @@ function legacy(options: PairOptions): Pair {
 }
 
 /** HTLCs that the peer offers to `node`, one after another, until one is refused. */
-function offer(node: Pair['bob'], count: number, amountMsat: bigint): { taken: number; code?: string } {
+function offer(
+  node: Pair['bob'],
+  count: number,
+  amountMsat: bigint,
+): { taken: number; code?: string; reaction?: string } {
   for (let taken = 0; taken < count; taken += 1) {
     const error = receive(
       node,
@@ -23,7 +27,7 @@ function offer(node: Pair['bob'], count: number, amountMsat: bigint): { taken: n
         onionRoutingPacket: ONION,
       }),
     );
-    if (error !== undefined) return { taken, code: error.code };
+    if (error !== undefined) return { taken, code: error.code, reaction: error.reaction };
   }
   return { taken: count };
 }
@@ -80,7 +84,11 @@ describe('a holder that is the funder', () => {
   test('takes no HTLC that leaves less for the fee than what is relayed', () => {
     const { alice } = legacy({ fundingSat: 100_000n, pushMsat: 98_200_000n });
     // 1,800 sat pay 253 sat/kW for 724 + 37 * 172 weight, and not for one HTLC more.
-    expect(offer(alice, 50, 2_000_000n)).toEqual({ taken: 37, code: 'cannot_afford_commitment_fee' });
+    expect(offer(alice, 50, 2_000_000n)).toEqual({
+      taken: 37,
+      code: 'cannot_afford_commitment_fee',
+      reaction: 'warning_disconnect',
+    });
   });
 
   test('takes no such commitment either, where both sides added at the same time', () => {

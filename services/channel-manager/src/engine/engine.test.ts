@@ -1,7 +1,8 @@
 /** What the engine does about connections that change while a channel is made, and about channels that are out of service. */
 import { NETWORKS } from '@fulmen/bitcoin';
 import type { ChannelInput, EstablishedChannel } from '@fulmen/channel';
-import { FEATURES } from '@fulmen/channel/testing/node';
+import { FEATURES, FEERATES } from '@fulmen/channel/testing/node';
+import { opened } from '@fulmen/channel/testing/opening';
 import { Pair } from '@fulmen/channel/testing/pair';
 import { toHex, utf8Encode } from '@fulmen/codec';
 import { sha256, sha256d } from '@fulmen/crypto';
@@ -31,6 +32,7 @@ const UNKNOWN_NODE = {
   capacitySat: 0n,
 };
 const POLICY = { feeBaseMsat: 0, feeProportionalMillionths: 0, cltvExpiryDelta: 40 };
+const MAX_PENDING = 4;
 
 async function engineOf(
   nodeId: Uint8Array,
@@ -55,11 +57,12 @@ async function engineOf(
   } as unknown as EnginePorts;
   const engine = new Engine(
     ports,
-    { nodeId, chainHash: NETWORKS.regtest.chainHash } as unknown as NodeView,
+    { nodeId, chainHash: NETWORKS.regtest.chainHash, feerates: FEERATES } as unknown as NodeView,
     {
       replicaId: 'a',
       policy: POLICY,
       backups: { store: { peerStorage: () => Promise.resolve(undefined) } },
+      openings: { maxPendingPerPeer: MAX_PENDING, maxPendingTotal: MAX_PENDING },
     } as unknown as EngineOptions,
   );
   const fence = { shard: shardOfPeer(nodeId), epoch: 1n, replicaId: 'a' };
@@ -216,6 +219,18 @@ test('a peer is warned about a channel whose rows cannot be read, and about no o
     },
     { ok: true, value: { type: 'error', channelId: unknown, data: utf8Encode('unknown channel') } },
   ]);
+});
+
+test('a peer’s opening is refused for those that other peers have begun', async () => {
+  const [one, other] = [1, 2].map((seed) => fakeSecp256k1.publicKeyOf(new Uint8Array(32).fill(seed)));
+  if (one === undefined || other === undefined) throw new RangeError('two peers');
+  const { engine, peer } = await engineOf(one);
+  await engine.gained({ shard: shardOfPeer(other), epoch: 1n, replicaId: 'a' });
+  for (let i = 0; i < MAX_PENDING; i += 1) engine.peers.peerOf(other)?.beginning.add(`opening ${i}`);
+  const complaints: string[] = [];
+  peer.complain = (_, text) => complaints.push(text);
+  await engine.openings.received(peer, opened().message, 1n);
+  expect(complaints).toEqual(['too many channels are being opened: try again later']);
 });
 
 test('a script that the signer does not allow closes nothing', async () => {

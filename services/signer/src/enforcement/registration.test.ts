@@ -1,8 +1,16 @@
 /** What is signed for is registered once, exactly. */
+import {
+  defaultChannelConfig,
+  MAX_DUST_EXPOSURE_SAT,
+  MAX_FEERATE_SAT_PER_KW,
+  MIN_DUST_LIMIT_SAT,
+  MIN_FEERATE_SAT_PER_KW,
+} from '@fulmen/channel/config';
 import { secp256k1 as secp } from '@fulmen/crypto/default';
 import { describe, expect, test } from 'vitest';
 import { registrationOf } from '../testing/channel.ts';
 import { PureSigner } from '../testing/pure-signer.ts';
+import { DEFAULT_LIMITS } from './limits.ts';
 import { registerChannel } from './registration.ts';
 import type { ChannelRegistration, PolicyTag } from './types.ts';
 import { parties } from './testing/deviations.ts';
@@ -52,6 +60,35 @@ describe('registration', () => {
   test.each(cases)('refused: %s', (_name, policy, deviation) => {
     const result = registerChannel(context, undefined, { ...original, ...deviation });
     expect(!result.ok && result.error.policy).toBe(policy);
+  });
+
+  test.each([
+    'fundingPubkey',
+    'revocationBasepoint',
+    'paymentBasepoint',
+    'delayedPaymentBasepoint',
+    'htlcBasepoint',
+  ] as const)('refused: a counterparty that gives back the holder’s %s', (key) => {
+    const counterparty = { ...original.counterparty, [key]: original.holder[key] };
+    const funding = { ...original.funding, counterpartyFundingPubkey: counterparty.fundingPubkey };
+    const result = registerChannel(context, undefined, { ...original, counterparty, funding });
+    expect(!result.ok && result.error).toMatchObject({
+      policy: 'policy-channel-keys',
+      reason: `counterparty.${key} is the holder’s`,
+    });
+  });
+
+  test('no limit is narrower than what the channel core puts up with', () => {
+    const core = defaultChannelConfig(new Uint8Array(32));
+    expect(DEFAULT_LIMITS.minimumFeerateSatPerKw).toBeLessThanOrEqual(MIN_FEERATE_SAT_PER_KW);
+    expect(DEFAULT_LIMITS.maximumFeerateSatPerKw).toBeGreaterThanOrEqual(MAX_FEERATE_SAT_PER_KW);
+    expect(DEFAULT_LIMITS.maximumDustExposureSat).toBeGreaterThanOrEqual(MAX_DUST_EXPOSURE_SAT);
+    expect(DEFAULT_LIMITS.maximumChannelSat).toBeGreaterThanOrEqual(core.maximumFundingSat);
+    expect(DEFAULT_LIMITS.minimumDustLimitSat).toBeLessThanOrEqual(MIN_DUST_LIMIT_SAT);
+    for (const dustLimitSat of [core.maximumDustLimitAnchorsSat, core.maximumDustLimitSat])
+      expect(DEFAULT_LIMITS.maximumDustLimitSat).toBeGreaterThanOrEqual(dustLimitSat);
+    expect(DEFAULT_LIMITS.minimumCounterpartyDelayBlocks).toBeLessThanOrEqual(core.toSelfDelayBlocks);
+    expect(DEFAULT_LIMITS.maximumHolderDelayBlocks).toBeGreaterThanOrEqual(core.maximumToSelfDelayBlocks);
   });
 
   test('an identical retry succeeds, any difference is refused', () => {
