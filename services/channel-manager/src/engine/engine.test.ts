@@ -20,17 +20,8 @@ import { EngineCommands } from './commands.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { Item } from './items.ts';
 import type { EnginePorts, NodeView } from './ports.ts';
+import { UNKNOWN_NODE } from './testing/gossip-bench.ts';
 
-const UNKNOWN_NODE = {
-  found: false,
-  alias: '',
-  addresses: [],
-  channels: 0,
-  features: new Uint8Array(0),
-  timestamp: 0,
-  rgbColor: new Uint8Array(0),
-  capacitySat: 0n,
-};
 const POLICY = { feeBaseMsat: 0, feeProportionalMillionths: 0, cltvExpiryDelta: 40 };
 const MAX_PENDING = 4;
 
@@ -168,7 +159,7 @@ test('the node’s announcement is looked after by the replica of the first shar
   const router: Pick<EnginePorts['router'], 'getNode'> = {
     getNode: ({ nodeId }) => {
       asked.push(nodeId);
-      return Promise.resolve({ ...UNKNOWN_NODE });
+      return Promise.resolve(UNKNOWN_NODE);
     },
   };
   Object.assign(engine.ports, { router });

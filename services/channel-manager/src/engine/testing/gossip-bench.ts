@@ -17,19 +17,22 @@ import type { EnginePorts } from '../ports.ts';
 export const AWAY_MS = 600_000;
 export const CAPACITY_SAT = 1_000_000n;
 
+/** What a router says of a node that it does not know. */
+export const UNKNOWN_NODE: GetGraphNodeResponse = {
+  found: false,
+  alias: '',
+  addresses: [],
+  channels: 0,
+  features: new Uint8Array(0),
+  timestamp: 0,
+  rgbColor: new Uint8Array(0),
+  capacitySat: 0n,
+};
+
 /** A router that takes what is newer, as the real one does. */
 export class FakeRouter {
   channel: GraphChannel | undefined;
-  node: GetGraphNodeResponse = {
-    found: false,
-    alias: '',
-    addresses: [],
-    channels: 0,
-    features: new Uint8Array(0),
-    timestamp: 0,
-    rgbColor: new Uint8Array(0),
-    capacitySat: 0n,
-  };
+  node: GetGraphNodeResponse = UNKNOWN_NODE;
   readonly updates: MessageOf<'channel_update'>[] = [];
   /** Why messages were not taken. */
   readonly refusals: string[] = [];
